@@ -1,0 +1,76 @@
+"""Curvature statistics of one layer from one minibatch. Pure functions.
+
+a: [K or 1, n, d_in + 1] layer inputs with the 1 appended; 1 if all particles share them.
+ds: [K, n, d_out] d log p(y | x, W) / d s, per example, NOT divided by n.
+
+STATISTICS: kind of layer -> its statistics. A new kind of layer is one more row.
+"""
+import collections
+
+import tensorflow.compat.v1 as tf
+
+from core.linalg import times_right
+
+LayerStatistics = collections.namedtuple(
+    "LayerStatistics", ["gradient", "particle_gradients", "second_moments", "squared_gradient", "eigenbasis_scale"]
+)
+
+
+def gradient(a, ds):
+    """E[a ds^T]: the gradient of log p, mean over particles and examples; [d_in + 1, d_out]."""
+    return _mean_outer(a, ds)
+
+
+def particle_gradients(a, ds):
+    """The same per particle: [K, d_in + 1, d_out]."""
+    a = tf.broadcast_to(a, tf.concat([tf.shape(ds)[:1], tf.shape(a)[1:]], axis=0))
+    return tf.matmul(a, ds, transpose_a=True) / _n_examples(a)
+
+
+def second_moment(rows):
+    """E[r r^T] over particles and examples: [K or 1, n, d] -> [d, d]."""
+    return _mean_outer(rows, rows)
+
+
+def second_moments(a, ds):
+    """(A, S) = (E[a a^T], E[ds ds^T]).
+
+    Reference: Martens and Grosse (2015), Sec. 3, https://arxiv.org/abs/1503.05671
+    """
+    return second_moment(a), second_moment(ds)
+
+
+def squared_gradient(a, ds):
+    """Diagonal of the Fisher: E[(a_i ds_j)^2] of per-example gradients; [d_in + 1, d_out]."""
+    return _mean_outer(tf.square(a), tf.square(ds))
+
+
+def eigenbasis_scale(a, ds, q_a, q_s):
+    """Diagonal R of the Fisher in the Kronecker eigenbasis, not damped; [d_in + 1, d_out].
+
+    R[i, j] = E[(q_a[:, i] . a)^2 (q_s[:, j] . ds)^2], the second moment of the projected
+    per-example gradient Q_a^T (a ds^T) Q_s.
+
+    Args:
+      q_a, q_s: orthogonal [d_in + 1, d_in + 1] and [d_out, d_out].
+
+    Reference: George et al. (2018), Sec. 3, https://arxiv.org/abs/1806.03884
+    """
+    return squared_gradient(times_right(a, q_a), times_right(ds, q_s))
+
+
+STATISTICS = {
+    "dense": LayerStatistics(gradient, particle_gradients, second_moments, squared_gradient, eigenbasis_scale),
+}
+
+
+def _mean_outer(left, right):
+    """E[l r^T] over particles and examples. What is shared by all particles is summed over them first."""
+    if left.shape[0] == 1 and right.shape[0] != 1:
+        right = tf.reduce_mean(right, axis=0, keepdims=True)
+    rows_left, rows_right = (tf.reshape(t, [-1, int(t.shape[-1])]) for t in (left, right))
+    return tf.matmul(rows_left, rows_right, transpose_a=True) / tf.cast(tf.shape(rows_left)[0], left.dtype)
+
+
+def _n_examples(a):
+    return tf.cast(tf.shape(a)[1], a.dtype)

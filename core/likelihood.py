@@ -1,0 +1,95 @@
+"""p(y | outputs). Pure functions of a state dict; LIKELIHOODS: mode -> class.
+
+A likelihood has: n_outputs, `init`, `score` and `sampled_score` (d log p / d outputs for
+observed and for sampled targets, per example), `expected_log_prob`, `kl` of its own
+parameters, and `update`, their training step.
+"""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from core.adam import adam_step
+from misc.config import REGRESSION
+
+
+class GaussianLikelihood:
+    """y ~ N(f, 1/tau), tau ~ Gamma(alpha_0, beta_0), with posterior q(tau) = Gamma(alpha, beta).
+
+    q(tau) is independent of the weights' posterior, so every expectation over it is in
+    closed form. State: `log_noise` = (log alpha, log beta), current after every step, and
+    Adam's two averages of its gradient.
+    """
+
+    n_outputs = 1
+
+    def __init__(self, config):
+        self._shape, self._rate = config.noise_prior_shape, config.noise_prior_rate
+        self._learning_rate = config.learning_rate
+
+    def init(self, dtype):
+        """q(tau) starts at the prior."""
+        log_noise = tf.constant(np.log([self._shape, self._rate]), dtype)
+        return {"log_noise": log_noise, "average": tf.zeros([2], dtype), "square": tf.zeros([2], dtype)}
+
+    def precision(self, state):
+        """E[tau] = alpha / beta."""
+        return tf.exp(state["log_noise"][0] - state["log_noise"][1])
+
+    def score(self, state, outputs, targets):
+        """E_tau[d log p / d f] = E[tau] (y - f). outputs: [K, n, 1]; targets: [n]."""
+        return self.precision(state) * (targets[None, :, None] - outputs)
+
+    def sampled_score(self, state, outputs, seed):
+        """The same for targets drawn from N(f, 1 / E[tau]): E[tau]^(1/2) times standard normal noise."""
+        noise = tf.random.stateless_normal(tf.shape(outputs), seed=seed, dtype=outputs.dtype)
+        return tf.sqrt(self.precision(state)) * noise
+
+    def kl(self, state):
+        """KL(q(tau) || prior), a scalar."""
+        return self._kl(state["log_noise"])
+
+    def update(self, state, outputs, targets, temper, step):
+        """One Adam step of q(tau) on E[log p] - temper KL.
+
+        Args:
+          outputs, targets: [K, n, 1] and [n].
+          temper: lambda / N.
+          step: number of the step, from 1, as a float.
+
+        Returns:
+          The new state, and E[log p] per example before it, mean over particles and examples.
+        """
+        log_noise = state["log_noise"]
+        log_prob = expected_log_prob(log_noise, tf.reduce_mean(tf.square(targets[None, :, None] - outputs)))
+        grad = tf.gradients(log_prob - temper * self._kl(log_noise), log_noise)[0]
+        direction, average, square = adam_step(grad, state["average"], state["square"], step)
+        new = {"log_noise": log_noise + self._learning_rate * direction, "average": average, "square": square}
+        return new, log_prob
+
+    def _kl(self, log_noise):
+        return kl_gamma(tf.exp(log_noise[0]), tf.exp(log_noise[1]), self._shape, self._rate)
+
+
+def expected_log_prob(log_noise, mean_square):
+    """E_tau[log N(y; f, 1/tau)] for tau ~ Gamma(alpha, beta), given the mean of (y - f)^2; a scalar.
+
+    = 1/2 [ psi(alpha) - log beta - log 2 pi - (alpha / beta) mean (y - f)^2 ]
+    """
+    log_alpha, log_beta = log_noise[0], log_noise[1]
+    mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
+    return 0.5 * (mean_log_tau - np.log(2.0 * np.pi) - tf.exp(log_alpha - log_beta) * mean_square)
+
+
+def kl_gamma(alpha, beta, alpha_0, beta_0):
+    """KL(Gamma(alpha, beta) || Gamma(alpha_0, beta_0)), shape and rate.
+
+    = (alpha - alpha_0) psi(alpha) - log G(alpha) + log G(alpha_0)
+      + alpha_0 (log beta - log beta_0) + alpha (beta_0 - beta) / beta
+    """
+    alpha_0, beta_0 = tf.cast(alpha_0, alpha.dtype), tf.cast(beta_0, alpha.dtype)
+    return (
+        (alpha - alpha_0) * tf.digamma(alpha) - tf.lgamma(alpha) + tf.lgamma(alpha_0)
+        + alpha_0 * (tf.log(beta) - tf.log(beta_0)) + alpha * (beta_0 - beta) / beta
+    )
+
+
+LIKELIHOODS = {REGRESSION: GaussianLikelihood}

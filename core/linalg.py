@@ -1,0 +1,83 @@
+"""Matrix algebra for Kronecker-factored curvature. Pure: tensors in, tensors out.
+
+One convention everywhere: a layer is s = [a, 1] W with W of shape [d_in + 1, d_out],
+and vec() is row-major, so kron(A, S) vec(V) = vec(A V S) for symmetric S.
+"""
+import tensorflow.compat.v1 as tf
+
+TINY = 1e-12
+
+
+def factored_damping(a_cov, s_cov, damping):
+    """Splits `damping` over the two factors of kron(A, S).
+
+    kron(A + d_a I, S + d_s I) stands in for kron(A, S) + damping I, with
+    d_a = pi sqrt(damping), d_s = sqrt(damping) / pi and
+    pi = sqrt((tr A / dim A) / (tr S / dim S)).
+
+    Args:
+      a_cov: [n, n], E[a a^T], positive semi-definite.
+      s_cov: [m, m], E[ds ds^T], likewise.
+      damping: number >= 0 in units of the Fisher of ONE example (not of the batch).
+
+    Returns:
+      (d_a, d_s), scalars.
+
+    Reference: Martens and Grosse (2015), Sec. 6.3, https://arxiv.org/abs/1503.05671
+    """
+    return damping_split(mean_diag(a_cov), mean_diag(s_cov), damping)
+
+
+def damping_split(mean_a, mean_s, damping):
+    """(d_a, d_s) as above from tr A / dim A and tr S / dim S.
+
+    A little is added to both, so that a dead layer (S = 0) has a finite split.
+    """
+    pi = tf.sqrt((mean_a + TINY) / (mean_s + TINY))
+    root = damping**0.5
+    return pi * root, root / pi
+
+
+def inverse_root(matrix, damping):
+    """C = L^-1 with L L^T = matrix + damping I, so that C^T C = (matrix + damping I)^-1.
+
+    One Cholesky factorisation and one triangular solve.
+
+    Args:
+      matrix: [n, n], symmetric positive semi-definite.
+      damping: scalar that makes it definite.
+    """
+    identity = tf.eye(int(matrix.shape[0]), dtype=matrix.dtype)
+    return tf.linalg.triangular_solve(tf.linalg.cholesky(matrix + damping * identity), identity)
+
+
+def eigh(matrix):
+    """Eigenvalues (ascending, rounding below 0 clamped) and eigenvectors (columns) of a second moment."""
+    values, basis = tf.linalg.eigh(matrix)
+    return tf.maximum(values, 0.0), basis
+
+
+def times_right(tensor, matrix, transpose=False):
+    """tensor[..., i, j] matrix[j, k] as ONE matrix product: [..., d] x [d, d] -> [..., d]."""
+    rows = tf.reshape(tensor, [-1, int(tensor.shape[-1])])
+    return tf.reshape(tf.matmul(rows, matrix, transpose_b=transpose), tf.shape(tensor))
+
+
+def rotate(tensor, q_a, q_s):
+    """q_a tensor q_s^T for [d_in + 1, d_out] or [K, d_in + 1, d_out]: out of the eigenbasis."""
+    return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s, transpose=True))
+
+
+def project(tensor, q_a, q_s):
+    """q_a^T tensor q_s, the inverse of `rotate`: into the eigenbasis."""
+    return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s), transpose_a=True)
+
+
+def mean_diag(matrix):
+    """tr M / dim M."""
+    return tf.reduce_mean(tf.linalg.diag_part(matrix))
+
+
+def _like(matrix, tensor):
+    """matrix with the leading 1 that broadcasting over `tensor`'s particles needs."""
+    return matrix[None] if len(tensor.shape) == 3 else matrix

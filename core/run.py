@@ -1,0 +1,102 @@
+"""One run from config to result: plan it (checks everything, writes nothing), then execute it."""
+import collections
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from core.model import build_model, design_run
+from core.trainer import Trainer
+from data_loader.regression import load_regression
+from misc import backend
+from misc.config import REGRESSION
+from misc.errors import UserError
+from misc.folders import check_resumable, check_writable, run_folder, start_over
+from misc.log import close_logger, run_logger
+from misc.records import read_json, versions, write_json, write_rows
+from misc.table import lookup
+
+LOADERS = {REGRESSION: load_regression}
+
+DEVICES = {"cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
+
+# Keys that a resumed run may change: they do not touch a result.
+FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_keep", "num_workers", "experiments_path"}
+
+Plan = collections.namedtuple("Plan", ["config", "data", "design", "device"])
+"""A run that has passed every check: Config, Data, Design and the device its ops go to."""
+
+
+def plan(config, device="auto"):
+    """Loads the data and looks up every part. UserError for whatever would not work."""
+    data = lookup(LOADERS, config.mode, "mode")(config)
+    design = design_run(config, *data.train.x.shape)
+    return Plan(config, data, design, choose_device(device))
+
+
+def choose_device(name):
+    """auto, cpu or gpu -> TensorFlow device. UserError for a GPU that is not there."""
+    if name == "auto":
+        name = "gpu" if backend.has_gpu() else "cpu"
+    elif name == "gpu" and not backend.has_gpu():
+        raise UserError("--device gpu: TensorFlow sees no GPU here; use --device cpu or auto "
+                        "(GPU builds: requirements-gpu.txt)")
+    return lookup(DEVICES, name, "device")
+
+
+def execute(plan, resume=False):
+    """Trains; returns the dict that result.json holds.
+
+    An earlier folder of the same name is moved aside, or continued if `resume`.
+    """
+    config = plan.config
+    folder = run_folder(config)
+    check_writable(folder)
+    if resume:
+        check_resumable(folder, config.model_dump(), FREE_ON_RESUME)
+    model = build_model(config, *plan.data.train.x.shape, device=plan.device)
+    aside = None if resume else start_over(folder)
+    log = run_logger(folder.log)
+    try:
+        if aside:
+            log.info("the earlier run is now %s", aside)
+        if not resume:
+            write_json(folder.config, {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
+                                       "versions": versions([tf, np])})
+        log.info("%s on %s: writing to %s", config.optimizer, config.dataset, folder.root)
+        with tf.Session(graph=model.graph, config=backend.session_config(config.n_threads)) as session:
+            started = time.perf_counter()
+            outcome = Trainer(config, model, plan.data, folder, log).run(session, resume)
+            wall = time.perf_counter() - started
+        result = summarise(plan, outcome, wall)
+        write_predictions(folder.predictions, outcome)
+        write_json(folder.result, result)
+        log.info("test RMSE %.4f, log-likelihood %.4f; %d steps in %.1f s (%.0f steps/s)",
+                 outcome.metrics["test_rmse"], outcome.metrics["test_log_likelihood"], outcome.steps,
+                 outcome.seconds, result["steps_per_second"])
+        return result
+    finally:
+        close_logger(log)
+
+
+def summarise(plan, outcome, wall_time):
+    """What result.json says: metrics, and all that a comparison must know about them."""
+    config, data = plan.config, plan.data
+    return {
+        "metrics": outcome.metrics,
+        "units": "rmse and log_likelihood in the data's own units; train_* per example, standardised targets",
+        "dataset": config.dataset, "optimizer": config.optimizer, "model_name": config.model_name,
+        "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
+        "seed": config.seed, "test_particles": config.test_particles,
+        "n_train": len(data.train.x), "n_valid": len(data.valid.x) if data.valid else 0, "n_test": len(data.test.x),
+        "steps": outcome.steps, "train_time_s": outcome.seconds, "wall_time_s": wall_time,
+        "steps_per_second": outcome.steps / outcome.seconds,
+    }
+
+
+def write_predictions(path, outcome):
+    """predictions.csv: target, mean, std and epistemic std of every test row, in the data's own units."""
+    prediction = outcome.prediction
+    columns = ["target", "mean", "std", "epistemic_std"]
+    table = zip(outcome.targets, prediction.mean, prediction.std, prediction.epistemic_std)
+    write_rows(path, columns, [dict(zip(columns, (f"{value:.9g}" for value in row))) for row in table])

@@ -1,0 +1,97 @@
+"""Which updates are due after which step. Plain Python, so that tests can count.
+
+The trainer owns the step number. Between two due updates the graph runs all steps in one
+`session.run`; a `Segment` says how many.
+"""
+import collections
+
+from misc.config import REGRESSION
+
+Segment = collections.namedtuple("Segment", ["rounds", "plain", "due"])
+"""`rounds` times: `plain` steps with the base updates only, then one step with those of `due`.
+Without `due` (None): `plain` steps."""
+
+
+class Schedule:
+    """A table name -> period in steps; the first step is 1."""
+
+    def __init__(self, periods):
+        for name, period in periods.items():
+            if period < 1:
+                raise ValueError(f"period of {name!r} must be >= 1, got {period}")
+        self.periods = dict(periods)
+        self.base = frozenset(name for name, period in periods.items() if period == 1)
+
+    def due(self, step):
+        """Names due at training step `step`."""
+        if step < 1:
+            raise ValueError(f"steps count from 1, got {step}")
+        return frozenset(name for name, period in self.periods.items() if step % period == 0)
+
+    def due_sets(self, n_steps):
+        """All sets of names, beyond the base, that are due together within `n_steps` steps."""
+        periods = [period for period in self.periods.values() if period > 1]
+        marks = {step for period in periods for step in range(period, n_steps + 1, period)}
+        return sorted({self.due(step) for step in marks} - {self.base}, key=sorted)
+
+    def segments(self, first, last, limit=0):
+        """Steps `first`..`last` as a list of Segments, each of at most `limit` steps (0: no limit)."""
+        units, plain = [], 0
+        for step in range(first, last + 1):
+            due = self.due(step)
+            if due == self.base:
+                plain += 1
+            else:
+                units.append((plain, due))
+                plain = 0
+        segments = []
+        for plain_before, due in units:
+            segments.extend(_cut(plain_before, due, limit))
+        if plain:
+            segments.extend(_cut(plain, None, limit))
+        return _merge(segments, limit)
+
+
+def _cut(plain, due, limit):
+    """One unit (plain steps, then a due one) as Segments of at most `limit` steps."""
+    last = 0 if due is None else 1
+    while limit and plain + last > limit:
+        part = min(limit, plain)
+        yield Segment(1, part, None)
+        plain -= part
+    if plain + last:
+        yield Segment(1, plain, due)
+
+
+def _merge(segments, limit):
+    """Equal neighbours become one Segment of several rounds."""
+    merged = []
+    for segment in segments:
+        before = merged[-1] if merged else None
+        if before and segment.due is not None and before[1:] == segment[1:]:
+            rounds = before.rounds + 1
+            if not limit or rounds * (segment.plain + 1) <= limit:
+                merged[-1] = before._replace(rounds=rounds)
+                continue
+        merged.append(segment)
+    return merged
+
+
+def update_periods(config, updates):
+    """Steps between the given updates of a method.
+
+    Args:
+      config: the run's Config.
+      updates: names out of "cov" (moving averages of A and S, or f), "inverse" (Cholesky
+        roots), "basis" (eigenbasis), "scale" (moving average of R), "reinit" (R from A, S).
+
+    Returns:
+      {name: period}. In regression everything is due every step, but for noisy EK-FAC, where
+      A, S and the basis wait for Teigen (SPEC of the published configs).
+    """
+    if config.mode == REGRESSION:
+        amortised = config.Teigen if config.amor_eigen and "basis" in updates else 1
+        periods = {"cov": amortised, "inverse": 1, "basis": amortised, "scale": 1, "reinit": config.re_init_iters}
+    else:
+        periods = {"cov": config.TCov, "inverse": config.TInv, "basis": config.TEigen, "scale": config.TScale}
+    return {name: periods[name] for name in updates if name in periods}

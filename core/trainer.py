@@ -1,0 +1,141 @@
+"""The session loop: run the steps of an epoch, evaluate, save, resume."""
+import collections
+import sys
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+import tqdm
+
+from core.evaluation import evaluate
+from data_loader.batches import epoch_order
+from misc.errors import RunError
+from misc.records import append_row, read_rows, write_rows
+from misc.summary import SummaryWriter
+
+METRICS = ("rmse", "log_likelihood", "moment_log_likelihood")
+COLUMNS = (
+    ["epoch", "step", "seconds"] + [f"{part}_{name}" for part in ("test", "valid") for name in METRICS]
+    + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", "train_noise_precision"]
+)
+
+Clock = collections.namedtuple("Clock", ["epoch", "seconds"])
+"""Epochs done, and the seconds of training they took (without evaluating and saving)."""
+
+Outcome = collections.namedtuple("Outcome", ["metrics", "prediction", "targets", "seconds", "steps"])
+"""What a finished run leaves: final metrics, the test rows' Prediction and targets in the data's
+own units, seconds of training, and the steps they took."""
+
+
+class Trainer:
+    """Trains a model on its data and keeps the files of its folder up to date.
+
+    After every evaluation: metrics.csv, summary/ and log.txt; after every save_interval epochs
+    and at the end: checkpoint/.
+    """
+
+    def __init__(self, config, model, data, folder, log):
+        self._config, self._model, self._data = config, model, data
+        self._folder, self._log = folder, log
+
+    def run(self, session, resume=False):
+        """Trains to the last epoch, from the newest checkpoint if `resume`. Returns an Outcome.
+
+        RunError if training fails or diverges; what was saved before stays.
+        """
+        model, rows = self._model, self._data.train
+        session.run(model.load.data_op, {model.load.x: rows.x, model.load.y: rows.y})
+        clock = self._restore(session) if resume else self._initialise(session)
+        model.graph.finalize()
+        resumed_at = session.run(model.global_step) if resume else None
+        writer = SummaryWriter(self._folder.summary, model.graph, resumed_at)
+        try:
+            clock = self._train(session, writer, clock)
+        except tf.errors.InvalidArgumentError as error:  # a factorisation met NaN
+            raise RunError(f"training diverged: {error.message.splitlines()[0]}; "
+                           "try a smaller alpha or more damping") from None
+        finally:
+            writer.close()
+        prediction, metrics, targets = evaluate(session, model, self._data.test, self._data, self._config)
+        metrics = dict(self._last_row(), **{f"test_{name}": value for name, value in metrics.items()})
+        return Outcome(metrics, prediction, targets, clock.seconds, clock.epoch * model.design.steps_per_epoch)
+
+    def _initialise(self, session):
+        session.run(self._model.init)
+        write_rows(self._folder.metrics, COLUMNS, [])
+        return Clock(0, 0.0)
+
+    def _restore(self, session):
+        """The state of the newest checkpoint; rows of metrics.csv written after it are dropped."""
+        self._model.saver.restore(session, tf.train.latest_checkpoint(str(self._folder.checkpoint)))
+        epoch = int(session.run(self._model.global_step)) // self._model.design.steps_per_epoch
+        rows = [row for row in read_rows(self._folder.metrics) if int(row["epoch"]) <= epoch]
+        write_rows(self._folder.metrics, COLUMNS, rows)
+        self._log.info("resuming after epoch %d", epoch)
+        return Clock(epoch, float(rows[-1]["seconds"]) if rows else 0.0)
+
+    def _train(self, session, writer, clock):
+        """Epochs until the last; evaluates and saves when due. Returns the Clock at the end."""
+        config = self._config
+        with tqdm.tqdm(total=config.epoch, initial=clock.epoch, unit="epoch", dynamic_ncols=True,
+                       disable=not sys.stderr.isatty()) as bar:
+            while clock.epoch < config.epoch:
+                clock = self._epoch(session, clock)
+                bar.update()
+                if self._due(clock.epoch, config.epoch_rate):
+                    row = self._evaluate(session, writer, clock)
+                    bar.set_postfix_str(f"test RMSE {row['test_rmse']:.3f}, LL {row['test_log_likelihood']:.3f}")
+                if self._due(clock.epoch, config.save_interval):
+                    step = clock.epoch * self._model.design.steps_per_epoch
+                    self._model.saver.save(session, str(self._folder.checkpoint / "model"), step, write_meta_graph=False)
+        return clock
+
+    def _due(self, epoch, period):
+        return epoch % period == 0 or epoch == self._config.epoch
+
+    def _epoch(self, session, clock):
+        """All steps of the next epoch, in as few calls as the schedule allows."""
+        config, model = self._config, self._model
+        first, last = clock.epoch * model.design.steps_per_epoch + 1, (clock.epoch + 1) * model.design.steps_per_epoch
+        order = epoch_order(len(self._data.train.x), config.seed, clock.epoch + 1)
+        decay = config.lr_decay_ratio ** (clock.epoch // config.decay_interval)
+        start = time.perf_counter()
+        session.run(model.load.order_op, {model.load.order: order})
+        for segment in model.design.schedule.segments(first, last, config.steps_per_run):
+            session.run(model.advance[segment.due], dict(zip(model.knobs, (segment.rounds, segment.plain, decay))))
+        seconds = clock.seconds + time.perf_counter() - start
+        step = session.run(model.global_step)
+        assert step == last, f"the graph counts {step} steps, the schedule {last}"
+        return Clock(clock.epoch + 1, seconds)
+
+    def _evaluate(self, session, writer, clock):
+        """Writes a row of metrics.csv, TensorBoard's curves and a line of the log. Returns the row."""
+        model = self._model
+        step, report, weight_std = session.run([model.global_step, model.evaluate.report, model.evaluate.weight_std])
+        session.run(model.evaluate.reset)
+        values = {tag: float(value) for tag, value in report.items()}
+        for name, part in (("test", self._data.test), ("valid", self._data.valid)):
+            if part is not None:
+                metrics = evaluate(session, model, part, self._data, self._config)[1]
+                values.update({f"{name}/{key}": value for key, value in metrics.items()})
+        broken = [tag for tag, value in values.items() if not np.isfinite(value)]
+        if broken:
+            raise RunError(f"training diverged: {broken[0]} is not finite after epoch {clock.epoch}; "
+                           "try a smaller alpha or more damping")
+        values["speed/steps_per_second"] = clock.epoch * model.design.steps_per_epoch / clock.seconds
+        writer.scalars(values, step)
+        for name, std in weight_std.items():
+            writer.histogram(f"{name}/weight_noise_std", std, step)
+        writer.flush()
+        row = {tag.replace("/", "_"): value for tag, value in values.items()}
+        row.update(epoch=clock.epoch, step=int(step), seconds=round(clock.seconds, 3))
+        row = {name: row[name] for name in COLUMNS if name in row}
+        append_row(self._folder.metrics, COLUMNS, row)
+        self._log.info("epoch %d: %s", clock.epoch, ", ".join(f"{name} {row[name]:.4f}" for name in (
+            "test_rmse", "test_log_likelihood", "train_lower_bound", "train_noise_precision")), extra={"screen": False})
+        return row
+
+    def _last_row(self):
+        """Metrics of the last evaluation, which was after the last epoch."""
+        row = read_rows(self._folder.metrics)[-1]
+        return {name: float(row[name]) for name in COLUMNS[3:] if row[name]}

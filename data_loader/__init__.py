@@ -1,0 +1,30 @@
+"""DATASETS: the data sets that are known by name. To add one, add a row.
+
+Any other NAME.data in data_path works without a row; its shape is then not checked.
+"""
+import collections
+
+from data_loader.sources import by_hand, openml, rdataset
+
+KnownSet = collections.namedtuple("KnownSet", ["n_rows", "n_inputs", "target", "fetch", "n_standard_splits"])
+
+# name -> rows, inputs, what is predicted, where it comes from if data_path has no NAME.data,
+# number of splits of the standard protocol.
+DATASETS = {
+    "concrete": KnownSet(1030, 8, "compressive strength",
+                         rdataset("modeldata", "concrete", "compressive_strength", openml(44959, "strength")), 20),
+    "energy": KnownSet(768, 8, "heating load", openml(44960, "heating_load", drop="cooling_load"), 20),
+    "housing": KnownSet(506, 13, "median value", rdataset("MASS", "Boston", "medv", openml(531, "MEDV")), 20),
+    "wine": KnownSet(1599, 11, "quality of red wine", openml(44972, "quality"), 20),
+    "yacht_hydrodynamics": KnownSet(308, 6, "residuary resistance", openml("yacht_hydrodynamics"), 20),
+    "power_plant": KnownSet(9568, 4, "electrical output",
+                            by_hand("https://archive.ics.uci.edu/dataset/294/combined+cycle+power+plant"), 20),
+    "kin8nm": KnownSet(8192, 8, "distance of a robot arm's end", openml(189, "y"), 20),
+    "naval": KnownSet(11934, 17, "turbine decay, compressor decay among the inputs",
+                      openml(44969, "gt_turbine_decay_state_coefficient"), 20),
+    "naval_compressor": KnownSet(11934, 16, "compressor decay, turbine decay left out",
+                                 openml(44969, "gt_compressor_decay_state_coefficient",
+                                        drop="gt_turbine_decay_state_coefficient"), 20),
+    "protein": KnownSet(45730, 9, "RMSD of a protein's structure", openml(44963, "RMSD"), 5),
+    "year_prediction": KnownSet(515345, 90, "year of a song", openml(44027), 1),
+}

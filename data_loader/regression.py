@@ -1,0 +1,84 @@
+"""A regression data set, split and standardised."""
+import collections
+import pathlib
+
+import numpy as np
+
+from data_loader import DATASETS
+from data_loader.splits import PROTOCOLS, hold_out, split_hash
+from data_loader.table_file import read_table
+from misc.errors import UserError
+from misc.table import did_you_mean, lookup
+
+MIN_ROWS = 10
+
+Part = collections.namedtuple("Part", ["x", "y"])
+"""x: [n, d] standardised inputs; y: [n] standardised targets."""
+
+Data = collections.namedtuple(
+    "Data", ["train", "valid", "test", "target_mean", "target_std", "n_constant", "source", "split", "split_hash"]
+)
+"""Parts, the target's mean and standard deviation over the training rows (raw units), the
+number of constant input columns, where the rows came from, and the split. `valid` is None
+without validation rows."""
+
+
+def load_regression(config):
+    """Reads, checks, splits and standardises `config.dataset`. UserError if that is impossible."""
+    known = DATASETS.get(config.dataset)
+    values, source = _read(config, known)
+    _check(values, source, config.dataset, known)
+    split_rows, offset = lookup(PROTOCOLS, config.protocol, "protocol")
+    index = config.split if config.split is not None else config.seed - offset
+    if index < 0:
+        raise UserError("protocol standard with seed 0 has no default split: set split")
+    split = split_rows(len(values), index, known.n_standard_splits if known else 20)
+    train_rows, valid_rows = hold_out(split.train, config.validation_fraction)
+    return _standardise(values, train_rows, valid_rows, split, source)
+
+
+def _read(config, known):
+    path = pathlib.Path(config.data_path) / f"{config.dataset}.data"
+    if path.is_file():
+        return read_table(path), str(path)
+    if known is None:
+        raise UserError(f"unknown dataset {config.dataset!r}{did_you_mean(config.dataset, DATASETS)}: there is no file "
+                        f"{path} and no set of that name (--list shows them)")
+    try:
+        return known.fetch()
+    except UserError as error:
+        raise UserError(f"data set {config.dataset}: there is no file {path} {error}; "
+                        "put the file there (numbers, target last)") from None
+
+
+def _check(values, source, name, known):
+    n_rows, n_columns = values.shape
+    if known and (n_rows, n_columns) != (known.n_rows, known.n_inputs + 1):
+        raise UserError(f"{source}: {name} has {known.n_rows} rows of {known.n_inputs} inputs and the target, "
+                        f"this has {n_rows} rows of {n_columns} columns")
+    if n_columns < 2:
+        raise UserError(f"{source}: one column only; needed are inputs and, last, the target")
+    if n_rows < MIN_ROWS:
+        raise UserError(f"{source}: {n_rows} rows are too few to split, at least {MIN_ROWS} are needed")
+    if not np.isfinite(values).all():
+        raise UserError(f"{source}: not all values are finite")
+
+
+def _standardise(values, train_rows, valid_rows, split, source):
+    """Training statistics only; a standard deviation of 0 becomes 1 (a constant column becomes 0)."""
+    train = values[train_rows]
+    mean, std = train.mean(axis=0), train.std(axis=0)
+    constant = np.ptp(train, axis=0) == 0
+    if constant[-1]:
+        raise UserError(f"{source}: the target is constant over the training rows; there is nothing to learn")
+    std[constant] = 1.0
+    scaled = (values - mean) / std
+
+    def part(rows):
+        return Part(scaled[rows, :-1], scaled[rows, -1]) if len(rows) else None
+
+    return Data(
+        train=part(train_rows), valid=part(valid_rows), test=part(split.test),
+        target_mean=float(mean[-1]), target_std=float(std[-1]), n_constant=int(constant[:-1].sum()),
+        source=source, split=split, split_hash=split_hash([split]),
+    )

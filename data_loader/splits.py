@@ -1,0 +1,56 @@
+"""Which rows train and which test. Pure functions of numbers.
+
+A result names its protocol and split; numbers of different protocols are not comparable.
+"""
+import collections
+import hashlib
+
+import numpy as np
+
+from misc.errors import UserError
+
+Split = collections.namedtuple("Split", ["protocol", "index", "train", "test"])
+
+
+def published_split(n_rows, index, n_splits=None):
+    """Random 90/10 split by RandomState(index) (Zhang et al. 2018 average over 10 of them)."""
+    order = np.random.RandomState(index).permutation(n_rows)
+    return _cut("published", index, order)
+
+
+def standard_split(n_rows, index, n_splits):
+    """Split `index` of the `n_splits` fixed ones of Hernandez-Lobato and Adams (2015).
+
+    One generator, seeded with 1, draws the order of each split in turn. UserError for an
+    index that does not exist.
+    """
+    if index >= n_splits:
+        raise UserError(f"split {index} does not exist: the standard protocol has {n_splits} here, counted from 0")
+    rng = np.random.RandomState(1)
+    for _ in range(index + 1):
+        order = rng.choice(range(n_rows), n_rows, replace=False)
+    return _cut("standard", index, order)
+
+
+# protocol -> (split function, what to subtract from the seed for the default index).
+PROTOCOLS = {"published": (published_split, 0), "standard": (standard_split, 1)}
+
+
+def split_hash(splits):
+    """First 16 hex digits of the SHA-256 of all train and test indices, little-endian int32."""
+    digest = hashlib.sha256()
+    for split in splits:
+        for rows in (split.train, split.test):
+            digest.update(np.asarray(rows, "<i4").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def hold_out(rows, fraction):
+    """(training rows, validation rows): the last `fraction` of the already shuffled `rows`."""
+    n_valid = int(round(fraction * len(rows)))
+    return rows[: len(rows) - n_valid], rows[len(rows) - n_valid:]
+
+
+def _cut(protocol, index, order):
+    n_train = int(round(0.9 * len(order)))
+    return Split(protocol, index, order[:n_train], order[n_train:])

@@ -1,0 +1,1 @@
+"""Foundations: settings, folders, logging, summaries. Imports nothing of the other packages."""

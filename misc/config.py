@@ -1,0 +1,243 @@
+"""One run's settings, read from JSON and checked before anything is built.
+
+`Config` is the one table of keys: validation, `--set`, `--help-config` and the table in
+README.md are all made from it. A key without a default must be given.
+"""
+import json
+import os
+import typing
+
+import pydantic
+import tabulate
+from typing_extensions import Literal
+
+from misc.errors import UserError
+from misc.table import did_you_mean
+
+REGRESSION, CLASSIFICATION = "regression", "classification"
+
+
+def key(default, meaning, mode=None, **limits):
+    """A config key: default (... if it must be given), a sentence, the one mode it belongs to, its range."""
+    return pydantic.Field(default, description=meaning, json_schema_extra={"mode": mode}, **limits)
+
+
+class Config(pydantic.BaseModel):
+    """Settings of one run. Frozen; numbers are plain JSON numbers of the stated type."""
+
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    # What to train, on what.
+    mode: Literal["regression", "classification"] = key(REGRESSION, "Selects likelihood, data and metrics.")
+    exp_name: typing.Optional[str] = key(
+        None, "Name of the run's folder, experiments/DATASET/EXP_NAME. Default: OPTIMIZER_DATASET.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$",
+    )
+    dataset: str = key(..., "A known data set (`--list`) or the NAME of a file NAME.data in data_path.",
+                       pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+    data_path: str = key("data", "Folder searched first for data files.", min_length=1)
+    experiments_path: str = key("experiments", "Folder that the runs' folders go to.", min_length=1)
+    optimizer: str = key(..., "The method; `--list` shows all.")
+    fisher_approx: typing.Optional[Literal["eigen", "kron", "diagonal"]] = key(
+        None, "Redundant with optimizer: accepted from older files, a notice if it disagrees, otherwise unused.")
+    model_name: str = key(..., "The network; `--list` shows all.")
+    hidden: typing.Optional[typing.List[pydantic.PositiveInt]] = key(
+        None, "Widths of the hidden layers of model_name ffn.", min_length=1)
+    activation: Literal["relu", "tanh", "elu"] = key("relu", "Non-linearity of the hidden layers.")
+
+    # How long, on how much at a time.
+    epoch: int = key(1000, "Passes over the training rows.", ge=1)
+    batch_size: int = key(10, "Training rows per step.", ge=1)
+    test_batch_size: int = key(1000, "Rows per evaluation batch; changes memory, not results.", ge=1)
+    train_particles: int = key(10, "Weight draws per step, each shared by the whole minibatch.", ge=1)
+    test_particles: int = key(100, "Weight draws in evaluation.", ge=1)
+    num_workers: int = key(2, "Accepted from older files; minibatches are made inside the graph and need no workers.",
+                           ge=0)
+    epoch_rate: int = key(10, "Epochs between evaluations.", ge=1)
+    save_interval: int = key(100, "Epochs between checkpoints.", ge=1)
+    max_to_keep: int = key(3, "Checkpoints kept.", ge=1)
+
+    # Posterior.
+    kl: float = key(1.0, "Weight of the KL term, lambda; below 1 is a colder posterior.", gt=0)
+    eta: float = key(1.0, "Prior variance of every weight.", gt=0)
+    damping: float = key(0.0, "Extrinsic damping gamma_ex: stabilises the step, never part of the posterior.", ge=0)
+    true_fisher: bool = key(True, "Curvature from targets sampled from the model; false: from observed targets.")
+    scale_init: Literal["damped", "exact"] = key(
+        "damped", "Eigenvalues that R is re-initialised from: of A and S with gamma_in split over them, or as they are.")
+    kfac_init_after_basis: bool = key(
+        True, "ekfac: set R to the eigenvalues' outer product when the basis changes; false: carry R into the new basis.")
+    noise_prior_shape: float = key(6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)
+    noise_prior_rate: float = key(6.0, "Rate of the Gamma prior over the noise precision (standardised targets).",
+                                  REGRESSION, gt=0)
+
+    # Step.
+    alpha: float = key(1e-2, "Step size of the mean.", REGRESSION, gt=0)
+    beta: float = key(1e-3, "1 - decay of the moving averages of A and S (diag: of f).", REGRESSION, gt=0, le=1)
+    omega: float = key(1e-2, "1 - decay of the moving average of R.", REGRESSION, gt=0, le=1)
+    learning_rate: float = key(
+        1e-3, "Regression: Adam step of the noise precision. Classification: step of the mean.", gt=0)
+    momentum: float = key(0.9, "Decay of the gradient's moving average (bias-corrected).", ge=0, lt=1)
+    lr_decay_interval: typing.Optional[int] = key(
+        None, "Epochs between decays of alpha, beta and omega. Default: half of epoch.", REGRESSION, ge=1)
+    lr_decay_ratio: float = key(0.1, "Factor of each decay.", REGRESSION, gt=0, le=1)
+
+    # When the curvature is refreshed.
+    amor_eigen: bool = key(True, "ekfac: refresh A, S and the basis every Teigen steps; false: every step.", REGRESSION)
+    Teigen: int = key(5, "Steps between refreshes under amor_eigen.", REGRESSION, ge=1)
+    re_init: bool = key(True, "ekfac: also re-initialise R every re_init_iters steps.", REGRESSION)
+    re_init_iters: int = key(50, "Steps between re-initialisations of R under re_init.", REGRESSION, ge=1)
+    max_factor_dim: int = key(8192, "Largest Kronecker factor that is built for a layer.", ge=1)
+    large_layers: Literal["refuse", "diagonal", "point"] = key(
+        "refuse", "What a layer with a larger factor gets: an error, a diagonal posterior, or no weight noise.")
+
+    # Which rows train.
+    protocol: Literal["published", "standard"] = key(
+        "published", "Splits: random 90/10 by seed, or the 20 fixed splits most papers use.", REGRESSION)
+    split: typing.Optional[int] = key(
+        None, "Which split. Default: published: the seed; standard: seed - 1 (counted from 0).", REGRESSION, ge=0)
+    validation_fraction: float = key(
+        0.0, "Share of the training rows set aside for validation metrics.", REGRESSION, ge=0, le=0.5)
+
+    # How it runs.
+    seed: int = key(1, "Seed of initial weights, weight noise and minibatch order.", ge=0, lt=2**31)
+    steps_per_run: int = key(0, "At most so many steps per session.run; 0: as many as fit. Never changes a result.", ge=0)
+    precision: Literal["float32", "float64"] = key("float32", "Floating-point type of the graph.")
+    threads: typing.Optional[int] = key(
+        None, "Threads per op; 0: TensorFlow's choice. Default: 1 for regression, 0 for classification.", ge=0)
+
+    # Classification only.
+    data_aug: bool = key(False, "Random crop (pad 4) and flip.", CLASSIFICATION)
+    batch_norm: bool = key(False, "Batch normalisation after every layer.", CLASSIFICATION)
+    decay_every_itr: int = key(16000, "Steps between decays of learning_rate by 0.1.", CLASSIFICATION, ge=1)
+    cov_ema_decay: float = key(0.99, "Decay of the moving averages of A and S.", CLASSIFICATION, ge=0, lt=1)
+    scale_ema_decay: float = key(0.99, "Decay of the moving average of R.", CLASSIFICATION, ge=0, lt=1)
+    kl_clip: float = key(1e-3, "Largest KL divergence of a step; the step is scaled down to it.", CLASSIFICATION, gt=0)
+    TCov: int = key(10, "Steps between statistics of A and S.", CLASSIFICATION, ge=1)
+    TInv: int = key(200, "Steps between inverses (kfac).", CLASSIFICATION, ge=1)
+    TEigen: int = key(200, "Steps between eigenbases (ekfac).", CLASSIFICATION, ge=1)
+    TScale: int = key(10, "Steps between statistics of R.", CLASSIFICATION, ge=1)
+
+    @pydantic.model_validator(mode="after")
+    def _keys_fit_together(self):
+        for name in self.model_fields_set:
+            only = key_mode(name)
+            if only not in (None, self.mode):
+                raise ValueError(f"{name} belongs to mode {only}, this config's mode is {self.mode}: remove it")
+        if (self.model_name == "ffn") != (self.hidden is not None):
+            raise ValueError("hidden goes with model_name ffn and only with it, e.g. "
+                             '"model_name": "ffn", "hidden": [50, 50]')
+        return self
+
+    @classmethod
+    def from_file(cls, path, overrides=()):
+        """Reads JSON from `path`, then applies `KEY=VALUE` strings. UserError says what is wrong."""
+        return cls.from_dict({**_read_json(path), **dict(_parse_override(text) for text in overrides)}, str(path))
+
+    @classmethod
+    def from_dict(cls, values, source="config"):
+        """Checks a dict of settings. UserError names each bad key and what would be right."""
+        try:
+            return cls(**values)
+        except pydantic.ValidationError as error:
+            raise UserError(f"{source}: " + "; ".join(_explain(item) for item in error.errors())) from None
+
+    @property
+    def name(self):
+        """Name of the run's folder."""
+        return self.exp_name or f"{self.optimizer}_{self.dataset}"
+
+    @property
+    def decay_interval(self):
+        """Epochs between decays of the step sizes."""
+        return self.lr_decay_interval or max(1, self.epoch // 2)
+
+    @property
+    def n_threads(self):
+        """Threads per op, 0 for TensorFlow's choice."""
+        return self.threads if self.threads is not None else {REGRESSION: 1, CLASSIFICATION: 0}[self.mode]
+
+
+def key_mode(name):
+    """The one mode that a config key belongs to, or None."""
+    return Config.model_fields[name].json_schema_extra["mode"]
+
+
+def config_table(fmt="simple"):
+    """All keys with type, range, default and meaning; `fmt` as in tabulate (simple, github, ...)."""
+    rows = []
+    for name, field in Config.model_fields.items():
+        default = "required" if field.is_required() else json.dumps(field.default)
+        meaning = field.description + (f" ({key_mode(name)} only)" if key_mode(name) else "")
+        rows.append([name, _type_name(field.annotation), _range(field), default, meaning])
+    return tabulate.tabulate(rows, ["key", "type", "range", "default", "meaning"], tablefmt=fmt, disable_numparse=True)
+
+
+def _type_name(annotation):
+    """'int', 'float', 'a/b/c' for choices; 'null or ...' is left out, the default says it."""
+    if getattr(annotation, "__origin__", None) is typing.Union:
+        annotation = annotation.__args__[0]
+    if getattr(annotation, "__origin__", None) is Literal:
+        return " / ".join(annotation.__args__)
+    return "list of int" if "List" in str(annotation) else annotation.__name__
+
+
+_SIGNS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+
+
+def _range(field):
+    limits = [f"{sign} {getattr(item, name)}" for item in field.metadata for name, sign in _SIGNS
+              if getattr(item, name, None) is not None]
+    return ", ".join(limits)
+
+
+def _read_json(path):
+    if not os.path.isfile(str(path)):
+        raise UserError(f"config file {path} does not exist; see config/ for examples")
+    try:
+        with open(str(path), encoding="utf-8") as handle:
+            values = json.load(handle, object_pairs_hook=_no_repeats)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if not isinstance(values, dict):
+        raise UserError(f'{path} must hold one JSON object, {{"key": value, ...}}')
+    return values
+
+
+def _no_repeats(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"key {twice[0]!r} is given twice")
+    return values
+
+
+def _parse_override(text):
+    """'KEY=VALUE' -> (key, value): VALUE is JSON unless the key holds text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set takes KEY=VALUE, got {text!r}")
+    field = Config.model_fields.get(name)
+    if field is not None and field.annotation in (str, typing.Optional[str]):
+        return name, value
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _explain(item):
+    """One pydantic error as a short sentence."""
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {name!r}{did_you_mean(name, Config.model_fields)} (--help-config lists all)"
+    if item["type"] == "missing":
+        return f"key {name!r} is missing: {Config.model_fields[name].description}"
+    if item["type"] == "value_error":
+        return item["msg"].split("Value error, ", 1)[-1]
+    message = item["msg"][0].lower() + item["msg"][1:]
+    return f"{name}: {message}, got {json.dumps(item['input'], default=repr)}"

@@ -1,0 +1,29 @@
+"""Errors that a user can act on: one line on the screen instead of a traceback."""
+import contextlib
+import sys
+
+
+class UserError(Exception):
+    """Bad input. The message is one line: what is wrong and what would be right. Exit code 2."""
+
+    exit_code = 2
+
+
+class RunError(UserError):
+    """A run that started well and could not go on (training diverged, say). Exit code 1."""
+
+    exit_code = 1
+
+
+@contextlib.contextmanager
+def one_line_errors(program):
+    """Turns a UserError into `PROGRAM: message` on stderr and its exit code; Ctrl-C into 130."""
+    try:
+        yield
+    except UserError as error:
+        message = " ".join(str(error).split())
+        print(f"{program}: {message}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted; --resume continues from the last checkpoint", file=sys.stderr)
+        sys.exit(130)

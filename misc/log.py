@@ -1,0 +1,37 @@
+"""One logger per run: everything to log.txt, and to the screen above the progress bar."""
+import logging
+import sys
+
+import tqdm
+
+
+class _TqdmHandler(logging.Handler):
+    """Writes to stderr without tearing a progress bar apart."""
+
+    def emit(self, record):
+        if getattr(record, "screen", True):
+            tqdm.tqdm.write(self.format(record), file=sys.stderr)
+
+
+def run_logger(path, name="run"):
+    """A logger that appends to the file `path` and prints; close it with `close_logger`.
+
+    A record with extra={"screen": False} goes to the file only.
+    """
+    logger = logging.getLogger(f"{name}:{path}")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    to_file = logging.FileHandler(str(path), encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    to_screen = _TqdmHandler()
+    to_screen.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(to_file)
+    logger.addHandler(to_screen)
+    return logger
+
+
+def close_logger(logger):
+    """Flushes and closes the files of a `run_logger`."""
+    for handler in list(logger.handlers):
+        handler.close()
+        logger.removeHandler(handler)

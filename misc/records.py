@@ -1,0 +1,46 @@
+"""The files of a run that people and scripts read: CSV tables and JSON objects."""
+import csv
+import json
+import os
+import platform
+
+
+def write_json(path, values):
+    """Writes a dict so that the file is either the old one or the complete new one."""
+    part = f"{path}.part"
+    with open(part, "w", encoding="utf-8") as handle:
+        json.dump(values, handle, indent=2)
+        handle.write("\n")
+    os.replace(part, str(path))
+
+
+def read_json(path):
+    """The dict in a JSON file."""
+    with open(str(path), encoding="utf-8") as handle:
+        return json.load(handle)
+
+
+def write_rows(path, columns, rows):
+    """Writes a CSV file: a header and one line per dict; a column a row lacks stays empty."""
+    with open(str(path), "w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def append_row(path, columns, row):
+    """Adds one line to a file of `write_rows`."""
+    with open(str(path), "a", newline="", encoding="utf-8") as handle:
+        csv.DictWriter(handle, columns).writerow(row)
+
+
+def read_rows(path):
+    """The lines of a CSV file as dicts of strings; a last line cut short by a crash is left out."""
+    with open(str(path), newline="", encoding="utf-8") as handle:
+        return [row for row in csv.DictReader(handle) if None not in row.values()]
+
+
+def versions(modules):
+    """{name: version} of Python and the given imported modules."""
+    found = {module.__name__.split(".")[0]: module.__version__ for module in modules}
+    return dict(found, python=platform.python_version())

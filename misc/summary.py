@@ -1,0 +1,43 @@
+"""TensorBoard scalars and histograms from Python numbers: no placeholder or op per tag."""
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+
+class SummaryWriter:
+    """Writes events to one folder.
+
+    Args:
+      folder: where the event file goes.
+      graph: shown under Graphs, if given.
+      resumed_at: the step a resumed run continues from; TensorBoard drops what an
+        interrupted run wrote beyond it.
+    """
+
+    def __init__(self, folder, graph=None, resumed_at=None):
+        self._writer = tf.summary.FileWriter(str(folder), graph=graph)
+        if resumed_at is not None:
+            session_log = tf.SessionLog(status=tf.SessionLog.START)
+            self._writer.add_session_log(session_log, global_step=resumed_at + 1)
+
+    def scalars(self, values, step):
+        """Writes {tag: number} at `step`."""
+        self._add([tf.Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()], step)
+
+    def histogram(self, tag, array, step, n_bins=30):
+        """Writes the distribution of the entries of `array`."""
+        flat = np.asarray(array, np.float64).ravel()
+        counts, edges = np.histogram(flat, bins=n_bins)
+        proto = tf.HistogramProto(
+            min=flat.min(), max=flat.max(), num=flat.size, sum=flat.sum(), sum_squares=np.square(flat).sum(),
+            bucket_limit=edges[1:].tolist(), bucket=counts.tolist(),
+        )
+        self._add([tf.Summary.Value(tag=tag, histo=proto)], step)
+
+    def _add(self, values, step):
+        self._writer.add_summary(tf.Summary(value=values), global_step=step)
+
+    def flush(self):
+        self._writer.flush()
+
+    def close(self):
+        self._writer.close()

@@ -1,0 +1,54 @@
+"""Trains one network as a JSON config says, and leaves curves, a checkpoint and results."""
+import argparse
+import sys
+
+from misc import backend
+from misc.config import Config, config_table
+from misc.errors import one_line_errors
+
+EXAMPLES = """examples:
+  python train.py --config config/regression/ekfac_concrete.json
+  python train.py --config config/regression/kfac_yacht.json --set epoch=200 --set kl=0.5
+  python train.py --config config/regression/ekfac_concrete.json --seed 3 --explain
+  python train.py --config config/regression/ekfac_concrete.json --resume
+  tensorboard --logdir=experiments/concrete/ekfac_concrete/summary"""
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(
+        prog="train.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", metavar="FILE", help="JSON file that describes the run")
+    what.add_argument("--list", action="store_true", help="list models, data sets and optimizers")
+    what.add_argument("--help-config", nargs="?", const="simple", metavar="FORMAT",
+                      help="list all config keys (FORMAT as in tabulate: simple, github, html, ...)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
+    parser.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
+    parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="where the ops run")
+    parser.add_argument("--resume", action="store_true", help="continue the run from its newest checkpoint")
+    parser.add_argument("--explain", action="store_true", help="say what the run would do, and stop")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    with one_line_errors("train.py"):
+        if args.help_config:
+            print(config_table(args.help_config))
+            return
+        backend.prepare()
+        from core import explain, run  # after the switches of prepare()
+
+        if args.list:
+            print(explain.list_tables())
+            return
+        overrides = args.set + ([f"seed={args.seed}"] if args.seed is not None else [])
+        plan = run.plan(Config.from_file(args.config, overrides), args.device)
+        if args.explain:
+            print("\n".join(explain.explain(plan)))
+        else:
+            run.execute(plan, resume=args.resume)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
