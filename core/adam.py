@@ -6,7 +6,7 @@ DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
 
 def debias(average, decay, step):
     """A moving average that started at 0, divided by the weight it has gathered by `step` (from 1)."""
-    return average / (1.0 - tf.pow(tf.cast(decay, average.dtype), step))
+    return average / (1.0 - tf.pow(tf.constant(decay, average.dtype), step))
 
 
 def moved_square(square, grad):

@@ -201,8 +201,6 @@ class EigenKronecker:
         self._prior, self._damping = prior, config.damping
         self._init_damping = {"damped": prior.damping, "exact": None}[config.scale_init]
         self._reset_with_basis = config.kfac_init_after_basis
-        if not config.re_init:
-            self.updates = tuple(name for name in self.updates if name != "reinit")
 
     def init(self, shape, dtype):
         state = {"a_cov": tf.eye(shape[0], dtype=dtype), "s_cov": tf.eye(shape[1], dtype=dtype),

@@ -85,7 +85,7 @@ def kl_gamma(alpha, beta, alpha_0, beta_0):
     = (alpha - alpha_0) psi(alpha) - log G(alpha) + log G(alpha_0)
       + alpha_0 (log beta - log beta_0) + alpha (beta_0 - beta) / beta
     """
-    alpha_0, beta_0 = tf.cast(alpha_0, alpha.dtype), tf.cast(beta_0, alpha.dtype)
+    alpha_0, beta_0 = tf.constant(alpha_0, alpha.dtype), tf.constant(beta_0, alpha.dtype)
     return (
         (alpha - alpha_0) * tf.digamma(alpha) - tf.lgamma(alpha) + tf.lgamma(alpha_0)
         + alpha_0 * (tf.log(beta) - tf.log(beta_0)) + alpha * (beta_0 - beta) / beta

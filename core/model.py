@@ -139,8 +139,10 @@ class _Builder:
         with tf.control_dependencies([step]), tf.device(self.device):
             state = read(self.variables)
             x, y = self._minibatch(step)
-            new = self._new_state(state, x, y, step, due)
-            written = assign(self.variables, changed(state, new))
+            new = changed(state, self._new_state(state, x, y, step, due))
+            # NOTE: a new basis does not depend on the old one, so its write must be told to wait for the reads.
+            with tf.control_dependencies(tf.nest.flatten(state)):
+                written = assign(self.variables, new)
         with tf.control_dependencies([written]):
             return step + 1
 

@@ -83,15 +83,19 @@ def update_periods(config, updates):
     Args:
       config: the run's Config.
       updates: names out of "cov" (moving averages of A and S, or f), "inverse" (Cholesky
-        roots), "basis" (eigenbasis), "scale" (moving average of R), "reinit" (R from A, S).
+        roots), "basis" (eigenbasis), "scale" (moving average of R), "reinit" (R from the
+        eigenvalues).
 
     Returns:
       {name: period}. In regression everything is due every step, but for noisy EK-FAC, where
-      A, S and the basis wait for Teigen (SPEC of the published configs).
+      A, S and the basis wait for Teigen. A "reinit" that always meets a "basis" which resets
+      R anyway is left out.
     """
     if config.mode == REGRESSION:
         amortised = config.Teigen if config.amor_eigen and "basis" in updates else 1
-        periods = {"cov": amortised, "inverse": 1, "basis": amortised, "scale": 1, "reinit": config.re_init_iters}
+        periods = {"cov": amortised, "inverse": 1, "basis": amortised, "scale": 1}
+        if config.re_init and not (config.kfac_init_after_basis and config.re_init_iters % amortised == 0):
+            periods["reinit"] = config.re_init_iters
     else:
         periods = {"cov": config.TCov, "inverse": config.TInv, "basis": config.TEigen, "scale": config.TScale}
     return {name: periods[name] for name in updates if name in periods}

@@ -71,7 +71,7 @@ def _standardise(values, train_rows, valid_rows, split, source):
     constant = np.ptp(train, axis=0) == 0
     if constant[-1]:
         raise UserError(f"{source}: the target is constant over the training rows; there is nothing to learn")
-    std[constant] = 1.0
+    mean[constant], std[constant] = train[0, constant], 1.0
     scaled = (values - mean) / std
 
     def part(rows):

@@ -1,0 +1,123 @@
+import json
+import pathlib
+import re
+
+import pytest
+
+from core.optimizer import METHODS
+from misc.config import Config, config_table, key_mode
+from misc.errors import UserError
+from tests.conftest import ROOT
+
+GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
+
+
+@pytest.mark.parametrize("bad, message", [
+    ({"kl_wieght": 1}, r"unknown key 'kl_wieght'; did you mean '\w+'\?"),
+    ({"Teigne": 5}, "unknown key 'Teigne'; did you mean 'Teigen'?"),
+    ({"epoch": "5"}, 'epoch: input should be a valid integer, got "5"'),
+    ({"epoch": True}, "epoch: input should be a valid integer, got true"),
+    ({"epoch": 0}, "epoch: input should be greater than or equal to 1, got 0"),
+    ({"eta": 0}, "eta: input should be greater than 0, got 0"),
+    ({"kl": float("inf")}, "kl: input should be a finite number"),
+    ({"beta": 1.5}, "beta: input should be less than or equal to 1, got 1.5"),
+    ({"scale_init": "exat"}, "scale_init: input should be 'damped' or 'exact'"),
+    ({"exp_name": "../x"}, "exp_name: string should match pattern"),
+    ({"hidden": [5]}, "hidden goes with model_name ffn and only with it"),
+    ({"model_name": "ffn"}, "hidden goes with model_name ffn and only with it"),
+    ({"model_name": "ffn", "hidden": [5, 0]}, "hidden.1: input should be greater than 0, got 0"),
+    ({"TCov": 5}, "TCov belongs to mode classification, this config's mode is regression: remove it"),
+    ({"seed": -1}, "seed: input should be greater than or equal to 0"),
+])
+def test_bad_values_say_what_would_be_right(bad, message):
+    with pytest.raises(UserError, match=message.replace("?", r"\?") if "\\" not in message else message):
+        Config.from_dict({**GOOD, **bad})
+
+
+def test_a_missing_key_says_what_it_is():
+    with pytest.raises(UserError, match="key 'dataset' is missing: A known data set"):
+        Config.from_dict({"optimizer": "kfac", "model_name": "ffn50"})
+
+
+@pytest.mark.parametrize("text, message", [
+    ("{", "is not valid JSON"), ("[1]", "must hold one JSON object"), ('{"kl": 1, "kl": 2}', "key 'kl' is given twice"),
+])
+def test_broken_files(tmp_path, text, message):
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        Config.from_file(path)
+    with pytest.raises(UserError, match="does not exist"):
+        Config.from_file(tmp_path / "none.json")
+
+
+def test_overrides_are_typed_by_the_schema(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(dict(GOOD, model_name="ffn", hidden=[3])))
+    config = Config.from_file(path, ["epoch=7", "kl=0.5", "exp_name=12", "hidden=[4, 5]", "amor_eigen=false",
+                                     "split=null", "activation=tanh"])
+    assert (config.epoch, config.kl, config.name, config.hidden) == (7, 0.5, "12", [4, 5])
+    assert (config.amor_eigen, config.split, config.activation) == (False, None, "tanh")
+    for text, message in (("epoch", "--set takes KEY=VALUE"), ("epcoh=3", "did you mean 'epoch'"),
+                          ("epoch=x", 'valid integer, got "x"')):
+        with pytest.raises(UserError, match=message):
+            Config.from_file(path, [text])
+
+
+def test_defaults_that_depend_on_other_keys():
+    config = Config.from_dict(dict(GOOD, epoch=11))
+    assert (config.name, config.decay_interval, config.n_threads) == ("ekfac_wine", 5, 1)
+    assert Config.from_dict(dict(GOOD, lr_decay_interval=3)).decay_interval == 3
+
+
+def test_every_key_is_read_somewhere():
+    source = "\n".join(path.read_text() for folder in ("core", "data_loader", "networks", "misc")
+                       for path in (ROOT / folder).glob("*.py") if path.name != "config.py")
+    source += (ROOT / "misc" / "config.py").read_text().split("@classmethod", 1)[1]
+    unread = [name for name in Config.model_fields if not re.search(rf"(config|self|cls)\.{name}\b", source)]
+    later = {name for name in Config.model_fields if key_mode(name) == "classification"}
+    assert set(unread) - later - {"num_workers"} == set()
+
+
+def test_the_table_lists_every_key_and_stands_in_the_readme():
+    table = config_table("github")
+    assert all(re.search(rf"^\| {name} ", table, re.M) for name in Config.model_fields)
+    assert table in (ROOT / "README.md").read_text()
+
+
+CONFIGS = sorted((ROOT / "config" / "regression").glob("*.json"))
+
+
+def test_one_file_per_data_set_and_method():
+    names = {path.stem for path in CONFIGS}
+    sets = ("concrete", "energy", "housing", "wine", "yacht", "power_plant", "kin8nm", "naval", "protein", "year")
+    assert {f"{method}_{name}" for method in ("ekfac", "kfac", "diag") for name in sets} <= names
+    assert {"bbb_concrete", "adam_concrete"} <= names
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_files(path):
+    config = Config.from_file(path)
+    assert config.name == path.stem and config.optimizer == path.stem.split("_")[0]
+    assert config.fisher_approx == METHODS[config.optimizer].fisher_approx
+    large = config.dataset in ("protein", "year_prediction")
+    assert config.model_name == ("ffn100" if large else "ffn50")
+    assert (config.kl, config.eta, config.damping, config.train_particles, config.test_particles) == (1, 1, 0, 10, 100)
+
+
+@pytest.mark.parametrize("optimizer", ["ekfac", "kfac"])
+def test_files_of_the_published_code_are_read_unmodified(optimizer):
+    """All keys of its regression files, with the kfac files' contradicting fisher_approx."""
+    published = {
+        "mode": "regression", "exp_name": f"{optimizer}_concrete", "dataset": "concrete", "data_path": "regression/data",
+        "optimizer": optimizer, "fisher_approx": "eigen", "true_fisher": True, "model_name": "ffn50", "epoch": 1000,
+        "batch_size": 10, "re_init": optimizer == "ekfac", "re_init_iters": 50, "test_batch_size": 1000,
+        "max_to_keep": 3, "num_workers": 2, "learning_rate": 0.001, "alpha": 1e-2, "beta": 1e-3, "omega": 1e-2,
+        "damping": 0, "kfac_init_after_basis": optimizer == "ekfac", "amor_eigen": optimizer == "ekfac", "Teigen": 5,
+        "kl": 1, "eta": 1, "train_particles": 10, "test_particles": 100,
+        "epoch_rate": 10, "save_interval": 1000, "lr_decay_interval": 500, "lr_decay_ratio": 0.1,
+    }
+    config = Config.from_dict(published)
+    ours = Config.from_file(pathlib.Path(ROOT) / "config" / "regression" / f"{optimizer}_concrete.json")
+    for name in ("alpha", "beta", "learning_rate", "kl", "eta", "damping", "batch_size", "epoch", "decay_interval"):
+        assert getattr(config, name) == getattr(ours, name), name

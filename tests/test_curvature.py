@@ -1,0 +1,179 @@
+"""The families' states: averages, refreshes, posteriors and steps, against dense matrices."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from numpy.testing import assert_allclose
+
+from core.curvature import Batch, Diagonal, EigenKronecker, Kronecker, MeanField, Rates, carry_scale
+from core.factors import STATISTICS
+from core.gaussian import Prior
+from tests import reference
+
+PRIOR = Prior(n_data=40, kl_weight=0.8, prior_var=0.5)  # gamma_in = 0.04
+SHAPE = (4, 3)
+K, N = 2, 6
+RATES = Rates(mean=tf.constant, cov=0.25, scale=0.4, step=None)
+
+
+@pytest.fixture
+def arrays(rng):
+    """a, ds, ds_fisher of one minibatch; the Fisher's gradients differ from the data's."""
+    return reference.with_one(rng, K, N, SHAPE[0]), rng.randn(K, N, SHAPE[1]), rng.randn(K, N, SHAPE[1])
+
+
+def batch_of(a, ds, ds_fisher):
+    tensors = [tf.constant(array) for array in (a, ds, ds_fisher)]
+    return Batch(*tensors, noise=None, grad=None, stats=STATISTICS["dense"])
+
+
+def updated(session, family, arrays, due, times=1):
+    """(state before the last update, state after), as arrays."""
+    state = family.init(SHAPE, tf.float64)
+    for _ in range(times):
+        old, state = state, family.update(state, batch_of(*arrays), RATES, due)
+    return session.run([old, state])
+
+
+def covs(a, ds):
+    return [np.mean([np.outer(r, r) for r in t.reshape(-1, t.shape[-1])], axis=0) for t in (a, ds)]
+
+
+def dense_posterior(session, family, state):
+    """Covariance of vec(W) under the family's posterior."""
+    q = family.posterior(tf.zeros(SHAPE, tf.float64), {name: tf.constant(value) for name, value in state.items()})
+    values = type(q)(*[value if isinstance(value, float) else session.run(value) for value in q])
+    if isinstance(family, Kronecker):
+        return values.temper * np.kron(values.root_a.T @ values.root_a, values.root_s.T @ values.root_s)
+    if isinstance(family, EigenKronecker):
+        basis = np.kron(values.q_a, values.q_s)
+        return (basis * values.variance.ravel()) @ basis.T
+    return np.diag(values.variance.ravel())
+
+
+def preconditioned(session, family, state, grad):
+    tensors = {name: tf.constant(value) for name, value in state.items()}
+    return session.run(family.precondition(tf.constant(grad), tensors)).ravel()
+
+
+def test_moving_averages_use_the_fisher_targets(session, config, arrays):
+    _, state = updated(session, Kronecker(PRIOR, config()), arrays, {"cov"})
+    a_cov, s_cov = covs(arrays[0], arrays[2])
+    assert_allclose(state["a_cov"], 0.75 * np.eye(4) + 0.25 * a_cov, rtol=1e-10)
+    assert_allclose(state["s_cov"], 0.75 * np.eye(3) + 0.25 * s_cov, rtol=1e-10)
+    _, state = updated(session, Diagonal(PRIOR, config()), arrays, {"cov"})
+    diagonal = np.diag(reference.dense_fisher(arrays[0], arrays[2])).reshape(SHAPE)
+    assert_allclose(state["fisher"], 0.75 + 0.25 * diagonal, rtol=1e-10)
+
+
+@pytest.mark.parametrize("gamma_ex", [0.0, 0.3])
+def test_kfac_posterior_has_only_the_prior_damping(session, config, rng, arrays, gamma_ex):
+    family = Kronecker(PRIOR, config(damping=gamma_ex))
+    _, state = updated(session, family, arrays, {"cov", "inverse"})
+    damped = [reference.damped_kron(state["a_cov"], state["s_cov"], gamma) for gamma in (0.04, 0.04 + gamma_ex)]
+    assert_allclose(dense_posterior(session, family, state), 0.02 * np.linalg.inv(damped[0]), rtol=1e-9)
+    grad = rng.randn(*SHAPE)
+    assert_allclose(preconditioned(session, family, state, grad), np.linalg.solve(damped[1], grad.ravel()), rtol=1e-9)
+
+
+def test_kfac_roots_wait_for_their_refresh(session, config, arrays):
+    old, new = updated(session, Kronecker(PRIOR, config()), arrays, {"cov"})
+    assert (old["a_cov"] != new["a_cov"]).any()
+    assert (old["root_a"] == new["root_a"]).all()
+
+
+@pytest.mark.parametrize("gamma_ex", [0.0, 0.3])
+def test_ekfac_posterior_and_step(session, config, rng, arrays, gamma_ex):
+    family = EigenKronecker(PRIOR, config(damping=gamma_ex))
+    _, state = updated(session, family, arrays, {"cov", "basis", "scale"})
+    basis = np.kron(state["q_a"], state["q_s"])
+    fisher = (basis * state["scale"].ravel()) @ basis.T
+    assert_allclose(dense_posterior(session, family, state), 0.02 * np.linalg.inv(fisher + 0.04 * np.eye(12)), rtol=1e-9)
+    grad = rng.randn(*SHAPE)
+    exact = np.linalg.solve(fisher + (0.04 + gamma_ex) * np.eye(12), grad.ravel())
+    assert_allclose(preconditioned(session, family, state, grad), exact, rtol=1e-9)
+
+
+def test_diag_posterior_and_step(session, config, rng, arrays):
+    family = Diagonal(PRIOR, config(damping=0.3))
+    _, state = updated(session, family, arrays, {"cov"})
+    fisher = state["fisher"].ravel()
+    assert_allclose(np.diag(dense_posterior(session, family, state)), 0.02 / (fisher + 0.04), rtol=1e-12)
+    grad = rng.randn(*SHAPE)
+    assert_allclose(preconditioned(session, family, state, grad), grad.ravel() / (fisher + 0.34), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale_init", ["exact", "damped"])
+def test_scale_starts_from_the_eigenvalues_of_the_same_refresh(session, config, arrays, scale_init):
+    family = EigenKronecker(PRIOR, config(scale_init=scale_init))
+    _, state = updated(session, family, arrays, {"cov", "basis"}, times=2)
+    a_cov, s_cov = state["a_cov"], state["s_cov"]
+    basis = np.kron(state["q_a"], state["q_s"])
+    dense = np.kron(a_cov, s_cov) if scale_init == "exact" else reference.damped_kron(a_cov, s_cov, PRIOR.damping)
+    assert_allclose((basis * state["scale"].ravel()) @ basis.T, dense, rtol=1e-8, atol=1e-12)
+
+
+def test_basis_diagonalises_the_undamped_factors(session, config, arrays):
+    _, state = updated(session, EigenKronecker(PRIOR, config()), arrays, {"cov", "basis"})
+    for q, cov, values in (("q_a", "a_cov", "values_a"), ("q_s", "s_cov", "values_s")):
+        assert_allclose(state[q].T @ state[cov] @ state[q], np.diag(state[values]), atol=1e-12)
+
+
+def test_scale_average_is_taken_in_the_current_basis(session, config, arrays):
+    family = EigenKronecker(PRIOR, config())
+    old, new = updated(session, family, arrays, {"scale"}, times=2)
+    basis = np.kron(new["q_a"], new["q_s"])
+    value = np.diag(basis.T @ reference.dense_fisher(arrays[0], arrays[2]) @ basis).reshape(SHAPE)
+    assert_allclose(new["scale"], 0.6 * old["scale"] + 0.4 * value, rtol=1e-10)
+
+
+def test_reinit_returns_to_the_eigenvalues_without_a_new_basis(session, config, arrays):
+    family = EigenKronecker(PRIOR, config())
+    start = family.init(SHAPE, tf.float64)
+    refreshed = family.update(start, batch_of(*arrays), RATES, {"cov", "basis"})
+    moved = family.update(refreshed, batch_of(*arrays), RATES, {"cov", "scale"})
+    again = family.update(moved, batch_of(*arrays), RATES, {"reinit"})
+    refreshed, moved, again = session.run([refreshed, moved, again])
+    assert (moved["scale"] != refreshed["scale"]).all()
+    assert_allclose(again["scale"], refreshed["scale"], rtol=1e-12)
+    assert (again["a_cov"] != refreshed["a_cov"]).any() and (again["q_a"] == refreshed["q_a"]).all()
+
+
+def test_scale_can_be_carried_into_a_new_basis(session, config, arrays):
+    family = EigenKronecker(PRIOR, config(kfac_init_after_basis=False))
+    start = family.init(SHAPE, tf.float64)
+    old = family.update(start, batch_of(*arrays), RATES, {"scale"})
+    new = family.update(old, batch_of(*arrays), RATES, {"cov", "basis"})
+    old, new, same = session.run([old, new, carry_scale(old, old)])
+    q_old, q_new = (np.kron(state["q_a"], state["q_s"]) for state in (old, new))
+    dense = (q_old * old["scale"].ravel()) @ q_old.T
+    assert_allclose(new["scale"].ravel(), np.diag(q_new.T @ dense @ q_new), rtol=1e-10)
+    assert_allclose(same, old["scale"], rtol=1e-10)
+
+
+def test_updates_that_are_not_due_change_nothing(session, config, arrays):
+    for family in (Kronecker, EigenKronecker, Diagonal):
+        old, new = updated(session, family(PRIOR, config()), arrays, frozenset())
+        for name in old:
+            assert (old[name] == new[name]).all(), name
+
+
+def test_bayes_by_backprop_follows_the_reparameterised_gradient(session, config, rng):
+    """Against tf.gradients of a sampled ELBO written out with w = mean + std eps."""
+    family = MeanField(PRIOR, config())
+    x, y = tf.constant(rng.randn(N, SHAPE[0])), tf.constant(rng.randn(N, SHAPE[1]))
+    mean, eps = tf.constant(rng.randn(*SHAPE)), tf.constant(rng.randn(K, *SHAPE))
+    state = family.init(SHAPE, tf.float64)
+    std = tf.exp(state["log_std"])
+    weights = mean + std * eps
+    outputs = tf.matmul(x[None] + tf.zeros([K, 1, 1], tf.float64), weights)
+    log_prob = -0.5 * tf.reduce_sum(tf.square(y - outputs)) / (K * N)
+    elbo = log_prob - PRIOR.temper * family.posterior(mean, state).kl(PRIOR.prior_var)
+    expected = tf.gradients(elbo, state["log_std"])[0]
+
+    noise = weights - mean
+    batch = Batch(x[None], y - outputs, None, noise, tf.zeros(SHAPE, tf.float64), STATISTICS["dense"])
+    rates = Rates(tf.constant(0.1, tf.float64), 0.0, 0.0, tf.constant(1.0, tf.float64))
+    new = family.update(state, batch, rates, frozenset())
+    average, expected, moved = session.run([new["std_average"], expected, new["log_std"] - state["log_std"]])
+    assert_allclose(average, 0.1 * expected, rtol=1e-9)
+    assert_allclose(moved, 0.1 * np.sign(expected), rtol=1e-4)  # Adam's first step has length 1

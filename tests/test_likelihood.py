@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from numpy.testing import assert_allclose
+from scipy import integrate, stats
+
+from core.likelihood import GaussianLikelihood, expected_log_prob, kl_gamma
+
+
+@pytest.fixture
+def likelihood(config):
+    return GaussianLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, learning_rate=0.05))
+
+
+def tensor(value):
+    return tf.constant(value, tf.float64)
+
+
+def test_kl_between_gammas_by_quadrature(session):
+    q, p = stats.gamma(2.5, scale=1 / 1.5), stats.gamma(6.0, scale=1 / 4.0)
+    by_hand = integrate.quad(lambda t: q.pdf(t) * (q.logpdf(t) - p.logpdf(t)), 0, 40)[0]
+    assert_allclose(session.run(kl_gamma(tensor(2.5), tensor(1.5), 6.0, 4.0)), by_hand, rtol=1e-7)
+
+
+def test_kl_starts_at_zero(session, likelihood):
+    assert_allclose(session.run(likelihood.kl(likelihood.init(tf.float64))), 0.0, atol=1e-14)
+
+
+def test_expected_log_prob_by_quadrature(session):
+    alpha, beta, square = 2.5, 1.5, 0.7
+    q = stats.gamma(alpha, scale=1 / beta)
+    by_hand = integrate.quad(lambda t: q.pdf(t) * stats.norm.logpdf(np.sqrt(square), 0.0, t**-0.5), 0, 60)[0]
+    value = session.run(expected_log_prob(tensor(np.log([alpha, beta])), tensor(square)))
+    assert_allclose(value, by_hand, rtol=1e-6)
+
+
+def test_score_is_the_gradient_of_the_expected_log_prob(session, likelihood, rng):
+    outputs, targets = tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
+    state = likelihood.init(tf.float64)
+    log_prob = likelihood.update(state, outputs, targets, 0.1, tensor(1.0))[1]
+    gradient = 12 * tf.gradients(log_prob, outputs)[0]  # the mean is over 3 x 4 rows
+    score, gradient = session.run([likelihood.score(state, outputs, targets), gradient])
+    assert_allclose(score, gradient, rtol=1e-10)
+
+
+def test_sampled_score_is_that_of_targets_drawn_from_the_model(session, likelihood):
+    """Its second moment is the Fisher of one output, E[tau]; the observed targets do not enter."""
+    state = likelihood.init(tf.float64)
+    outputs = tf.fill([20, 500, 1], tensor(100.0))
+    score = session.run(likelihood.sampled_score(state, outputs, tf.constant([1, 1])))
+    assert_allclose(np.mean(score**2), 2.0 / 3.0, rtol=5 * np.sqrt(2 / 10000))
+    assert_allclose(np.mean(score), 0.0, atol=5 * np.sqrt(2 / 3 / 10000))
+
+
+def test_update_climbs_the_tempered_bound_to_its_maximum(session, likelihood, rng):
+    """With fixed residuals the optimum is the conjugate one: Gamma(a0 + 1/(2 temper), b0 + mse/(2 temper))."""
+    outputs, targets, temper = tf.zeros([1, 6, 1], tf.float64), rng.randn(6), 0.05
+    state = {name: tf.get_variable(name, initializer=value) for name, value in likelihood.init(tf.float64).items()}
+    step = tf.placeholder(tf.float64, [])
+    new, _ = likelihood.update({name: value.read_value() for name, value in state.items()},
+                               outputs, tf.constant(targets), temper, step)
+    op = tf.group([state[name].assign(new[name]) for name in state])
+    session.run(tf.global_variables_initializer())
+    for i in range(1, 1500):
+        session.run(op, {step: i})
+    alpha, beta = np.exp(session.run(state["log_noise"]))
+    assert_allclose(alpha, 2.0 + 0.5 / temper, rtol=1e-3)
+    assert_allclose(beta, 3.0 + 0.5 * np.mean(targets**2) / temper, rtol=1e-3)

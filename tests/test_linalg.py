@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from numpy.testing import assert_allclose
+
+from core import linalg
+from tests import reference
+
+
+def test_damping_split_is_martens_and_grosse(session, rng):
+    a_cov, s_cov = reference.random_cov(rng, 3), reference.random_cov(rng, 5)
+    split = session.run(linalg.factored_damping(tf.constant(a_cov), tf.constant(s_cov), 0.3))
+    assert_allclose(split, reference.damping_split(a_cov, s_cov, 0.3), rtol=1e-9)
+
+
+def test_damping_ignores_where_the_scale_sits(session, rng):
+    a_cov, s_cov = reference.random_cov(rng, 3), reference.random_cov(rng, 2)
+
+    def damped(a, s):
+        d_a, d_s = session.run(linalg.factored_damping(tf.constant(a), tf.constant(s), 0.1))
+        return np.kron(a + d_a * np.eye(3), s + d_s * np.eye(2))
+
+    assert_allclose(damped(a_cov, s_cov), damped(10 * a_cov, s_cov / 10), rtol=1e-8)
+
+
+def test_a_dead_layer_has_a_finite_split(session):
+    split = session.run(linalg.factored_damping(tf.eye(3), tf.zeros([2, 2]), 0.1))
+    assert np.isfinite(split).all() and min(split) > 0
+
+
+def test_inverse_root_squares_to_the_damped_inverse(session, rng):
+    matrix = reference.random_cov(rng, 4, n=2)  # rank-deficient
+    root = session.run(linalg.inverse_root(tf.constant(matrix), 0.2))
+    assert_allclose(root.T @ root, np.linalg.inv(matrix + 0.2 * np.eye(4)), rtol=1e-9, atol=1e-12)
+    assert_allclose(root, np.tril(root))
+
+
+def test_eigh_clamps_rounding_below_zero(session):
+    rows = np.random.RandomState(0).randn(3, 20).astype(np.float32)
+    values, basis = session.run(linalg.eigh(tf.constant(rows.T @ rows / 3)))
+    assert values.min() == 0.0
+    assert_allclose(basis @ np.diag(values) @ basis.T, rows.T @ rows / 3, atol=1e-4)
+
+
+@pytest.mark.parametrize("particles", [None, 4])
+def test_rotate_and_project_follow_the_kron_convention(session, rng, particles):
+    q_a, q_s = (np.linalg.qr(rng.randn(d, d))[0] for d in (3, 2))
+    v = rng.randn(*([particles] if particles else []), 3, 2)
+    out, back = (session.run(f(tf.constant(v), tf.constant(q_a), tf.constant(q_s)))
+                 for f in (linalg.rotate, linalg.project))
+    dense = np.kron(q_a, q_s)
+    assert_allclose(out.reshape(-1, 6), v.reshape(-1, 6) @ dense.T, rtol=1e-10)
+    assert_allclose(back.reshape(-1, 6), v.reshape(-1, 6) @ dense, rtol=1e-10)

@@ -1,0 +1,180 @@
+"""The graph of a run: what a step reads and writes, and that nothing but the config decides it."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from numpy.testing import assert_allclose
+
+from core.model import build_model
+from core.optimizer import METHODS
+from data_loader.batches import epoch_order
+from data_loader.regression import load_regression
+from misc.config import Config, key_mode
+
+
+class Run:
+    """A model on its data in a session, without folder or trainer."""
+
+    def __init__(self, config):
+        self.config, self.data = config, load_regression(config)
+        self.model = build_model(config, *self.data.train.x.shape)
+        self.session = tf.Session(graph=self.model.graph)
+        self.session.run(self.model.init)
+        load = self.model.load
+        self.session.run(load.data_op, {load.x: self.data.train.x, load.y: self.data.train.y})
+
+    def steps(self, n):
+        """Runs `n` more steps; returns the variables."""
+        model, done = self.model, self.session.run(self.model.global_step)
+        per_epoch = model.design.steps_per_epoch
+        while n > 0:
+            epoch = done // per_epoch
+            last = min(done + n, (epoch + 1) * per_epoch)
+            order = epoch_order(len(self.data.train.x), self.config.seed, epoch + 1)
+            self.session.run(model.load.order_op, {model.load.order: order})
+            for segment in model.design.schedule.segments(done + 1, last, self.config.steps_per_run):
+                self.session.run(model.advance[segment.due], dict(zip(model.knobs, (*segment[:2], 1.0))))
+            n, done = n - (last - done), last
+        assert self.session.run(model.global_step) == done
+        return self.session.run(model.variables)
+
+
+def flat(variables):
+    return {f"{scope}/{name}": value for scope, values in variables.items() for name, value in values.items()}
+
+
+def assert_identical(one, other):
+    one, other = flat(one), flat(other)
+    assert one.keys() == other.keys()
+    for name in one:
+        assert np.array_equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb"])
+def test_steps_per_run_changes_no_bit(config, optimizer):
+    runs = [Run(config(optimizer=optimizer, steps_per_run=limit, epoch=13)).steps(100) for limit in (1, 50, 0)]
+    assert_identical(runs[0], runs[1])
+    assert_identical(runs[0], runs[2])
+
+
+def test_the_graph_is_a_function_of_the_seed(config):
+    first, again, other = (Run(config(seed=seed, split=1)).steps(9) for seed in (1, 1, 2))
+    assert_identical(first, again)
+    assert (first["dense0"]["mean"] != other["dense0"]["mean"]).all()
+
+
+@pytest.mark.parametrize("optimizer", sorted(METHODS))
+def test_one_step_written_out(config, optimizer):
+    """One step in float64 against numpy: drawn weights, both gradients, the bound's gradient, the mean."""
+    cfg = config(optimizer=optimizer, precision="float64", model_name="linear", momentum=0.0, damping=0.2)
+    run = Run(cfg)
+    before = run.session.run(run.model.variables)["dense0"]
+    design = run.model.design
+    layer, order = design.layers[0], epoch_order(len(run.data.train.x), cfg.seed, 1)
+    after = run.steps(1)["dense0"]
+    x, y = (part[order[:5]] for part in run.data.train)
+    a = np.hstack([x, np.ones((5, 1))])
+    draws = 2 if layer.noisy else 1
+    with run.model.graph.as_default():
+        from misc.seeding import stream_seed
+
+        seed = tf.constant([stream_seed(1, "noise", "dense0"), 0])
+        posterior = layer.posterior({name: tf.constant(value) for name, value in before.items()})
+        weights = run.session.run(posterior.sample(draws, seed))
+        errors = y[None, :, None] - a @ weights  # E[tau] = 1 at the start
+        grad = np.mean(np.swapaxes(a[None], 1, 2) @ errors / 5 - design.prior.damping * weights, axis=0)
+        step = layer.family.precondition(tf.constant(grad), {n: tf.constant(v) for n, v in after.items()})
+        assert_allclose(after["mean"], before["mean"] + 0.02 * run.session.run(step), rtol=1e-9, atol=1e-12)
+
+
+def test_true_fisher_uses_sampled_targets(config, tiny_data):
+    """With targets far from the model, S tells which targets made it."""
+    base = dict(optimizer="kfac", precision="float64", beta=1.0, alpha=1e-12, learning_rate=1e-12, epoch=100)
+    s_cov = {}
+    for true_fisher in (True, False):
+        run = Run(config(true_fisher=true_fisher, **base))
+        run.session.run(run.model.load.data_op, {run.model.load.x: run.data.train.x,
+                                                 run.model.load.y: run.data.train.y + 100.0})
+        s_cov[true_fisher] = run.steps(1)["dense1"]["s_cov"][0, 0]
+    assert s_cov[True] < 10.0
+    assert s_cov[False] > 5000.0
+
+
+def test_a_pass_uses_every_row_once(config):
+    """A in the first layer, with decay 1 / t, would be the mean over rows; beta = 1 shows each batch."""
+    run = Run(config(optimizer="kfac", precision="float64", beta=1.0, batch_size=8))
+    weights = [8, 8, 8, 8, 7]  # 39 rows
+    batches = [run.steps(1)["dense0"]["a_cov"] for _ in weights]
+    a = np.hstack([run.data.train.x, np.ones((39, 1))])
+    assert_allclose(sum(w * cov for w, cov in zip(weights, batches)) / 39, a.T @ a / 39, rtol=1e-9, atol=1e-12)
+
+
+def test_refreshes_happen_when_due(config):
+    """Over 13 steps with Teigen 5 the basis changes after steps 5 and 10, and only then."""
+    run = Run(config(Teigen=5, re_init=False))
+    bases = [run.steps(1)["dense0"]["q_a"] for _ in range(13)]
+    changed = [i + 1 for i in range(1, 13) if not np.array_equal(bases[i], bases[i - 1])]
+    assert changed == [5, 10]
+
+
+@pytest.mark.parametrize("device", ["/device:CPU:0", "/device:GPU:0"])
+@pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag"])
+def test_curvature_updates_are_placed_on_the_chosen_device(config, optimizer, device):
+    cfg = config(optimizer=optimizer)
+    graph = build_model(cfg, 39, 3, device).graph
+    curvature = [op for op in graph.get_operations() if "/curvature/" in op.name]
+    kinds = {op.type for op in curvature}
+    assert {"ekfac": {"SelfAdjointEigV2", "MatMul"}, "kfac": {"Cholesky", "MatMul"}, "diag": {"Square"}}[optimizer] <= kinds
+    assert {op.device for op in curvature} == {device}
+
+
+def test_work_that_is_not_due_is_not_in_the_loop(config):
+    """The loop of plain steps holds no eigendecomposition; K-FAC needs none at all outside its report."""
+    def kinds(optimizer, scope):
+        graph = build_model(config(optimizer=optimizer), 39, 3).graph
+        return [op.type for op in graph.get_operations() if op.name.startswith(scope)]
+
+    assert "SelfAdjointEigV2" not in kinds("ekfac", "steps/")
+    assert kinds("ekfac", "steps_then_basis_cov/").count("SelfAdjointEigV2") == 4  # A and S of two layers, once each
+    assert "SelfAdjointEigV2" not in kinds("kfac", "steps/")
+    assert kinds("kfac", "steps/").count("Cholesky") == 4
+
+
+def test_a_dead_network_stays_finite(config, tiny_data):
+    """Every hidden unit off: zero rows in S, zero gradients."""
+    for optimizer in ("ekfac", "kfac", "diag"):
+        run = Run(config(optimizer=optimizer, beta=0.9))
+        mean = run.model.variables["dense0"]["mean"]
+        with run.model.graph.as_default():
+            run.session.run(mean.assign(tf.concat([tf.zeros([3, 4]), tf.fill([1, 4], -50.0)], axis=0)))
+        assert all(np.isfinite(value).all() for value in flat(run.steps(20)).values())
+
+
+# key -> (value that must change the weights after two epochs, other settings that both runs need).
+CHANGES = {
+    "optimizer": ("kfac", {}), "model_name": ("linear", {}), "hidden": ([5], {}), "activation": ("tanh", {}),
+    "batch_size": (7, {}), "train_particles": (3, {}), "kl": (0.5, {}), "eta": (0.5, {}), "damping": (0.1, {}),
+    "true_fisher": (False, {}), "scale_init": ("exact", {}), "noise_prior_shape": (3.0, {}), "noise_prior_rate": (3.0, {}),
+    "alpha": (0.01, {}), "beta": (0.2, {}), "omega": (0.3, {}), "learning_rate": (0.1, {}), "momentum": (0.5, {}),
+    "amor_eigen": (False, {}), "Teigen": (2, {}), "re_init": (False, {"re_init_iters": 4}), "re_init_iters": (5, {"re_init_iters": 4}),
+    "kfac_init_after_basis": (False, {}), "split": (2, {}), "protocol": ("standard", {"seed": 2}),
+    "validation_fraction": (0.2, {}), "seed": (2, {"split": 1}), "precision": ("float64", {}),
+    "max_factor_dim": (3, {"large_layers": "diagonal"}), "large_layers": ("point", {"max_factor_dim": 3, "large_layers": "diagonal"}),
+}
+# Keys that change no weight: where things are and how they run; tested where they act.
+NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
+             "test_particles", "num_workers", "epoch_rate", "save_interval", "max_to_keep", "steps_per_run", "threads",
+             "epoch", "lr_decay_interval", "lr_decay_ratio"}
+
+
+@pytest.mark.parametrize("key", sorted(CHANGES))
+def test_every_option_changes_the_result(config, key):
+    value, common = CHANGES[key]
+    base = Run(config(**common)).steps(16)
+    changed = Run(config(**dict(common, **{key: value}))).steps(16)
+    one, other = base["dense0"]["mean"], changed["dense0"]["mean"]
+    assert one.shape != other.shape or np.abs(one - other).max() > 1e-9
+
+
+def test_every_option_is_accounted_for():
+    regression = {name for name in Config.model_fields if key_mode(name) != "classification"}
+    assert regression == set(CHANGES) | NO_CHANGE

@@ -1,0 +1,99 @@
+"""The direction of imports, and the small foundations."""
+import ast
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from core.variables import assign, make_variables, read, repeat
+from misc.errors import UserError
+from misc.seeding import stream, stream_seed
+from misc.table import lookup
+from networks import NETWORKS
+from networks.layers import ACTIVATIONS, LayerBuilder, layer_specs
+from tests.conftest import ROOT
+
+# Foundations import nothing of ours but each other; stages are in reading order.
+FOUNDATIONS = ["misc", "core.variables", "core.linalg", "core.adam", "core.metrics", "core.schedule"]
+STAGES = ["data_loader", "networks", "core.gaussian", "core.posterior", "core.likelihood", "core.factors",
+          "core.curvature", "core.optimizer", "core.model", "core.evaluation", "core.trainer", "core.explain",
+          "core.run", "train"]
+ORDER = FOUNDATIONS + STAGES
+
+
+def place(module):
+    names = [name for name in ORDER if module == name or module.startswith(name + ".")]
+    return ORDER.index(names[0]) if names else None
+
+
+def test_imports_point_one_way():
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path
+               for folder in ("misc", "data_loader", "networks", "core") for path in (ROOT / folder).glob("*.py")}
+    modules = {name.replace(".__init__", ""): path for name, path in modules.items()}
+    for module, path in modules.items():
+        if module == "core":
+            continue
+        assert place(module) is not None, f"{module} has no place in the reading order"
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                targets = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for target in targets:
+                later = place(target)
+                assert later is None or later <= place(module), (module, target)
+
+
+def test_no_file_is_two_ideas():
+    for folder in ("misc", "data_loader", "networks", "core"):
+        for path in (ROOT / folder).glob("*.py"):
+            assert len(path.read_text().splitlines()) <= 300, path
+    assert len((ROOT / "train.py").read_text().splitlines()) <= 80
+
+
+def test_lookup_names_the_way_out():
+    with pytest.raises(UserError, match="unknown model_name 'fnn50'; did you mean 'ffn50'.*known: ffn, ffn100, ffn50, linear"):
+        lookup(NETWORKS, "fnn50", "model_name")
+
+
+def test_streams_differ_by_purpose_and_never_by_process():
+    assert stream_seed(1, "noise", "dense0") == 1168892971
+    assert len({stream_seed(seed, name) for seed in (1, 2) for name in ("noise", "fisher", "order")}) == 6
+    assert stream(1, "order", 3).randint(100) == stream(1, "order", 3).randint(100)
+
+
+def test_repeat_sees_what_the_iteration_before_wrote(session):
+    variables = make_variables({"scope": {"x": tf.constant(1.0), "untouched": tf.constant(3.0)}})
+
+    def double(step):
+        value = read(variables)["scope"]["x"]
+        written = assign(variables, {"scope": {"x": 2.0 * value}})
+        with tf.control_dependencies([written]):
+            return step + 1
+
+    count = tf.placeholder(tf.int32, [])
+    end = repeat(double, count, tf.constant(10))
+    session.run(tf.global_variables_initializer())
+    assert session.run(end, {count: 5}) == 15
+    assert session.run(variables["scope"]) == {"x": 32.0, "untouched": 3.0}
+    assert session.run(end, {count: 0}) == 10
+
+
+@pytest.mark.parametrize("name, widths", [("linear", [1]), ("ffn50", [50, 1]), ("ffn100", [100, 1]), ("ffn", [4, 6, 1])])
+def test_networks_on_shapes_and_on_tensors_have_the_same_layers(session, config, rng, name, widths):
+    network = NETWORKS[name].make(config(model_name=name, hidden=[4, 6]))
+    specs = layer_specs(network, 8, 1)
+    assert [(spec.name, spec.d_out) for spec in specs] == [(f"dense{i}", width) for i, width in enumerate(widths)]
+    weights = [rng.randn(3, spec.d_in + 1, spec.d_out) for spec in specs]
+    layers = LayerBuilder(specs, [tf.constant(w) for w in weights], ACTIVATIONS["tanh"])
+    x = rng.randn(1, 5, 8)
+    out = session.run(network(tf.constant(x), layers, 1))
+    h = x
+    for i, w in enumerate(weights):
+        h = np.concatenate([h, np.ones_like(h[..., :1])], axis=-1) @ w
+        h = np.tanh(h) if i < len(weights) - 1 else h
+    np.testing.assert_allclose(out, h, rtol=1e-9)
+    assert [record.spec for record in layers.records] == specs
+    assert layers.records[0].inputs.shape.as_list() == [1, 5, 9]  # shared by all particles
