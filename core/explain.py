@@ -39,8 +39,8 @@ def list_tables():
 def _about_data(config, data):
     rows, split = len(data.train.x), data.split
     lines = [
-        f"data       {config.dataset} from {data.source}: {rows} training, "
-        f"{len(data.valid.x) if data.valid else 0} validation and {len(data.test.x)} test rows of {data.train.x.shape[1]} inputs",
+        f"data       {config.dataset} from {data.source}: {rows} training, {len(data.valid.x) if data.valid else 0} "
+        f"validation and {len(data.test.x)} test rows of {data.train.x.shape[1]} inputs",
         f"split      protocol {split.protocol}, split {split.index} (hash {data.split_hash}); "
         f"standardised with the training rows (target std {data.target_std:.4g})",
     ]
@@ -58,7 +58,7 @@ def _about_objective(config, design):
     lines += [
         f"prior      every weight ~ N(0, {prior.prior_var:g}), std {prior.prior_var ** 0.5:.4g}; noise precision ~ "
         f"Gamma({config.noise_prior_shape:g}, {config.noise_prior_rate:g})",
-        f"KL         counts {prior.kl_weight:g} times per pass over {prior.n_data} rows, {prior.temper:.4g} per example",
+        f"KL         counts {prior.kl_weight:g} times a pass over {prior.n_data} rows, {prior.temper:.4g} per example",
         f"damping    gamma_in = kl / (N eta) = {prior.damping:.4g} (posterior and step), "
         f"gamma_ex = {config.damping:g} (step only)",
     ]
@@ -69,7 +69,9 @@ def _about_layers(config, design):
     lines = [f"network    {config.model_name}, {config.activation}"]
     for layer in design.layers:
         d_a, d_s = layer.shape
-        factors = f", factors A {d_a} x {d_a} and S {d_s} x {d_s}" if layer.family and layer.family.needs_factors else ""
+        factors = ""
+        if layer.family is not None and layer.family.needs_factors:
+            factors = f", factors A {d_a} x {d_a} and S {d_s} x {d_s}"
         if layer.family is None:
             factors = f": a factor of {max(d_a, d_s)} exceeds max_factor_dim {config.max_factor_dim}"
         lines.append(f"           {layer.spec.name}: {d_a} x {d_s} weights, posterior {layer.kind}{factors}")
@@ -82,8 +84,9 @@ _UPDATES = {"cov": "statistics of the curvature", "inverse": "Cholesky roots", "
 
 def _about_schedule(config, design):
     n_steps = config.epoch * design.steps_per_epoch
-    lines = [f"steps      {config.epoch} epochs of {design.steps_per_epoch} steps = {n_steps}; batch {config.batch_size}, "
-             f"{config.train_particles} weight draws; step sizes x {config.lr_decay_ratio:g} every {config.decay_interval} epochs"]
+    lines = [f"steps      {config.epoch} epochs of {design.steps_per_epoch} steps = {n_steps}; "
+             f"batch {config.batch_size}, {config.train_particles} weight draws; "
+             f"step sizes x {config.lr_decay_ratio:g} every {config.decay_interval} epochs"]
     for name, period in design.schedule.periods.items():
         times = n_steps // period
         lines.append(f"           {_UPDATES[name]} every {period} step{'s' if period > 1 else ''}: {times} times")
@@ -98,8 +101,9 @@ def _about_cost(config, data, design, device):
     width = {"float32": 4, "float64": 8}[config.precision]
     parts = [data.train, data.test] + ([data.valid] if data.valid else [])
     data_bytes = sum(part.x.nbytes + part.y.nbytes for part in parts)
-    return [f"cost       roughly {seconds * 1e3:.2g} ms per step on one core, {seconds * n_steps / 60:.2g} minutes in all; "
-            f"{(numbers * width + data_bytes) / 2**20:.2g} MiB for state and data beside TensorFlow itself; device {device}"]
+    mebibytes = (numbers * width + data_bytes) / 2**20
+    return [f"cost       roughly {seconds * 1e3:.2g} ms per step on one core, {seconds * n_steps / 60:.2g} minutes in "
+            f"all; {mebibytes:.2g} MiB for state and data beside TensorFlow itself; device {device}"]
 
 
 def estimate(config, design):

@@ -13,7 +13,7 @@ from misc.config import REGRESSION
 from misc.errors import UserError
 from misc.folders import check_resumable, check_writable, run_folder, start_over
 from misc.log import close_logger, run_logger
-from misc.records import read_json, versions, write_json, write_rows
+from misc.records import versions, write_json, write_rows
 from misc.table import lookup
 
 LOADERS = {REGRESSION: load_regression}
@@ -64,7 +64,7 @@ def execute(plan, resume=False):
             write_json(folder.config, {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
                                        "versions": versions([tf, np])})
         log.info("%s on %s: writing to %s", config.optimizer, config.dataset, folder.root)
-        with tf.Session(graph=model.graph, config=backend.session_config(config.n_threads)) as session:
+        with backend.session(model.graph, config.n_threads) as session:
             started = time.perf_counter()
             outcome = Trainer(config, model, plan.data, folder, log).run(session, resume)
             wall = time.perf_counter() - started

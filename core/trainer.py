@@ -86,9 +86,12 @@ class Trainer:
                     row = self._evaluate(session, writer, clock)
                     bar.set_postfix_str(f"test RMSE {row['test_rmse']:.3f}, LL {row['test_log_likelihood']:.3f}")
                 if self._due(clock.epoch, config.save_interval):
-                    step = clock.epoch * self._model.design.steps_per_epoch
-                    self._model.saver.save(session, str(self._folder.checkpoint / "model"), step, write_meta_graph=False)
+                    self._save(session, clock.epoch * self._model.design.steps_per_epoch)
         return clock
+
+    def _save(self, session, step):
+        prefix = str(self._folder.checkpoint / "model")
+        self._model.saver.save(session, prefix, global_step=step, write_meta_graph=False)
 
     def _due(self, epoch, period):
         return epoch % period == 0 or epoch == self._config.epoch

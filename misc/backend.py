@@ -34,8 +34,8 @@ def has_gpu():
         return bool(tf.config.experimental.list_physical_devices("GPU"))
 
 
-def session_config(threads):
-    """Session options.
+def session(graph, threads):
+    """A session on `graph`; use it as a context manager.
 
     Args:
       threads: 0 lets TensorFlow choose. Otherwise every op uses this many threads, and
@@ -48,7 +48,8 @@ def session_config(threads):
     config.gpu_options.allow_growth = True
     config.intra_op_parallelism_threads = threads
     config.inter_op_parallelism_threads = -1 if threads == 1 else threads
-    return config
+    with _silent_stderr():
+        return tf.Session(graph=graph, config=config)
 
 
 @contextlib.contextmanager

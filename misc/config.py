@@ -65,9 +65,9 @@ class Config(pydantic.BaseModel):
     damping: float = key(0.0, "Extrinsic damping gamma_ex: stabilises the step, never part of the posterior.", ge=0)
     true_fisher: bool = key(True, "Curvature from targets sampled from the model; false: from observed targets.")
     scale_init: Literal["damped", "exact"] = key(
-        "damped", "Eigenvalues that R is re-initialised from: of A and S with gamma_in split over them, or as they are.")
+        "damped", "R is re-initialised from the eigenvalues of A and S with gamma_in split over them, or as they are.")
     kfac_init_after_basis: bool = key(
-        True, "ekfac: set R to the eigenvalues' outer product when the basis changes; false: carry R into the new basis.")
+        True, "ekfac: when the basis changes, R is set anew from the eigenvalues; false: carried into the new basis.")
     noise_prior_shape: float = key(6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)
     noise_prior_rate: float = key(6.0, "Rate of the Gamma prior over the noise precision (standardised targets).",
                                   REGRESSION, gt=0)
@@ -102,7 +102,7 @@ class Config(pydantic.BaseModel):
 
     # How it runs.
     seed: int = key(1, "Seed of initial weights, weight noise and minibatch order.", ge=0, lt=2**31)
-    steps_per_run: int = key(0, "At most so many steps per session.run; 0: as many as fit. Never changes a result.", ge=0)
+    steps_per_run: int = key(0, "Most steps per session.run; 0: as many as fit. Never changes a result.", ge=0)
     precision: Literal["float32", "float64"] = key("float32", "Floating-point type of the graph.")
     threads: typing.Optional[int] = key(
         None, "Threads per op; 0: TensorFlow's choice. Default: 1 for regression, 0 for classification.", ge=0)

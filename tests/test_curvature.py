@@ -87,7 +87,8 @@ def test_ekfac_posterior_and_step(session, config, rng, arrays, gamma_ex):
     _, state = updated(session, family, arrays, {"cov", "basis", "scale"})
     basis = np.kron(state["q_a"], state["q_s"])
     fisher = (basis * state["scale"].ravel()) @ basis.T
-    assert_allclose(dense_posterior(session, family, state), 0.02 * np.linalg.inv(fisher + 0.04 * np.eye(12)), rtol=1e-9)
+    expected = 0.02 * np.linalg.inv(fisher + 0.04 * np.eye(12))
+    assert_allclose(dense_posterior(session, family, state), expected, rtol=1e-9)
     grad = rng.randn(*SHAPE)
     exact = np.linalg.solve(fisher + (0.04 + gamma_ex) * np.eye(12), grad.ravel())
     assert_allclose(preconditioned(session, family, state, grad), exact, rtol=1e-9)

@@ -123,7 +123,8 @@ def test_curvature_updates_are_placed_on_the_chosen_device(config, optimizer, de
     graph = build_model(cfg, 39, 3, device).graph
     curvature = [op for op in graph.get_operations() if "/curvature/" in op.name]
     kinds = {op.type for op in curvature}
-    assert {"ekfac": {"SelfAdjointEigV2", "MatMul"}, "kfac": {"Cholesky", "MatMul"}, "diag": {"Square"}}[optimizer] <= kinds
+    expected = {"ekfac": {"SelfAdjointEigV2", "MatMul"}, "kfac": {"Cholesky", "MatMul"}, "diag": {"Square"}}
+    assert expected[optimizer] <= kinds
     assert {op.device for op in curvature} == {device}
 
 
@@ -153,12 +154,15 @@ def test_a_dead_network_stays_finite(config, tiny_data):
 CHANGES = {
     "optimizer": ("kfac", {}), "model_name": ("linear", {}), "hidden": ([5], {}), "activation": ("tanh", {}),
     "batch_size": (7, {}), "train_particles": (3, {}), "kl": (0.5, {}), "eta": (0.5, {}), "damping": (0.1, {}),
-    "true_fisher": (False, {}), "scale_init": ("exact", {}), "noise_prior_shape": (3.0, {}), "noise_prior_rate": (3.0, {}),
+    "true_fisher": (False, {}), "scale_init": ("exact", {}),
+    "noise_prior_shape": (3.0, {}), "noise_prior_rate": (3.0, {}),
     "alpha": (0.01, {}), "beta": (0.2, {}), "omega": (0.3, {}), "learning_rate": (0.1, {}), "momentum": (0.5, {}),
-    "amor_eigen": (False, {}), "Teigen": (2, {}), "re_init": (False, {"re_init_iters": 4}), "re_init_iters": (5, {"re_init_iters": 4}),
+    "amor_eigen": (False, {}), "Teigen": (2, {}),
+    "re_init": (False, {"re_init_iters": 4}), "re_init_iters": (5, {"re_init_iters": 4}),
     "kfac_init_after_basis": (False, {}), "split": (2, {}), "protocol": ("standard", {"seed": 2}),
     "validation_fraction": (0.2, {}), "seed": (2, {"split": 1}), "precision": ("float64", {}),
-    "max_factor_dim": (3, {"large_layers": "diagonal"}), "large_layers": ("point", {"max_factor_dim": 3, "large_layers": "diagonal"}),
+    "max_factor_dim": (3, {"large_layers": "diagonal"}),
+    "large_layers": ("point", {"max_factor_dim": 3, "large_layers": "diagonal"}),
 }
 # Keys that change no weight: where things are and how they run; tested where they act.
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",

@@ -14,8 +14,8 @@ from networks.layers import LayerRecord, LayerSpec
 SPEC = LayerSpec("dense0", "dense", 3, 2)
 
 
-def layer(family, config, noisy=True, prior=Prior(20, 0.6, 0.5)):
-    return optimizer.LayerMethod(SPEC, family(prior, config), noisy)
+def layer(family, config, noisy=True):
+    return optimizer.LayerMethod(SPEC, family(Prior(20, 0.6, 0.5), config), noisy)
 
 
 def test_gradient_of_the_bound_has_the_prior_at_the_drawn_weights(session, rng):

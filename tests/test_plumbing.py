@@ -54,7 +54,8 @@ def test_no_file_is_two_ideas():
 
 
 def test_lookup_names_the_way_out():
-    with pytest.raises(UserError, match="unknown model_name 'fnn50'; did you mean 'ffn50'.*known: ffn, ffn100, ffn50, linear"):
+    message = "unknown model_name 'fnn50'; did you mean 'ffn50'.*known: ffn, ffn100, ffn50, linear"
+    with pytest.raises(UserError, match=message):
         lookup(NETWORKS, "fnn50", "model_name")
 
 
@@ -81,7 +82,8 @@ def test_repeat_sees_what_the_iteration_before_wrote(session):
     assert session.run(end, {count: 0}) == 10
 
 
-@pytest.mark.parametrize("name, widths", [("linear", [1]), ("ffn50", [50, 1]), ("ffn100", [100, 1]), ("ffn", [4, 6, 1])])
+@pytest.mark.parametrize("name, widths", [
+    ("linear", [1]), ("ffn50", [50, 1]), ("ffn100", [100, 1]), ("ffn", [4, 6, 1])])
 def test_networks_on_shapes_and_on_tensors_have_the_same_layers(session, config, rng, name, widths):
     network = NETWORKS[name].make(config(model_name=name, hidden=[4, 6]))
     specs = layer_specs(network, 8, 1)

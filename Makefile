@@ -1,0 +1,28 @@
+# make run [CONFIG=FILE]  installs into .venv and trains     make test  installs and runs lint and tests
+PYTHON ?= python3
+VENV ?= .venv
+CONFIG ?= config/regression/ekfac_concrete.json
+JOBS ?= 2
+
+.PHONY: run test lint clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/installed
+	$(VENV)/bin/python train.py --config $(CONFIG)
+
+test: $(VENV)/installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/python -m pytest -n $(JOBS)
+
+$(VENV)/installed: requirements.txt requirements-base.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --upgrade pip
+	$(VENV)/bin/pip install --quiet -r requirements.txt
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	$(VENV)/bin/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV)

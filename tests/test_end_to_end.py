@@ -1,0 +1,219 @@
+"""Runs from config to files: what they leave, that they can be killed, resumed and repeated."""
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import train
+from core import run
+from core.optimizer import METHODS
+from misc.config import Config
+from misc.folders import run_folder
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def config_file(settings, tmp_path):
+    """Function (**overrides) -> path of a JSON config for tiny.data."""
+
+    def make(**overrides):
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(settings(**overrides)))
+        return path
+
+    return make
+
+
+def rows(path):
+    with open(str(path)) as handle:
+        return list(csv.DictReader(handle))
+
+
+def weights(folder):
+    """All variables of the newest checkpoint."""
+    reader = tf.train.load_checkpoint(str(folder.checkpoint))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def events(folder):
+    """{tag: [(step, value)]} of all events in order of files."""
+    found = {}
+    for path in sorted(folder.summary.glob("events.*")):
+        for event in tf.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, value))
+            if event.graph_def:
+                found["graph"] = event.graph_def
+    return found
+
+
+@pytest.mark.parametrize("optimizer", sorted(METHODS))
+def test_every_method_on_every_network(config, optimizer):
+    for network in ("linear", "ffn50", "ffn100", "ffn"):
+        metrics = run.execute(run.plan(config(optimizer=optimizer, model_name=network, epoch=1)))["metrics"]
+        assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_files_of_a_run(config, config_file):
+    train.main(["--config", str(config_file(validation_fraction=0.2))])
+    folder = run_folder(config())
+    assert folder.root.parts[-2:] == ("tiny", "ekfac_tiny")
+    written = json.loads(folder.config.read_text())
+    assert written["config"]["Teigen"] == 3 and written["config"]["damping"] == 0.0  # a default, too
+    assert {"tensorflow", "numpy", "python"} <= set(written["versions"]) and written["seed"] == 1
+    table = rows(folder.metrics)
+    assert [row["epoch"] for row in table] == ["2", "4"] and [row["step"] for row in table] == ["14", "28"]
+    result = json.loads(folder.result.read_text())
+    assert result["metrics"]["test_rmse"] == float(table[-1]["test_rmse"])
+    assert result["metrics"]["valid_rmse"] == float(table[-1]["valid_rmse"])
+    assert (result["n_train"], result["n_valid"], result["n_test"], result["steps"]) == (31, 8, 4, 28)
+    assert result["protocol"] == "published" and len(result["split_hash"]) == 16
+    predictions = np.genfromtxt(str(folder.predictions), delimiter=",", names=True)
+    error = predictions["target"] - predictions["mean"]
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(result["metrics"]["test_rmse"], rel=1e-6)
+    assert (predictions["std"] > predictions["epistemic_std"]).all() and (predictions["epistemic_std"] > 0).all()
+    assert "epoch 4: test_rmse" in folder.log.read_text() and "test RMSE" in folder.log.read_text()
+
+
+def test_tensorboard_curves(config):
+    run.execute(run.plan(config()))
+    found = events(run_folder(config()))
+    assert "graph" in found
+    scalars = {"train/lower_bound", "train/expected_log_likelihood", "train/kl", "train/noise_precision", "kl/dense0",
+               "kl/dense1", "kl/noise_precision", "test/rmse", "test/log_likelihood", "speed/steps_per_second"}
+    scalars |= {f"dense{i}/{name}" for i in (0, 1) for name in
+                ("trace_a", "trace_s", "damping_a", "damping_s", "condition_a", "condition_s")}
+    assert scalars <= set(found)
+    assert [step for step, _ in found["test/rmse"]] == [16, 32]  # the graph's own steps
+    histogram = found["dense0/weight_noise_std"][-1][1].histo
+    assert histogram.num == 16 and histogram.min > 0
+
+
+def test_the_lower_bound_is_likelihood_minus_tempered_kl(config):
+    run.execute(run.plan(config(kl=0.5)))
+    found = events(run_folder(config()))
+    last = {tag: values[-1][1].simple_value for tag, values in found.items() if tag.split("/")[0] in ("train", "kl")}
+    parts = [last[f"kl/{name}"] for name in ("dense0", "dense1", "noise_precision")]
+    assert last["train/kl"] == pytest.approx(sum(parts), rel=1e-5)
+    bound = last["train/expected_log_likelihood"] - 0.5 / 39 * last["train/kl"]
+    assert last["train/lower_bound"] == pytest.approx(bound, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_result(config):
+    first, again, other = (run.execute(run.plan(config(seed=seed)))["metrics"] for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_evaluation_batches_and_logging_keys_change_no_result(config):
+    base = run.execute(run.plan(config()))["metrics"]
+    for key, value in (("test_batch_size", 3), ("num_workers", 0), ("save_interval", 1), ("steps_per_run", 1),
+                       ("exp_name", "other"), ("max_to_keep", 1), ("fisher_approx", "kron")):
+        assert run.execute(run.plan(config(**{key: value})))["metrics"] == pytest.approx(base, rel=1e-6), key
+
+
+def test_keys_of_evaluation_and_length(config):
+    base = run.execute(run.plan(config()))
+    more = run.execute(run.plan(config(test_particles=50)))
+    assert more["metrics"]["test_rmse"] != base["metrics"]["test_rmse"]
+    assert more["metrics"]["train_kl"] == base["metrics"]["train_kl"]
+    assert run.execute(run.plan(config(epoch=6)))["steps"] == 48
+    decays = [run.execute(run.plan(config(**keys)))["metrics"]["train_kl"]
+              for keys in ({}, {"lr_decay_interval": 1}, {"lr_decay_ratio": 0.5}, {"lr_decay_interval": 2})]
+    assert decays[0] == decays[3] and len(set(decays)) == 3  # default interval: half of the epochs
+    folder = run_folder(config())
+    run.execute(run.plan(config(epoch_rate=1, save_interval=1, max_to_keep=2)))
+    assert len(rows(folder.metrics)) == 4
+    assert len(list(folder.checkpoint.glob("*.index"))) == 2
+
+
+def test_starting_over_moves_the_earlier_run_aside(config):
+    folder = run_folder(config())
+    for _ in range(3):
+        run.execute(run.plan(config(epoch=1)))
+    assert sorted(path.name for path in folder.root.parent.iterdir()) == ["ekfac_tiny", "ekfac_tiny.1", "ekfac_tiny.2"]
+    assert (folder.root.with_name("ekfac_tiny.1") / "result.json").is_file()
+
+
+@pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "bbb"])
+def test_killed_and_resumed_equals_uninterrupted(config, config_file, optimizer):
+    keys = dict(optimizer=optimizer, epoch=400, epoch_rate=5, save_interval=5)
+    folder = run_folder(config(**keys))
+    command = [sys.executable, "train.py", "--config", str(config_file(**keys)), "--device", "cpu"]
+    process = subprocess.Popen(command, cwd=str(ROOT), stderr=subprocess.PIPE)
+    deadline = time.time() + 60
+    while not (folder.checkpoint / "checkpoint").exists() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not folder.result.exists(), "killed too late to test anything"
+    done = subprocess.run(command + ["--resume"], cwd=str(ROOT), stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "resuming after epoch" in done.stderr
+    resumed, resumed_result, resumed_rows = weights(folder), json.loads(folder.result.read_text()), rows(folder.metrics)
+    subprocess.run(command, cwd=str(ROOT), check=True, stderr=subprocess.DEVNULL)
+    straight = weights(folder)
+    assert resumed.keys() == straight.keys() and int(straight["global_step"]) == 3200
+    for name in straight:
+        assert np.array_equal(resumed[name], straight[name]), name
+    assert resumed_result["metrics"] == json.loads(folder.result.read_text())["metrics"]
+    assert [(row["epoch"], row["test_rmse"]) for row in resumed_rows] == [
+        (row["epoch"], row["test_rmse"]) for row in rows(folder.metrics)]
+
+
+def test_resuming_a_finished_run_repeats_its_result(config):
+    first = run.execute(run.plan(config()))
+    again = run.execute(run.plan(config()), resume=True)
+    assert first["metrics"] == again["metrics"]
+
+
+def test_a_run_that_diverges_says_so(config, config_file, capsys):
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--config", str(config_file(optimizer="sgd", alpha=1e30, epoch=2))])
+    assert stop.value.code == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "training diverged" in error and "smaller alpha" in error
+
+
+def test_explain_builds_and_writes_nothing(config, config_file, capsys):
+    path = config_file(validation_fraction=0.2, damping=0.1, fisher_approx="kron")
+    nodes = len(tf.get_default_graph().get_operations())
+    train.main(["--config", str(path), "--explain"])
+    text = capsys.readouterr().out
+    for part in ("31 training, 8 validation and 4 test rows of 3 inputs", "protocol published, split 1", "std 1;",
+                 "gamma_in = kl / (N eta) = 0.03226", "gamma_ex = 0.1", "dense0: 4 x 4 weights, posterior structured",
+                 "factors A 5 x 5 and S 1 x 1", "4 epochs of 7 steps = 28", "every 3 steps: 9 times", "ms per step",
+                 "fisher_approx kron does not go with it"):
+        assert part in text, part
+    assert len(tf.get_default_graph().get_operations()) == nodes
+    assert not run_folder(config()).root.exists()
+    train.main(["--config", str(path), "--explain", "--set", "max_factor_dim=4"])
+    assert "posterior refused: a factor of 5 exceeds max_factor_dim 4" in capsys.readouterr().out
+    train.main(["--config", str(path), "--explain", "--set", "max_factor_dim=4", "--set", "large_layers=diagonal"])
+    assert "dense1: 5 x 1 weights, posterior diagonal" in capsys.readouterr().out
+
+
+def test_list_and_help(capsys):
+    train.main(["--list"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in list(METHODS) + ["ffn50", "linear", "concrete", "naval_compressor"])
+    train.main(["--help-config"])
+    assert "re_init_iters" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--help"])
+    assert stop.value.code == 0 and "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("optimizer", ["ekfac", "kfac"])
+def test_concrete_learns(real_data, tmp_path, optimizer):
+    """Thirty of the thousand epochs on real data already beat a linear model (RMSE 10)."""
+    path = ROOT / "config" / "regression" / f"{optimizer}_concrete.json"
+    config = Config.from_file(path, [f"data_path={real_data}", f"experiments_path={tmp_path}", "epoch=30"])
+    metrics = run.execute(run.plan(config))["metrics"]
+    assert metrics["test_rmse"] < 8.0 and metrics["test_log_likelihood"] > -3.6
