@@ -110,7 +110,8 @@ def test_files_of_the_published_code_are_read_unmodified(optimizer):
     """All keys of its regression files, with the kfac files' contradicting fisher_approx."""
     published = {
         "mode": "regression", "exp_name": f"{optimizer}_concrete", "dataset": "concrete",
-        "data_path": "regression/data", "optimizer": optimizer, "fisher_approx": "eigen", "true_fisher": True, "model_name": "ffn50", "epoch": 1000,
+        "data_path": "regression/data", "optimizer": optimizer, "fisher_approx": "eigen", "true_fisher": True,
+        "model_name": "ffn50", "epoch": 1000,
         "batch_size": 10, "re_init": optimizer == "ekfac", "re_init_iters": 50, "test_batch_size": 1000,
         "max_to_keep": 3, "num_workers": 2, "learning_rate": 0.001, "alpha": 1e-2, "beta": 1e-3, "omega": 1e-2,
         "damping": 0, "kfac_init_after_basis": optimizer == "ekfac", "amor_eigen": optimizer == "ekfac", "Teigen": 5,
