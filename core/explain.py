@@ -1,7 +1,7 @@
 """What a run would do, in plain words, from the config and the data alone; builds nothing."""
 import collections
 
-from core.optimizer import METHODS
+from core.optimizer import METHODS, notices
 from data_loader import DATASETS
 from networks import NETWORKS
 
@@ -53,8 +53,7 @@ def _about_objective(config, design):
     prior = design.prior
     method = METHODS[config.optimizer]
     lines = [f"method     {config.optimizer}: {method.meaning}"]
-    if config.fisher_approx not in (None, method.fisher_approx):
-        lines.append(f"           note: fisher_approx {config.fisher_approx} does not go with it and is not used")
+    lines += [f"           {notice}" for notice in notices(config)]
     lines += [
         f"prior      every weight ~ N(0, {prior.prior_var:g}), std {prior.prior_var ** 0.5:.4g}; noise precision ~ "
         f"Gamma({config.noise_prior_shape:g}, {config.noise_prior_rate:g})",

@@ -75,6 +75,14 @@ def check_layers(plans, config):
                 f"{config.max_factor_dim}: raise it, or set large_layers to diagonal or point")
 
 
+def notices(config):
+    """Sentences about settings that are accepted but do nothing."""
+    expected = lookup(METHODS, config.optimizer, "optimizer").fisher_approx
+    if config.fisher_approx in (None, expected):
+        return []
+    return [f"note: fisher_approx {config.fisher_approx} does not go with optimizer {config.optimizer} and is not used"]
+
+
 def initial_state(plan, mean):
     """State of one layer at step 0 for the initial `mean` [d_in + 1, d_out]."""
     return dict(mean=mean, momentum=tf.zeros_like(mean), **plan.family.init(plan.shape, mean.dtype))

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.model import build_model, design_run
+from core.optimizer import notices
 from core.trainer import Trainer
 from data_loader.regression import load_regression
 from misc import backend
@@ -63,6 +64,8 @@ def execute(plan, resume=False):
         if not resume:
             write_json(folder.config, {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
                                        "versions": versions([tf, np])})
+        for notice in notices(config):
+            log.info(notice)
         log.info("%s on %s: writing to %s", config.optimizer, config.dataset, folder.root)
         with backend.session(model.graph, config.n_threads) as session:
             started = time.perf_counter()

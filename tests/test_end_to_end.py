@@ -62,8 +62,9 @@ def test_every_method_on_every_network(config, optimizer):
 
 
 def test_files_of_a_run(config, config_file):
-    train.main(["--config", str(config_file(validation_fraction=0.2))])
+    train.main(["--config", str(config_file(validation_fraction=0.2, fisher_approx="kron"))])
     folder = run_folder(config())
+    assert "note: fisher_approx kron does not go with optimizer ekfac" in folder.log.read_text()
     assert folder.root.parts[-2:] == ("tiny", "ekfac_tiny")
     written = json.loads(folder.config.read_text())
     assert written["config"]["Teigen"] == 3 and written["config"]["damping"] == 0.0  # a default, too
@@ -189,7 +190,7 @@ def test_explain_builds_and_writes_nothing(config, config_file, capsys):
     for part in ("31 training, 8 validation and 4 test rows of 3 inputs", "protocol published, split 1", "std 1;",
                  "gamma_in = kl / (N eta) = 0.03226", "gamma_ex = 0.1", "dense0: 4 x 4 weights, posterior structured",
                  "factors A 5 x 5 and S 1 x 1", "4 epochs of 7 steps = 28", "every 3 steps: 9 times", "ms per step",
-                 "fisher_approx kron does not go with it"):
+                 "fisher_approx kron does not go with optimizer ekfac and is not used"):
         assert part in text, part
     assert len(tf.get_default_graph().get_operations()) == nodes
     assert not run_folder(config()).root.exists()
