@@ -51,9 +51,11 @@ class Trainer:
         writer = SummaryWriter(self._folder.summary, model.graph, resumed_at)
         try:
             clock = self._train(session, writer, clock)
-        except tf.errors.InvalidArgumentError as error:  # a factorisation met NaN
-            raise RunError(f"training diverged: {error.message.splitlines()[0]}; "
+        except tf.errors.InvalidArgumentError:  # a factorisation met NaN
+            raise RunError("training diverged: a curvature factor is not finite; "
                            "try a smaller alpha or more damping") from None
+        except tf.errors.ResourceExhaustedError:
+            raise RunError("out of memory: try fewer particles, a smaller batch_size or test_batch_size") from None
         finally:
             writer.close()
         prediction, metrics, targets = evaluate(session, model, self._data.test, self._data, self._config)

@@ -11,6 +11,7 @@ from misc.errors import UserError
 from misc.table import did_you_mean, lookup
 
 MIN_ROWS = 10
+TINIEST_STD = 1e-150
 
 Part = collections.namedtuple("Part", ["x", "y"])
 """x: [n, d] standardised inputs; y: [n] standardised targets."""
@@ -67,12 +68,16 @@ def _check(values, source, name, known):
 def _standardise(values, train_rows, valid_rows, split, source):
     """Training statistics only; a standard deviation of 0 becomes 1 (a constant column becomes 0)."""
     train = values[train_rows]
-    mean, std = train.mean(axis=0), train.std(axis=0)
+    with np.errstate(all="ignore"):
+        mean, std = train.mean(axis=0), train.std(axis=0)
     constant = np.ptp(train, axis=0) == 0
     if constant[-1]:
         raise UserError(f"{source}: the target is constant over the training rows; there is nothing to learn")
     mean[constant], std[constant] = train[0, constant], 1.0
-    scaled = (values - mean) / std
+    with np.errstate(all="ignore"):
+        scaled = (values - mean) / std
+    if not (np.isfinite(scaled).all() and np.isfinite(std).all() and std.min() >= TINIEST_STD):
+        raise UserError(f"{source}: the values are too large or too small to standardise; change their units")
 
     def part(rows):
         return Part(scaled[rows, :-1], scaled[rows, -1]) if len(rows) else None

@@ -113,6 +113,8 @@ def test_a_binary_file(tmp_path):
     (np.ones((5, 3)), "5 rows are too few"),
     (np.ones((20, 1)), "one column only"),
     (np.column_stack([np.arange(20), np.ones(20)]), "the target is constant"),
+    (np.column_stack([np.arange(20), np.arange(20) * 1e-310]), "too large or too small to standardise"),
+    (np.column_stack([np.arange(20) * 1e306, np.arange(20)]), "too large or too small to standardise"),
 ])
 def test_data_that_cannot_be_used(config, tiny_data, rows, message):
     np.savetxt(str(tiny_data / "tiny.data"), rows)
