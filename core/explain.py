@@ -40,7 +40,7 @@ def _about_data(config, data):
     rows, split = len(data.train.x), data.split
     lines = [
         f"data       {config.dataset} from {data.source}: {rows} training, {len(data.valid.x) if data.valid else 0} "
-        f"validation and {len(data.test.x)} test rows of {data.train.x.shape[1]} inputs",
+        f"validation and {len(data.test.x) if data.test else 0} test rows of {data.train.x.shape[1]} inputs",
         f"split      protocol {split.protocol}, split {split.index} (hash {data.split_hash}); "
         f"standardised with the training rows (target std {data.target_std:.4g})",
     ]
@@ -98,7 +98,7 @@ def _about_cost(config, data, design, device):
     seconds, numbers = estimate(config, design)
     n_steps = config.epoch * design.steps_per_epoch
     width = {"float32": 4, "float64": 8}[config.precision]
-    parts = [data.train, data.test] + ([data.valid] if data.valid else [])
+    parts = [part for part in (data.train, data.valid, data.test) if part]
     data_bytes = sum(part.x.nbytes + part.y.nbytes for part in parts)
     mebibytes = (numbers * width + data_bytes) / 2**20
     return [f"cost       roughly {seconds * 1e3:.2g} ms per step on one core, {seconds * n_steps / 60:.2g} minutes in "

@@ -6,13 +6,13 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.model import build_model, design_run
-from core.optimizer import notices
+from core.optimizer import check_layers, notices
 from core.trainer import Trainer
 from data_loader.regression import load_regression
 from misc import backend
 from misc.config import REGRESSION
 from misc.errors import UserError
-from misc.folders import check_resumable, check_writable, run_folder, start_over
+from misc.folders import changed, check_resumable, check_writable, claim, has_checkpoint, run_folder, start_over
 from misc.log import close_logger, run_logger
 from misc.records import versions, write_json, write_rows
 from misc.table import lookup
@@ -22,7 +22,11 @@ LOADERS = {REGRESSION: load_regression}
 DEVICES = {"cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
 
 # Keys that a resumed run may change: they do not touch a result.
-FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_keep", "num_workers", "experiments_path"}
+FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_keep", "num_workers", "runs",
+                  "experiments_path", "data_path"}  # the rows themselves are compared by their hash
+
+# evaluate_on -> how the names of its metrics begin.
+EVALUATED = {"test": "test", "validation": "valid"}
 
 Plan = collections.namedtuple("Plan", ["config", "data", "design", "device"])
 """A run that has passed every check: Config, Data, Design and the device its ops go to."""
@@ -46,36 +50,65 @@ def choose_device(name):
 
 
 def execute(plan, resume=False):
-    """Trains; returns the dict that result.json holds.
+    """Trains in the run's own folder, with a progress bar; returns the dict that result.json holds.
 
-    An earlier folder of the same name is moved aside, or continued if `resume`.
+    An earlier run of the same name is moved aside, or continued if `resume`.
     """
-    config = plan.config
-    folder = run_folder(config)
+    folder = run_folder(plan.config)
     check_writable(folder)
+    check_layers(plan.design.layers, plan.config)
     if resume:
-        check_resumable(folder, config.model_dump(), FREE_ON_RESUME)
+        check_resumable(folder, plan.config, plan.data.rows_hash, FREE_ON_RESUME)
+    with claim(folder):
+        return train(plan, folder, resume)
+
+
+def finish(config, folder, device="auto"):
+    """Sees to it that a folder, claimed by the caller, holds the run's result; nothing goes to the screen.
+
+    A finished run is left as it is, an interrupted one goes on, a run of another config is moved aside.
+    """
+    made = plan(config, device)
+    if not is_finished(folder, config, made.data.rows_hash):
+        train(made, folder, resume=is_resumable(folder, config, made.data.rows_hash), quiet=True)
+
+
+def is_finished(folder, config, rows_hash):
+    """Whether the folder holds the result of exactly this run."""
+    return (folder.config.is_file() and folder.result.is_file()
+            and not changed(folder, config, rows_hash, FREE_ON_RESUME))
+
+
+def is_resumable(folder, config, rows_hash):
+    """Whether the folder holds a checkpoint of exactly this run."""
+    return has_checkpoint(folder) and not changed(folder, config, rows_hash, FREE_ON_RESUME)
+
+
+def train(plan, folder, resume=False, quiet=False):
+    """As `execute`, in any folder that the caller has claimed; nothing goes to the screen if `quiet`."""
+    config = plan.config
     model = build_model(config, *plan.data.train.x.shape, device=plan.device)
     aside = None if resume else start_over(folder)
-    log = run_logger(folder.log)
+    log = run_logger(folder.log, screen=not quiet)
     try:
         if aside:
             log.info("the earlier run is now %s", aside)
         if not resume:
             write_json(folder.config, {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
-                                       "versions": versions([tf, np])})
+                                       "rows_hash": plan.data.rows_hash, "versions": versions([tf, np])})
         for notice in notices(config):
             log.info(notice)
         log.info("%s on %s: writing to %s", config.optimizer, config.dataset, folder.root)
         with backend.session(model.graph, config.n_threads) as session:
             started = time.perf_counter()
-            outcome = Trainer(config, model, plan.data, folder, log).run(session, resume)
+            outcome = Trainer(config, model, plan.data, folder, log, bar=not quiet).run(session, resume)
             wall = time.perf_counter() - started
         result = summarise(plan, outcome, wall)
         write_predictions(folder.predictions, outcome)
         write_json(folder.result, result)
-        log.info("test RMSE %.4f, log-likelihood %.4f; %d steps in %.1f s (%.0f steps/s)",
-                 outcome.metrics["test_rmse"], outcome.metrics["test_log_likelihood"], outcome.steps,
+        part = EVALUATED[config.evaluate_on]
+        log.info("%s RMSE %.4f, log-likelihood %.4f; %d steps in %.1f s (%.0f steps/s)", config.evaluate_on,
+                 outcome.metrics[f"{part}_rmse"], outcome.metrics[f"{part}_log_likelihood"], outcome.steps,
                  outcome.seconds, result["steps_per_second"])
         return result
     finally:
@@ -90,8 +123,9 @@ def summarise(plan, outcome, wall_time):
         "units": "rmse and log_likelihood in the data's own units; train_* per example, standardised targets",
         "dataset": config.dataset, "optimizer": config.optimizer, "model_name": config.model_name,
         "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
+        "rows_hash": data.rows_hash, "evaluate_on": config.evaluate_on,
         "seed": config.seed, "test_particles": config.test_particles,
-        "n_train": len(data.train.x), "n_valid": len(data.valid.x) if data.valid else 0, "n_test": len(data.test.x),
+        "n_train": len(data.train.x), "n_valid": len(data.valid.x) if data.valid else 0, "n_test": len(data.split.test),
         "steps": outcome.steps, "train_time_s": outcome.seconds, "wall_time_s": wall_time,
         "steps_per_second": outcome.steps / outcome.seconds,
     }

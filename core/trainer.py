@@ -34,9 +34,11 @@ class Trainer:
     and at the end: checkpoint/.
     """
 
-    def __init__(self, config, model, data, folder, log):
+    def __init__(self, config, model, data, folder, log, bar=True):
         self._config, self._model, self._data = config, model, data
-        self._folder, self._log = folder, log
+        self._folder, self._log, self._bar = folder, log, bar
+        self._parts = [(name, part) for name, part in (("test", data.test), ("valid", data.valid)) if part is not None]
+        self._final = self._parts[0]  # the test rows, or the validation rows if these are hidden
 
     def run(self, session, resume=False):
         """Trains to the last epoch, from the newest checkpoint if `resume`. Returns an Outcome.
@@ -49,6 +51,7 @@ class Trainer:
         model.graph.finalize()
         resumed_at = session.run(model.global_step) if resume else None
         writer = SummaryWriter(self._folder.summary, model.graph, resumed_at)
+        writer.hyper_parameters(self._config.model_dump())
         try:
             clock = self._train(session, writer, clock)
         except tf.errors.InvalidArgumentError:  # a factorisation met NaN
@@ -58,8 +61,8 @@ class Trainer:
             raise RunError("out of memory: try fewer particles, a smaller batch_size or test_batch_size") from None
         finally:
             writer.close()
-        prediction, metrics, targets = evaluate(session, model, self._data.test, self._data, self._config)
-        metrics = dict(self._last_row(), **{f"test_{name}": value for name, value in metrics.items()})
+        prediction, metrics, targets = evaluate(session, model, self._final[1], self._data, self._config)
+        metrics = dict(self._last_row(), **{f"{self._final[0]}_{name}": value for name, value in metrics.items()})
         return Outcome(metrics, prediction, targets, clock.seconds, clock.epoch * model.design.steps_per_epoch)
 
     def _initialise(self, session):
@@ -80,13 +83,15 @@ class Trainer:
         """Epochs until the last; evaluates and saves when due. Returns the Clock at the end."""
         config = self._config
         with tqdm.tqdm(total=config.epoch, initial=clock.epoch, unit="epoch", dynamic_ncols=True,
-                       disable=not sys.stderr.isatty()) as bar:
+                       disable=not (self._bar and sys.stderr.isatty())) as bar:
             while clock.epoch < config.epoch:
                 clock = self._epoch(session, clock)
                 bar.update()
                 if self._due(clock.epoch, config.epoch_rate):
                     row = self._evaluate(session, writer, clock)
-                    bar.set_postfix_str(f"test RMSE {row['test_rmse']:.3f}, LL {row['test_log_likelihood']:.3f}")
+                    part = self._final[0]
+                    rmse, score = row[f"{part}_rmse"], row[f"{part}_log_likelihood"]
+                    bar.set_postfix_str(f"{part} RMSE {rmse:.3f}, LL {score:.3f}")
                 if self._due(clock.epoch, config.save_interval):
                     self._save(session, clock.epoch * self._model.design.steps_per_epoch)
         return clock
@@ -119,10 +124,9 @@ class Trainer:
         step, report, weight_std = session.run([model.global_step, model.evaluate.report, model.evaluate.weight_std])
         session.run(model.evaluate.reset)
         values = {tag: float(value) for tag, value in report.items()}
-        for name, part in (("test", self._data.test), ("valid", self._data.valid)):
-            if part is not None:
-                metrics = evaluate(session, model, part, self._data, self._config)[1]
-                values.update({f"{name}/{key}": value for key, value in metrics.items()})
+        for name, part in self._parts:
+            metrics = evaluate(session, model, part, self._data, self._config)[1]
+            values.update({f"{name}/{key}": value for key, value in metrics.items()})
         broken = [tag for tag, value in values.items() if not np.isfinite(value)]
         if broken:
             raise RunError(f"training diverged: {broken[0]} is not finite after epoch {clock.epoch}; "
@@ -137,7 +141,8 @@ class Trainer:
         row = {name: row[name] for name in COLUMNS if name in row}
         append_row(self._folder.metrics, COLUMNS, row)
         self._log.info("epoch %d: %s", clock.epoch, ", ".join(f"{name} {row[name]:.4f}" for name in (
-            "test_rmse", "test_log_likelihood", "train_lower_bound", "train_noise_precision")), extra={"screen": False})
+            f"{self._final[0]}_rmse", f"{self._final[0]}_log_likelihood", "train_lower_bound",
+            "train_noise_precision")), extra={"screen": False})
         return row
 
     def _last_row(self):

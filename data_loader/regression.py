@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from data_loader import DATASETS
-from data_loader.splits import PROTOCOLS, hold_out, split_hash
+from data_loader.splits import PROTOCOLS, hold_out, rows_hash, split_hash, standard_split
 from data_loader.table_file import read_table
 from misc.errors import UserError
 from misc.table import did_you_mean, lookup
@@ -17,11 +17,12 @@ Part = collections.namedtuple("Part", ["x", "y"])
 """x: [n, d] standardised inputs; y: [n] standardised targets."""
 
 Data = collections.namedtuple(
-    "Data", ["train", "valid", "test", "target_mean", "target_std", "n_constant", "source", "split", "split_hash"]
+    "Data", ["train", "valid", "test", "target_mean", "target_std", "n_constant", "source", "split", "split_hash",
+             "rows_hash"]
 )
 """Parts, the target's mean and standard deviation over the training rows (raw units), the
-number of constant input columns, where the rows came from, and the split. `valid` is None
-without validation rows."""
+number of constant input columns, where the rows came from, the split, and a hash of all rows
+in their order. `valid` is None without validation rows, `test` if only these are evaluated."""
 
 
 def load_regression(config):
@@ -34,8 +35,14 @@ def load_regression(config):
     if index < 0:
         raise UserError("protocol standard with seed 0 has no default split: set split")
     split = split_rows(len(values), index, known.n_standard_splits if known else 20)
-    train_rows, valid_rows = hold_out(split.train, config.validation_fraction)
-    return _standardise(values, train_rows, valid_rows, split, source)
+    if known and config.protocol == "standard":
+        _check_standard(values, source, config.dataset, known)
+    train_rows, valid_rows = hold_out(split.train, config.validation_fraction, config.validation_fold)
+    if config.evaluate_on == "validation" and not len(valid_rows):
+        raise UserError(f"validation_fraction {config.validation_fraction:g} of {len(split.train)} training rows is "
+                        "no row to evaluate on: set a larger one")
+    data = _standardise(values, train_rows, valid_rows, split, source)
+    return data if config.evaluate_on == "test" else data._replace(test=None)
 
 
 def _read(config, known):
@@ -65,6 +72,17 @@ def _check(values, source, name, known):
         raise UserError(f"{source}: not all values are finite")
 
 
+def _check_standard(values, source, name, known):
+    """UserError unless these are the rows and splits that papers share under this name."""
+    if known.rows_hash not in (None, rows_hash(values)):
+        raise UserError(f"{source}: these are not the rows of {name}, in the order for which the standard splits were "
+                        f"made (hash {rows_hash(values)}, not {known.rows_hash}): use that file, or protocol published")
+    splits = [standard_split(len(values), index, known.n_standard_splits) for index in range(known.n_standard_splits)]
+    if known.standard_hash not in (None, split_hash(splits)):
+        raise UserError(f"{source}: the standard splits of {name} come out as {split_hash(splits)}, not "
+                        f"{known.standard_hash}: rows or numpy are not what they should be; use protocol published")
+
+
 def _standardise(values, train_rows, valid_rows, split, source):
     """Training statistics only; a standard deviation of 0 becomes 1 (a constant column becomes 0)."""
     train = values[train_rows]
@@ -85,5 +103,5 @@ def _standardise(values, train_rows, valid_rows, split, source):
     return Data(
         train=part(train_rows), valid=part(valid_rows), test=part(split.test),
         target_mean=float(mean[-1]), target_std=float(std[-1]), n_constant=int(constant[:-1].sum()),
-        source=source, split=split, split_hash=split_hash([split]),
+        source=source, split=split, split_hash=split_hash([split]), rows_hash=rows_hash(values),
     )

@@ -36,6 +36,11 @@ def standard_split(n_rows, index, n_splits):
 PROTOCOLS = {"published": (published_split, 0), "standard": (standard_split, 1)}
 
 
+def rows_hash(values):
+    """First 16 hex digits of the SHA-256 of the rows as little-endian float64: same values, same order."""
+    return hashlib.sha256(np.ascontiguousarray(values + 0.0, "<f8").tobytes()).hexdigest()[:16]
+
+
 def split_hash(splits):
     """First 16 hex digits of the SHA-256 of all train and test indices, little-endian int32."""
     digest = hashlib.sha256()
@@ -45,10 +50,18 @@ def split_hash(splits):
     return digest.hexdigest()[:16]
 
 
-def hold_out(rows, fraction):
-    """(training rows, validation rows): the last `fraction` of the already shuffled `rows`."""
+def hold_out(rows, fraction, fold=0):
+    """(training rows, validation rows) of the already shuffled `rows`.
+
+    The validation rows of fold 0 are the last `fraction`, those of fold 1 the part before it,
+    and so on. UserError for a fold that does not exist.
+    """
     n_valid = int(round(fraction * len(rows)))
-    return rows[: len(rows) - n_valid], rows[len(rows) - n_valid:]
+    end = len(rows) - fold * n_valid
+    if fold and (n_valid == 0 or end < n_valid):
+        raise UserError(f"validation_fold {fold} does not exist: {len(rows)} rows give {len(rows) // max(n_valid, 1)} "
+                        f"folds of {n_valid}, counted from 0")
+    return np.concatenate([rows[: end - n_valid], rows[end:]]), rows[end - n_valid: end]
 
 
 def _cut(protocol, index, order):

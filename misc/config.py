@@ -99,6 +99,10 @@ class Config(pydantic.BaseModel):
         None, "Which split. Default: published: the seed; standard: seed - 1 (counted from 0).", REGRESSION, ge=0)
     validation_fraction: float = key(
         0.0, "Share of the training rows set aside for validation metrics.", REGRESSION, ge=0, le=0.5)
+    validation_fold: int = key(0, "Which part of the training rows is set aside, counted from 0.", REGRESSION, ge=0)
+    evaluate_on: Literal["test", "validation"] = key(
+        "test", "Rows of the final metrics; validation: the test rows are not looked at.", REGRESSION)
+    runs: int = key(10, "Seeds that regression_baseline.py trains, 1 to runs.", REGRESSION, ge=1)
 
     # How it runs.
     seed: int = key(1, "Seed of initial weights, weight noise and minibatch order.", ge=0, lt=2**31)
@@ -128,6 +132,8 @@ class Config(pydantic.BaseModel):
         if (self.model_name == "ffn") != (self.hidden is not None):
             raise ValueError("hidden goes with model_name ffn and only with it, e.g. "
                              '"model_name": "ffn", "hidden": [50, 50]')
+        if self.evaluate_on == "validation" and self.validation_fraction == 0:
+            raise ValueError("evaluate_on validation needs validation rows: set validation_fraction, e.g. to 0.1")
         return self
 
     @classmethod

@@ -16,8 +16,8 @@ class RunError(UserError):
 
 
 @contextlib.contextmanager
-def one_line_errors(program):
-    """Turns a UserError into `PROGRAM: message` on stderr and its exit code; Ctrl-C into 130."""
+def one_line_errors(program, hint="--resume continues from the last checkpoint"):
+    """Turns a UserError into `PROGRAM: message` on stderr and its exit code; Ctrl-C into 130 and the hint."""
     try:
         yield
     except UserError as error:
@@ -25,5 +25,5 @@ def one_line_errors(program):
         print(f"{program}: {message}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; --resume continues from the last checkpoint", file=sys.stderr)
+        print(f"\n{program}: interrupted; {hint}", file=sys.stderr)
         sys.exit(130)

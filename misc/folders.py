@@ -1,7 +1,10 @@
 """experiments/DATASET/EXP_NAME/: where a run's files go. Starting over never destroys."""
 import collections
+import contextlib
 import os
 import pathlib
+
+import filelock
 
 from misc.errors import UserError
 from misc.records import read_json
@@ -13,7 +16,11 @@ Folder = collections.namedtuple(
 
 def run_folder(config):
     """The paths of a run's files; touches nothing."""
-    root = pathlib.Path(config.experiments_path) / config.dataset / config.name
+    return folder_at(pathlib.Path(config.experiments_path) / config.dataset / config.name)
+
+
+def folder_at(root):
+    """The paths of a run's files below `root`; touches nothing."""
     return Folder(
         root=root,
         summary=root / "summary",
@@ -35,33 +42,69 @@ def check_writable(folder):
         raise UserError(f"cannot write to {existing}: choose another experiments_path or mend its permissions")
 
 
-def check_resumable(folder, settings, free):
-    """UserError unless the folder holds a checkpoint of a run with these settings.
+@contextlib.contextmanager
+def claim(folder, wait=0):
+    """While this holds, no other process writes to the folder. UserError if one still does after `wait` seconds."""
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(str(folder.root / ".lock"))
+        lock.acquire(timeout=wait, poll_interval=0.2)
+    except filelock.Timeout:
+        raise UserError(f"another process is training in {folder.root}: wait for it, or set another exp_name") from None
+    except OSError as error:
+        raise UserError(f"cannot create {folder.root}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def has_checkpoint(folder):
+    """Whether a run could go on from here."""
+    return (folder.checkpoint / "checkpoint").is_file() and folder.config.is_file()
+
+
+def changed(folder, config, rows_hash, free):
+    """What differs between the run in the folder and one that would begin now: a list of "key (then .., now ..)".
 
     Args:
-      settings: dict of config values of the run that wants to go on.
+      config: the Config of the run that would begin. Keys that an older file lacks have their default.
+      rows_hash: of its data.
       free: names of keys that may differ.
     """
-    if not (folder.checkpoint / "checkpoint").is_file() or not folder.config.is_file():
+    before = read_json(folder.config)
+    then = {name: before["config"].get(name, field.default) for name, field in type(config).model_fields.items()}
+    pairs = [(name, then[name], value) for name, value in config.model_dump().items() if name not in free]
+    pairs.append(("the data's rows_hash", before.get("rows_hash"), rows_hash))
+    return [f"{name} (then {old!r}, now {new!r})" for name, old, new in pairs if old != new]
+
+
+def check_resumable(folder, config, rows_hash, free):
+    """UserError unless the folder holds a checkpoint of a run with this config and data; see `changed`."""
+    if not has_checkpoint(folder):
         raise UserError(f"--resume: there is no checkpoint in {folder.checkpoint}; start the run without --resume")
-    before = read_json(folder.config)["config"]
-    differ = [f"{name} (then {before.get(name)!r}, now {value!r})" for name, value in settings.items()
-              if name not in free and before.get(name) != value]
+    differ = changed(folder, config, rows_hash, free)
     if differ:
         raise UserError(f"--resume: the config has changed since this run began: {', '.join(differ)}; "
                         "restore these values or start anew without --resume")
 
 
 def start_over(folder):
-    """Makes an empty run folder; an earlier one is renamed NAME.1, NAME.2, ... and returned (else None)."""
+    """Makes room for a run. The files of an earlier one go to NAME.1, NAME.2, ..., which is returned (else None).
+
+    Other files and folders, such as the repeated runs of regression_baseline.py, stay.
+    """
+    earlier = [path for path in folder[1:] if path.exists()]
     aside = None
-    if folder.root.exists():
+    if earlier:
         number = 1
         while folder.root.with_name(f"{folder.root.name}.{number}").exists():
             number += 1
         aside = folder.root.with_name(f"{folder.root.name}.{number}")
-        folder.root.rename(aside)
     try:
+        for path in earlier:
+            aside.mkdir(exist_ok=True)
+            path.rename(aside / path.name)
         for path in (folder.summary, folder.checkpoint):
             path.mkdir(parents=True)
     except OSError as error:

@@ -13,8 +13,8 @@ class _TqdmHandler(logging.Handler):
             tqdm.tqdm.write(self.format(record), file=sys.stderr)
 
 
-def run_logger(path, name="run"):
-    """A logger that appends to the file `path` and prints; close it with `close_logger`.
+def run_logger(path, screen=True, name="run"):
+    """A logger that appends to the file `path` and, if `screen`, prints; close it with `close_logger`.
 
     A record with extra={"screen": False} goes to the file only.
     """
@@ -23,10 +23,11 @@ def run_logger(path, name="run"):
     logger.propagate = False
     to_file = logging.FileHandler(str(path), encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    to_screen = _TqdmHandler()
-    to_screen.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(to_file)
-    logger.addHandler(to_screen)
+    if screen:
+        to_screen = _TqdmHandler()
+        to_screen.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(to_screen)
     return logger
 
 

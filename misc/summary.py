@@ -33,6 +33,15 @@ class SummaryWriter:
         )
         self._add([tf.Summary.Value(tag=tag, histo=proto)], step)
 
+    def hyper_parameters(self, values):
+        """Shows {name: value} on TensorBoard's HParams page, beside this folder's curves."""
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb  # its package's api would import Keras
+
+        plain = {name: value if isinstance(value, (bool, int, float, str)) else str(value)
+                 for name, value in values.items()}
+        proto = hparams_pb(plain)
+        self._writer.add_summary(tf.Summary.FromString(proto.SerializeToString()), global_step=0)
+
     def _add(self, values, step):
         self._writer.add_summary(tf.Summary(value=values), global_step=step)
 

@@ -7,23 +7,42 @@ from numpy.testing import assert_allclose
 
 from data_loader import DATASETS, sources
 from data_loader.regression import load_regression
-from data_loader.splits import hold_out, published_split, split_hash, standard_split
+from data_loader.splits import hold_out, published_split, rows_hash, split_hash, standard_split
 from data_loader.table_file import read_table
 from misc.errors import UserError
 
-# Of the index files most papers use, over all splits of a set.
-STANDARD_HASHES = {
-    "housing": "34fc9307c7acf63f", "concrete": "bfd0744ccd3486ec", "energy": "78d41186aa1446f5",
-    "kin8nm": "4f25cc41cfa6f4f8", "naval": "50e29695fc663088", "power_plant": "d2bfef6e86be2114",
-    "protein": "48568d75692c7a47", "wine": "6da07f4b6b2b9dc1", "yacht_hydrodynamics": "efd4f6dc803ed627",
-}
 
-
-@pytest.mark.parametrize("name", STANDARD_HASHES)
+@pytest.mark.parametrize("name", sorted(name for name, known in DATASETS.items() if known.standard_hash))
 def test_standard_splits_are_those_of_the_papers(name):
     known = DATASETS[name]
     splits = [standard_split(known.n_rows, i, known.n_standard_splits) for i in range(known.n_standard_splits)]
-    assert split_hash(splits) == STANDARD_HASHES[name]
+    assert split_hash(splits) == known.standard_hash  # of the index files most papers use
+
+
+def test_all_sets_with_index_files_have_their_hash():
+    assert {name for name, known in DATASETS.items() if not known.standard_hash} == {"year_prediction"}
+
+
+@pytest.mark.parametrize("name", sorted(name for name, known in DATASETS.items() if known.rows_hash))
+def test_rows_of_the_real_files(real_data, name):
+    assert rows_hash(read_table(real_data / f"{name}.data")) == DATASETS[name].rows_hash
+
+
+def test_standard_splits_of_other_rows_are_refused(config, tiny_data):
+    values, _ = DATASETS["concrete"].fetch()
+    np.savetxt(str(tiny_data / "concrete.data"), values[::-1])
+    load_regression(config(dataset="concrete"))
+    with pytest.raises(UserError, match=r"these are not the rows of concrete, in the order .* \(hash \w{16}, not d0e2"):
+        load_regression(config(dataset="concrete", protocol="standard"))
+    np.savetxt(str(tiny_data / "concrete.data"), values)
+    assert load_regression(config(dataset="concrete", protocol="standard")).split_hash == "455c22f5df9256eb"
+
+
+def test_standard_splits_that_come_out_differently_are_refused(config, monkeypatch):
+    changed = DATASETS["concrete"]._replace(standard_hash="0" * 16)
+    monkeypatch.setitem(DATASETS, "concrete", changed)
+    with pytest.raises(UserError, match="the standard splits of concrete come out as bfd0744ccd3486ec, not 0000"):
+        load_regression(config(dataset="concrete", protocol="standard"))
 
 
 def test_published_split_is_a_random_tenth_by_seed():
@@ -41,6 +60,20 @@ def test_standard_split_that_does_not_exist():
 def test_validation_rows_come_from_the_training_rows():
     train, valid = hold_out(np.arange(10), 0.2)
     assert train.tolist() == list(range(8)) and valid.tolist() == [8, 9]
+    train, valid = hold_out(np.arange(10), 0.3, fold=1)
+    assert train.tolist() == [0, 1, 2, 3, 7, 8, 9] and valid.tolist() == [4, 5, 6]
+    assert [hold_out(np.arange(10), 0.3, fold)[1].tolist() for fold in (0, 2)] == [[7, 8, 9], [1, 2, 3]]
+    assert hold_out(np.arange(10), 0.0)[1].tolist() == []
+    for fraction, message in ((0.3, "10 rows give 3 folds of 3"), (0.0, "10 rows give 10 folds of 0")):
+        with pytest.raises(UserError, match=f"validation_fold 3 does not exist: {message}"):
+            hold_out(np.arange(10), fraction, fold=3)
+
+
+def test_evaluating_on_validation_rows_hides_the_test_rows(config):
+    data = load_regression(config(validation_fraction=0.25, evaluate_on="validation"))
+    assert data.test is None and len(data.valid.x) == 10 and len(data.split.test) == 4
+    with pytest.raises(UserError, match="validation_fraction 0.01 of 39 training rows is no row to evaluate on"):
+        load_regression(config(validation_fraction=0.01, evaluate_on="validation"))
 
 
 def test_defaults_of_the_split_follow_the_seed(config):

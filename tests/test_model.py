@@ -160,14 +160,15 @@ CHANGES = {
     "amor_eigen": (False, {}), "Teigen": (2, {}),
     "re_init": (False, {"re_init_iters": 4}), "re_init_iters": (5, {"re_init_iters": 4}),
     "kfac_init_after_basis": (False, {}), "split": (2, {}), "protocol": ("standard", {"seed": 2}),
-    "validation_fraction": (0.2, {}), "seed": (2, {"split": 1}), "precision": ("float64", {}),
+    "validation_fraction": (0.2, {}), "validation_fold": (1, {"validation_fraction": 0.2}),
+    "seed": (2, {"split": 1}), "precision": ("float64", {}),
     "max_factor_dim": (3, {"large_layers": "diagonal"}),
     "large_layers": ("point", {"max_factor_dim": 3, "large_layers": "diagonal"}),
 }
 # Keys that change no weight: where things are and how they run; tested where they act.
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
              "test_particles", "num_workers", "epoch_rate", "save_interval", "max_to_keep", "steps_per_run", "threads",
-             "epoch", "lr_decay_interval", "lr_decay_ratio"}
+             "epoch", "lr_decay_interval", "lr_decay_ratio", "evaluate_on", "runs"}
 
 
 @pytest.mark.parametrize("key", sorted(CHANGES))

@@ -1,0 +1,45 @@
+"""A picture of test metrics against epochs, with their spread over seeds."""
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+PANELS = (("rmse", "RMSE"), ("log_likelihood", "log-likelihood"))
+SIZE, DOTS_PER_INCH = (9, 3.6), 120
+VIEW = (2, 98)  # percentiles of the second half of training that the axis must show
+
+
+def draw_curves(path, curves, title, evaluate_on):
+    """Writes a PNG: mean (line) and quartiles (band) over seeds, RMSE left, log-likelihood right.
+
+    Args:
+      curves: per seed, a list of {"epoch", "rmse", "log_likelihood"}.
+      evaluate_on: which rows, for the labels.
+    """
+    epochs = sorted(set.intersection(*[{row["epoch"] for row in curve} for curve in curves]))
+    figure, axes = plt.subplots(1, len(PANELS), figsize=SIZE)
+    for axis, (name, label) in zip(axes, PANELS):
+        values = np.array([[row[name] for row in curve if row["epoch"] in set(epochs)] for curve in curves])
+        lower, upper = np.percentile(values, [25, 75], axis=0)
+        axis.plot(epochs, values.mean(axis=0), color="C0", label=f"mean of {len(curves)} runs")
+        axis.fill_between(epochs, lower, upper, color="C0", alpha=0.25, lw=0, label="quartiles")
+        axis.set_ylim(*_view(lower, values.mean(axis=0), upper))
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(f"{evaluate_on} {label}")
+        axis.grid(alpha=0.3)
+    axes[-1].legend(loc="lower right")
+    figure.suptitle(title)
+    figure.tight_layout()
+    figure.savefig(str(path), dpi=DOTS_PER_INCH)
+    plt.close(figure)
+
+
+def _view(lower, mean, upper):
+    """Limits that show the second half well; the first epochs, far away, may leave the picture."""
+    half = len(mean) // 2
+    shown = np.concatenate([lower[half:], mean[half:], upper[half:]])
+    low, high = np.percentile(shown, VIEW)
+    margin = max(high - low, 1e-3 * abs(high), 1e-9)
+    return low - margin, high + margin

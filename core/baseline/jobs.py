@@ -1,0 +1,103 @@
+"""Configs x seeds -> the runs to make, and how far each of them is. Trains nothing."""
+import collections
+import pathlib
+
+from core import run
+from core.baseline.worker import Job
+from core.optimizer import check_layers
+from misc.config import Config
+from misc.errors import UserError
+from misc.folders import check_writable, folder_at
+
+VALIDATION_FRACTION = 0.1
+
+Experiment = collections.namedtuple("Experiment", ["config", "root", "seeds"])
+"""One config that is run for all `seeds`. root: experiments/DATASET/EXP_NAME, where its tables go."""
+
+
+def parse_seeds(text):
+    """'1-3,7' -> [1, 2, 3, 7]. UserError for anything else, or for no seed at all."""
+    seeds = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise UserError(f"--seeds takes numbers and ranges such as 1-20 or 1,3,5-7, got {text!r}")
+        seeds += range(int(first), int(last if dash else first) + 1)
+    if not seeds:
+        raise UserError(f"--seeds {text}: no runs asked for; write the smaller number first")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {text}: a seed is given twice")
+    return seeds
+
+
+def choose_seeds(config, runs=None, seeds=None):
+    """Seeds of one config: as asked for, else 1 to the config's `runs`."""
+    if runs is not None and seeds is not None:
+        raise UserError("give --runs or --seeds, not both")
+    if seeds is not None:
+        return parse_seeds(seeds)
+    if runs is not None and runs < 1:
+        raise UserError(f"--runs {runs}: no runs asked for; give at least 1")
+    return list(range(1, (runs or config.runs) + 1))
+
+
+def describe_experiment(path, overrides, protocol=None, validate=False, tuned=False):
+    """The Config of a file as this command runs it. What changes the meaning of its numbers is added to its name.
+
+    Args:
+      protocol: split protocol instead of the file's.
+      validate: evaluate on validation rows; the test rows are not looked at.
+      tuned: hyper-parameters are searched for.
+    """
+    if any(text.split("=")[0] == "seed" for text in overrides):
+        raise UserError("--set seed: the seeds of repeated runs are given by --runs N or --seeds 1-20")
+    config = Config.from_file(path, overrides)
+    values, suffix = config.model_dump(exclude_unset=True), ""
+    if protocol not in (None, config.protocol):
+        values["protocol"], suffix = protocol, f"_{protocol}"
+    if validate:
+        values["evaluate_on"], suffix = "validation", suffix + "_validate"
+        values["validation_fraction"] = config.validation_fraction or VALIDATION_FRACTION
+    if tuned:
+        suffix += "_tuned"
+    values["exp_name"] = config.name + suffix
+    return Config.from_dict(values, str(path))
+
+
+def experiment_root(config):
+    """experiments/DATASET/EXP_NAME of a config."""
+    return pathlib.Path(config.experiments_path) / config.dataset / config.name
+
+
+def check_experiments(experiments, device="auto"):
+    """UserError unless all of these can run and share a table. Writes nothing."""
+    roots = [experiment.root for experiment in experiments]
+    for root in roots:
+        if roots.count(root) > 1:
+            raise UserError(f"two configs would write to {root}: give one of them another exp_name")
+    for name, remedy in (("protocol", "; --protocol sets it for all"), ("evaluate_on", "")):
+        kinds = sorted({getattr(experiment.config, name) for experiment in experiments})
+        if len(kinds) > 1:
+            raise UserError(f"the configs differ in {name} ({', '.join(kinds)}), and such numbers never share a "
+                            f"table: run them apart{remedy}")
+    for experiment in experiments:
+        for seed in {min(experiment.seeds), max(experiment.seeds)}:
+            plan = run.plan(with_seed(experiment.config, seed), device)
+            check_layers(plan.design.layers, plan.config)
+        check_writable(folder_at(experiment.root))
+
+
+def with_seed(config, seed):
+    """The same config for another seed."""
+    return Config.from_dict(dict(config.model_dump(exclude_unset=True), seed=seed))
+
+
+def make_jobs(experiment, device, space, parent):
+    """A Job per seed."""
+    return [Job(str(seed_root(experiment, seed)), with_seed(experiment.config, seed).model_dump(exclude_unset=True),
+                device, space, parent) for seed in experiment.seeds]
+
+
+def seed_root(experiment, seed):
+    """Run folder of one seed."""
+    return experiment.root / "seeds" / str(seed)

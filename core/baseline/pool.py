@@ -1,0 +1,98 @@
+"""Runs a function on many jobs in parallel through joblib: on this machine, or on a Dask or Ray cluster."""
+import contextlib
+import importlib
+import os
+import socket
+import sys
+import warnings
+
+import joblib
+
+from misc.errors import UserError
+from misc.table import lookup
+
+CONNECT_SECONDS = 10
+
+
+def run_parallel(function, jobs, n_jobs, backend="loky", address=None):
+    """[function(job) for job in jobs], in up to `n_jobs` processes (None: one per core, or all of a cluster)."""
+    if n_jobs is None:
+        n_jobs = -1 if address else joblib.cpu_count()
+    with lookup(BACKENDS, backend, "backend")(n_jobs, address), joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+        return joblib.Parallel(batch_size=1)(joblib.delayed(function)(job) for job in jobs)
+
+
+def check_backend(backend, address=None):
+    """UserError unless the backend exists, is installed, and something listens at the address."""
+    lookup(BACKENDS, backend, "backend")
+    if backend == "loky":
+        if address:
+            raise UserError("--address goes with --backend dask or ray; loky runs on this machine only")
+        return
+    _optional(*PACKAGES[backend])
+    if address:
+        host, _, port = address.split("://")[-1].rpartition(":")
+        if not host or not port.isdigit():
+            raise UserError(f"--address {address}: give HOST:PORT of the {backend} cluster")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise UserError(f"--address {address}: no {backend} cluster can be reached there ({error}); "
+                            "start one, or leave --address out to use this machine") from None
+
+
+PACKAGES = {"dask": ("distributed", "dask", "dask[distributed]"), "ray": ("ray", "ray", "ray")}
+
+
+def _optional(module, backend, package):
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"--backend {backend} needs a package that is not here ({error}): pip install '{package}', "
+                        "or use --backend loky") from None
+
+
+@contextlib.contextmanager
+def _loky(n_jobs, address):
+    yield
+
+
+@contextlib.contextmanager
+def _dask(n_jobs, address):
+    distributed = _optional(*PACKAGES["dask"])
+    with contextlib.ExitStack() as stack:
+        if address is None:
+            cluster = distributed.LocalCluster(
+                n_workers=n_jobs, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None)
+            address = stack.enter_context(cluster)
+        try:
+            stack.enter_context(distributed.Client(address, timeout=CONNECT_SECONDS))
+        except (OSError, ValueError) as error:
+            raise UserError(f"--address {address}: this is no Dask scheduler ({error})") from None
+        yield
+
+
+@contextlib.contextmanager
+def _ray(n_jobs, address):
+    ray = _optional(*PACKAGES["ray"])
+    from ray.util.joblib import register_ray
+
+    where = {"address": address} if address else {"num_cpus": n_jobs, "include_dashboard": False}
+    # Workers find the project's modules as this process does.
+    paths = os.pathsep.join([path for path in sys.path if path] + [os.getcwd()])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(logging_level="ERROR", log_to_driver=False,
+                     runtime_env={"env_vars": {"PYTHONPATH": paths}}, **where)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"--address {address}: this is no Ray cluster ({error})") from None
+    try:
+        register_ray()
+        yield
+    finally:
+        ray.shutdown()
+
+
+# backend -> context in which joblib knows it.
+BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}

@@ -1,0 +1,122 @@
+"""One display for all runs: how far each is, what has finished, and the time left."""
+import contextlib
+import pathlib
+import sys
+import threading
+
+import tqdm
+
+from core import run
+from core.baseline import tuning
+from core.baseline.results import PREFIX
+from misc.config import Config
+from misc.folders import changed, folder_at
+from misc.records import read_json, read_rows
+
+SECONDS = 1.0
+SHOWN = 4
+
+
+class Progress:
+    """Follows the files of the runs while it is open as a context manager.
+
+    Args:
+      tracks: list of Track.
+    """
+
+    def __init__(self, tracks):
+        self._tracks = tracks
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
+
+    def __enter__(self):
+        before = [track.update() for track in self._tracks]
+        self._finished = {track for track in self._tracks if track.finished}
+        self.n_finished = len(self._finished)
+        total = sum(track.total for track in self._tracks)
+        self._bar = tqdm.tqdm(total=total, initial=sum(before), unit="epoch", dynamic_ncols=True,
+                              disable=not sys.stderr.isatty())
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        self._show()
+        self._bar.close()
+
+    def _follow(self):
+        while not self._stop.wait(SECONDS):
+            self._show()
+
+    def _show(self):
+        done = 0
+        for track in self._tracks:
+            done += track.update()
+            if track.finished and track not in self._finished:
+                self._finished.add(track)
+                tqdm.tqdm.write(f"{track.label}: {track.outcome} ({len(self._finished)} of {len(self._tracks)} runs)",
+                                file=sys.stderr)
+        running = [track for track in self._tracks if track.running]
+        more = f" +{len(running) - SHOWN}" if len(running) > SHOWN else ""
+        self._bar.n = done
+        self._bar.set_description_str(f"{len(self._finished)}/{len(self._tracks)} runs", refresh=False)
+        self._bar.set_postfix_str(", ".join(f"{track.label} {track.share:.0%}" for track in running[:SHOWN]) + more)
+        self._bar.refresh()
+
+
+class Track:
+    """How far one run is, read from its files.
+
+    Args:
+      label: what to call it.
+      job: the Job; rows_hash: of its data.
+    """
+
+    def __init__(self, label, job, rows_hash):
+        self.label, self.job, self._space, self._rows_hash = label, job, job.space, rows_hash
+        self._config, self._folder = Config.from_dict(job.settings), folder_at(pathlib.Path(job.root))
+        self.total = tuning.n_epochs(self._config, job.space) if job.space else self._config.epoch
+        self.finished, self.outcome, self._done, self._before = False, "", 0, None
+
+    def update(self):
+        """Epochs done."""
+        if not self.finished:
+            with contextlib.suppress(OSError, ValueError, KeyError):  # files that are just being written or moved
+                self._done = self._look()
+            if self._before is None:
+                self._before = self._done
+        return self._done
+
+    @property
+    def share(self):
+        return self._done / self.total
+
+    @property
+    def running(self):
+        return not self.finished and self._done > self._before
+
+    def _look(self):
+        config = self._config
+        if self._space:
+            chosen = self._folder.root / "tuning" / "chosen.json"
+            if not chosen.is_file():
+                return self._searched()
+            config = tuning.with_values(config, read_json(chosen)["values"])
+        before = self.total - config.epoch
+        if not self._folder.config.is_file() or changed(self._folder, config, self._rows_hash, run.FREE_ON_RESUME):
+            return before
+        if self._folder.result.is_file():
+            result = read_json(self._folder.result)
+            metrics, prefix = result["metrics"], PREFIX[result["evaluate_on"]]
+            self.outcome = (f"{result['evaluate_on']} RMSE {metrics[prefix + 'rmse']:.4f}, log-likelihood "
+                            f"{metrics[prefix + 'log_likelihood']:.4f} in {result['train_time_s']:.0f} s")
+            self.finished = True
+            return self.total
+        rows = read_rows(self._folder.metrics)
+        return before + (int(rows[-1]["epoch"]) if rows else 0)
+
+    def _searched(self):
+        path = self._folder.root / "tuning" / "trials.csv"
+        trials = len(read_rows(path)) if path.is_file() else 0
+        return (self.total - self._config.epoch) * trials // self._space["trials"]

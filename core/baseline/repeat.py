@@ -1,0 +1,148 @@
+"""Trains configs for many seeds and writes their tables: what regression_baseline.py does."""
+import itertools
+import os
+import pathlib
+import sys
+
+from core.baseline import report, results
+from core.baseline.curves import draw_curves
+from core.baseline.jobs import (
+    Experiment,
+    check_experiments,
+    choose_seeds,
+    describe_experiment,
+    experiment_root,
+    make_jobs,
+    with_seed,
+)
+from core.baseline.pool import check_backend, run_parallel
+from core.baseline.progress import Progress, Track
+from core.baseline.tuning import read_space
+from core.baseline.worker import work
+from data_loader.regression import load_regression
+from misc.errors import RunError, UserError
+from misc.folders import folder_at, start_over
+from misc.records import write_rows
+
+
+def plan_experiments(args):
+    """[Experiment], search space or None, and {root: (name, rows)} to compare with. UserError; writes nothing."""
+    if args.jobs is not None and args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: give at least 1")
+    check_backend(args.backend, args.address)
+    if args.tune and args.validate:
+        raise UserError("--tune judges on validation rows by itself: leave --validate out")
+    configs = [describe_experiment(path, args.set, args.protocol, args.validate, bool(args.tune))
+               for path in args.config]
+    experiments = [Experiment(config, experiment_root(config), choose_seeds(config, args.runs, args.seeds))
+                   for config in configs]
+    check_experiments(experiments, args.device)
+    space = read_space(args.tune, configs[0]) if args.tune else None
+    for config in configs[1:] if args.tune else []:
+        read_space(args.tune, config)
+    if args.report and not pathlib.Path(args.report).absolute().parent.is_dir():
+        raise UserError(f"--report {args.report}: there is no such folder")
+    return experiments, space, find_rival(args, experiments)
+
+
+def find_rival(args, experiments):
+    """Root of the experiment that --against names (a config file or a folder), or None."""
+    if args.against is None:
+        return None
+    path = pathlib.Path(args.against)
+    root = path if path.is_dir() else experiment_root(
+        describe_experiment(args.against, args.set, args.protocol, args.validate, bool(args.tune)))
+    if root not in [experiment.root for experiment in experiments]:
+        for experiment in experiments:
+            rows = results.read_runs(root)
+            config = with_seed(experiment.config, experiment.seeds[0])
+            here = dict(config.model_dump(), rows_hash=load_regression(config).rows_hash)
+            results.check_comparable(here, rows[0], root.name)
+    return root
+
+
+def repeat(args):
+    """Runs what the arguments ask for; writes and prints the tables. RunError if a run failed."""
+    experiments, space, rival = plan_experiments(args)
+    batches = [make_jobs(experiment, args.device, space, os.getpid()) for experiment in experiments]
+    if args.fresh:
+        for job in itertools.chain(*batches):
+            start_over(folder_at(pathlib.Path(job.root)))
+    tracks = [_tracks(experiment, batch) for experiment, batch in zip(experiments, batches)]
+    every = list(itertools.chain(*tracks))
+    failed = {}
+    try:
+        with Progress(every) as progress:
+            if progress.n_finished:
+                print(f"{progress.n_finished} of {len(every)} runs are finished already", file=sys.stderr)
+            _train(args, every, failed)
+    finally:  # what is finished counts, whatever happened to the rest
+        finished = [_write_runs(experiment, batch) for experiment, batch in zip(experiments, tracks)]
+        tables = [_write_summary(experiment, batch, rows, failed, rival, space)
+                  for experiment, batch, rows in zip(experiments, tracks, finished) if rows]
+        _show(args, tables)
+    if failed:
+        raise RunError(f"{len(failed)} of {len(every)} runs failed: " + "; ".join(
+            f"{track.label}: {failed[track.job.root]}" for track in every if track.job.root in failed))
+
+
+def _tracks(experiment, batch):
+    rows_hash = load_regression(with_seed(experiment.config, experiment.seeds[0])).rows_hash
+    return [Track(f"{experiment.config.name} seed {seed}", job, rows_hash)
+            for seed, job in zip(experiment.seeds, batch)]
+
+
+def _train(args, tracks, failed):
+    """Runs the jobs that are not finished; puts into `failed` {run folder: why} for those that cannot be."""
+    together = 2  # after as many deaths of a worker process the jobs run one by one, to find the culprit
+    while True:
+        left = [track for track in tracks if not track.finished and track.job.root not in failed]
+        if not left:
+            return
+        batch = left if together else left[:1]
+        jobs = [track.job for track in batch]
+        try:
+            outcomes = run_parallel(work, jobs, args.jobs if together else 2, args.backend, args.address)
+            failed.update((job.root, why) for job, why in zip(jobs, outcomes) if why)
+        except UserError:
+            raise
+        except Exception as error:  # `work` catches what goes wrong in a run: its process died
+            if not together:
+                failed[jobs[0].root] = f"its process died, killed or out of memory ({type(error).__name__})"
+            together = max(together - 1, 0)
+        for track in batch:
+            track.update()
+
+
+def _write_runs(experiment, tracks):
+    """runs.csv of one experiment, if a run has finished; returns its rows."""
+    rows = [results.run_row(track.job.root) for track in tracks if track.finished]
+    if rows:
+        results.write_runs(experiment.root, rows)
+    return rows
+
+
+def _write_summary(experiment, tracks, rows, failed, rival, space):
+    """summary.json and curves.png of one experiment; returns the summary."""
+    against = (rival.name, results.read_runs(rival)) if rival not in (None, experiment.root) else None
+    why = {seed: failed[track.job.root] for seed, track in zip(experiment.seeds, tracks) if track.job.root in failed}
+    found = results.summary(experiment.config, rows, why, against, space)
+    results.write_summary(experiment.root, found)
+    draw_curves(experiment.root / "curves.png", [results.curves(track.job.root) for track in tracks if track.finished],
+                f"{experiment.config.name}, protocol {experiment.config.protocol}", experiment.config.evaluate_on)
+    return found
+
+
+def _show(args, tables):
+    """Prints the report, comparisons below it; writes --report as Markdown, CSV and LaTeX."""
+    if not tables:
+        return
+    print(report.markdown(tables))
+    for found in tables:
+        if "against" in found:
+            print(report.comparison(found))
+    if args.report:
+        path = pathlib.Path(args.report)
+        path.write_text(report.markdown(tables), encoding="utf-8")
+        path.with_suffix(".tex").write_text(report.latex(tables), encoding="utf-8")
+        write_rows(path.with_suffix(".csv"), *report.csv_rows(tables))

@@ -1,0 +1,116 @@
+"""The files of a repeated experiment: runs.csv, a row per seed, and summary.json."""
+import json
+import pathlib
+
+from core.baseline.statistics import DDOF, compare, summarise
+from misc.errors import UserError
+from misc.folders import folder_at
+from misc.records import read_json, read_rows, write_json, write_rows
+
+METRICS = ("rmse", "log_likelihood", "moment_log_likelihood")
+UNITS = "the data's own units; log-likelihood per row, in nats"
+
+# evaluate_on -> how the names of its metrics begin in a run's own files.
+PREFIX = {"test": "test_", "validation": "valid_"}
+
+# What must be equal for two numbers to stand in one column.
+IDENTITY = ("dataset", "protocol", "evaluate_on", "rows_hash", "test_particles")
+
+COLUMNS = [
+    "dataset", "optimizer", "protocol", "evaluate_on", "rows_hash", "split", "split_hash", "seed", "test_particles",
+    *METRICS, "best_epoch", "best_epoch_rmse", "best_epoch_log_likelihood", "best_epoch_chosen_on",
+    "noise_precision", "steps", "train_time_s", "wall_time_s", "steps_per_second", "units", "tuned",
+]
+
+
+def run_row(root):
+    """The row of runs.csv that a finished run folder gives.
+
+    best_epoch is that of the highest log-likelihood on the validation rows; without these on
+    the very rows it is reported for, and then best_epoch_chosen_on calls it optimistic.
+    """
+    folder = folder_at(pathlib.Path(root))
+    result, prefix = read_json(folder.result), PREFIX[read_json(folder.result)["evaluate_on"]]
+    judge = "valid_" if result["n_valid"] else prefix
+    best = max(read_rows(folder.metrics), key=lambda row: float(row[f"{judge}log_likelihood"]))
+    row = {name: result[name] for name in COLUMNS if name in result}
+    row.update({name: result["metrics"][prefix + name] for name in METRICS})
+    row.update(
+        best_epoch=int(best["epoch"]), best_epoch_rmse=float(best[f"{prefix}rmse"]),
+        best_epoch_log_likelihood=float(best[f"{prefix}log_likelihood"]),
+        best_epoch_chosen_on=f"{result['evaluate_on']} rows (optimistic)" if judge == prefix else "validation rows",
+        noise_precision=result["metrics"]["train_noise_precision"], units=UNITS)
+    chosen = folder.root / "tuning" / "chosen.json"
+    return dict(row, tuned=json.dumps(read_json(chosen)["values"]) if chosen.is_file() else "")
+
+
+def curves(root):
+    """[{"epoch", "rmse", "log_likelihood"}] of a finished run folder."""
+    folder = folder_at(pathlib.Path(root))
+    prefix = PREFIX[read_json(folder.result)["evaluate_on"]]
+    return [{"epoch": int(row["epoch"]), "rmse": float(row[f"{prefix}rmse"]),
+             "log_likelihood": float(row[f"{prefix}log_likelihood"])} for row in read_rows(folder.metrics)]
+
+
+def write_runs(root, rows):
+    """runs.csv of an experiment."""
+    write_rows(root / "runs.csv", COLUMNS, rows)
+
+
+def read_runs(root):
+    """The rows of an experiment's runs.csv; numbers that are compared are numbers again. UserError without one."""
+    path = root / "runs.csv"
+    rows = read_rows(path) if path.is_file() else []
+    if not rows:
+        raise UserError(f"there are no runs in {path}: run that config first")
+    return [dict(row, seed=int(row["seed"]), split=int(row["split"]), test_particles=int(row["test_particles"]),
+                 **{name: float(row[name]) for name in METRICS}) for row in rows]
+
+
+def summary(config, rows, failed, against=None, space=None):
+    """The dict of summary.json.
+
+    Args:
+      rows: of runs.csv, at least one.
+      failed: {seed: why}.
+      against: (name, rows) of another experiment to compare with, split by split, or None.
+      space: the search space, if the values were tuned.
+    """
+    found = {name: rows[0][name] for name in IDENTITY}
+    found.update(
+        exp_name=config.name, optimizer=config.optimizer, n=len(rows), ddof=DDOF, units=UNITS,
+        seeds=[row["seed"] for row in rows], splits=[row["split"] for row in rows],
+        split_hashes=[row["split_hash"] for row in rows], failed={str(seed): why for seed, why in failed.items()},
+        metrics={name: summarise([row[name] for row in rows]) for name in METRICS},
+        wall_time_s=sum(row["wall_time_s"] for row in rows))
+    if space is not None:
+        found["search"] = space
+    if against is not None:
+        found["against"] = paired(rows, *against)
+    return found
+
+
+def paired(rows, name, others):
+    """Differences to another experiment on the (split, seed) pairs that both have. UserError if there are none."""
+    check_comparable(rows[0], others[0], name)
+    theirs = {(row["split_hash"], row["seed"]): row for row in others}
+    pairs = [(row, theirs.get((row["split_hash"], row["seed"]))) for row in rows]
+    pairs = [(row, other) for row, other in pairs if other]
+    if not pairs:
+        raise UserError(f"--against {name}: it has no split in common with these runs")
+    differences = {metric: compare([ours[metric] for ours, _ in pairs], [other[metric] for _, other in pairs])
+                   for metric in METRICS}
+    return {"exp_name": name, "difference": "this minus the other, split by split", "metrics": differences}
+
+
+def check_comparable(ours, theirs, name):
+    """UserError unless two rows of runs.csv (or dicts with the same keys) may stand in one column."""
+    for key in IDENTITY:
+        if str(ours[key]) != str(theirs[key]):
+            raise UserError(f"--against {name}: its {key} is {theirs[key]}, here it is {ours[key]}; "
+                            "such runs cannot be compared")
+
+
+def write_summary(root, values):
+    """summary.json of an experiment."""
+    write_json(root / "summary.json", values)

@@ -1,0 +1,228 @@
+"""Hyper-parameter search inside the training rows of one split, with optuna.
+
+Every trial is trained on folds of the training rows and judged on the fold left out; the test
+rows are not even loaded. A trial that falls behind the median of the earlier ones after some
+folds is given up. Killed and started again, the search goes on as if nothing had been.
+"""
+import json
+import pathlib
+import shutil
+import typing
+import warnings
+
+import optuna
+import pydantic
+from typing_extensions import Literal
+
+from core import run
+from misc.config import Config
+from misc.errors import RunError, UserError
+from misc.folders import folder_at
+from misc.records import read_json, write_json, write_rows
+from misc.seeding import stream_seed
+from misc.table import did_you_mean
+
+# Keys that say what is measured, where and how; a search over them would compare what cannot be compared.
+FIXED = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "seed", "split", "protocol", "runs",
+         "evaluate_on", "validation_fraction", "validation_fold"}
+
+# metric -> (its name in result.json, direction).
+OBJECTIVES = {"log_likelihood": ("valid_log_likelihood", "maximize"), "rmse": ("valid_rmse", "minimize")}
+
+STARTUP_TRIALS = 5
+
+
+class Range(pydantic.BaseModel):
+    """Numbers from low to high; whole numbers for a whole-number key."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    low: float
+    high: float
+    log: bool = False
+
+
+class Choices(pydantic.BaseModel):
+    """One of a list of values."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    choices: typing.List[typing.Union[bool, int, float, str, None]] = pydantic.Field(min_length=1)
+
+
+class Space(pydantic.BaseModel):
+    """A search: what is varied, how often, and how a trial is judged."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False)
+    trials: int = pydantic.Field(20, ge=1)
+    folds: int = pydantic.Field(3, ge=1)
+    validation_fraction: float = pydantic.Field(0.2, gt=0, le=0.5)
+    metric: Literal["log_likelihood", "rmse"] = "log_likelihood"
+    during_search: typing.Dict[str, typing.Any] = {}
+    space: typing.Dict[str, typing.Union[Range, Choices]] = pydantic.Field(min_length=1)
+
+
+def read_space(path, config):
+    """The Space in a JSON file as a dict, checked against a Config. UserError says what is wrong."""
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"--tune {path}: there is no such file")
+    try:
+        space = Space(**read_json(path))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a JSON object: {error}") from None
+    for name in [*space.space, *space.during_search]:
+        if name not in Config.model_fields or name in FIXED:
+            known = sorted(set(Config.model_fields) - FIXED)
+            what = "cannot be searched over" if name in FIXED else f"is no config key{did_you_mean(name, known)}"
+            raise UserError(f"{path}: {name} {what}")
+    if space.folds * space.validation_fraction > 1:
+        raise UserError(f"{path}: {space.folds} folds of validation_fraction {space.validation_fraction:g} are more "
+                        "than all training rows: lower one of them")
+    for name, what in space.space.items():
+        if isinstance(what, Range) and (what.low >= what.high or (what.log and what.low <= 0)):
+            raise UserError(f"{path}: {name}: low must be below high, and above 0 for log")
+        for value in what.choices if isinstance(what, Choices) else (what.low, what.high):
+            value = int(value) if _is_whole(name) and isinstance(value, float) and value == int(value) else value
+            try:
+                _inner_config(config, space, {name: value}, 0)
+            except UserError as error:
+                raise UserError(f"{path}: {name}: {value!r} does not work: {error}") from None
+    return space.model_dump()
+
+
+def n_epochs(config, space):
+    """Epochs of training that a search and the final run take, if nothing is pruned."""
+    inner = space["during_search"].get("epoch", config.epoch)
+    return space["trials"] * space["folds"] * inner + config.epoch
+
+
+def tune(config, space, folder, device="auto"):
+    """The Config with the values that did best on the validation folds of its split.
+
+    Leaves in `folder`/tuning: request.json (what was searched), study.journal (optuna's),
+    trials.csv (a row per trial) and chosen.json. Does only what is not there yet.
+    """
+    home = folder.root / "tuning"
+    request = {"space": space, "config": config.model_dump(exclude=run.FREE_ON_RESUME),
+               "rows_hash": run.plan(config, device).data.rows_hash}
+    _take_up_or_move_aside(home, request)
+    chosen = home / "chosen.json"
+    if not chosen.is_file():
+        write_json(chosen, _search(config, Space(**space), home, device))
+    return with_values(config, read_json(chosen)["values"])
+
+
+def chosen_values(folder):
+    """What `tune` chose for a run folder: the dict in chosen.json."""
+    return read_json(folder.root / "tuning" / "chosen.json")
+
+
+def with_values(config, values):
+    """The Config with other values of some keys."""
+    return Config.from_dict(dict(config.model_dump(exclude_unset=True), **values))
+
+
+def _take_up_or_move_aside(home, request):
+    path = home / "request.json"
+    if home.exists() and (not path.is_file() or read_json(path) != json.loads(json.dumps(request))):
+        number = 1
+        while home.with_name(f"tuning.{number}").exists():
+            number += 1
+        home.rename(home.with_name(f"tuning.{number}"))
+    if not home.exists():
+        home.mkdir(parents=True)
+        write_json(path, request)
+
+
+def _search(config, space, home, device):
+    """Runs the trials that are missing; returns what chosen.json holds."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    name, direction = OBJECTIVES[space.metric]
+    study = _open_study(home, direction)
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # cut short by a crash; asked for again below
+    while len(_ended(study)) < space.trials:
+        number = len(_ended(study))
+        study.sampler = optuna.samplers.TPESampler(  # a function of the trials before, not of this process
+            seed=stream_seed(config.seed, "tuning", number), n_startup_trials=STARTUP_TRIALS)
+        trial = study.ask()
+        values = {key: _suggest(trial, key, what) for key, what in space.space.items()}
+        _judge(study, trial, [_inner_config(config, space, values, fold) for fold in range(space.folds)],
+               home / f"trial{number}", name, device)
+        _write_trials(home / "trials.csv", _ended(study), space)
+    for leftover in home.glob("trial[0-9]*"):  # of a crash right after a trial
+        shutil.rmtree(str(leftover))
+    complete = [trial for trial in _ended(study) if trial.state == optuna.trial.TrialState.COMPLETE]
+    if not complete:
+        raise RunError(f"no trial of the search ended well (see {home / 'trials.csv'}): widen the search space")
+    best = study.best_trial
+    return {"values": best.params, space.metric: best.value, "evaluated_on": f"{space.folds} validation folds",
+            "trials": len(_ended(study)), "pruned": len(_ended(study)) - len(complete)}
+
+
+def _open_study(home, direction):
+    from optuna.storages.journal import JournalFileBackend
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # journal storage was called experimental in optuna 4.0
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(home / "study.journal")))
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=0)
+        return optuna.create_study(storage=storage, study_name="tuning", load_if_exists=True, direction=direction,
+                                   pruner=pruner)
+
+
+def _ended(study):
+    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    return study.get_trials(deepcopy=False, states=states)
+
+
+def _judge(study, trial, configs, scratch, metric, device):
+    """Trains a config per fold; tells the study the mean of their validation metrics, or that it gave up."""
+    scores = []
+    for fold, config in enumerate(configs):
+        folder = folder_at(scratch / f"fold{fold}")
+        folder.root.mkdir(parents=True, exist_ok=True)
+        try:
+            run.finish(config, folder, device)
+        except RunError as error:
+            trial.set_user_attr("ended", str(error))
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            break
+        scores.append(read_json(folder.result)["metrics"][metric])
+        trial.report(sum(scores) / len(scores), fold)
+        if fold + 1 < len(configs) and trial.should_prune():
+            trial.set_user_attr("ended", f"behind the median after {fold + 1} of {len(configs)} folds")
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            break
+    else:
+        study.tell(trial, sum(scores) / len(scores))
+    shutil.rmtree(str(scratch))
+
+
+def _suggest(trial, key, what):
+    if isinstance(what, Choices):
+        return trial.suggest_categorical(key, what.choices)
+    if _is_whole(key):
+        return trial.suggest_int(key, int(what.low), int(what.high), log=what.log)
+    return trial.suggest_float(key, what.low, what.high, log=what.log)
+
+
+def _is_whole(key):
+    return Config.model_fields[key].annotation in (int, typing.Optional[int])
+
+
+def _inner_config(config, space, values, fold):
+    return with_values(config, dict(space.during_search, evaluate_on="validation", validation_fold=fold,
+                                    validation_fraction=space.validation_fraction, **values))
+
+
+def _write_trials(path, trials, space):
+    columns = ["trial", "state", space.metric, "folds", *space.space, "ended"]
+    rows = []
+    for number, trial in enumerate(trials):
+        steps = trial.intermediate_values
+        row = {"trial": number, "state": trial.state.name.lower(), "folds": len(steps),
+               space.metric: steps[max(steps)] if steps else "", "ended": trial.user_attrs.get("ended", "")}
+        rows.append(dict(row, **trial.params))
+    write_rows(path, columns, rows)

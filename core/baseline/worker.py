@@ -1,0 +1,68 @@
+"""One run in a process of its own: take it up where it stands, train, report what went wrong.
+
+Imports TensorFlow only when it works, so that a new process can set its switches first.
+"""
+import collections
+import os
+import pathlib
+import signal
+import threading
+import time
+import traceback
+
+from misc import backend
+from misc.config import Config
+from misc.errors import UserError
+from misc.folders import claim, folder_at
+
+LOCK_SECONDS = 60
+
+Job = collections.namedtuple("Job", ["root", "settings", "device", "space", "parent"])
+"""One run as plain values that travel to another process: run folder, config values as a dict,
+device, search space (a dict, or None for the settings as they are), process id of the parent."""
+
+
+def work(job):
+    """Sees to it that the Job's folder holds its result. Returns None, or in one line why it does not.
+
+    A finished run is left as it is, an interrupted one goes on from its checkpoint, a run of
+    another config is moved aside.
+    """
+    if os.getpid() != job.parent:
+        _live_and_die_with(job.parent)
+    try:
+        _train(job)
+    except UserError as error:
+        return " ".join(str(error).split())
+    except Exception as error:
+        path = pathlib.Path(job.root) / "traceback.txt"
+        path.write_text(traceback.format_exc())
+        return f"{type(error).__name__}: {' '.join(str(error).split())} (see {path})"
+    return None
+
+
+def _train(job):
+    backend.prepare()
+    from core import run  # after the switches of prepare()
+    from core.baseline.tuning import tune
+
+    config, folder = Config.from_dict(job.settings), folder_at(pathlib.Path(job.root))
+    with claim(folder, LOCK_SECONDS):
+        if job.space is not None:
+            config = tune(config, job.space, folder, job.device)
+        run.finish(config, folder, job.device)
+
+
+def _live_and_die_with(parent):
+    """Leaves Ctrl-C to the parent, and ends this process when the parent was killed."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    watched = any(thread.name == "watch parent" for thread in threading.enumerate())
+    if os.getppid() == parent and not watched:
+        threading.Thread(target=_watch, args=(parent,), name="watch parent", daemon=True).start()
+
+
+def _watch(parent):
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
