@@ -22,8 +22,9 @@ def parse_args(argv):
     what.add_argument("--list", action="store_true", help="list models, data sets and optimizers")
     what.add_argument("--help-config", nargs="?", const="simple", metavar="FORMAT",
                       help="list all config keys (FORMAT as in tabulate: simple, github, html, ...)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
-    parser.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="override a key, VALUE as in JSON (true, 0.1, [20, 20]); repeatable")
+    parser.add_argument("--seed", type=int, metavar="N", help="the same as a last --set seed=N")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="where the ops run")
     parser.add_argument("--resume", action="store_true", help="continue the run from its newest checkpoint")
     parser.add_argument("--explain", action="store_true", help="say what the run would do, and stop")
@@ -32,7 +33,7 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    with one_line_errors("train.py"):
+    with one_line_errors("train.py", "--resume continues from the last checkpoint, if there is one"):
         if args.help_config:
             print(config_table(args.help_config))
             return

@@ -72,7 +72,8 @@ def _about_layers(config, design):
         if layer.family is not None and layer.family.needs_factors:
             factors = f", factors A {d_a} x {d_a} and S {d_s} x {d_s}"
         if layer.family is None:
-            factors = f": a factor of {max(d_a, d_s)} exceeds max_factor_dim {config.max_factor_dim}"
+            factors = (f": a factor of {max(d_a, d_s)} exceeds max_factor_dim {config.max_factor_dim}; "
+                       "this run would not start (raise it, or set large_layers)")
         lines.append(f"           {layer.spec.name}: {d_a} x {d_s} weights, posterior {layer.kind}{factors}")
     return lines
 
@@ -83,13 +84,16 @@ _UPDATES = {"cov": "statistics of the curvature", "inverse": "Cholesky roots", "
 
 def _about_schedule(config, design):
     n_steps = config.epoch * design.steps_per_epoch
+    noisy = any(layer.noisy for layer in design.layers)
+    draws = f"{config.train_particles} weight draws" if noisy else "no weight noise"
     lines = [f"steps      {config.epoch} epochs of {design.steps_per_epoch} steps = {n_steps}; "
-             f"batch {config.batch_size}, {config.train_particles} weight draws; "
+             f"batch {config.batch_size}, {draws}; "
              f"step sizes x {config.lr_decay_ratio:g} every {config.decay_interval} epochs"]
     for name, period in design.schedule.periods.items():
         times = n_steps // period
         lines.append(f"           {_UPDATES[name]} every {period} step{'s' if period > 1 else ''}: {times} times")
-    lines.append(f"evaluate   every {config.epoch_rate} epochs with {config.test_particles} weight draws; "
+    what = "weights and noise precision" if noisy else "noise precision"
+    lines.append(f"evaluate   every {config.epoch_rate} epochs with {config.test_particles} draws of {what}; "
                  f"checkpoint every {config.save_interval}")
     return lines
 

@@ -83,7 +83,8 @@ class _Builder:
         advance = self._advance_ops()
         with tf.name_scope("evaluate"):
             evaluate = self._evaluate()
-        saver = tf.train.Saver(tf.global_variables(), max_to_keep=self.config.max_to_keep)
+        saver = tf.train.Saver(tf.global_variables(), max_to_keep=self.config.max_to_keep,
+                               save_relative_paths=True)
         return Model(self.design, graph, tf.global_variables_initializer(), self.load, self.knobs, advance,
                      global_step, evaluate, saver, self.variables)
 

@@ -12,6 +12,7 @@ from core.adam import debias
 from core.curvature import Batch, moved
 from core.factors import STATISTICS
 from core.posterior import PointMass
+from core.schedule import update_periods
 from misc.errors import UserError
 from misc.table import lookup
 
@@ -77,10 +78,15 @@ def check_layers(plans, config):
 
 def notices(config):
     """Sentences about settings that are accepted but do nothing."""
-    expected = lookup(METHODS, config.optimizer, "optimizer").fisher_approx
-    if config.fisher_approx in (None, expected):
-        return []
-    return [f"note: fisher_approx {config.fisher_approx} does not go with optimizer {config.optimizer} and is not used"]
+    method, found = lookup(METHODS, config.optimizer, "optimizer"), []
+    if config.fisher_approx not in (None, method.fisher_approx):
+        found.append(f"note: fisher_approx {config.fisher_approx} does not go with optimizer {config.optimizer} "
+                     "and is not used")
+    resets = method.noisy and "reinit" in method.family.updates and config.re_init
+    if resets and "reinit" not in update_periods(config, method.family.updates):
+        found.append("note: re_init does nothing more here: R is re-initialised at every change of basis already "
+                     "(kfac_init_after_basis)")
+    return found
 
 
 def initial_state(plan, mean):

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from core.model import build_model, design_run
 from core.optimizer import check_layers, notices
-from core.trainer import Trainer
+from core.trainer import Trainer, UnreadableCheckpoint
 from data_loader.regression import load_regression
 from misc import backend
 from misc.config import REGRESSION
@@ -66,11 +66,16 @@ def execute(plan, resume=False):
 def finish(config, folder, device="auto"):
     """Sees to it that a folder, claimed by the caller, holds the run's result; nothing goes to the screen.
 
-    A finished run is left as it is, an interrupted one goes on, a run of another config is moved aside.
+    A finished run is left as it is, an interrupted one goes on, a run of another config (or with a damaged
+    checkpoint) is moved aside.
     """
     made = plan(config, device)
-    if not is_finished(folder, config, made.data.rows_hash):
+    if is_finished(folder, config, made.data.rows_hash):
+        return
+    try:
         train(made, folder, resume=is_resumable(folder, config, made.data.rows_hash), quiet=True)
+    except UnreadableCheckpoint:
+        train(made, folder, quiet=True)
 
 
 def is_finished(folder, config, rows_hash):
@@ -95,10 +100,11 @@ def train(plan, folder, resume=False, quiet=False):
             log.info("the earlier run is now %s", aside)
         if not resume:
             write_json(folder.config, {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
-                                       "rows_hash": plan.data.rows_hash, "versions": versions([tf, np])})
+                                       "source": plan.data.source, "rows_hash": plan.data.rows_hash,
+                                       "versions": versions([tf, np])})
         for notice in notices(config):
             log.info(notice)
-        log.info("%s on %s: writing to %s", config.optimizer, config.dataset, folder.root)
+        log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         with backend.session(model.graph, config.n_threads) as session:
             started = time.perf_counter()
             outcome = Trainer(config, model, plan.data, folder, log, bar=not quiet).run(session, resume)
@@ -123,7 +129,7 @@ def summarise(plan, outcome, wall_time):
         "units": "rmse and log_likelihood in the data's own units; train_* per example, standardised targets",
         "dataset": config.dataset, "optimizer": config.optimizer, "model_name": config.model_name,
         "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
-        "rows_hash": data.rows_hash, "evaluate_on": config.evaluate_on,
+        "source": data.source, "rows_hash": data.rows_hash, "evaluate_on": config.evaluate_on,
         "seed": config.seed, "test_particles": config.test_particles,
         "n_train": len(data.train.x), "n_valid": len(data.valid.x) if data.valid else 0, "n_test": len(data.split.test),
         "steps": outcome.steps, "train_time_s": outcome.seconds, "wall_time_s": wall_time,

@@ -10,7 +10,7 @@ import tqdm
 from core.evaluation import evaluate
 from data_loader.batches import epoch_order
 from misc.errors import RunError
-from misc.records import append_row, read_rows, write_rows
+from misc.records import append_row, read_json, read_rows, write_json, write_rows
 from misc.summary import SummaryWriter
 
 METRICS = ("rmse", "log_likelihood", "moment_log_likelihood")
@@ -25,6 +25,10 @@ Clock = collections.namedtuple("Clock", ["epoch", "seconds"])
 Outcome = collections.namedtuple("Outcome", ["metrics", "prediction", "targets", "seconds", "steps"])
 """What a finished run leaves: final metrics, the test rows' Prediction and targets in the data's
 own units, seconds of training, and the steps they took."""
+
+
+class UnreadableCheckpoint(RunError):
+    """A checkpoint is there, but training cannot go on from it."""
 
 
 class Trainer:
@@ -54,7 +58,9 @@ class Trainer:
         writer.hyper_parameters(self._config.model_dump())
         try:
             clock = self._train(session, writer, clock)
-        except tf.errors.InvalidArgumentError:  # a factorisation met NaN
+        except tf.errors.InvalidArgumentError as error:
+            if "decomposition" not in str(error):  # only a factorisation that met NaN is the user's to mend
+                raise
             raise RunError("training diverged: a curvature factor is not finite; "
                            "try a smaller alpha or more damping") from None
         except tf.errors.ResourceExhaustedError:
@@ -72,12 +78,19 @@ class Trainer:
 
     def _restore(self, session):
         """The state of the newest checkpoint; rows of metrics.csv written after it are dropped."""
-        self._model.saver.restore(session, tf.train.latest_checkpoint(str(self._folder.checkpoint)))
+        path = tf.train.latest_checkpoint(str(self._folder.checkpoint))
+        try:
+            self._model.saver.restore(session, path)
+        except (tf.errors.OpError, ValueError) as error:
+            raise UnreadableCheckpoint(
+                f"checkpoint {path or self._folder.checkpoint} is damaged or incomplete ({type(error).__name__}): "
+                "start anew without --resume") from None
         epoch = int(session.run(self._model.global_step)) // self._model.design.steps_per_epoch
-        rows = [row for row in read_rows(self._folder.metrics) if int(row["epoch"]) <= epoch]
+        rows = [row for row in self._rows() if int(row["epoch"]) <= epoch]
         write_rows(self._folder.metrics, COLUMNS, rows)
         self._log.info("resuming after epoch %d", epoch)
-        return Clock(epoch, float(rows[-1]["seconds"]) if rows else 0.0)
+        clock = self._folder.checkpoint / "clock.json"
+        return Clock(epoch, read_json(clock).get(str(epoch), 0.0) if clock.is_file() else 0.0)
 
     def _train(self, session, writer, clock):
         """Epochs until the last; evaluates and saves when due. Returns the Clock at the end."""
@@ -93,12 +106,17 @@ class Trainer:
                     rmse, score = row[f"{part}_rmse"], row[f"{part}_log_likelihood"]
                     bar.set_postfix_str(f"{part} RMSE {rmse:.3f}, LL {score:.3f}")
                 if self._due(clock.epoch, config.save_interval):
-                    self._save(session, clock.epoch * self._model.design.steps_per_epoch)
+                    self._save(session, clock)
         return clock
 
-    def _save(self, session, step):
-        prefix = str(self._folder.checkpoint / "model")
-        self._model.saver.save(session, prefix, global_step=step, write_meta_graph=False)
+    def _save(self, session, clock):
+        """A checkpoint, after a note of the seconds that training took so far, by epoch."""
+        path = self._folder.checkpoint / "clock.json"
+        seconds = dict(read_json(path) if path.is_file() else {}, **{str(clock.epoch): clock.seconds})
+        write_json(path, seconds)
+        step = clock.epoch * self._model.design.steps_per_epoch
+        self._model.saver.save(session, str(self._folder.checkpoint / "model"), global_step=step,
+                               write_meta_graph=False)
 
     def _due(self, epoch, period):
         return epoch % period == 0 or epoch == self._config.epoch
@@ -147,5 +165,8 @@ class Trainer:
 
     def _last_row(self):
         """Metrics of the last evaluation, which was after the last epoch."""
-        row = read_rows(self._folder.metrics)[-1]
-        return {name: float(row[name]) for name in COLUMNS[3:] if row[name]}
+        rows = self._rows()
+        return {name: float(rows[-1][name]) for name in COLUMNS[3:] if rows[-1][name]} if rows else {}
+
+    def _rows(self):
+        return read_rows(self._folder.metrics) if self._folder.metrics.is_file() else []

@@ -50,7 +50,8 @@ def _read(config, known):
     if path.is_file():
         return read_table(path), str(path)
     if known is None:
-        raise UserError(f"unknown dataset {config.dataset!r}{did_you_mean(config.dataset, DATASETS)}: there is no file "
+        names = [*DATASETS, *(file.stem for file in path.parent.glob("*.data"))]
+        raise UserError(f"unknown dataset {config.dataset!r}{did_you_mean(config.dataset, names)}: there is no file "
                         f"{path} and no set of that name (--list shows them)")
     try:
         return known.fetch()

@@ -73,7 +73,8 @@ def _find_bad_line(path, separator, header):
         for column, word in enumerate(words, start=1):
             value = _number(word)
             if value is None:
-                raise UserError(f"{path} line {number} column {column}: {word!r} is not a number")
+                raise UserError(f"{path} line {number} column {column}: {word!r} is not a number "
+                                "(numbers are separated by white space or commas)")
             if not math.isfinite(value):
                 raise UserError(f"{path} line {number} column {column}: {word} is not finite; remove or impute it")
     if width is None:

@@ -96,7 +96,8 @@ class Config(pydantic.BaseModel):
     protocol: Literal["published", "standard"] = key(
         "published", "Splits: random 90/10 by seed, or the 20 fixed splits most papers use.", REGRESSION)
     split: typing.Optional[int] = key(
-        None, "Which split. Default: published: the seed; standard: seed - 1 (counted from 0).", REGRESSION, ge=0)
+        None, "Which split. Default: published: the seed; standard: seed - 1 (counted from 0).", REGRESSION,
+        ge=0, lt=2**32)
     validation_fraction: float = key(
         0.0, "Share of the training rows set aside for validation metrics.", REGRESSION, ge=0, le=0.5)
     validation_fold: int = key(0, "Which part of the training rows is set aside, counted from 0.", REGRESSION, ge=0)
@@ -157,7 +158,7 @@ class Config(pydantic.BaseModel):
     @property
     def decay_interval(self):
         """Epochs between decays of the step sizes."""
-        return self.lr_decay_interval or max(1, self.epoch // 2)
+        return self.lr_decay_interval or (self.epoch + 1) // 2
 
     @property
     def n_threads(self):
@@ -172,6 +173,8 @@ def key_mode(name):
 
 def config_table(fmt="simple"):
     """All keys with type, range, default and meaning; `fmt` as in tabulate (simple, github, ...)."""
+    if fmt not in tabulate.tabulate_formats:
+        raise UserError(f"--help-config {fmt}: known formats are {', '.join(tabulate.tabulate_formats)}")
     rows = []
     for name, field in Config.model_fields.items():
         default = "required" if field.is_required() else json.dumps(field.default)
@@ -199,6 +202,8 @@ def _range(field):
 
 
 def _read_json(path):
+    if os.path.isdir(str(path)):
+        raise UserError(f"{path} is a folder; give one of the JSON files in it")
     if not os.path.isfile(str(path)):
         raise UserError(f"config file {path} does not exist; see config/ for examples")
     try:
@@ -246,4 +251,5 @@ def _explain(item):
     if item["type"] == "value_error":
         return item["msg"].split("Value error, ", 1)[-1]
     message = item["msg"][0].lower() + item["msg"][1:]
-    return f"{name}: {message}, got {json.dumps(item['input'], default=repr)}"
+    hint = " (VALUE is read as JSON: true, 0.1, [20, 20], null)" if item["type"] in ("bool_type", "list_type") else ""
+    return f"{name}: {message}, got {json.dumps(item['input'], default=repr)}{hint}"

@@ -16,7 +16,7 @@ class RunError(UserError):
 
 
 @contextlib.contextmanager
-def one_line_errors(program, hint="--resume continues from the last checkpoint"):
+def one_line_errors(program, hint):
     """Turns a UserError into `PROGRAM: message` on stderr and its exit code; Ctrl-C into 130 and the hint."""
     try:
         yield

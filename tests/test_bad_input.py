@@ -7,6 +7,7 @@ import pytest
 
 import train
 from misc import backend
+from misc.folders import claim, run_folder
 
 
 @pytest.fixture
@@ -41,6 +42,10 @@ def refuse(settings, tmp_path, capsys):
     ("unknown model_name 'fnn50'; did you mean 'ffn50'?", {"model_name": "fnn50"}),
     ("unknown optimizer 'ekfca'; did you mean 'ekfac'?", {"optimizer": "ekfca"}),
     ("layer dense0 needs factors of 4 and 4, max_factor_dim is 3", {"max_factor_dim": 3}),
+    ("split: input should be less than 4294967296", {"split": 2**32}),
+    ("epoch: input should be a valid integer, got [3]", {"epoch": [3]}),
+    ("true_fisher: input should be a valid boolean, got 1 (VALUE is read as JSON: true,", {"true_fisher": 1}),
+    ("evaluate_on validation needs validation rows: set validation_fraction", {"evaluate_on": "validation"}),
     ("split 20 does not exist", {"protocol": "standard", "split": 20}),
     ("unknown mode 'classification'", {"mode": "classification"}),
 ])
@@ -54,7 +59,7 @@ def test_missing_and_broken_json(tmp_path, capsys):
     broken = tmp_path / "broken.json"
     broken.write_text('{"epoch": 3,}')
     for path, message in ((tmp_path / "none.json", "does not exist"), (broken, "is not valid JSON"),
-                          (tmp_path, "does not exist")):
+                          (tmp_path, "is a folder; give one of the JSON files in it")):
         with pytest.raises(SystemExit) as stop:
             train.main(["--config", str(path)])
         error = capsys.readouterr().err
@@ -110,6 +115,32 @@ def test_resume_with_a_changed_config(refuse, settings, tmp_path, capsys):
 def test_a_gpu_that_is_not_there(refuse, monkeypatch):
     monkeypatch.setattr(backend, "has_gpu", lambda: False)
     refuse("--device gpu: TensorFlow sees no GPU here; use --device cpu or auto", "--device", "gpu")
+
+
+def test_an_unknown_table_format(capsys):
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--help-config", "foo"])
+    assert stop.value.code == 2 and "--help-config foo: known formats are" in capsys.readouterr().err
+
+
+def test_a_folder_in_use(settings, config, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(settings()))
+    with claim(run_folder(config())), pytest.raises(SystemExit) as stop:
+        train.main(["--config", str(tmp_path / "config.json")])
+    assert stop.value.code == 2 and "another process is training in" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint(settings, config, tmp_path, capsys):
+    path, folder = tmp_path / "config.json", run_folder(config())
+    path.write_text(json.dumps(settings()))
+    train.main(["--config", str(path)])
+    for damaged in folder.checkpoint.glob("*.data-*"):
+        damaged.write_bytes(damaged.read_bytes()[:100])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--config", str(path), "--resume"])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert stop.value.code == 1 and "is damaged or incomplete" in error and "start anew without --resume" in error
 
 
 def test_overrides(refuse):

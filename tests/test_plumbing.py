@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from core.variables import assign, make_variables, read, repeat
+from misc import backend
 from misc.errors import UserError
 from misc.seeding import stream, stream_seed
 from misc.table import lookup
@@ -60,6 +61,12 @@ def test_lookup_names_the_way_out():
     message = "unknown model_name 'fnn50'; did you mean 'ffn50'.*known: ffn, ffn100, ffn50, linear"
     with pytest.raises(UserError, match=message):
         lookup(NETWORKS, "fnn50", "model_name")
+
+
+def test_threads_of_a_session():
+    for threads in (0, 1, 3):
+        with backend.session(tf.Graph(), threads) as session:
+            assert session._config.intra_op_parallelism_threads == threads
 
 
 def test_streams_differ_by_purpose_and_never_by_process():

@@ -1,6 +1,8 @@
 """Runs a function on many jobs in parallel through joblib: on this machine, or on a Dask or Ray cluster."""
+import collections
 import contextlib
-import importlib
+import importlib.util
+import logging
 import os
 import socket
 import sys
@@ -12,6 +14,10 @@ from misc.errors import UserError
 from misc.table import lookup
 
 CONNECT_SECONDS = 10
+
+Package = collections.namedtuple("Package", ["module", "install"])
+
+PACKAGES = {"dask": Package("distributed", "dask[distributed]"), "ray": Package("ray", "ray")}
 
 
 def run_parallel(function, jobs, n_jobs, backend="loky", address=None):
@@ -29,7 +35,10 @@ def check_backend(backend, address=None):
         if address:
             raise UserError("--address goes with --backend dask or ray; loky runs on this machine only")
         return
-    _optional(*PACKAGES[backend])
+    package = PACKAGES[backend]
+    if importlib.util.find_spec(package.module) is None:
+        raise UserError(f"--backend {backend} needs a package that is not here: pip install '{package.install}', "
+                        "or use --backend loky")
     if address:
         host, _, port = address.split("://")[-1].rpartition(":")
         if not host or not port.isdigit():
@@ -41,17 +50,6 @@ def check_backend(backend, address=None):
                             "start one, or leave --address out to use this machine") from None
 
 
-PACKAGES = {"dask": ("distributed", "dask", "dask[distributed]"), "ray": ("ray", "ray", "ray")}
-
-
-def _optional(module, backend, package):
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(f"--backend {backend} needs a package that is not here ({error}): pip install '{package}', "
-                        "or use --backend loky") from None
-
-
 @contextlib.contextmanager
 def _loky(n_jobs, address):
     yield
@@ -59,7 +57,9 @@ def _loky(n_jobs, address):
 
 @contextlib.contextmanager
 def _dask(n_jobs, address):
-    distributed = _optional(*PACKAGES["dask"])
+    import distributed
+
+    logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # says so whenever Ctrl-C ends a worker
     with contextlib.ExitStack() as stack:
         if address is None:
             cluster = distributed.LocalCluster(
@@ -74,7 +74,7 @@ def _dask(n_jobs, address):
 
 @contextlib.contextmanager
 def _ray(n_jobs, address):
-    ray = _optional(*PACKAGES["ray"])
+    import ray
     from ray.util.joblib import register_ray
 
     where = {"address": address} if address else {"num_cpus": n_jobs, "include_dashboard": False}

@@ -99,10 +99,9 @@ class Track:
     def _look(self):
         config = self._config
         if self._space:
-            chosen = self._folder.root / "tuning" / "chosen.json"
-            if not chosen.is_file():
-                return self._searched()
-            config = tuning.with_values(config, read_json(chosen)["values"])
+            trials, config = tuning.how_far(self._folder, config, self._space, self._rows_hash)
+            if config is None:
+                return (self.total - self._config.epoch) * trials // self._space["trials"]
         before = self.total - config.epoch
         if not self._folder.config.is_file() or changed(self._folder, config, self._rows_hash, run.FREE_ON_RESUME):
             return before
@@ -115,8 +114,3 @@ class Track:
             return self.total
         rows = read_rows(self._folder.metrics)
         return before + (int(rows[-1]["epoch"]) if rows else 0)
-
-    def _searched(self):
-        path = self._folder.root / "tuning" / "trials.csv"
-        trials = len(read_rows(path)) if path.is_file() else 0
-        return (self.total - self._config.epoch) * trials // self._space["trials"]

@@ -103,7 +103,10 @@ def _train(args, tracks, failed):
         jobs = [track.job for track in batch]
         try:
             outcomes = run_parallel(work, jobs, args.jobs if together else 2, args.backend, args.address)
-            failed.update((job.root, why) for job, why in zip(jobs, outcomes) if why)
+            for track, why in zip(batch, outcomes):
+                track.update()
+                if why or not track.finished:
+                    failed[track.job.root] = why or f"it left no result in {track.job.root}"
         except UserError:
             raise
         except Exception as error:  # `work` catches what goes wrong in a run: its process died

@@ -40,7 +40,7 @@ def our_cells(summaries, metric, best_of):
         best = best_of(row.values(), key=lambda value: value["mean"])
         for column, value in row.items():
             near = abs(value["mean"] - best["mean"]) <= (best["se"] or 0.0)
-            cells[dataset, column] = Cell(value["mean"], value["se"], value["n"], near)
+            cells[dataset, column] = Cell(value["mean"], value["se"], value["n"], near and len(row) > 1)
     return cells
 
 
@@ -120,8 +120,9 @@ def _grid(summaries, metric, best_of, write):
 def _published_columns(summaries):
     if summaries[0]["evaluate_on"] != "test":
         return {}
-    protocol = summaries[0]["protocol"]
-    return {method: row for method, row in PUBLISHED.items() if row[1] in (None, protocol)}
+    protocol, known = summaries[0]["protocol"], {(dataset, method) for dataset, method, _ in read_published()}
+    return {method: row for method, row in PUBLISHED.items() if row[1] in (None, protocol)
+            and any((dataset, method) in known for dataset in _datasets(summaries))}
 
 
 def _datasets(summaries):
@@ -153,7 +154,7 @@ def _legend(summaries):
     counts = "; ".join(f"{column} on {found['dataset']}: {found['n']}" for column, found
                        in zip(column_names(summaries), summaries))
     numbers = sorted({found["n"] for found in summaries})
-    runs = f"{numbers[0]} runs each" if len(numbers) == 1 else f"runs: {counts}"
+    runs = f"{numbers[0]} run{'s each' if numbers[0] > 1 else ''}" if len(numbers) == 1 else f"runs: {counts}"
     draws = sorted({found["test_particles"] for found in summaries})
     return (
         f"Mean ± standard error (standard deviation with ddof {DDOF}) over splits; {runs}; protocol "

@@ -18,7 +18,7 @@ from core import run
 from misc.config import Config
 from misc.errors import RunError, UserError
 from misc.folders import folder_at
-from misc.records import read_json, write_json, write_rows
+from misc.records import read_json, read_rows, write_json, write_rows
 from misc.seeding import stream_seed
 from misc.table import did_you_mean
 
@@ -104,18 +104,27 @@ def tune(config, space, folder, device="auto"):
     trials.csv (a row per trial) and chosen.json. Does only what is not there yet.
     """
     home = folder.root / "tuning"
-    request = {"space": space, "config": config.model_dump(exclude=run.FREE_ON_RESUME),
-               "rows_hash": run.plan(config, device).data.rows_hash}
-    _take_up_or_move_aside(home, request)
+    request = _request(config, space, run.plan(config, device).data.rows_hash)
+    if home.exists() and not _is_of(home, request):
+        _move_aside(home)
+    if not home.exists():
+        home.mkdir(parents=True)
+        write_json(home / "request.json", request)
     chosen = home / "chosen.json"
     if not chosen.is_file():
         write_json(chosen, _search(config, Space(**space), home, device))
     return with_values(config, read_json(chosen)["values"])
 
 
-def chosen_values(folder):
-    """What `tune` chose for a run folder: the dict in chosen.json."""
-    return read_json(folder.root / "tuning" / "chosen.json")
+def how_far(folder, config, space, rows_hash):
+    """(number of trials done, the Config that was chosen or None) of this very search in a run folder."""
+    home = folder.root / "tuning"
+    if not _is_of(home, _request(config, space, rows_hash)):
+        return 0, None
+    trials = len(read_rows(home / "trials.csv")) if (home / "trials.csv").is_file() else 0
+    if not (home / "chosen.json").is_file():
+        return trials, None
+    return trials, with_values(config, read_json(home / "chosen.json")["values"])
 
 
 def with_values(config, values):
@@ -123,16 +132,21 @@ def with_values(config, values):
     return Config.from_dict(dict(config.model_dump(exclude_unset=True), **values))
 
 
-def _take_up_or_move_aside(home, request):
-    path = home / "request.json"
-    if home.exists() and (not path.is_file() or read_json(path) != json.loads(json.dumps(request))):
-        number = 1
-        while home.with_name(f"tuning.{number}").exists():
-            number += 1
-        home.rename(home.with_name(f"tuning.{number}"))
-    if not home.exists():
-        home.mkdir(parents=True)
-        write_json(path, request)
+def _request(config, space, rows_hash):
+    """All that the outcome of a search depends on, as it is read back from request.json."""
+    settings = config.model_dump(exclude=run.FREE_ON_RESUME)
+    return json.loads(json.dumps({"space": space, "config": settings, "rows_hash": rows_hash}))
+
+
+def _is_of(home, request):
+    return (home / "request.json").is_file() and read_json(home / "request.json") == request
+
+
+def _move_aside(home):
+    number = 1
+    while home.with_name(f"tuning.{number}").exists():
+        number += 1
+    home.rename(home.with_name(f"tuning.{number}"))
 
 
 def _search(config, space, home, device):

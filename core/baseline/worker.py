@@ -3,12 +3,15 @@
 Imports TensorFlow only when it works, so that a new process can set its switches first.
 """
 import collections
+import logging
 import os
 import pathlib
 import signal
 import threading
 import time
 import traceback
+
+import tqdm
 
 from misc import backend
 from misc.config import Config
@@ -55,6 +58,8 @@ def _train(job):
 
 def _live_and_die_with(parent):
     """Leaves Ctrl-C to the parent, and ends this process when the parent was killed."""
+    tqdm.tqdm.set_lock(threading.RLock())  # its own lock is a system semaphore, which a killed process leaves behind
+    logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # warns of tasks that Ctrl-C cuts off
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     watched = any(thread.name == "watch parent" for thread in threading.enumerate())

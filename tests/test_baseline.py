@@ -1,0 +1,548 @@
+"""Repeated runs: what they leave, that they can be killed, shared out, compared and tuned."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow.compat.v1 as tf
+
+import regression_baseline
+import train
+from core import run
+from core.baseline import pool, report, results, tuning
+from core.baseline.jobs import choose_seeds, parse_seeds
+from core.baseline.repeat import _train
+from core.baseline.statistics import compare, summarise
+from data_loader import DATASETS
+from misc.config import Config
+from misc.errors import RunError, UserError
+from misc.folders import folder_at, run_folder
+from misc.records import read_json, read_rows
+from tests.conftest import ROOT
+
+SPACE = {"trials": 3, "folds": 2, "validation_fraction": 0.2, "during_search": {"epoch": 2},
+         "space": {"kl": {"low": 0.1, "high": 1.0, "log": True}, "Teigen": {"low": 2, "high": 4},
+                   "scale_init": {"choices": ["damped", "exact"]}}}
+
+
+@pytest.fixture
+def write(settings, tmp_path):
+    """Function (name, **overrides) -> path of a JSON config for tiny.data whose exp_name is `name`."""
+
+    def make(name="base", **overrides):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(settings(exp_name=name, **overrides)))
+        return str(path)
+
+    return make
+
+
+def baseline(*arguments, jobs=1):
+    """Runs the command in this process; returns its exit code."""
+    try:
+        regression_baseline.main(["--jobs", str(jobs), "--config", *arguments])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def home(tmp_path, name="base"):
+    return tmp_path / "experiments" / "tiny" / name
+
+
+def numbers(root):
+    """{seed: (rmse, log_likelihood)} of runs.csv as text, to the last digit."""
+    return {row["seed"]: (row["rmse"], row["log_likelihood"]) for row in read_rows(root / "runs.csv")}
+
+
+# Statistics.
+
+def test_summary_against_numpy(rng):
+    values = rng.randn(7)
+    found = summarise(values)
+    assert found["mean"] == pytest.approx(values.mean()) and found["n"] == 7
+    assert found["se"] == pytest.approx(np.sqrt(((values - values.mean()) ** 2).sum() / 6 / 7))
+    assert found["median"] == sorted(values)[3] and found["lower_quartile"] < found["median"] < found["upper_quartile"]
+    assert summarise([2.0])["se"] is None
+
+
+def test_paired_comparison_against_scipy(rng):
+    ours, theirs = rng.randn(9), rng.randn(9) + 0.3
+    found = compare(ours, theirs)
+    test = scipy.stats.ttest_rel(ours, theirs)
+    assert found["mean"] / found["se"] == pytest.approx(test.statistic)
+    level = scipy.stats.t.cdf((found["mean"] - found["ci_low"]) / found["se"], 8)
+    assert level == pytest.approx(0.975) and found["ci_high"] - found["mean"] == pytest.approx(
+        found["mean"] - found["ci_low"])
+    assert found["wilcoxon_p"] == pytest.approx(scipy.stats.wilcoxon(ours, theirs).pvalue)
+    same = compare([1.0, 2.0], [1.0, 2.0])
+    assert (same["mean"], same["wilcoxon_p"]) == (0.0, 1.0)
+    assert compare([1.0], [2.0])["ci_low"] is None
+
+
+def test_seeds(config):
+    assert parse_seeds("1-3,7") == [1, 2, 3, 7]
+    assert choose_seeds(config(runs=4)) == [1, 2, 3, 4] and choose_seeds(config(), runs=2) == [1, 2]
+    assert choose_seeds(config(), seeds="5") == [5] and len(choose_seeds(config())) == 10
+
+
+# What a repeated run leaves.
+
+def test_files_of_repeated_runs(write, config, tmp_path, capsys):
+    rival = write("rival", optimizer="kfac")
+    assert baseline(write(), rival, "--runs", "3", "--against", rival, "--report", str(tmp_path / "table.md")) == 0
+    printed = capsys.readouterr().out
+    rows = read_rows(home(tmp_path) / "runs.csv")
+    assert [row["seed"] for row in rows] == ["1", "2", "3"] and [row["split"] for row in rows] == ["1", "2", "3"]
+    single = run.execute(run.plan(config(seed=2, exp_name="single")))
+    assert float(rows[1]["rmse"]) == single["metrics"]["test_rmse"]
+    assert float(rows[1]["log_likelihood"]) == single["metrics"]["test_log_likelihood"]
+    assert float(rows[1]["noise_precision"]) == single["metrics"]["train_noise_precision"]
+    assert rows[1]["split_hash"] == single["split_hash"] and len({row["split_hash"] for row in rows}) == 3
+    assert rows[0]["protocol"] == "published" and rows[0]["test_particles"] == "7" and "own units" in rows[0]["units"]
+
+    curve = read_rows(home(tmp_path) / "seeds" / "2" / "metrics.csv")
+    best = max(curve, key=lambda row: float(row["test_log_likelihood"]))
+    assert rows[1]["best_epoch"] == best["epoch"] and rows[1]["best_epoch_rmse"] == best["test_rmse"]
+    assert rows[1]["best_epoch_chosen_on"] == "test rows (optimistic)"
+
+    summary = read_json(home(tmp_path) / "summary.json")
+    scores = np.array([float(row["log_likelihood"]) for row in rows])
+    assert summary["metrics"]["log_likelihood"]["mean"] == pytest.approx(scores.mean())
+    assert summary["metrics"]["log_likelihood"]["se"] == pytest.approx(scores.std(ddof=1) / np.sqrt(3))
+    assert {"protocol", "split_hashes", "rows_hash", "units", "ddof", "test_particles", "n"} <= set(summary)
+    rivals = np.array([float(row["log_likelihood"]) for row in read_rows(home(tmp_path, "rival") / "runs.csv")])
+    assert summary["against"]["exp_name"] == "rival"
+    assert summary["against"]["metrics"]["log_likelihood"]["mean"] == pytest.approx((scores - rivals).mean())
+    assert "against" not in read_json(home(tmp_path, "rival") / "summary.json")
+    assert (home(tmp_path) / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert "base minus rival, split by split:" in printed
+
+    assert (tmp_path / "table.md").read_text() in printed
+    table = {(row["metric"], row["column"]): row for row in read_rows(tmp_path / "table.csv")}
+    assert float(table["rmse", "ekfac"]["mean"]) == summary["metrics"]["rmse"]["mean"]
+    assert {"ddof", "protocol", "rows_hash", "units"} <= set(table["rmse", "kfac"])
+    assert r"\begin{tabular}" in (tmp_path / "table.tex").read_text()
+
+
+def test_hyper_parameters_for_tensorboard(write, tmp_path):
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    baseline(write(kl=0.5), "--runs", "1")
+    found = []
+    for path in (home(tmp_path) / "seeds" / "1" / "summary").glob("events.*"):
+        for event in tf.train.summary_iterator(str(path)):
+            found += [value for value in event.summary.value if value.metadata.plugin_data.plugin_name == "hparams"]
+    data = plugin_data_pb2.HParamsPluginData.FromString(found[0].metadata.plugin_data.content)
+    assert data.session_start_info.hparams["kl"].number_value == 0.5
+    assert data.session_start_info.hparams["optimizer"].string_value == "ekfac"
+
+
+def test_finished_runs_are_reused_and_a_changed_config_is_run_again(write, tmp_path, capsys):
+    results_of = lambda: {path: path.stat().st_mtime_ns for path in home(tmp_path).glob("seeds/*/result.json")}  # noqa: E731
+    baseline(write(), "--runs", "2")
+    first, table = results_of(), numbers(home(tmp_path))
+    baseline(write(steps_per_run=3, runs=7), "--runs", "3", "--resume")  # keys that change no result
+    assert {path: results_of()[path] for path in first} == first and len(results_of()) == 3
+    assert "2 of 3 runs are finished already" in capsys.readouterr().err
+    baseline(write(kl=0.5), "--runs", "2")
+    assert numbers(home(tmp_path)) != table
+    assert (home(tmp_path) / "seeds" / "1.1" / "result.json").is_file()  # moved aside
+    baseline(write(kl=0.5), "--seeds", "2", "--fresh")
+    assert (home(tmp_path) / "seeds" / "2.2" / "result.json").is_file() and list(numbers(home(tmp_path))) == ["2"]
+
+
+def test_other_rows_are_noticed(write, tiny_data, tmp_path):
+    baseline(write(), "--runs", "1")
+    before = numbers(home(tmp_path))
+    raw = np.loadtxt(str(tiny_data / "tiny.data"))
+    np.savetxt(str(tiny_data / "tiny.data"), raw * 2)
+    baseline(write(), "--runs", "1")
+    assert numbers(home(tmp_path)) != before
+
+
+def test_a_single_run_and_repeated_runs_share_a_folder(write, tmp_path):
+    baseline(write(), "--runs", "1")
+    for _ in range(2):
+        train.main(["--config", write()])
+    assert (home(tmp_path) / "seeds" / "1" / "result.json").is_file() and (home(tmp_path) / "runs.csv").is_file()
+    assert (home(tmp_path, "base.1") / "result.json").is_file()
+
+
+def test_protocols_have_their_own_folders_and_published_values(write, tmp_path, capsys):
+    concrete = dict(dataset="concrete", epoch=1, optimizer="sgd")
+    baseline(write(**concrete), "--seeds", "2", "--protocol", "standard")
+    root = tmp_path / "experiments" / "concrete"
+    row = read_rows(root / "base_standard" / "runs.csv")[0]
+    assert (row["protocol"], row["split"]) == ("standard", "1")
+    assert "published noisy K-FAC" not in capsys.readouterr().out
+    baseline(write(**concrete), "--seeds", "2", "--protocol", "published")
+    assert read_rows(root / "base" / "runs.csv")[0]["protocol"] == "published"
+    assert "published noisy K-FAC" in capsys.readouterr().out
+
+
+def test_validation_never_looks_at_the_test_rows(write, tiny_data, tmp_path, capsys):
+    baseline(write(), "--runs", "2", "--validate")
+    root = home(tmp_path, "base_validate")
+    table, result = numbers(root), read_json(root / "seeds" / "1" / "result.json")
+    assert result["evaluate_on"] == "validation" and result["n_valid"] == 4
+    assert not [name for name in result["metrics"] if name.startswith("test_")]
+    assert float(table["1"][0]) == result["metrics"]["valid_rmse"]
+    assert "**Validation RMSE**" in capsys.readouterr().out
+    raw = np.loadtxt(str(tiny_data / "tiny.data"))
+    raw[np.random.RandomState(1).permutation(43)[39:]] += 1000  # the test rows of seed 1
+    np.savetxt(str(tiny_data / "tiny.data"), raw)
+    baseline(write(), "--seeds", "1", "--validate")
+    assert numbers(root)["1"] == table["1"]
+
+
+# What goes wrong.
+
+def test_a_failing_run_is_reported_and_the_others_go_on(write, tmp_path, monkeypatch, capsys):
+    honest = run.train
+
+    def train_or_fail(plan, *args, **kwargs):
+        if plan.config.seed in (2, 3):
+            raise {2: RunError("training diverged"), 3: KeyError("a bug")}[plan.config.seed]
+        return honest(plan, *args, **kwargs)
+
+    monkeypatch.setattr(run, "train", train_or_fail)
+    assert baseline(write(), "--runs", "4") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "2 of 4 runs failed: base seed 2: training diverged; base seed 3: KeyError: 'a bug' (see " in error
+    assert list(numbers(home(tmp_path))) == ["1", "4"]
+    assert "KeyError" in (home(tmp_path) / "seeds" / "3" / "traceback.txt").read_text()
+    assert read_json(home(tmp_path) / "summary.json")["failed"]["2"] == "training diverged"
+
+
+def test_a_run_that_kills_its_process_is_found(monkeypatch):
+    class FakeTrack:
+        def __init__(self, name):
+            self.job, self.finished, self.done = type("Job", (), {"root": name})(), False, False
+
+        def update(self):
+            self.finished = self.done
+
+    tracks = [FakeTrack(name) for name in "abcd"]
+    calls = []
+
+    def run_parallel(function, jobs, *_):
+        calls.append([job.root for job in jobs])
+        for track in tracks:
+            if track.job in jobs and track.job.root == "c":
+                raise RuntimeError("a worker process died")
+            track.done = track.done or track.job in jobs
+        return [None] * len(jobs)
+
+    monkeypatch.setattr("core.baseline.repeat.run_parallel", run_parallel)
+    failed = {}
+    _train(type("Args", (), {"jobs": 2, "backend": "loky", "address": None}), tracks, failed)
+    assert list(failed) == ["c"] and "its process died" in failed["c"]
+    assert [track.finished for track in tracks] == [True, True, False, True]
+    assert calls == [["a", "b", "c", "d"], ["c", "d"], ["c"], ["d"]]
+
+
+def test_a_run_without_a_result_is_a_failure(monkeypatch):
+    track = type("Track", (), {"job": type("Job", (), {"root": "x"}), "finished": False, "update": lambda self: None})()
+    monkeypatch.setattr("core.baseline.repeat.run_parallel", lambda function, jobs, *_: [None] * len(jobs))
+    failed = {}
+    _train(type("Args", (), {"jobs": 2, "backend": "loky", "address": None}), [track], failed)
+    assert failed == {"x": "it left no result in x"}
+
+
+def test_a_damaged_checkpoint_is_started_over(config, tmp_path):
+    folder = folder_at(tmp_path / "run")
+    folder.root.mkdir()
+    run.finish(config(), folder)
+    first = read_json(folder.result)["metrics"]
+    folder.result.unlink()
+    for path in folder.checkpoint.glob("*.data-*"):
+        path.write_bytes(path.read_bytes()[:100])
+    run.finish(config(), folder)
+    assert read_json(folder.result)["metrics"] == first and (tmp_path / "run.1" / "config.json").is_file()
+
+
+def unused_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("message, arguments", [
+    ("--runs 0: no runs asked for; give at least 1", ["--runs", "0"]),
+    ("--seeds 5-3: no runs asked for", ["--seeds", "5-3"]),
+    ("--seeds takes numbers and ranges such as 1-20", ["--seeds", "one"]),
+    ("--seeds 1,1-2: a seed is given twice", ["--seeds", "1,1-2"]),
+    ("give --runs or --seeds, not both", ["--seeds", "1", "--runs", "1"]),
+    ("--set seed: the seeds of repeated runs are given by --runs N or --seeds", ["--set", "seed=3"]),
+    ("unknown backend 'lokey'; did you mean 'loky'?", ["--backend", "lokey"]),
+    ("--address goes with --backend dask or ray", ["--address", "127.0.0.1:1"]),
+    ("--address 127.0.0.1:{port}: no dask cluster can be reached there", ["--backend", "dask", "--address", "{port}"]),
+    ("--address 127.0.0.1:{port}: no ray cluster can be reached there", ["--backend", "ray", "--address", "{port}"]),
+    ("--address nowhere: give HOST:PORT of the dask cluster", ["--backend", "dask", "--address", "nowhere"]),
+    ("--jobs 0: give at least 1", ["--jobs", "0"]),
+    ("split 20 does not exist: the standard protocol has 20 here", ["--protocol", "standard", "--runs", "21"]),
+    ("unknown key 'epocj'", ["--set", "epocj=1"]),
+    ("there are no runs in", ["--against", "{other}"]),
+    ("--report {tmp}/none/table.md: there is no such folder", ["--report", "{tmp}/none/table.md"]),
+    ("--tune judges on validation rows by itself", ["--tune", "{space}", "--validate"]),
+    ("--tune none.json: there is no such file", ["--tune", "none.json"]),
+])
+def test_bad_arguments(write, tmp_path, capsys, message, arguments):
+    port = unused_port()
+    names = {"{port}": f"127.0.0.1:{port}", "{other}": write("other"), "{space}": str(tmp_path / "space.json")}
+    (tmp_path / "space.json").write_text(json.dumps(SPACE))
+    arguments = [names.get(word, word.replace("{tmp}", str(tmp_path))) for word in arguments]
+    assert baseline(write(), *arguments) == 2
+    error = capsys.readouterr().err
+    assert message.format(port=port, tmp=tmp_path) in error and error.count("\n") == 1, error
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_configs_that_do_not_belong_together(write, tiny_data, tmp_path, capsys):
+    assert baseline(write(), write("other", protocol="standard"), "--runs", "1") == 2
+    assert "the configs differ in protocol (published, standard), and such numbers never" in capsys.readouterr().err
+    assert baseline(write(), write(), "--runs", "1") == 2
+    assert "two configs would write to" in capsys.readouterr().err
+    np.savetxt(str(tiny_data / "concrete.data"), DATASETS["concrete"].fetch()[0][::-1])
+    assert baseline(write("real", dataset="concrete", protocol="standard"), "--runs", "1") == 2
+    assert "these are not the rows of concrete, in the order for which the standard" in capsys.readouterr().err
+    assert not (tmp_path / "experiments").exists()
+    baseline(write(), "--seeds", "1")
+    for name, keys, message in (("draws", {"test_particles": 9}, "test_particles is 7, here it is 9"),
+                                ("protocol", {"protocol": "standard"}, "protocol is published, here it is standard")):
+        capsys.readouterr()
+        assert baseline(write(name, **keys), "--seeds", "1", "--against", str(home(tmp_path))) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UserError, match=r"--backend dask needs a package that is not here: pip install 'dask\[dist"):
+        pool.check_backend("dask")
+
+
+# Processes.
+
+def command(config_path, *arguments):
+    return [sys.executable, "regression_baseline.py", "--config", config_path, *arguments]
+
+
+@pytest.fixture(scope="module")
+def sequential(tmp_path_factory):
+    """Function (write, runs) -> numbers of the same runs made one after the other in this process."""
+
+    def make(write, runs, **keys):
+        root = tmp_path_factory.mktemp("sequential")
+        assert baseline(write(**keys), "--runs", str(runs), "--set", f"experiments_path={root}") == 0
+        return numbers(root / "tiny" / "base")
+
+    return make
+
+
+@pytest.mark.parametrize("backend", ["loky", "dask", "ray"])
+def test_two_workers_give_the_same_numbers(write, sequential, tmp_path, backend):
+    if backend != "loky":
+        pytest.importorskip({"dask": "distributed", "ray": "ray"}[backend])
+    done = subprocess.run(command(write(), "--runs", "3", "--jobs", "2", "--backend", backend), cwd=str(ROOT),
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert numbers(home(tmp_path)) == sequential(write, 3)
+
+
+def test_a_dask_cluster_by_its_address(write, sequential, tmp_path, capsys):
+    distributed = pytest.importorskip("distributed")
+    where = dict(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+    with distributed.LocalCluster(**where) as cluster:
+        assert baseline(write(), "--runs", "2", "--backend", "dask", "--address", cluster.scheduler_address) == 0
+    assert numbers(home(tmp_path)) == sequential(write, 2)
+
+
+def start(write, tmp_path, runs, **keys):
+    """The command in the background, at a time when some seeds are done and a later one has left a checkpoint."""
+    process = subprocess.Popen(command(write(**keys), "--runs", str(runs), "--jobs", "2"), cwd=str(ROOT),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    seeds, deadline = home(tmp_path) / "seeds", time.time() + 120
+    while time.time() < deadline and process.poll() is None:
+        done = {path.parent for path in seeds.glob("*/result.json")}
+        under_way = {path.parent.parent for path in seeds.glob("*/checkpoint/checkpoint")} - done
+        if done and any(int(path.name) > 2 for path in under_way):
+            return process, done
+        time.sleep(0.02)
+    raise AssertionError(process.communicate())
+
+
+def test_killed_and_started_again(write, sequential, tmp_path):
+    keys = dict(epoch=400, epoch_rate=40, save_interval=20)
+    process, _ = start(write, tmp_path, 4, **keys)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (home(tmp_path) / "runs.csv").exists()
+    time.sleep(2)  # the workers follow
+    before = {path: path.stat().st_mtime_ns for path in home(tmp_path).glob("seeds/*/result.json")}
+    assert 1 <= len(before) < 4
+    assert baseline(write(**keys), "--runs", "4") == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before  # not run again
+    assert "resuming after epoch" in "".join(path.read_text() for path in home(tmp_path).glob("seeds/*/log.txt"))
+    assert numbers(home(tmp_path)) == sequential(write, 4, **keys)
+
+
+def test_interrupted(write, tmp_path):
+    process, done = start(write, tmp_path, 6, epoch=400, save_interval=20)
+    process.send_signal(signal.SIGINT)
+    began = time.time()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and time.time() - began < 15
+    assert error.splitlines()[-1] == "regression_baseline.py: interrupted; the same command goes on from here"
+    assert "Traceback" not in error
+    assert {path.name for path in done} <= set(numbers(home(tmp_path)))  # what is finished is kept
+
+
+# Searches.
+
+def space_file(tmp_path, **changes):
+    path = tmp_path / "space.json"
+    path.write_text(json.dumps(dict(SPACE, **changes)))
+    return str(path)
+
+
+def test_a_search_sees_only_training_rows_and_its_choice_is_used(write, tmp_path, monkeypatch):
+    trained, honest = [], run.finish
+    monkeypatch.setattr(run, "finish", lambda config, *rest: (trained.append(config), honest(config, *rest)))
+    assert baseline(write(optimizer="adam"), "--runs", "2", "--tune", space_file(tmp_path)) == 0
+    root = home(tmp_path, "base_tuned")
+    inner, final = trained[:6] + trained[7:13], [trained[6], trained[13]]
+    assert len(trained) == 14 and {config.evaluate_on for config in inner} == {"validation"}
+    assert {(config.validation_fold, config.epoch) for config in inner} == {(0, 2), (1, 2)}
+    for config, seed in zip(final, (1, 2)):
+        tuned = root / "seeds" / str(seed) / "tuning"
+        chosen, trials = read_json(tuned / "chosen.json"), read_rows(tuned / "trials.csv")
+        assert config.evaluate_on == "test" and config.epoch == 4 and config.seed == seed
+        assert {name: getattr(config, name) for name in SPACE["space"]} == chosen["values"]
+        best = max(trials, key=lambda row: float(row["log_likelihood"]))
+        assert float(best["kl"]) == chosen["values"]["kl"] and isinstance(chosen["values"]["Teigen"], int)
+        assert len(trials) == 3 and not list(tuned.glob("trial[0-9]*"))
+    assert json.loads(read_rows(root / "runs.csv")[0]["tuned"])["kl"] == final[0].kl
+    assert read_json(root / "summary.json")["search"]["trials"] == 3
+    baseline(write(optimizer="adam"), "--runs", "2", "--tune", space_file(tmp_path))
+    assert len(trained) == 14  # nothing twice
+    baseline(write(optimizer="adam"), "--runs", "1", "--tune", space_file(tmp_path, trials=2))
+    assert len(trained) == 19 and (root / "seeds" / "1" / "tuning.1").is_dir()  # another search
+
+
+def test_test_rows_do_not_change_what_is_chosen(write, tiny_data, tmp_path):
+    chosen = []
+    for shift in (0, 1000):
+        raw = np.loadtxt(str(tiny_data / "tiny.data"))
+        raw[np.random.RandomState(1).permutation(43)[39:]] += shift
+        np.savetxt(str(tiny_data / "tiny.data"), raw)
+        baseline(write(optimizer="adam"), "--runs", "1", "--tune", space_file(tmp_path))
+        chosen.append(read_json(home(tmp_path, "base_tuned") / "seeds" / "1" / "tuning" / "chosen.json"))
+    assert chosen[0] == chosen[1]
+
+
+def test_an_interrupted_search_ends_as_an_uninterrupted_one(config, tmp_path, monkeypatch):
+    space = tuning.read_space(space_file(tmp_path, trials=7), config(optimizer="adam"))
+    monkeypatch.setattr(tuning, "STARTUP_TRIALS", 2)
+    folders = [folder_at(tmp_path / name) for name in ("straight", "broken")]
+    straight = tuning.tune(config(optimizer="adam"), space, folders[0])
+    honest, calls = run.finish, []
+
+    def killed_at_times(*args):
+        calls.append(args)
+        if len(calls) in (2, 5, 9):
+            raise KeyboardInterrupt
+        honest(*args)
+
+    monkeypatch.setattr(run, "finish", killed_at_times)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            tuning.tune(config(optimizer="adam"), space, folders[1])
+    assert tuning.tune(config(optimizer="adam"), space, folders[1]) == straight
+    trials = [(folder.root / "tuning" / "trials.csv").read_text() for folder in folders]
+    assert trials[0] == trials[1] and "behind the median after 1 of 2 folds" in trials[0]  # some are pruned
+
+
+def test_a_diverging_trial_does_not_end_the_search(config, tmp_path, monkeypatch):
+    honest = run.finish
+
+    def diverge(config, *rest):
+        if config.scale_init == "exact":
+            raise RunError("training diverged")
+        honest(config, *rest)
+
+    monkeypatch.setattr(run, "finish", diverge)
+    space = tuning.read_space(space_file(tmp_path, trials=6), config())
+    assert tuning.tune(config(optimizer="adam"), space, folder_at(tmp_path / "run")).scale_init == "damped"
+    assert "training diverged" in (tmp_path / "run" / "tuning" / "trials.csv").read_text()
+    space = tuning.read_space(space_file(tmp_path, space={"scale_init": {"choices": ["exact"]}}), config())
+    with pytest.raises(RunError, match="no trial of the search ended well"):
+        tuning.tune(config(optimizer="adam"), space, folder_at(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("message, changes", [
+    ("trials: ", {"trials": 0}), ("trails: ", {"trails": 3}), ("space: ", {"space": {}}),
+    ("klx is no config key; did you mean 'kl'", {"space": {"klx": {"low": 1, "high": 2}}}),
+    ("seed cannot be searched over", {"space": {"seed": {"low": 1, "high": 2}}}),
+    ("kl: low must be below high", {"space": {"kl": {"low": 2, "high": 1}}}),
+    ("kl: 0.0 does not work", {"space": {"kl": {"low": 0, "high": 1}}}),
+    ("scale_init: 'exat' does not work", {"space": {"scale_init": {"choices": ["exat"]}}}),
+    ("6 folds of validation_fraction 0.2 are more than all training rows", {"folds": 6}),
+    ("metric: ", {"metric": "loss"}),
+])
+def test_spaces_that_make_no_sense(config, tmp_path, message, changes):
+    with pytest.raises(UserError, match=message):
+        tuning.read_space(space_file(tmp_path, **changes), config())
+
+
+def test_the_shipped_search_space():
+    config = Config.from_file(ROOT / "config" / "regression" / "ekfac_yacht.json")
+    space = tuning.read_space(ROOT / "config" / "search" / "regression.json", config)
+    assert tuning.n_epochs(config, space) == 20 * 3 * 200 + 1000
+
+
+# Tables.
+
+def summary_of(dataset, optimizer, mean, se=0.1, **changes):
+    value = {"mean": mean, "se": se, "n": 5}
+    return dict({"dataset": dataset, "optimizer": optimizer, "exp_name": f"{optimizer}_{dataset}", "n": 5,
+                 "protocol": "published", "evaluate_on": "test", "test_particles": 100, "rows_hash": "x",
+                 "metrics": {"rmse": value, "log_likelihood": value}}, **changes)
+
+
+def test_bold_is_the_best_and_all_within_its_standard_error():
+    tables = [summary_of("concrete", "ekfac", 1.0), summary_of("concrete", "kfac", 1.09),
+              summary_of("concrete", "diag", 1.11), summary_of("wine", "ekfac", 3.0)]
+    text = report.markdown(tables)
+    lower, higher = text.split("**Test log-likelihood**")
+    assert "**1.000 ± 0.100** | **1.090 ± 0.100** | 1.110 ± 0.100" in lower
+    assert "1.000 ± 0.100 | **1.090 ± 0.100** | **1.110 ± 0.100**" in higher
+    assert "| wine | 3.000 ± 0.100 |  |  |" in lower
+    assert "~5.019 ± 0.127" in lower and "4.827 ± 0.161 MC dropout (Mukhoti et al. 2018)" in lower
+    assert r"$\mathbf{1.000 \pm 0.100}$" in report.latex(tables) and r"$\sim$$5.019 \pm 0.127$" in report.latex(tables)
+
+
+def test_two_experiments_of_one_method_get_their_names():
+    tables = [summary_of("wine", "ekfac", 1.0), summary_of("wine", "ekfac", 2.0, exp_name="cold")]
+    assert report.column_names(tables) == ["ekfac_wine", "cold"]
+    assert "noisy K-FAC" not in report.markdown([summary_of("wine", "ekfac", 1.0, evaluate_on="validation")])
+    assert "noisy K-FAC" not in report.markdown([summary_of("mine", "ekfac", 1.0)])
+
+
+def test_published_values_are_numbers_with_a_source():
+    facts = report.read_published()
+    assert len({dataset for dataset, _, _ in facts}) == 10 and {dataset for dataset, _, _ in facts} <= set(DATASETS)
+    for row in facts.values():
+        float(row["mean"])
+        assert row["source"] and row["recalled"] in ("yes", "no") and row["metric"] in results.METRICS
+    assert float(facts["concrete", "NNG-MVG", "log_likelihood"]["mean"]) == -3.039
+
+
+def test_folders_of_runs(config):
+    assert run_folder(config()).root.name == "ekfac_tiny"
