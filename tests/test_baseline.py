@@ -127,7 +127,8 @@ def test_files_of_repeated_runs(write, config, tmp_path, capsys):
     assert (tmp_path / "table.md").read_text() in printed
     table = {(row["metric"], row["column"]): row for row in read_rows(tmp_path / "table.csv")}
     assert float(table["rmse", "ekfac"]["mean"]) == summary["metrics"]["rmse"]["mean"]
-    assert {"ddof", "protocol", "rows_hash", "units"} <= set(table["rmse", "kfac"])
+    assert {"ddof", "protocol", "rows_hash", "splits_hash", "units"} <= set(table["rmse", "kfac"])
+    assert table["rmse", "ekfac"]["splits_hash"] == table["rmse", "kfac"]["splits_hash"] == summary["splits_hash"]
     assert r"\begin{tabular}" in (tmp_path / "table.tex").read_text()
 
 
@@ -512,7 +513,7 @@ def test_the_shipped_search_space():
 def summary_of(dataset, optimizer, mean, se=0.1, **changes):
     value = {"mean": mean, "se": se, "n": 5}
     return dict({"dataset": dataset, "optimizer": optimizer, "exp_name": f"{optimizer}_{dataset}", "n": 5,
-                 "protocol": "published", "evaluate_on": "test", "test_particles": 100, "rows_hash": "x",
+                 "protocol": "published", "evaluate_on": "test", "test_particles": 100, "rows_hash": "x", "splits_hash": "y",
                  "metrics": {"rmse": value, "log_likelihood": value}}, **changes)
 
 

@@ -82,7 +82,7 @@ def comparison(found):
 def csv_rows(summaries):
     """(columns, rows): a row per data set, metric and column, published ones included; plain numbers."""
     columns = ["dataset", "metric", "column", "mean", "se", "n", "ddof", "bold", "protocol", "evaluate_on",
-               "test_particles", "rows_hash", "units", "source", "recalled"]
+               "test_particles", "rows_hash", "splits_hash", "units", "source", "recalled"]
     rows = []
     for metric, _, _, best_of in TABLES:
         cells = our_cells(summaries, metric, best_of)
@@ -91,7 +91,8 @@ def csv_rows(summaries):
             rows.append(dict(
                 dataset=found["dataset"], metric=metric, column=column, mean=cell.mean, se=cell.se, n=cell.n, ddof=DDOF,
                 bold=cell.bold, source="this code", recalled="no", units=UNITS,
-                **{name: found[name] for name in ("protocol", "evaluate_on", "test_particles", "rows_hash")}))
+                **{name: found[name] for name in ("protocol", "evaluate_on", "test_particles", "rows_hash",
+                                                  "splits_hash")}))
         for method, (heading, _) in _published_columns(summaries).items():
             for dataset in _datasets(summaries):
                 fact = read_published().get((dataset, method, metric))
@@ -156,9 +157,11 @@ def _legend(summaries):
     numbers = sorted({found["n"] for found in summaries})
     runs = f"{numbers[0]} run{'s each' if numbers[0] > 1 else ''}" if len(numbers) == 1 else f"runs: {counts}"
     draws = sorted({found["test_particles"] for found in summaries})
+    splits = ", ".join(dict.fromkeys(f"{found['dataset']} {found['splits_hash']}" for found in summaries))
     return (
         f"Mean ± standard error (standard deviation with ddof {DDOF}) over splits; {runs}; protocol "
         f"{summaries[0]['protocol']}, {summaries[0]['evaluate_on']} rows; {' or '.join(map(str, draws))} draws; "
         f"{UNITS}.\nBold: the best of our columns and all within one standard error of it. Published numbers are "
-        "averages over other splits;\na ~ marks those recalled, not read off the paper."
+        "averages over other splits;\na ~ marks those recalled, not read off the paper. "
+        f"Hash of the splits: {splits}."
     )

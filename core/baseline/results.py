@@ -1,4 +1,5 @@
 """The files of a repeated experiment: runs.csv, a row per seed, and summary.json."""
+import hashlib
 import json
 import pathlib
 
@@ -80,7 +81,7 @@ def summary(config, rows, failed, against=None, space=None):
     found.update(
         exp_name=config.name, optimizer=config.optimizer, n=len(rows), ddof=DDOF, units=UNITS,
         seeds=[row["seed"] for row in rows], splits=[row["split"] for row in rows],
-        split_hashes=[row["split_hash"] for row in rows], failed={str(seed): why for seed, why in failed.items()},
+        split_hashes=[row["split_hash"] for row in rows], splits_hash=splits_hash(rows), failed={str(seed): why for seed, why in failed.items()},
         metrics={name: summarise([row[name] for row in rows]) for name in METRICS},
         wall_time_s=sum(row["wall_time_s"] for row in rows))
     if space is not None:
@@ -88,6 +89,11 @@ def summary(config, rows, failed, against=None, space=None):
     if against is not None:
         found["against"] = paired(rows, *against)
     return found
+
+
+def splits_hash(rows):
+    """One hash for all splits of an experiment: first 16 hex digits of the SHA-256 of theirs, joined."""
+    return hashlib.sha256("".join(row["split_hash"] for row in rows).encode()).hexdigest()[:16]
 
 
 def paired(rows, name, others):

@@ -19,6 +19,7 @@ from misc.errors import UserError
 from misc.folders import claim, folder_at
 
 LOCK_SECONDS = 60
+TRACEBACK = "traceback.txt"
 
 Job = collections.namedtuple("Job", ["root", "settings", "device", "space", "parent"])
 """One run as plain values that travel to another process: run folder, config values as a dict,
@@ -38,7 +39,7 @@ def work(job):
     except UserError as error:
         return " ".join(str(error).split())
     except Exception as error:
-        path = pathlib.Path(job.root) / "traceback.txt"
+        path = pathlib.Path(job.root) / TRACEBACK
         path.write_text(traceback.format_exc())
         return f"{type(error).__name__}: {' '.join(str(error).split())} (see {path})"
     return None
@@ -54,6 +55,8 @@ def _train(job):
         if job.space is not None:
             config = tune(config, job.space, folder, job.device)
         run.finish(config, folder, job.device)
+        if (folder.root / TRACEBACK).exists():  # of an earlier attempt
+            (folder.root / TRACEBACK).unlink()
 
 
 def _live_and_die_with(parent):
