@@ -20,7 +20,8 @@ def parse_args(argv):
     parser = argparse.ArgumentParser(prog="regression_baseline.py", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what to run")
-    what.add_argument("--config", nargs="+", required=True, metavar="FILE", help="JSON files that describe the runs")
+    what.add_argument("--config", nargs="+", action="append", required=True, metavar="FILE",
+                      help="JSON files that describe the runs")
     what.add_argument("--runs", type=int, metavar="N", help="seeds 1 to N (default: the config's runs)")
     what.add_argument("--seeds", metavar="LIST", help="these seeds, e.g. 1-20 or 1,3,5-7")
     what.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
@@ -37,7 +38,9 @@ def parse_args(argv):
     then = parser.add_argument_group("what to make of it")
     then.add_argument("--against", metavar="OTHER", help="config or folder to compare with, split by split")
     then.add_argument("--report", metavar="TABLE.md", help="write the table as Markdown, CSV and LaTeX")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.config = [path for paths in args.config for path in paths]
+    return args
 
 
 def main(argv=None):

@@ -69,6 +69,36 @@ class GaussianLikelihood:
         return kl_gamma(tf.exp(log_noise[0]), tf.exp(log_noise[1]), self._shape, self._rate)
 
 
+class Categorical:
+    """y ~ softmax(outputs), `n_outputs` classes. It has no parameters of its own."""
+
+    def __init__(self, n_classes):
+        self.n_outputs = n_classes
+
+    def init(self, dtype):
+        return {}
+
+    def score(self, state, outputs, targets):
+        """d log p / d outputs = [c = y] - p_c. outputs: [K, n, C]; targets: [n] ints."""
+        return tf.one_hot(targets, self.n_outputs, dtype=outputs.dtype) - tf.nn.softmax(outputs)
+
+    def sampled_score(self, state, outputs, seed):
+        """The same for labels drawn from softmax(outputs), by the Gumbel-max trick; one per particle and example."""
+        tiny = np.finfo(outputs.dtype.as_numpy_dtype).tiny
+        uniform = tf.random.stateless_uniform(tf.shape(outputs), seed=seed, minval=tiny, dtype=outputs.dtype)
+        labels = tf.argmax(outputs - tf.log(-tf.log(uniform)), axis=-1, output_type=tf.int32)
+        return tf.one_hot(labels, self.n_outputs, dtype=outputs.dtype) - tf.nn.softmax(outputs)
+
+    def kl(self, state):
+        return tf.constant(0.0)
+
+    def update(self, state, outputs, targets, temper, step):
+        """Nothing to train; log p per example, mean over particles and examples."""
+        log_prob = tf.reduce_sum(tf.one_hot(targets, self.n_outputs, dtype=outputs.dtype)
+                                 * tf.nn.log_softmax(outputs), axis=-1)
+        return state, tf.reduce_mean(log_prob)
+
+
 def expected_log_prob(log_noise, mean_square):
     """E_tau[log N(y; f, 1/tau)] for tau ~ Gamma(alpha, beta), given the mean of (y - f)^2; a scalar.
 

@@ -1,4 +1,4 @@
-"""Test metrics of a regression model. Arrays in, floats out, float64; units are said."""
+"""Test metrics. Arrays in, floats out, float64; units are said."""
 import collections
 
 import numpy as np
@@ -42,6 +42,40 @@ def regression_metrics(prediction, targets):
         "rmse": float(np.sqrt(np.mean(np.square(prediction.mean - targets)))),
         "log_likelihood": float(np.mean(prediction.log_prob)),
         "moment_log_likelihood": float(np.mean(prediction.moment_log_prob)),
+    }
+
+
+def class_probabilities(logits):
+    """p(class | x) = mean over draws of the PROBABILITIES: logits [K, n, C] -> [n, C]."""
+    logits = np.asarray(logits, np.float64)
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.mean(shifted / shifted.sum(axis=-1, keepdims=True), axis=0)
+
+
+def classification_metrics(probabilities, labels, n_bins=15):
+    """Over all rows at once.
+
+    Args:
+      probabilities: [n, C]; labels: [n] ints.
+      n_bins: of equal width, for the calibration error.
+
+    Returns:
+      accuracy: share of rows whose most probable class is right. log_likelihood: mean log
+      probability of the right class. brier: mean of sum_c (p_c - [c is right])^2. ece: expected
+      calibration error, sum over bins of confidence of share * |accuracy - mean confidence|
+      (Naeini et al. 2015).
+    """
+    probabilities, rows = np.asarray(probabilities, np.float64), np.arange(len(labels))
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    of_label = probabilities[rows, labels]
+    brier = np.square(probabilities).sum(axis=1) - 2.0 * of_label + 1.0
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    gaps = [abs(np.sum(right[bins == i] - confidence[bins == i])) for i in range(n_bins)]
+    return {
+        "accuracy": float(np.mean(right)),
+        "log_likelihood": float(np.mean(np.log(np.maximum(of_label, np.finfo(np.float64).tiny)))),
+        "brier": float(np.mean(brier)),
+        "ece": float(np.sum(gaps) / len(labels)),
     }
 
 

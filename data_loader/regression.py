@@ -57,7 +57,7 @@ def _read(config, known):
         return known.fetch()
     except UserError as error:
         raise UserError(f"data set {config.dataset}: there is no file {path} {error}; "
-                        "put the file there (numbers, target last)") from None
+                        "put the file there (numbers, target last), or set data_path to its folder") from None
 
 
 def _check(values, source, name, known):

@@ -1,6 +1,7 @@
 """experiments/DATASET/EXP_NAME/: where a run's files go. Starting over never destroys."""
 import collections
 import contextlib
+import itertools
 import os
 import pathlib
 
@@ -90,23 +91,32 @@ def check_resumable(folder, config, rows_hash, free):
 
 
 def start_over(folder):
-    """Makes room for a run. The files of an earlier one go to NAME.1, NAME.2, ..., which is returned (else None).
-
-    Other files and folders, such as the repeated runs of regression_baseline.py, stay.
-    """
-    earlier = [path for path in folder[1:] if path.exists()]
-    aside = None
-    if earlier:
-        number = 1
-        while folder.root.with_name(f"{folder.root.name}.{number}").exists():
-            number += 1
-        aside = folder.root.with_name(f"{folder.root.name}.{number}")
+    """Makes room for a run: `move_aside`, then the folders it writes to. Returns what that returned."""
     try:
-        for path in earlier:
-            aside.mkdir(exist_ok=True)
-            path.rename(aside / path.name)
+        aside = move_aside(folder)
         for path in (folder.summary, folder.checkpoint):
             path.mkdir(parents=True)
     except OSError as error:
         raise UserError(f"cannot create {folder.root}: {error.strerror}") from None
     return aside
+
+
+def move_aside(folder):
+    """Moves the files of a run, if there is one, to NAME.1, NAME.2, ...; returns that folder, or None.
+
+    Other files and folders, such as the repeated runs of regression_baseline.py, stay.
+    """
+    earlier = [path for path in folder[1:] if path.exists()]
+    if not earlier:
+        return None
+    aside = unused_name(folder.root)
+    aside.mkdir()
+    for path in earlier:
+        path.rename(aside / path.name)
+    return aside
+
+
+def unused_name(path):
+    """The first of NAME.1, NAME.2, ... that does not exist."""
+    return next(other for other in (path.with_name(f"{path.name}.{i}") for i in itertools.count(1))
+                if not other.exists())

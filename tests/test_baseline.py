@@ -122,7 +122,8 @@ def test_files_of_repeated_runs(write, config, tmp_path, capsys):
     assert summary["against"]["metrics"]["log_likelihood"]["mean"] == pytest.approx((scores - rivals).mean())
     assert "against" not in read_json(home(tmp_path, "rival") / "summary.json")
     assert (home(tmp_path) / "curves.png").read_bytes()[:4] == b"\x89PNG"
-    assert "base minus rival, split by split:" in printed
+    assert "base minus rival, split by split (settings that differ: optimizer):" in printed
+    assert "(at least 0.25 with so few), 3 pairs of 3 runs" in printed and summary["settings"]["Teigen"] == 3
 
     assert (tmp_path / "table.md").read_text() in printed
     table = {(row["metric"], row["column"]): row for row in read_rows(tmp_path / "table.csv")}
@@ -154,9 +155,11 @@ def test_finished_runs_are_reused_and_a_changed_config_is_run_again(write, tmp_p
     assert "2 of 3 runs are finished already" in capsys.readouterr().err
     baseline(write(kl=0.5), "--runs", "2")
     assert numbers(home(tmp_path)) != table
+    assert "2 earlier runs with other settings will be moved aside, to " in capsys.readouterr().err
     assert (home(tmp_path) / "seeds" / "1.1" / "result.json").is_file()  # moved aside
     baseline(write(kl=0.5), "--seeds", "2", "--fresh")
     assert (home(tmp_path) / "seeds" / "2.2" / "result.json").is_file() and list(numbers(home(tmp_path))) == ["2"]
+    assert {path.name for path in (home(tmp_path) / "seeds").iterdir()} == {"1", "1.1", "2", "2.1", "2.2", "3"}
 
 
 def test_other_rows_are_noticed(write, tiny_data, tmp_path):
@@ -291,6 +294,8 @@ def unused_port():
     ("split 20 does not exist: the standard protocol has 20 here", ["--protocol", "standard", "--runs", "21"]),
     ("unknown key 'epocj'", ["--set", "epocj=1"]),
     ("there are no runs in", ["--against", "{other}"]),
+    ("--against {tmp}/nope: there is no such config file or folder", ["--against", "{tmp}/nope"]),
+    ("--report t.csv: give a name that ends in .md", ["--report", "t.csv"]),
     ("--report {tmp}/none/table.md: there is no such folder", ["--report", "{tmp}/none/table.md"]),
     ("--tune judges on validation rows by itself", ["--tune", "{space}", "--validate"]),
     ("--tune none.json: there is no such file", ["--tune", "none.json"]),
@@ -314,6 +319,10 @@ def test_configs_that_do_not_belong_together(write, tiny_data, tmp_path, capsys)
     np.savetxt(str(tiny_data / "concrete.data"), DATASETS["concrete"].fetch()[0][::-1])
     assert baseline(write("real", dataset="concrete", protocol="standard"), "--runs", "1") == 2
     assert "these are not the rows of concrete, in the order for which the standard" in capsys.readouterr().err
+    assert not (tmp_path / "experiments").exists()
+    kfac, concrete = write("kfac", optimizer="kfac"), write("real", dataset="concrete")
+    assert baseline(kfac, concrete, "--runs", "1", "--against", kfac) == 2
+    assert "--against kfac: its dataset is tiny, here it is concrete" in capsys.readouterr().err
     assert not (tmp_path / "experiments").exists()
     baseline(write(), "--seeds", "1")
     for name, keys, message in (("draws", {"test_particles": 9}, "test_particles is 7, here it is 9"),
@@ -513,7 +522,9 @@ def test_the_shipped_search_space():
 def summary_of(dataset, optimizer, mean, se=0.1, **changes):
     value = {"mean": mean, "se": se, "n": 5}
     return dict({"dataset": dataset, "optimizer": optimizer, "exp_name": f"{optimizer}_{dataset}", "n": 5,
-                 "protocol": "published", "evaluate_on": "test", "test_particles": 100, "rows_hash": "x", "splits_hash": "y",
+                 "n_asked": 5, "seeds": [1, 2, 3, 4, 5], "settings": {"epoch": 1000},
+                 "protocol": "published", "evaluate_on": "test", "test_particles": 100, "rows_hash": "x",
+                 "splits_hash": "y",
                  "metrics": {"rmse": value, "log_likelihood": value}}, **changes)
 
 
@@ -525,8 +536,12 @@ def test_bold_is_the_best_and_all_within_its_standard_error():
     assert "**1.000 ± 0.100** | **1.090 ± 0.100** | 1.110 ± 0.100" in lower
     assert "1.000 ± 0.100 | **1.090 ± 0.100** | **1.110 ± 0.100**" in higher
     assert "| wine | 3.000 ± 0.100 |  |  |" in lower
+    assert "5 runs, 1000 epochs, 100 draws; protocol published, test rows" in text and "INCOMPLETE" not in text
+    assert "INCOMPLETE: ekfac_wine has 5 of 6 runs." in report.markdown([summary_of("wine", "ekfac", 1.0, n_asked=6)])
+    assert "Bold" not in report.markdown([summary_of("wine", "ekfac", 1.0)])
+    assert "ekfac (tuned)" in report.markdown([summary_of("wine", "ekfac", 1.0, search=SPACE)])
     assert "~5.019 ± 0.127" in lower and "4.827 ± 0.161 MC dropout (Mukhoti et al. 2018)" in lower
-    assert r"$\mathbf{1.000 \pm 0.100}$" in report.latex(tables) and r"$\sim$$5.019 \pm 0.127$" in report.latex(tables)
+    assert r"$\mathbf{1.000 \pm 0.100}$" in report.latex(tables) and r"$\sim 5.019 \pm 0.127$" in report.latex(tables)
 
 
 def test_two_experiments_of_one_method_get_their_names():

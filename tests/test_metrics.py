@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from core.metrics import log_mean_exp, predict, regression_metrics
+from core.metrics import class_probabilities, classification_metrics, log_mean_exp, predict, regression_metrics
 
 OUTPUTS = np.array([[0.0, 1.0], [2.0, 1.0]])  # two draws, two rows
 PRECISIONS = np.array([4.0, 1.0])
@@ -39,3 +39,25 @@ def test_one_draw_of_a_point_estimate_meets_many_noise_draws():
 
 def test_log_mean_exp_survives_large_values():
     assert_allclose(log_mean_exp(np.array([[-2000.0, 900.0], [-2000.0, 900.0]])), [-2000.0, 900.0])
+
+
+def test_classes_average_probabilities_not_logits():
+    logits = np.log(np.array([[[0.9, 0.1]], [[0.5, 0.5]]])) + np.array([[[800.0]], [[-800.0]]])  # [K, n, C], shifted
+    assert_allclose(class_probabilities(logits), [[0.7, 0.3]])
+
+
+def test_classification_metrics_by_hand():
+    p = np.array([[0.8, 0.1, 0.1], [0.3, 0.7, 0.0], [0.2, 0.2, 0.6], [0.75, 0.25, 0.0]])
+    metrics = classification_metrics(p, np.array([0, 0, 2, 0]), n_bins=4)
+    assert metrics["accuracy"] == 0.75
+    assert metrics["log_likelihood"] == pytest.approx(np.log([0.8, 0.3, 0.6, 0.75]).mean())
+    one_hot = np.eye(3)[[0, 0, 2, 0]]
+    assert metrics["brier"] == pytest.approx(np.square(p - one_hot).sum(axis=1).mean())
+    # bins [.5, .75): .7 wrong, .6 right; [.75, 1]: .8 and .75, both right
+    assert metrics["ece"] == pytest.approx(0.5 * abs(0.5 - 0.65) + 0.5 * abs(1.0 - 0.775))
+
+
+def test_calibration_error_of_sure_and_right_is_zero():
+    metrics = classification_metrics(np.eye(3), np.arange(3))
+    assert metrics["ece"] == 0.0 and metrics["brier"] == 0.0 and metrics["log_likelihood"] == 0.0
+    assert np.isfinite(classification_metrics(np.eye(3), np.array([1, 1, 2]))["log_likelihood"])

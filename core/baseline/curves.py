@@ -8,6 +8,7 @@ import numpy as np
 
 PANELS = (("rmse", "RMSE"), ("log_likelihood", "log-likelihood"))
 SIZE, DOTS_PER_INCH = (9, 3.6), 120
+FEW = 5  # evaluations; so few are drawn as points, too
 VIEW = (2, 98)  # percentiles of the second half of training that the axis must show
 
 
@@ -23,7 +24,8 @@ def draw_curves(path, curves, title, evaluate_on):
     for axis, (name, label) in zip(axes, PANELS):
         values = np.array([[row[name] for row in curve if row["epoch"] in set(epochs)] for curve in curves])
         lower, upper = np.percentile(values, [25, 75], axis=0)
-        axis.plot(epochs, values.mean(axis=0), color="C0", label=f"mean of {len(curves)} runs")
+        axis.plot(epochs, values.mean(axis=0), color="C0", marker="o" if len(epochs) < FEW else "",
+                  label=f"mean of {len(curves)} runs")
         axis.fill_between(epochs, lower, upper, color="C0", alpha=0.25, lw=0, label="quartiles")
         axis.set_ylim(*_view(lower, values.mean(axis=0), upper))
         axis.set_xlabel("epoch")

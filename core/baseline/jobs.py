@@ -92,6 +92,11 @@ def with_seed(config, seed):
     return Config.from_dict(dict(config.model_dump(exclude_unset=True), seed=seed))
 
 
+def settings_of(config):
+    """What a run depends on beside its seed: the values of all keys that can change a result."""
+    return config.model_dump(exclude={*run.FREE_ON_RESUME, "seed", "exp_name"})
+
+
 def make_jobs(experiment, device, space, parent):
     """A Job per seed."""
     return [Job(str(seed_root(experiment, seed)), with_seed(experiment.config, seed).model_dump(exclude_unset=True),

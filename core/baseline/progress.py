@@ -32,12 +32,22 @@ class Progress:
     def __enter__(self):
         before = [track.update() for track in self._tracks]
         self._finished = {track for track in self._tracks if track.finished}
-        self.n_finished = len(self._finished)
         total = sum(track.total for track in self._tracks)
         self._bar = tqdm.tqdm(total=total, initial=sum(before), unit="epoch", dynamic_ncols=True,
                               disable=not sys.stderr.isatty())
         self._thread.start()
         return self
+
+    def say_what_is_there(self):
+        """A line about finished and interrupted runs, and one about those of another config, which will be moved."""
+        resumed = sum(track.before > 0 for track in self._tracks if not track.finished)
+        if self._finished or resumed:
+            self._say(f"{len(self._finished)} of {len(self._tracks)} runs are finished already, {resumed} can go on "
+                      "from a checkpoint")
+        others = [track for track in self._tracks if track.changed]
+        if others:
+            self._say(f"{len(others)} earlier run{'s' if len(others) > 1 else ''} with other settings will be moved "
+                      f"aside, to {others[0].job.root}.1 and so on ({others[0].label}: {others[0].changed})")
 
     def __exit__(self, *_):
         self._stop.set()
@@ -55,14 +65,18 @@ class Progress:
             done += track.update()
             if track.finished and track not in self._finished:
                 self._finished.add(track)
-                tqdm.tqdm.write(f"{track.label}: {track.outcome} ({len(self._finished)} of {len(self._tracks)} runs)",
-                                file=sys.stderr)
+                self._bar.set_description_str(f"{len(self._finished)}/{len(self._tracks)} runs", refresh=False)
+                self._say(f"{track.label}: {track.outcome} ({len(self._finished)} of {len(self._tracks)} runs)")
         running = [track for track in self._tracks if track.running]
         more = f" +{len(running) - SHOWN}" if len(running) > SHOWN else ""
         self._bar.n = done
         self._bar.set_description_str(f"{len(self._finished)}/{len(self._tracks)} runs", refresh=False)
         self._bar.set_postfix_str(", ".join(f"{track.label} {track.share:.0%}" for track in running[:SHOWN]) + more)
         self._bar.refresh()
+
+    @staticmethod
+    def _say(text):
+        tqdm.tqdm.write(text, file=sys.stderr)
 
 
 class Track:
@@ -77,15 +91,15 @@ class Track:
         self.label, self.job, self._space, self._rows_hash = label, job, job.space, rows_hash
         self._config, self._folder = Config.from_dict(job.settings), folder_at(pathlib.Path(job.root))
         self.total = tuning.n_epochs(self._config, job.space) if job.space else self._config.epoch
-        self.finished, self.outcome, self._done, self._before = False, "", 0, None
+        self.finished, self.outcome, self._done, self.before = False, "", 0, None
 
     def update(self):
         """Epochs done."""
         if not self.finished:
             with contextlib.suppress(OSError, ValueError, KeyError):  # files that are just being written or moved
                 self._done = self._look()
-            if self._before is None:
-                self._before = self._done
+            if self.before is None:
+                self.before = self._done
         return self._done
 
     @property
@@ -94,7 +108,14 @@ class Track:
 
     @property
     def running(self):
-        return not self.finished and self._done > self._before
+        return not self.finished and self._done > self.before
+
+    @property
+    def changed(self):
+        """How an earlier run in this folder differs from this one, in words; empty if there is none."""
+        if self.finished or self._space or not self._folder.config.is_file():
+            return ""
+        return ", ".join(changed(self._folder, self._config, self._rows_hash, run.FREE_ON_RESUME))
 
     def _look(self):
         config = self._config

@@ -2,7 +2,6 @@
 import itertools
 import os
 import pathlib
-import sys
 
 from core.baseline import report, results
 from core.baseline.curves import draw_curves
@@ -13,6 +12,7 @@ from core.baseline.jobs import (
     describe_experiment,
     experiment_root,
     make_jobs,
+    settings_of,
     with_seed,
 )
 from core.baseline.pool import check_backend, run_parallel
@@ -21,7 +21,7 @@ from core.baseline.tuning import read_space
 from core.baseline.worker import work
 from data_loader.regression import load_regression
 from misc.errors import RunError, UserError
-from misc.folders import folder_at, start_over
+from misc.folders import folder_at, move_aside
 from misc.records import write_rows
 
 
@@ -40,6 +40,8 @@ def plan_experiments(args):
     space = read_space(args.tune, configs[0]) if args.tune else None
     for config in configs[1:] if args.tune else []:
         read_space(args.tune, config)
+    if args.report and not args.report.endswith(".md"):
+        raise UserError(f"--report {args.report}: give a name that ends in .md; .csv and .tex are written beside it")
     if args.report and not pathlib.Path(args.report).absolute().parent.is_dir():
         raise UserError(f"--report {args.report}: there is no such folder")
     return experiments, space, find_rival(args, experiments)
@@ -50,15 +52,21 @@ def find_rival(args, experiments):
     if args.against is None:
         return None
     path = pathlib.Path(args.against)
+    if not path.exists():
+        raise UserError(f"--against {path}: there is no such config file or folder of runs")
     root = path if path.is_dir() else experiment_root(
         describe_experiment(args.against, args.set, args.protocol, args.validate, bool(args.tune)))
-    if root not in [experiment.root for experiment in experiments]:
-        for experiment in experiments:
-            rows = results.read_runs(root)
-            config = with_seed(experiment.config, experiment.seeds[0])
-            here = dict(config.model_dump(), rows_hash=load_regression(config).rows_hash)
-            results.check_comparable(here, rows[0], root.name)
+    to_come = {experiment.root: _identity(experiment) for experiment in experiments}
+    rival = to_come[root] if root in to_come else results.read_runs(root)[0]
+    for here in to_come.values():
+        results.check_comparable(here, rival, root.name)
     return root
+
+
+def _identity(experiment):
+    """What the rows of its runs.csv will say in the columns that decide whether numbers can be compared."""
+    config = with_seed(experiment.config, experiment.seeds[0])
+    return dict(config.model_dump(), rows_hash=load_regression(config).rows_hash)
 
 
 def repeat(args):
@@ -67,19 +75,21 @@ def repeat(args):
     batches = [make_jobs(experiment, args.device, space, os.getpid()) for experiment in experiments]
     if args.fresh:
         for job in itertools.chain(*batches):
-            start_over(folder_at(pathlib.Path(job.root)))
+            move_aside(folder_at(pathlib.Path(job.root)))
     tracks = [_tracks(experiment, batch) for experiment, batch in zip(experiments, batches)]
     every = list(itertools.chain(*tracks))
     failed = {}
     try:
         with Progress(every) as progress:
-            if progress.n_finished:
-                print(f"{progress.n_finished} of {len(every)} runs are finished already", file=sys.stderr)
+            progress.say_what_is_there()
             _train(args, every, failed)
     finally:  # what is finished counts, whatever happened to the rest
         finished = [_write_runs(experiment, batch) for experiment, batch in zip(experiments, tracks)]
-        tables = [_write_summary(experiment, batch, rows, failed, rival, space)
-                  for experiment, batch, rows in zip(experiments, tracks, finished) if rows]
+        # Rivals first: their summaries say with which settings they ran.
+        order = sorted(range(len(experiments)), key=lambda i: experiments[i].root != rival)
+        written = {i: _write_summary(experiments[i], tracks[i], finished[i], failed, rival, space)
+                   for i in order if finished[i]}
+        tables = [written[i] for i in sorted(written)]
         _show(args, tables)
     if failed:
         raise RunError(f"{len(failed)} of {len(every)} runs failed: " + "; ".join(
@@ -127,12 +137,14 @@ def _write_runs(experiment, tracks):
 
 def _write_summary(experiment, tracks, rows, failed, rival, space):
     """summary.json and curves.png of one experiment; returns the summary."""
-    against = (rival.name, results.read_runs(rival)) if rival not in (None, experiment.root) else None
+    against = results.Rival(rival) if rival not in (None, experiment.root) else None
     why = {seed: failed[track.job.root] for seed, track in zip(experiment.seeds, tracks) if track.job.root in failed}
-    found = results.summary(experiment.config, rows, why, against, space)
+    settings = settings_of(experiment.config)
+    found = results.summary(experiment.config.name, settings, rows, len(tracks), why, against, space)
     results.write_summary(experiment.root, found)
     draw_curves(experiment.root / "curves.png", [results.curves(track.job.root) for track in tracks if track.finished],
-                f"{experiment.config.name}, protocol {experiment.config.protocol}", experiment.config.evaluate_on)
+                f"{experiment.config.name}: {experiment.config.dataset}, protocol {experiment.config.protocol}, "
+                f"{experiment.config.test_particles} draws", experiment.config.evaluate_on)
     return found
 
 
@@ -141,9 +153,6 @@ def _show(args, tables):
     if not tables:
         return
     print(report.markdown(tables))
-    for found in tables:
-        if "against" in found:
-            print(report.comparison(found))
     if args.report:
         path = pathlib.Path(args.report)
         path.write_text(report.markdown(tables), encoding="utf-8")

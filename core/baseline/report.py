@@ -9,6 +9,8 @@ from core.baseline.results import DDOF, UNITS
 
 PUBLISHED_FILE = pathlib.Path(__file__).with_name("published.csv")
 
+FEW = 6  # pairs; with fewer no Wilcoxon test can reach p = 0.05
+
 TABLES = (("rmse", "RMSE", "lower is better", min), ("log_likelihood", "log-likelihood", "higher is better", max))
 
 # Published columns: method in published.csv -> (heading, protocol of ours that it may stand beside; None: any).
@@ -27,7 +29,8 @@ def column_names(summaries):
     """A column per method; experiments of one method on one data set are told apart by their names."""
     counts = collections.Counter((found["dataset"], found["optimizer"]) for found in summaries)
     repeated = {method for (_, method), count in counts.items() if count > 1}
-    return [found["exp_name"] if found["optimizer"] in repeated else found["optimizer"] for found in summaries]
+    return [found["exp_name"] if found["optimizer"] in repeated
+            else found["optimizer"] + (" (tuned)" if "search" in found else "") for found in summaries]
 
 
 def our_cells(summaries, metric, best_of):
@@ -51,7 +54,9 @@ def markdown(summaries):
         columns, rows = _grid(summaries, metric, best_of, _markdown_cell)
         where = summaries[0]["evaluate_on"]
         parts.append(f"**{where.capitalize()} {name}** ({direction})\n\n" + _pipes(columns, rows))
-    return "\n\n".join(parts) + "\n\n" + _legend(summaries) + "\n"
+    parts.append(_legend(summaries))
+    parts += [_comparison(found) for found in summaries if "against" in found]
+    return "\n\n".join(parts) + "\n"
 
 
 def latex(summaries):
@@ -59,7 +64,7 @@ def latex(summaries):
     parts = []
     for metric, name, direction, best_of in TABLES:
         columns, rows = _grid(summaries, metric, best_of, _latex_cell)
-        rows = [[row[0].replace("_", r"\_"), *(cell.replace("~", r"$\sim$") for cell in row[1:])] for row in rows]
+        rows = [[row[0].replace("_", r"\_"), *row[1:]] for row in rows]
         columns = [column.replace("_", r"\_") for column in columns]
         parts.append(f"% {summaries[0]['evaluate_on']} {name}, {direction}\n"
                      + tabulate.tabulate(rows, columns, tablefmt="latex_raw", disable_numparse=True))
@@ -67,22 +72,26 @@ def latex(summaries):
     return "\n\n".join(parts) + f"\n% {legend}\n"
 
 
-def comparison(found):
-    """What summary.json says about --against, in a few lines."""
-    lines = [f"{found['exp_name']} minus {found['against']['exp_name']}, split by split:"]
+def _comparison(found):
+    """What summary.json says about --against, as a list."""
+    rival = found["against"]
+    differ = ", ".join(rival["settings_differ"])
+    lines = [f"{found['exp_name']} minus {rival['exp_name']}, split by split"
+             + (f" (settings that differ: {differ})" if differ else "") + ":", ""]
     for metric, name, _, _ in TABLES:
         value = found["against"]["metrics"][metric]
         spread = "" if value["se"] is None else (
             f" ± {value['se']:.4f}, 95 % interval {value['ci_low']:+.4f} to {value['ci_high']:+.4f}")
-        lines.append(f"  {name}: {value['mean']:+.4f}{spread}, Wilcoxon p = {value['wilcoxon_p']:.3g}, "
-                     f"n = {value['n']}")
+        few = f" (at least {2.0 ** (1 - value['n']):.2g} with so few)" if value["n"] < FEW else ""
+        lines.append(f"- {name}: {value['mean']:+.4f}{spread}, Wilcoxon p = {value['wilcoxon_p']:.3g}{few}, "
+                     f"{value['n']} pairs of {found['n']} runs")
     return "\n".join(lines)
 
 
 def csv_rows(summaries):
     """(columns, rows): a row per data set, metric and column, published ones included; plain numbers."""
-    columns = ["dataset", "metric", "column", "mean", "se", "n", "ddof", "bold", "protocol", "evaluate_on",
-               "test_particles", "rows_hash", "splits_hash", "units", "source", "recalled"]
+    columns = ["dataset", "metric", "column", "mean", "se", "n", "ddof", "seeds", "epoch", "bold", "protocol",
+               "evaluate_on", "test_particles", "rows_hash", "splits_hash", "units", "source", "recalled"]
     rows = []
     for metric, _, _, best_of in TABLES:
         cells = our_cells(summaries, metric, best_of)
@@ -90,7 +99,8 @@ def csv_rows(summaries):
             cell = cells[found["dataset"], column]
             rows.append(dict(
                 dataset=found["dataset"], metric=metric, column=column, mean=cell.mean, se=cell.se, n=cell.n, ddof=DDOF,
-                bold=cell.bold, source="this code", recalled="no", units=UNITS,
+                seeds=" ".join(str(seed) for seed in found["seeds"]), epoch=found["settings"]["epoch"],
+                bold="yes" if cell.bold else "no", source="this code", recalled="no", units=UNITS,
                 **{name: found[name] for name in ("protocol", "evaluate_on", "test_particles", "rows_hash",
                                                   "splits_hash")}))
         for method, (heading, _) in _published_columns(summaries).items():
@@ -131,18 +141,17 @@ def _datasets(summaries):
 
 
 def _fact_cell(fact, write, named):
-    text = write(float(fact["mean"]), float(fact["se"]) if fact["se"] else None, None, False)
-    text = ("~" if fact["recalled"] == "yes" else "") + text
+    text = write(float(fact["mean"]), float(fact["se"]) if fact["se"] else None, None, False, fact["recalled"] == "yes")
     return f"{text} {fact['source']}" if named else text
 
 
-def _markdown_cell(mean, se, n, bold):
-    text = f"{mean:.3f}" + (f" ± {se:.3f}" if se is not None else "")
+def _markdown_cell(mean, se, n, bold, recalled=False):
+    text = ("~" if recalled else "") + f"{mean:.3f}" + (f" ± {se:.3f}" if se is not None else "")
     return f"**{text}**" if bold else text
 
 
-def _latex_cell(mean, se, n, bold):
-    text = f"{mean:.3f}" + (rf" \pm {se:.3f}" if se is not None else "")
+def _latex_cell(mean, se, n, bold, recalled=False):
+    text = (r"\sim " if recalled else "") + f"{mean:.3f}" + (rf" \pm {se:.3f}" if se is not None else "")
     return rf"$\mathbf{{{text}}}$" if bold else f"${text}$"
 
 
@@ -152,16 +161,29 @@ def _pipes(columns, rows):
 
 
 def _legend(summaries):
-    counts = "; ".join(f"{column} on {found['dataset']}: {found['n']}" for column, found
-                       in zip(column_names(summaries), summaries))
-    numbers = sorted({found["n"] for found in summaries})
-    runs = f"{numbers[0]} run{'s each' if numbers[0] > 1 else ''}" if len(numbers) == 1 else f"runs: {counts}"
-    draws = sorted({found["test_particles"] for found in summaries})
-    splits = ", ".join(dict.fromkeys(f"{found['dataset']} {found['splits_hash']}" for found in summaries))
-    return (
-        f"Mean ± standard error (standard deviation with ddof {DDOF}) over splits; {runs}; protocol "
-        f"{summaries[0]['protocol']}, {summaries[0]['evaluate_on']} rows; {' or '.join(map(str, draws))} draws; "
-        f"{UNITS}.\nBold: the best of our columns and all within one standard error of it. Published numbers are "
-        "averages over other splits;\na ~ marks those recalled, not read off the paper. "
-        f"Hash of the splits: {splits}."
-    )
+    """What the numbers of the tables are."""
+    def of_all(key, word):
+        values = {str(found[key]) for found in summaries} if key in summaries[0] else {
+            str(found["settings"][key]) for found in summaries}
+        if len(values) == 1:
+            return f"{values.pop()} {word}"
+        return f"{word}: " + ", ".join(f"{found['exp_name']} {found.get(key) or found['settings'][key]}"
+                                       for found in summaries)
+
+    first = summaries[0]
+    lines = [
+        f"Mean ± standard error (standard deviation with ddof {DDOF}) over splits; {of_all('n', 'runs')}, "
+        f"{of_all('epoch', 'epochs')}, {of_all('test_particles', 'draws')}; protocol {first['protocol']}, "
+        f"{first['evaluate_on']} rows; {UNITS}.",
+        "Hash of the splits: " + ", ".join(dict.fromkeys(
+            f"{found['dataset']} {found['splits_hash']}" for found in summaries)) + ".",
+    ]
+    if len(set(column_names(summaries))) > 1:
+        lines.append("Bold: the best of our columns and all within one standard error of it.")
+    if _published_columns(summaries):
+        lines.append("Published numbers are averages over other splits; ~: recalled, not read off the paper.")
+    short = [f"{found['exp_name']} has {found['n']} of {found['n_asked']} runs" for found in summaries
+             if found["n"] < found["n_asked"]]
+    if short:
+        lines.append("INCOMPLETE: " + "; ".join(short) + ".")
+    return "\n".join(lines)

@@ -68,26 +68,39 @@ def read_runs(root):
                  **{name: float(row[name]) for name in METRICS}) for row in rows]
 
 
-def summary(config, rows, failed, against=None, space=None):
+class Rival:
+    """Another experiment to compare with: its folder's name, rows of runs.csv, and settings."""
+
+    def __init__(self, root):
+        self.root, self.name, self.rows = root, root.name, read_runs(root)
+        path = root / "summary.json"
+        self.settings = read_json(path).get("settings", {}) if path.is_file() else {}
+
+
+def summary(name, settings, rows, n_asked, failed, against=None, space=None):
     """The dict of summary.json.
 
     Args:
-      rows: of runs.csv, at least one.
+      name: of the experiment; settings: {key: value}, all that its runs depend on beside the seed.
+      rows: of runs.csv, at least one; n_asked: how many there should be.
       failed: {seed: why}.
-      against: (name, rows) of another experiment to compare with, split by split, or None.
+      against: the Rival to compare with, split by split, or None.
       space: the search space, if the values were tuned.
     """
-    found = {name: rows[0][name] for name in IDENTITY}
+    found = {key: rows[0][key] for key in IDENTITY}
     found.update(
-        exp_name=config.name, optimizer=config.optimizer, n=len(rows), ddof=DDOF, units=UNITS,
+        exp_name=name, optimizer=settings["optimizer"], n=len(rows), n_asked=n_asked, ddof=DDOF, units=UNITS,
         seeds=[row["seed"] for row in rows], splits=[row["split"] for row in rows],
-        split_hashes=[row["split_hash"] for row in rows], splits_hash=splits_hash(rows), failed={str(seed): why for seed, why in failed.items()},
-        metrics={name: summarise([row[name] for row in rows]) for name in METRICS},
-        wall_time_s=sum(row["wall_time_s"] for row in rows))
+        split_hashes=[row["split_hash"] for row in rows], splits_hash=splits_hash(rows),
+        failed={str(seed): why for seed, why in failed.items()},
+        metrics={metric: summarise([row[metric] for row in rows]) for metric in METRICS},
+        seconds_of_training=sum(row["train_time_s"] for row in rows), settings=settings)
     if space is not None:
         found["search"] = space
     if against is not None:
-        found["against"] = paired(rows, *against)
+        found["against"] = paired(rows, against.name, against.rows)
+        found["against"].update(folder=str(against.root), settings_differ=sorted(
+            key for key, value in settings.items() if key in against.settings and against.settings[key] != value))
     return found
 
 
@@ -106,7 +119,8 @@ def paired(rows, name, others):
         raise UserError(f"--against {name}: it has no split in common with these runs")
     differences = {metric: compare([ours[metric] for ours, _ in pairs], [other[metric] for _, other in pairs])
                    for metric in METRICS}
-    return {"exp_name": name, "difference": "this minus the other, split by split", "metrics": differences}
+    return {"exp_name": name, "splits": [ours["split"] for ours, _ in pairs],
+            "difference": "this minus the other, split by split", "metrics": differences}
 
 
 def check_comparable(ours, theirs, name):

@@ -17,7 +17,7 @@ from typing_extensions import Literal
 from core import run
 from misc.config import Config
 from misc.errors import RunError, UserError
-from misc.folders import folder_at
+from misc.folders import folder_at, unused_name
 from misc.records import read_json, read_rows, write_json, write_rows
 from misc.seeding import stream_seed
 from misc.table import did_you_mean
@@ -106,7 +106,7 @@ def tune(config, space, folder, device="auto"):
     home = folder.root / "tuning"
     request = _request(config, space, run.plan(config, device).data.rows_hash)
     if home.exists() and not _is_of(home, request):
-        _move_aside(home)
+        home.rename(unused_name(home))
     if not home.exists():
         home.mkdir(parents=True)
         write_json(home / "request.json", request)
@@ -140,13 +140,6 @@ def _request(config, space, rows_hash):
 
 def _is_of(home, request):
     return (home / "request.json").is_file() and read_json(home / "request.json") == request
-
-
-def _move_aside(home):
-    number = 1
-    while home.with_name(f"tuning.{number}").exists():
-        number += 1
-    home.rename(home.with_name(f"tuning.{number}"))
 
 
 def _search(config, space, home, device):
