@@ -21,11 +21,16 @@ def read_json(path):
 
 
 def write_rows(path, columns, rows):
-    """Writes a CSV file: a header and one line per dict; a column a row lacks stays empty."""
-    with open(str(path), "w", newline="", encoding="utf-8") as handle:
+    """Writes a CSV file, the old one or the complete new one: a header and one line per dict.
+
+    A column that a row lacks stays empty.
+    """
+    part = f"{path}.part"
+    with open(part, "w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, columns)
         writer.writeheader()
         writer.writerows(rows)
+    os.replace(part, str(path))
 
 
 def append_row(path, columns, row):

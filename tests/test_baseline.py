@@ -203,7 +203,7 @@ def test_validation_never_looks_at_the_test_rows(write, tiny_data, tmp_path, cap
     raw[np.random.RandomState(1).permutation(43)[39:]] += 1000  # the test rows of seed 1
     np.savetxt(str(tiny_data / "tiny.data"), raw)
     baseline(write(), "--seeds", "1", "--validate")
-    assert numbers(root)["1"] == table["1"]
+    assert numbers(root)["1"] == table["1"] and (root / "seeds" / "1.1").is_dir()  # run again
 
 
 # What goes wrong.
@@ -295,6 +295,9 @@ def unused_port():
     ("unknown key 'epocj'", ["--set", "epocj=1"]),
     ("there are no runs in", ["--against", "{other}"]),
     ("--against {tmp}/nope: there is no such config file or folder", ["--against", "{tmp}/nope"]),
+    ("--report {tmp}/dir.md: this is a folder", ["--report", "{tmp}/dir.md"]),
+    ("--seeds takes numbers and ranges", ["--seeds", "²"]),
+    ("--seeds 1-9999999999: 9999999999 runs are more than can be meant", ["--seeds", "1-9999999999"]),
     ("--report t.csv: give a name that ends in .md", ["--report", "t.csv"]),
     ("--report {tmp}/none/table.md: there is no such folder", ["--report", "{tmp}/none/table.md"]),
     ("--tune judges on validation rows by itself", ["--tune", "{space}", "--validate"]),
@@ -304,6 +307,7 @@ def test_bad_arguments(write, tmp_path, capsys, message, arguments):
     port = unused_port()
     names = {"{port}": f"127.0.0.1:{port}", "{other}": write("other"), "{space}": str(tmp_path / "space.json")}
     (tmp_path / "space.json").write_text(json.dumps(SPACE))
+    (tmp_path / "dir.md").mkdir()
     arguments = [names.get(word, word.replace("{tmp}", str(tmp_path))) for word in arguments]
     assert baseline(write(), *arguments) == 2
     error = capsys.readouterr().err
@@ -330,6 +334,39 @@ def test_configs_that_do_not_belong_together(write, tiny_data, tmp_path, capsys)
         capsys.readouterr()
         assert baseline(write(name, **keys), "--seeds", "1", "--against", str(home(tmp_path))) == 2
         assert message in capsys.readouterr().err
+
+
+def test_something_else_at_the_address(write, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(pool, "ANSWER_SECONDS", 5)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(5)
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert baseline(write(), "--backend", "dask", "--address", address) == 2
+    error = capsys.readouterr().err
+    assert "what listens there is no dask cluster whose workers can run this project (no answer within 5" in error
+    assert error.count("\n") == 1 and not (tmp_path / "experiments").exists()
+
+
+def test_nothing_finished_leaves_no_old_tables(write, tmp_path, monkeypatch, capsys):
+    assert baseline(write(), "--runs", "1") == 0
+    assert baseline(write(alpha=1e30), "--runs", "1", "--against", str(home(tmp_path))) == 1
+    assert "base seed 1 FAILED: training diverged" in capsys.readouterr().err
+    assert not (home(tmp_path) / "runs.csv").exists() and (home(tmp_path) / "runs.csv.1").exists()
+    wild = write("wild", alpha=1e30)
+    assert baseline(wild, write(kl=0.5), "--runs", "1", "--against", wild) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert "base is not compared: there are no runs in" in error[-2] and "1 of 2 runs failed: wild seed 1" in error[-1]
+    assert list(numbers(home(tmp_path))) == ["1"]
+
+
+def test_a_rival_whose_runs_are_not_of_its_config(write, tmp_path, capsys):
+    baseline(write("rival"), "--runs", "1")
+    assert baseline(write(), "--runs", "1", "--against", write("rival", kl=0.5)) == 2
+    assert "were made with other settings (kl): run that config again, or give the folder" in capsys.readouterr().err
+    assert baseline(write(), "--runs", "1", "--against", write("rival"), "--set", "exp_name=x", "--set", "kl=0.7") == 0
+    assert "x minus rival, split by split (settings that differ: kl):" in capsys.readouterr().out
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -455,6 +492,9 @@ def test_test_rows_do_not_change_what_is_chosen(write, tiny_data, tmp_path):
         baseline(write(optimizer="adam"), "--runs", "1", "--tune", space_file(tmp_path))
         chosen.append(read_json(home(tmp_path, "base_tuned") / "seeds" / "1" / "tuning" / "chosen.json"))
     assert chosen[0] == chosen[1]
+    assert (home(tmp_path, "base_tuned") / "seeds" / "1" / "tuning.1").is_dir()  # searched again
+    baseline(write(optimizer="adam"), "--runs", "1", "--tune", space_file(tmp_path), "--fresh")
+    assert (home(tmp_path, "base_tuned") / "seeds" / "1" / "tuning.2").is_dir()
 
 
 def test_an_interrupted_search_ends_as_an_uninterrupted_one(config, tmp_path, monkeypatch):
@@ -503,6 +543,8 @@ def test_a_diverging_trial_does_not_end_the_search(config, tmp_path, monkeypatch
     ("kl: low must be below high", {"space": {"kl": {"low": 2, "high": 1}}}),
     ("kl: 0.0 does not work", {"space": {"kl": {"low": 0, "high": 1}}}),
     ("scale_init: 'exat' does not work", {"space": {"scale_init": {"choices": ["exat"]}}}),
+    ("validation_fold 4 does not exist: 39 rows give", {"folds": 5}),
+    ("optimizer cannot be searched over", {"space": {"optimizer": {"choices": ["kfac"]}}}),
     ("6 folds of validation_fraction 0.2 are more than all training rows", {"folds": 6}),
     ("metric: ", {"metric": "loss"}),
 ])
@@ -512,7 +554,7 @@ def test_spaces_that_make_no_sense(config, tmp_path, message, changes):
 
 
 def test_the_shipped_search_space():
-    config = Config.from_file(ROOT / "config" / "regression" / "ekfac_yacht.json")
+    config = Config.from_file(ROOT / "config" / "regression" / "ekfac_concrete.json")
     space = tuning.read_space(ROOT / "config" / "search" / "regression.json", config)
     assert tuning.n_epochs(config, space) == 20 * 3 * 200 + 1000
 
@@ -522,7 +564,7 @@ def test_the_shipped_search_space():
 def summary_of(dataset, optimizer, mean, se=0.1, **changes):
     value = {"mean": mean, "se": se, "n": 5}
     return dict({"dataset": dataset, "optimizer": optimizer, "exp_name": f"{optimizer}_{dataset}", "n": 5,
-                 "n_asked": 5, "seeds": [1, 2, 3, 4, 5], "settings": {"epoch": 1000},
+                 "n_asked": 5, "seeds": [1, 2, 3, 4, 5], "splits": [1, 2, 3, 4, 5], "settings": {"epoch": 1000},
                  "protocol": "published", "evaluate_on": "test", "test_particles": 100, "rows_hash": "x",
                  "splits_hash": "y",
                  "metrics": {"rmse": value, "log_likelihood": value}}, **changes)
@@ -537,6 +579,7 @@ def test_bold_is_the_best_and_all_within_its_standard_error():
     assert "1.000 ± 0.100 | **1.090 ± 0.100** | **1.110 ± 0.100**" in higher
     assert "| wine | 3.000 ± 0.100 |  |  |" in lower
     assert "5 runs, 1000 epochs, 100 draws; protocol published, test rows" in text and "INCOMPLETE" not in text
+    assert "over seeds, not all on a split" in report.markdown([summary_of("wine", "ekfac", 1.0, splits=[1] * 5)])
     assert "INCOMPLETE: ekfac_wine has 5 of 6 runs." in report.markdown([summary_of("wine", "ekfac", 1.0, n_asked=6)])
     assert "Bold" not in report.markdown([summary_of("wine", "ekfac", 1.0)])
     assert "ekfac (tuned)" in report.markdown([summary_of("wine", "ekfac", 1.0, search=SPACE)])

@@ -19,7 +19,8 @@ FOUNDATIONS = ["misc", "core.variables", "core.linalg", "core.adam", "core.metri
 STAGES = ["data_loader", "networks", "core.gaussian", "core.posterior", "core.likelihood", "core.factors",
           "core.curvature", "core.optimizer", "core.model", "core.evaluation", "core.trainer", "core.explain",
           "core.run"] + [f"core.baseline.{name}" for name in (
-              "statistics", "results", "curves", "report", "pool", "tuning", "worker", "jobs", "progress", "repeat")]
+              "statistics", "results", "curves", "report", "pool", "tuning", "worker", "probe", "jobs", "progress",
+              "repeat")]
 STAGES += ["train", "regression_baseline"]
 ORDER = FOUNDATIONS + STAGES
 

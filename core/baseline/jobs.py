@@ -1,6 +1,7 @@
 """Configs x seeds -> the runs to make, and how far each of them is. Trains nothing."""
 import collections
 import pathlib
+import re
 
 from core import run
 from core.baseline.worker import Job
@@ -10,6 +11,7 @@ from misc.errors import UserError
 from misc.folders import check_writable, folder_at
 
 VALIDATION_FRACTION = 0.1
+MOST_RUNS = 100000
 
 Experiment = collections.namedtuple("Experiment", ["config", "root", "seeds"])
 """One config that is run for all `seeds`. root: experiments/DATASET/EXP_NAME, where its tables go."""
@@ -20,9 +22,12 @@ def parse_seeds(text):
     seeds = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not re.fullmatch("[0-9]+", first) or (dash and not re.fullmatch("[0-9]+", last)):
             raise UserError(f"--seeds takes numbers and ranges such as 1-20 or 1,3,5-7, got {text!r}")
-        seeds += range(int(first), int(last if dash else first) + 1)
+        part = range(int(first), int(last if dash else first) + 1)
+        if len(part) > MOST_RUNS:
+            raise UserError(f"--seeds {text}: {len(part)} runs are more than can be meant (at most {MOST_RUNS})")
+        seeds += part
     if not seeds:
         raise UserError(f"--seeds {text}: no runs asked for; write the smaller number first")
     if len(set(seeds)) < len(seeds):

@@ -4,7 +4,10 @@ import contextlib
 import importlib.util
 import logging
 import os
+import pathlib
+import re
 import socket
+import subprocess
 import sys
 import warnings
 
@@ -14,6 +17,7 @@ from misc.errors import UserError
 from misc.table import lookup
 
 CONNECT_SECONDS = 10
+ANSWER_SECONDS = 60
 
 Package = collections.namedtuple("Package", ["module", "install"])
 
@@ -41,13 +45,28 @@ def check_backend(backend, address=None):
                         "or use --backend loky")
     if address:
         host, _, port = address.split("://")[-1].rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not re.fullmatch("[0-9]+", port):
             raise UserError(f"--address {address}: give HOST:PORT of the {backend} cluster")
         try:
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
             raise UserError(f"--address {address}: no {backend} cluster can be reached there ({error}); "
                             "start one, or leave --address out to use this machine") from None
+        _ask_for_an_answer(backend, address)
+
+
+def _ask_for_an_answer(backend, address):
+    """UserError unless a worker of the cluster answers. Asks in a process of its own, which can be given up."""
+    command = [sys.executable, "-m", "core.baseline.probe", backend, address]
+    try:
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=ANSWER_SECONDS,
+                              cwd=str(pathlib.Path(__file__).resolve().parents[2]))
+        why = done.stderr.decode(errors="replace").strip().splitlines()[-1:] if done.returncode else None
+    except subprocess.TimeoutExpired:
+        why = [f"no answer within {ANSWER_SECONDS} seconds"]
+    if why is not None:
+        raise UserError(f"--address {address}: what listens there is no {backend} cluster whose workers can run this "
+                        f"project ({''.join(why)}); start its workers in this folder, with this Python")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import tqdm
 from core import run
 from core.baseline import tuning
 from core.baseline.results import PREFIX
+from core.baseline.worker import FAILURE
 from misc.config import Config
 from misc.folders import changed, folder_at
 from misc.records import read_json, read_rows
@@ -31,7 +32,7 @@ class Progress:
 
     def __enter__(self):
         before = [track.update() for track in self._tracks]
-        self._finished = {track for track in self._tracks if track.finished}
+        self._finished, self._failed = {track for track in self._tracks if track.finished}, set()
         total = sum(track.total for track in self._tracks)
         self._bar = tqdm.tqdm(total=total, initial=sum(before), unit="epoch", dynamic_ncols=True,
                               disable=not sys.stderr.isatty())
@@ -67,6 +68,9 @@ class Progress:
                 self._finished.add(track)
                 self._bar.set_description_str(f"{len(self._finished)}/{len(self._tracks)} runs", refresh=False)
                 self._say(f"{track.label}: {track.outcome} ({len(self._finished)} of {len(self._tracks)} runs)")
+            if track.failure and track not in self._failed:
+                self._failed.add(track)
+                self._say(f"{track.label} FAILED: {track.failure}")
         running = [track for track in self._tracks if track.running]
         more = f" +{len(running) - SHOWN}" if len(running) > SHOWN else ""
         self._bar.n = done
@@ -91,7 +95,8 @@ class Track:
         self.label, self.job, self._space, self._rows_hash = label, job, job.space, rows_hash
         self._config, self._folder = Config.from_dict(job.settings), folder_at(pathlib.Path(job.root))
         self.total = tuning.n_epochs(self._config, job.space) if job.space else self._config.epoch
-        self.finished, self.outcome, self._done, self.before = False, "", 0, None
+        self.finished, self.outcome, self.failure, self._done, self.before = False, "", "", 0, None
+        self._earlier_failure = self._failed_at()
 
     def update(self):
         """Epochs done."""
@@ -100,6 +105,8 @@ class Track:
                 self._done = self._look()
             if self.before is None:
                 self.before = self._done
+            if not self.failure and self._failed_at() not in (None, self._earlier_failure):
+                self.failure = (self._folder.root / FAILURE).read_text()
         return self._done
 
     @property
@@ -108,7 +115,7 @@ class Track:
 
     @property
     def running(self):
-        return not self.finished and self._done > self.before
+        return not self.finished and not self.failure and self._done > self.before
 
     @property
     def changed(self):
@@ -116,6 +123,10 @@ class Track:
         if self.finished or self._space or not self._folder.config.is_file():
             return ""
         return ", ".join(changed(self._folder, self._config, self._rows_hash, run.FREE_ON_RESUME))
+
+    def _failed_at(self):
+        path = self._folder.root / FAILURE
+        return path.stat().st_mtime_ns if path.is_file() else None
 
     def _look(self):
         config = self._config

@@ -2,6 +2,7 @@
 import itertools
 import os
 import pathlib
+import sys
 
 from core.baseline import report, results
 from core.baseline.curves import draw_curves
@@ -21,7 +22,7 @@ from core.baseline.tuning import read_space
 from core.baseline.worker import work
 from data_loader.regression import load_regression
 from misc.errors import RunError, UserError
-from misc.folders import folder_at, move_aside
+from misc.folders import claim, folder_at, move_aside, unused_name
 from misc.records import write_rows
 
 
@@ -42,6 +43,8 @@ def plan_experiments(args):
         read_space(args.tune, config)
     if args.report and not args.report.endswith(".md"):
         raise UserError(f"--report {args.report}: give a name that ends in .md; .csv and .tex are written beside it")
+    if args.report and pathlib.Path(args.report).is_dir():
+        raise UserError(f"--report {args.report}: this is a folder; give the name of a file")
     if args.report and not pathlib.Path(args.report).absolute().parent.is_dir():
         raise UserError(f"--report {args.report}: there is no such folder")
     return experiments, space, find_rival(args, experiments)
@@ -54,10 +57,19 @@ def find_rival(args, experiments):
     path = pathlib.Path(args.against)
     if not path.exists():
         raise UserError(f"--against {path}: there is no such config file or folder of runs")
-    root = path if path.is_dir() else experiment_root(
-        describe_experiment(args.against, args.set, args.protocol, args.validate, bool(args.tune)))
+    overrides = [text for text in args.set if not text.startswith("exp_name=")]
+    configs = [] if path.is_dir() else [
+        describe_experiment(args.against, some, args.protocol, args.validate, bool(args.tune))
+        for some in (overrides, [text for text in overrides if text.startswith("experiments_path=")])]
+    root = experiment_root(configs[0]) if configs else path
     to_come = {experiment.root: _identity(experiment) for experiment in experiments}
     rival = to_come[root] if root in to_come else results.read_runs(root)[0]
+    if configs and root not in to_come:
+        found = results.Rival(root).settings
+        differ = [key for key, value in settings_of(configs[0]).items() if found.get(key, value) != value]
+        if differ and found != settings_of(configs[1]):
+            raise UserError(f"--against {path}: the runs in {root} were made with other settings "
+                            f"({', '.join(differ)}): run that config again, or give the folder instead")
     for here in to_come.values():
         results.check_comparable(here, rival, root.name)
     return root
@@ -75,22 +87,25 @@ def repeat(args):
     batches = [make_jobs(experiment, args.device, space, os.getpid()) for experiment in experiments]
     if args.fresh:
         for job in itertools.chain(*batches):
-            move_aside(folder_at(pathlib.Path(job.root)))
+            _clear(folder_at(pathlib.Path(job.root)))
     tracks = [_tracks(experiment, batch) for experiment, batch in zip(experiments, batches)]
     every = list(itertools.chain(*tracks))
-    failed = {}
+    failed, notes = {}, []
     try:
         with Progress(every) as progress:
             progress.say_what_is_there()
             _train(args, every, failed)
     finally:  # what is finished counts, whatever happened to the rest
+        failed.update((track.job.root, track.failure) for track in every if track.failure)
         finished = [_write_runs(experiment, batch) for experiment, batch in zip(experiments, tracks)]
         # Rivals first: their summaries say with which settings they ran.
         order = sorted(range(len(experiments)), key=lambda i: experiments[i].root != rival)
-        written = {i: _write_summary(experiments[i], tracks[i], finished[i], failed, rival, space)
+        written = {i: _write_summary(experiments[i], tracks[i], finished[i], failed, rival, space, notes)
                    for i in order if finished[i]}
         tables = [written[i] for i in sorted(written)]
         _show(args, tables)
+        for note in notes:
+            print(note, file=sys.stderr)
     if failed:
         raise RunError(f"{len(failed)} of {len(every)} runs failed: " + "; ".join(
             f"{track.label}: {failed[track.job.root]}" for track in every if track.job.root in failed))
@@ -121,7 +136,8 @@ def _train(args, tracks, failed):
             raise
         except Exception as error:  # `work` catches what goes wrong in a run: its process died
             if not together:
-                failed[jobs[0].root] = f"its process died, killed or out of memory ({type(error).__name__})"
+                failed[jobs[0].root] = ("its process died, killed or out of memory, or did not start "
+                                        f"({type(error).__name__}: {' '.join(str(error).split())[:200]})")
             together = max(together - 1, 0)
         for track in batch:
             track.update()
@@ -132,12 +148,32 @@ def _write_runs(experiment, tracks):
     rows = [results.run_row(track.job.root) for track in tracks if track.finished]
     if rows:
         results.write_runs(experiment.root, rows)
+    else:  # the tables of earlier runs are not of these
+        for name in ("runs.csv", "summary.json", "curves.png"):
+            if (experiment.root / name).exists():
+                (experiment.root / name).rename(unused_name(experiment.root / name))
     return rows
 
 
-def _write_summary(experiment, tracks, rows, failed, rival, space):
-    """summary.json and curves.png of one experiment; returns the summary."""
-    against = results.Rival(rival) if rival not in (None, experiment.root) else None
+def _clear(folder):
+    """Moves a run and its search aside, unless another process is at work there."""
+    if folder.root.is_dir():
+        with claim(folder):
+            move_aside(folder)
+            if (folder.root / "tuning").is_dir():
+                (folder.root / "tuning").rename(unused_name(folder.root / "tuning"))
+
+
+def _write_summary(experiment, tracks, rows, failed, rival, space, notes):
+    """summary.json and curves.png of one experiment; returns the summary. `notes` gets why a comparison is missing."""
+    against = None
+    if rival not in (None, experiment.root):
+        try:
+            against = results.Rival(rival)
+            results.paired(rows, against.name, against.rows)
+        except UserError as error:
+            notes.append(f"{experiment.config.name} is not compared: {error}")
+            against = None
     why = {seed: failed[track.job.root] for seed, track in zip(experiment.seeds, tracks) if track.job.root in failed}
     settings = settings_of(experiment.config)
     found = results.summary(experiment.config.name, settings, rows, len(tracks), why, against, space)

@@ -171,8 +171,10 @@ def _legend(summaries):
                                        for found in summaries)
 
     first = summaries[0]
+    same = any(len(set(found["splits"])) < found["n"] for found in summaries)
+    over = "seeds, not all on a split of their own" if same else "splits"
     lines = [
-        f"Mean ± standard error (standard deviation with ddof {DDOF}) over splits; {of_all('n', 'runs')}, "
+        f"Mean ± standard error (standard deviation with ddof {DDOF}) over {over}; {of_all('n', 'runs')}, "
         f"{of_all('epoch', 'epochs')}, {of_all('test_particles', 'draws')}; protocol {first['protocol']}, "
         f"{first['evaluate_on']} rows; {UNITS}.",
         "Hash of the splits: " + ", ".join(dict.fromkeys(

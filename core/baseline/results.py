@@ -19,6 +19,7 @@ IDENTITY = ("dataset", "protocol", "evaluate_on", "rows_hash", "test_particles")
 
 COLUMNS = [
     "dataset", "optimizer", "protocol", "evaluate_on", "rows_hash", "split", "split_hash", "seed", "test_particles",
+    "ddof",
     *METRICS, "best_epoch", "best_epoch_rmse", "best_epoch_log_likelihood", "best_epoch_chosen_on",
     "noise_precision", "steps", "train_time_s", "wall_time_s", "steps_per_second", "units", "tuned",
 ]
@@ -40,7 +41,7 @@ def run_row(root):
         best_epoch=int(best["epoch"]), best_epoch_rmse=float(best[f"{prefix}rmse"]),
         best_epoch_log_likelihood=float(best[f"{prefix}log_likelihood"]),
         best_epoch_chosen_on=f"{result['evaluate_on']} rows (optimistic)" if judge == prefix else "validation rows",
-        noise_precision=result["metrics"]["train_noise_precision"], units=UNITS)
+        noise_precision=result["metrics"]["train_noise_precision"], units=UNITS, ddof=DDOF)
     chosen = folder.root / "tuning" / "chosen.json"
     return dict(row, tuned=json.dumps(read_json(chosen)["values"]) if chosen.is_file() else "")
 

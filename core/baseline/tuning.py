@@ -24,7 +24,7 @@ from misc.table import did_you_mean
 
 # Keys that say what is measured, where and how; a search over them would compare what cannot be compared.
 FIXED = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "seed", "split", "protocol", "runs",
-         "evaluate_on", "validation_fraction", "validation_fold"}
+         "evaluate_on", "validation_fraction", "validation_fold", "optimizer", "test_particles"}
 
 # metric -> (its name in result.json, direction).
 OBJECTIVES = {"log_likelihood": ("valid_log_likelihood", "maximize"), "rmse": ("valid_rmse", "minimize")}
@@ -88,6 +88,7 @@ def read_space(path, config):
                 _inner_config(config, space, {name: value}, 0)
             except UserError as error:
                 raise UserError(f"{path}: {name}: {value!r} does not work: {error}") from None
+    run.plan(_inner_config(config, space, {}, space.folds - 1))  # the data have rows for all folds
     return space.model_dump()
 
 
@@ -149,6 +150,7 @@ def _search(config, space, home, device):
     study = _open_study(home, direction)
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # cut short by a crash; asked for again below
+    _write_trials(home / "trials.csv", _ended(study), space)
     while len(_ended(study)) < space.trials:
         number = len(_ended(study))
         study.sampler = optuna.samplers.TPESampler(  # a function of the trials before, not of this process

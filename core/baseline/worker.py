@@ -19,7 +19,7 @@ from misc.errors import UserError
 from misc.folders import claim, folder_at
 
 LOCK_SECONDS = 60
-TRACEBACK = "traceback.txt"
+TRACEBACK, FAILURE = "traceback.txt", "failure.txt"
 
 Job = collections.namedtuple("Job", ["root", "settings", "device", "space", "parent"])
 """One run as plain values that travel to another process: run folder, config values as a dict,
@@ -29,20 +29,32 @@ device, search space (a dict, or None for the settings as they are), process id 
 def work(job):
     """Sees to it that the Job's folder holds its result. Returns None, or in one line why it does not.
 
+    That line is also left in the folder, as failure.txt, for who watches.
+
     A finished run is left as it is, an interrupted one goes on from its checkpoint, a run of
     another config is moved aside.
     """
     if os.getpid() != job.parent:
         _live_and_die_with(job.parent)
+    root = pathlib.Path(job.root)
+    for name in (TRACEBACK, FAILURE):  # of an earlier attempt
+        if (root / name).exists():
+            (root / name).unlink()
     try:
         _train(job)
+        return None
     except UserError as error:
-        return " ".join(str(error).split())
+        why = " ".join(str(error).split())
     except Exception as error:
-        path = pathlib.Path(job.root) / TRACEBACK
-        path.write_text(traceback.format_exc())
-        return f"{type(error).__name__}: {' '.join(str(error).split())} (see {path})"
-    return None
+        (root / TRACEBACK).write_text(traceback.format_exc())
+        why = f"{type(error).__name__}: {' '.join(str(error).split())} (see {root / TRACEBACK})"
+    (root / FAILURE).write_text(why)
+    return why
+
+
+def answer(question):
+    """The question itself: that a process can say it shows that it can import this project."""
+    return question
 
 
 def _train(job):
@@ -55,8 +67,6 @@ def _train(job):
         if job.space is not None:
             config = tune(config, job.space, folder, job.device)
         run.finish(config, folder, job.device)
-        if (folder.root / TRACEBACK).exists():  # of an earlier attempt
-            (folder.root / TRACEBACK).unlink()
 
 
 def _live_and_die_with(parent):
