@@ -4,7 +4,7 @@ import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 from scipy import integrate, stats
 
-from core.likelihood import GaussianLikelihood, expected_log_prob, kl_gamma
+from core.likelihood import Categorical, GaussianLikelihood, expected_log_prob, kl_gamma
 
 
 @pytest.fixture
@@ -66,3 +66,24 @@ def test_update_climbs_the_tempered_bound_to_its_maximum(session, likelihood, rn
     alpha, beta = np.exp(session.run(state["log_noise"]))
     assert_allclose(alpha, 2.0 + 0.5 / temper, rtol=1e-3)
     assert_allclose(beta, 3.0 + 0.5 * np.mean(targets**2) / temper, rtol=1e-3)
+
+
+def test_categorical_score_is_the_gradient_of_its_log_prob(session, rng):
+    logits, labels = tf.constant(rng.randn(2, 5, 3)), tf.constant([0, 2, 1, 1, 0])
+    likelihood = Categorical(3)
+    log_prob = likelihood.update({}, logits, labels, 0.1, tensor(1.0))[1]
+    score = likelihood.score({}, logits, labels)
+    score, grad, value = session.run([score, tf.gradients(log_prob, logits)[0], log_prob])
+    assert_allclose(score, 10 * grad, rtol=1e-9)  # log_prob is a mean over 2 x 5
+    p = np.exp(session.run(logits))
+    p /= p.sum(axis=-1, keepdims=True)
+    assert_allclose(value, np.mean(np.log(p[:, np.arange(5), [0, 2, 1, 1, 0]])), rtol=1e-9)
+
+
+def test_categorical_scores_of_sampled_labels_have_the_covariance_of_the_fisher(session):
+    logits = np.log(np.array([0.6, 0.3, 0.1]))
+    many = tf.constant(np.tile(logits, (2, 20000, 1)))
+    scores = session.run(Categorical(3).sampled_score({}, many, [3, 5])).reshape(-1, 3)
+    p = np.exp(logits)
+    assert_allclose(scores.mean(axis=0), 0.0, atol=0.01)
+    assert_allclose(scores.T @ scores / len(scores), np.diag(p) - np.outer(p, p), atol=0.01)

@@ -27,7 +27,10 @@ from misc.records import write_rows
 
 
 def plan_experiments(args):
-    """[Experiment], search space or None, and {root: (name, rows)} to compare with. UserError; writes nothing."""
+    """[Experiment], search space or None, and root of the experiment to compare with or None. Writes nothing.
+
+    UserError for whatever would not work.
+    """
     if args.jobs is not None and args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: give at least 1")
     check_backend(args.backend, args.address)
@@ -96,7 +99,8 @@ def repeat(args):
             progress.say_what_is_there()
             _train(args, every, failed)
     finally:  # what is finished counts, whatever happened to the rest
-        failed.update((track.job.root, track.failure) for track in every if track.failure)
+        failed.update((track.job.root, track.failure) for track in every
+                      if track.failure and not track.finished)
         finished = [_write_runs(experiment, batch) for experiment, batch in zip(experiments, tracks)]
         # Rivals first: their summaries say with which settings they ran.
         order = sorted(range(len(experiments)), key=lambda i: experiments[i].root != rival)
