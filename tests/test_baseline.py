@@ -414,7 +414,8 @@ def test_a_dask_cluster_by_its_address(write, sequential, tmp_path, capsys):
 def start(write, tmp_path, runs, **keys):
     """The command in the background, at a time when some seeds are done and a later one has left a checkpoint."""
     process = subprocess.Popen(command(write(**keys), "--runs", str(runs), "--jobs", "2"), cwd=str(ROOT),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # as in a terminal
     seeds, deadline = home(tmp_path) / "seeds", time.time() + 120
     while time.time() < deadline and process.poll() is None:
         done = {path.parent for path in seeds.glob("*/result.json")}

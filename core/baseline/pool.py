@@ -96,7 +96,8 @@ def _ray(n_jobs, address):
     import ray
     from ray.util.joblib import register_ray
 
-    where = {"address": address} if address else {"num_cpus": n_jobs, "include_dashboard": False}
+    # "local": a cluster of its own, even if one happens to run on this machine
+    where = {"address": address} if address else {"address": "local", "num_cpus": n_jobs, "include_dashboard": False}
     # Workers find the project's modules as this process does.
     paths = os.pathsep.join([path for path in sys.path if path] + [os.getcwd()])
     try:
@@ -105,7 +106,8 @@ def _ray(n_jobs, address):
             ray.init(logging_level="ERROR", log_to_driver=False,
                      runtime_env={"env_vars": {"PYTHONPATH": paths}}, **where)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"--address {address}: this is no Ray cluster ({error})") from None
+        what = f"--address {address}: this is no Ray cluster" if address else "Ray does not start"
+        raise UserError(f"{what} ({error})") from None
     try:
         register_ray()
         yield
