@@ -73,6 +73,33 @@ def project(tensor, q_a, q_s):
     return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s), transpose_a=True)
 
 
+def orthogonal_iteration(matrix, basis):
+    """One warm-started step towards the eigenbasis of a symmetric positive semi-definite matrix.
+
+    Q = qr(matrix basis): every column moves towards the eigenvector whose eigenvalue has its
+    place in ascending order, as `eigh` sorts them; how fast depends on the ratio of
+    neighbouring eigenvalues. A multiplication and a QR decomposition, no eigendecomposition.
+
+    Args:
+      matrix: [d, d]. basis: orthogonal [d, d], close to the eigenvectors of a similar matrix.
+
+    Returns:
+      (values, vectors): diagonal of Q^T matrix Q, [d], and Q. At an eigenbasis it stays there.
+    """
+    vectors = tf.linalg.qr(tf.matmul(matrix, basis[:, ::-1]))[0][:, ::-1]
+    return tf.reduce_sum(vectors * tf.matmul(matrix, vectors), axis=0), vectors
+
+
+def off_diagonal_share(matrix, basis):
+    """How far an orthogonal basis is from diagonalising a symmetric matrix: 0 if it does, a scalar below 1.
+
+    ||offdiag(Q^T matrix Q)||_F / ||matrix||_F
+    """
+    seen = tf.matmul(basis, tf.matmul(matrix, basis), transpose_a=True)
+    off = tf.linalg.set_diag(seen, tf.zeros_like(seen[0]))
+    return tf.norm(off) / tf.norm(matrix)
+
+
 def mean_diag(matrix):
     """tr M / dim M."""
     return tf.reduce_mean(tf.linalg.diag_part(matrix))
