@@ -1,0 +1,104 @@
+"""Pictures with class labels, read from the layouts in which the standard sets are distributed.
+
+Every reader returns a Pictures or raises a UserError that names the file and what is wrong.
+"""
+import collections
+import gzip
+import pathlib
+import pickle
+import zlib
+
+import numpy as np
+
+from misc.errors import UserError
+
+Pictures = collections.namedtuple("Pictures", ["images", "labels", "n_classes"])
+"""images: uint8 [n, height, width, channels]; labels: int32 [n], from 0."""
+
+
+def read_cifar(folder, files, label_key, n_classes):
+    """The python version of CIFAR: pickled batches of rows of 3072 bytes, channel by channel.
+
+    Args:
+      folder: that of the archive, e.g. cifar-10-batches-py.
+      files: names of the batches, in order.
+      label_key: "labels" (CIFAR-10) or "fine_labels" (CIFAR-100).
+      n_classes: 10 or 100.
+    """
+    batches = [_cifar_batch(pathlib.Path(folder) / name, label_key, n_classes) for name in files]
+    rows = np.concatenate([rows for rows, _ in batches])
+    images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Pictures(images, np.concatenate([labels for _, labels in batches]), n_classes)
+
+
+def read_idx(images_path, labels_path, n_classes=10):
+    """A pair of idx files as MNIST has them, gzipped (NAME.gz) or not; one channel."""
+    images, labels = _idx(images_path, 3), _idx(labels_path, 1)
+    if len(images) != len(labels):
+        raise UserError(f"{images_path} has {len(images)} pictures, {labels_path} {len(labels)} labels")
+    _check_labels(labels_path, labels, n_classes)
+    return Pictures(images[..., None], labels.astype(np.int32), n_classes)
+
+
+def read_digits():
+    """The 1797 digits of 8 x 8 pixels that come with scikit-learn; no download."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = np.round(found.images * (255.0 / 16.0)).astype(np.uint8)
+    return Pictures(images[..., None], found.target.astype(np.int32), 10)
+
+
+def _cifar_batch(path, label_key, n_classes):
+    if not path.is_file():
+        raise UserError(f"there is no {path}: data_path must hold the archive's folder {path.parent.name}")
+    try:
+        with open(str(path), "rb") as handle:
+            batch = _PlainUnpickler(handle, encoding="bytes").load()
+        rows, labels = np.asarray(batch[b"data"]), np.asarray(batch[label_key.encode()], np.int64)
+    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(f"{path} is damaged or not a CIFAR batch ({type(error).__name__}: {error}); "
+                        "unpack the archive again") from None
+    if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072 or labels.shape != rows.shape[:1]:
+        raise UserError(f"{path}: a CIFAR batch has rows of 3072 bytes and a label for each, this has "
+                        f"{rows.dtype} {rows.shape} and {labels.shape} labels")
+    _check_labels(path, labels, n_classes)
+    return rows, labels.astype(np.int32)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Loads arrays and plain values only: a data file has no business calling anything else."""
+
+    _ALLOWED = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
+                ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+
+    def find_class(self, module, name):
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module, name)
+
+
+def _idx(path, n_dims):
+    """An idx file: two zero bytes, 8 for unsigned bytes, the number of dimensions, their big-endian sizes, the data."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no {path}")
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}); fetch it again") from None
+    if content[:4] != bytes([0, 0, 8, n_dims]):
+        raise UserError(f"{path} is not an idx file of unsigned bytes in {n_dims} dimension{'s' if n_dims > 1 else ''}")
+    header = 4 + 4 * n_dims
+    shape = tuple(np.frombuffer(content[4:header], ">u4").astype(int)) if len(content) >= header else (0,)
+    if len(content) < header or len(content) - header != int(np.prod(shape)):
+        raise UserError(f"{path} is truncated: its header says {' x '.join(map(str, shape))}, it holds "
+                        f"{max(0, len(content) - header)} bytes; fetch it again")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _check_labels(path, labels, n_classes):
+    if len(labels) and not 0 <= labels.min() <= labels.max() < n_classes:
+        raise UserError(f"{path}: labels go from {labels.min()} to {labels.max()}, there are {n_classes} classes "
+                        "counted from 0")
