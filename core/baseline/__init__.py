@@ -1,5 +1,6 @@
 """Repeated runs of a config on many splits, their statistics and tables. Read in this order:
 
-foundations: statistics, results, curves, report, pool
+tables:      statistics -> results -> report; curves
+processes:   pool
 stages:      tuning -> worker -> jobs -> progress -> repeat
 """

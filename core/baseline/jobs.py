@@ -1,6 +1,5 @@
 """Configs x seeds -> the runs to make, and how far each of them is. Trains nothing."""
 import collections
-import pathlib
 import re
 
 from core import run
@@ -8,7 +7,7 @@ from core.baseline.worker import Job
 from core.optimizer import check_layers
 from misc.config import Config
 from misc.errors import UserError
-from misc.folders import check_writable, folder_at
+from misc.folders import check_writable, run_folder
 
 VALIDATION_FRACTION = 0.1
 MOST_RUNS = 100000
@@ -71,7 +70,7 @@ def describe_experiment(path, overrides, protocol=None, validate=False, tuned=Fa
 
 def experiment_root(config):
     """experiments/DATASET/EXP_NAME of a config."""
-    return pathlib.Path(config.experiments_path) / config.dataset / config.name
+    return run_folder(config).root
 
 
 def check_experiments(experiments, device="auto"):
@@ -89,7 +88,7 @@ def check_experiments(experiments, device="auto"):
         for seed in {min(experiment.seeds), max(experiment.seeds)}:
             plan = run.plan(with_seed(experiment.config, seed), device)
             check_layers(plan.design.layers, plan.config)
-        check_writable(folder_at(experiment.root))
+        check_writable(run_folder(experiment.config))
 
 
 def with_seed(config, seed):

@@ -50,6 +50,8 @@ def plan_experiments(args):
         raise UserError(f"--report {args.report}: this is a folder; give the name of a file")
     if args.report and not pathlib.Path(args.report).absolute().parent.is_dir():
         raise UserError(f"--report {args.report}: there is no such folder")
+    if args.report and not os.access(str(pathlib.Path(args.report).absolute().parent), os.W_OK):
+        raise UserError(f"--report {args.report}: this folder cannot be written to")
     return experiments, space, find_rival(args, experiments)
 
 

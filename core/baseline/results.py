@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from core.baseline.statistics import DDOF, compare, summarise
+from core.run import EVALUATED
 from misc.errors import UserError
 from misc.folders import folder_at
 from misc.records import read_json, read_rows, write_json, write_rows
@@ -12,7 +13,7 @@ METRICS = ("rmse", "log_likelihood", "moment_log_likelihood")
 UNITS = "the data's own units; log-likelihood per row, in nats"
 
 # evaluate_on -> how the names of its metrics begin in a run's own files.
-PREFIX = {"test": "test_", "validation": "valid_"}
+PREFIX = {rows: f"{part}_" for rows, part in EVALUATED.items()}
 
 # What must be equal for two numbers to stand in one column.
 IDENTITY = ("dataset", "protocol", "evaluate_on", "rows_hash", "test_particles")
@@ -32,7 +33,8 @@ def run_row(root):
     the very rows it is reported for, and then best_epoch_chosen_on calls it optimistic.
     """
     folder = folder_at(pathlib.Path(root))
-    result, prefix = read_json(folder.result), PREFIX[read_json(folder.result)["evaluate_on"]]
+    result = read_json(folder.result)
+    prefix = PREFIX[result["evaluate_on"]]
     judge = "valid_" if result["n_valid"] else prefix
     best = max(read_rows(folder.metrics), key=lambda row: float(row[f"{judge}log_likelihood"]))
     row = {name: result[name] for name in COLUMNS if name in result}
