@@ -57,7 +57,7 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--rounds", type=int, default=40, help="epochs timed per method")
     args = parser.parse_args()
-    with one_line_errors("step_time"):
+    with one_line_errors("step_time", "start it again"):
         configs = {name: Config.from_file(args.config, args.set + [f"optimizer={name}"]) for name in METHODS}
         config = configs["adam"]
         data = LOADERS[config.mode](config)
