@@ -19,7 +19,7 @@ tf = backend.prepare()
 from core.model import build_model  # noqa: E402
 from core.optimizer import METHODS  # noqa: E402
 from core.run import LOADERS  # noqa: E402
-from data_loader.batches import epoch_order  # noqa: E402
+from data_loader.batches import epoch_plan  # noqa: E402
 from misc.config import Config  # noqa: E402
 from misc.errors import one_line_errors  # noqa: E402
 
@@ -31,7 +31,7 @@ class Contender:
 
     def __init__(self, config, data):
         start = time.perf_counter()
-        self.model = build_model(config, *data.train.x.shape)
+        self.model = build_model(config, data.spec)
         self.build_seconds = time.perf_counter() - start
         self.config, self.n_rows, self.epoch = config, len(data.train.x), 0
         self.session = backend.session(self.model.graph, config.n_threads)
@@ -42,9 +42,9 @@ class Contender:
     def time_epoch(self):
         """Milliseconds per step of the next epoch, as the trainer runs it."""
         model, n_steps = self.model, self.model.design.steps_per_epoch
-        order = epoch_order(self.n_rows, self.config.seed, self.epoch + 1)
+        plan = epoch_plan(self.config, self.n_rows, self.epoch + 1)
         start = time.perf_counter()
-        self.session.run(model.load.order_op, {model.load.order: order})
+        self.session.run(model.load.epoch_op, dict(zip(model.load.epoch, plan)))
         for segment in model.design.schedule.segments(self.epoch * n_steps + 1, (self.epoch + 1) * n_steps):
             self.session.run(model.advance[segment.due], dict(zip(model.knobs, (segment.rounds, segment.plain, 1.0))))
         self.epoch += 1

@@ -13,9 +13,9 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
-from core.linalg import project
+from core.linalg import project, times_right
 
-CHUNK_NUMBERS = 2**26  # numbers that per-example gradients and patches may hold at a time: 256 MiB of float32
+CHUNK_NUMBERS = 2**25  # numbers that per-example gradients and patches may hold at a time: 128 MiB of float32
 
 
 class Geometry(collections.namedtuple("Geometry", ["kernel", "strides", "padding"])):
@@ -35,6 +35,41 @@ class Geometry(collections.namedtuple("Geometry", ["kernel", "strides", "padding
         images = tf.pad(images, [[0, 0]] + [[m // 2, m - m // 2] for m in missing] + [[0, 0]])
         return images[:, :reach[0], :reach[1]]
 
+    def locations(self, offset, axis, size):
+        """First and last location (rows: axis 0, columns: 1) whose patch has `offset` inside an image of `size`."""
+        stride, before = self.strides[axis], self._missing(axis, size) // 2
+        first = max(0, -((offset - before) // stride))
+        return first, min(self.output((size, size))[axis] - 1, (size - 1 + before - offset) // stride)
+
+    def first_seen(self, location, offset, axis, size):
+        """The pixel that `offset` of the kernel sees at `location`, outside the image if negative."""
+        return location * self.strides[axis] - self._missing(axis, size) // 2 + offset
+
+    def convolve(self, h, weights):
+        """s = a W at every location: [K or 1, n, H, W, C] with [K, k_h k_w C + 1, D] -> [K, n, H', W', D].
+
+        Particles with inputs of their own are one convolution each; shared inputs are convolved
+        with all kernels side by side.
+        """
+        n_particles, channels, outputs = int(weights.shape[0]), int(h.shape[4]), int(weights.shape[2])
+        kernels = tf.reshape(weights[:, :-1], [n_particles, *self.kernel, channels, outputs])
+        bias = weights[:, None, None, None, -1]
+        if int(h.shape[0]) == n_particles:
+            return tf.stack([self._convolve(h[k], kernels[k]) for k in range(n_particles)]) + bias
+        side_by_side = tf.reshape(tf.transpose(kernels, [1, 2, 3, 0, 4]), [*self.kernel, channels, -1])
+        s = self._convolve(h[0], side_by_side)
+        s = tf.reshape(s, [-1, int(s.shape[1]), int(s.shape[2]), n_particles, outputs])
+        return tf.transpose(s, [3, 0, 1, 2, 4]) + bias
+
+    def _convolve(self, images, kernel):
+        return tf.nn.conv2d(images, kernel, strides=[1, *self.strides, 1], padding=self.padding)
+
+    def _missing(self, axis, size):
+        """Zeros that the padding adds along an axis of length `size`."""
+        if self.padding == "VALID":
+            return 0
+        return max(0, (self.output((size, size))[axis] - 1) * self.strides[axis] + self.kernel[axis] - size)
+
     def shifted(self, padded, row, column):
         """[N, H', W', C]: what offset (row, column) of the kernel sees at each location."""
         last = [int(length) - k for length, k in zip(padded.shape[1:3], self.kernel)]
@@ -45,27 +80,44 @@ def gradient(h, ds, geometry):
     """E[sum_t a_t ds_t^T], mean over particles and examples: [k_h k_w C + 1, D]."""
     h, ds = _same_particles(h, ds)
     images, scores = _flat(h), _flat(ds)
-    kernel = _correlation(geometry.padded(images), scores, geometry)
+    shape = [*geometry.kernel, int(images.shape[3]), int(scores.shape[3])]
+    kernel = tf.nn.conv2d_backprop_filter(images, shape, scores, strides=[1, *geometry.strides, 1],
+                                          padding=geometry.padding)
     bias = tf.reduce_sum(scores, axis=[0, 1, 2])[None, :]
-    return tf.concat([kernel, bias], axis=0) / _count(images)
+    return tf.concat([tf.reshape(kernel, [-1, shape[3]]), bias], axis=0) / _count(images)
+
+
+def particle_gradients(h, ds, geometry):
+    """The same per particle: [K, k_h k_w C + 1, D]."""
+    n_particles, shared = int(ds.shape[0]), int(h.shape[0]) == 1
+    return tf.stack([gradient(h if shared else h[k:k + 1], ds[k:k + 1], geometry) for k in range(n_particles)])
 
 
 def second_moments(h, ds, geometry):
     """(A, S) = (E[sum_t a_t a_t^T], E[sum_t ds_t ds_t^T] / T), so that the Fisher is close to A (x) S.
 
-    A is built from correlations of the images with shifted copies of themselves, an offset of
-    the kernel at a time: the patches, k_h k_w times the size of the images, are never made.
+    The patches, k_h k_w times the size of the images, are never made: what one row of the kernel
+    sees (k_w times the images) is made once, and A is built from products of its rows, for each
+    pair of kernel rows once and only where both lie inside the image.
     """
     images, scores = _flat(h), _flat(ds)
-    padded = geometry.padded(images)
-    rows, sums = [], []
+    height = int(images.shape[1])
+    strips = _strips(images, geometry)
+    width = int(strips.shape[3])
+    blocks, sums = {}, []
     for row in range(geometry.kernel[0]):
-        for column in range(geometry.kernel[1]):
-            seen = geometry.shifted(padded, row, column)
-            rows.append(_correlation(padded, seen, geometry))
-            sums.append(tf.reduce_sum(seen, axis=[0, 1, 2]))
+        first, last = geometry.locations(row, 0, height)
+        sums.append(tf.reduce_sum(_seen_rows(strips, geometry, row, first, last), axis=[0, 1, 2]))
+        for other in range(row, geometry.kernel[0]):
+            first_other, last_other = geometry.locations(other, 0, height)
+            both = max(first, first_other), min(last, last_other)
+            left, right = (tf.reshape(_seen_rows(strips, geometry, offset, *both), [-1, width])
+                           for offset in (row, other))
+            blocks[row, other] = tf.matmul(left, right, transpose_a=True)
+    rows = [tf.concat([blocks[row, other] if row <= other else tf.transpose(blocks[other, row])
+                       for other in range(geometry.kernel[0])], axis=1) for row in range(geometry.kernel[0])]
     n_locations = float(int(ds.shape[2]) * int(ds.shape[3]))
-    first, total = tf.concat(rows, axis=1), tf.concat(sums, axis=0)[:, None]
+    first, total = tf.concat(rows, axis=0), tf.concat(sums, axis=0)[:, None]
     corner = tf.reshape(_count(images) * n_locations, [1, 1])
     a_cov = tf.concat([tf.concat([first, total], axis=1), tf.concat([tf.transpose(total), corner], axis=1)], axis=0)
     flat = tf.reshape(scores, [-1, int(scores.shape[-1])])
@@ -74,12 +126,23 @@ def second_moments(h, ds, geometry):
 
 def squared_gradient(h, ds, geometry):
     """Diagonal of the Fisher: E[(sum_t a_t ds_t^T)^2] of per-EXAMPLE gradients; [k_h k_w C + 1, D]."""
-    return _mean_of_squares(h, ds, geometry, lambda gradients: gradients)
+    return _mean_of_squares(h, ds, geometry, _example_gradients)
 
 
 def eigenbasis_scale(h, ds, q_a, q_s, geometry):
-    """Diagonal R of the Fisher in the Kronecker eigenbasis, E[(Q_a^T G Q_s)^2] with G = sum_t a_t ds_t^T; as above."""
-    return _mean_of_squares(h, ds, geometry, lambda gradients: project(gradients, q_a, q_s))
+    """Diagonal R of the Fisher in the Kronecker eigenbasis, E[(Q_a^T G Q_s)^2] with G = sum_t a_t ds_t^T; as above.
+
+    Patches and scores are turned into the basis before the sum over locations, or the sums after
+    it, whichever takes fewer operations.
+    """
+    n_locations, outputs = int(ds.shape[2]) * int(ds.shape[3]), int(ds.shape[4])
+
+    def turned(rows, scores):
+        if n_locations <= outputs:
+            return _example_gradients(times_right(rows, q_a), times_right(scores, q_s))
+        return project(_example_gradients(rows, scores), q_a, q_s)
+
+    return _mean_of_squares(h, ds, geometry, turned)
 
 
 def patches(images, geometry):
@@ -93,14 +156,13 @@ def patches(images, geometry):
 
 
 def chunk_size(geometry, height, width, channels, outputs):
-    """Examples whose patches and gradients fit into CHUNK_NUMBERS; at least 1."""
+    """Examples whose patches and gradients, each also turned into the basis, fit into CHUNK_NUMBERS; at least 1."""
     d_in = geometry.kernel[0] * geometry.kernel[1] * channels + 1
-    n_locations = height * width
-    return max(1, CHUNK_NUMBERS // (d_in * n_locations + 2 * d_in * outputs))
+    return max(1, CHUNK_NUMBERS // (2 * d_in * (height * width + outputs)))
 
 
-def _mean_of_squares(h, ds, geometry, change):
-    """Mean over particles and examples of change(per-example gradient)^2, a chunk of examples at a time."""
+def _mean_of_squares(h, ds, geometry, gradients):
+    """Mean over particles and examples of gradients(patches, scores)^2, a chunk of examples at a time."""
     h, ds = _same_particles(h, ds)
     images, scores = _flat(h), _flat(ds)
     height, width, outputs = (int(length) for length in scores.shape[1:])
@@ -112,21 +174,34 @@ def _mean_of_squares(h, ds, geometry, change):
     def add(start, sums):
         rows = patches(images[start:start + size], geometry)
         part = tf.reshape(scores[start:start + size], [-1, height * width, outputs])
-        gradients = tf.matmul(rows, part, transpose_a=True)
-        return start + size, sums + tf.reduce_sum(tf.square(change(gradients)), axis=0)
+        return start + size, sums + tf.reduce_sum(tf.square(gradients(rows, part)), axis=0)
 
     _, sums = tf.while_loop(lambda start, _: start < total, add, [0, tf.zeros([d_in, outputs], images.dtype)],
                             back_prop=False, parallel_iterations=1)
     return sums / _count(images)
 
 
-def _correlation(padded, seen, geometry):
-    """sum over images and locations of (patch without the 1) (seen)^T: [k_h k_w C, D]."""
-    k_h, k_w = geometry.kernel
-    channels, outputs = int(padded.shape[-1]), int(seen.shape[-1])
-    kernel = tf.nn.conv2d_backprop_filter(
-        padded, [k_h, k_w, channels, outputs], seen, strides=[1, *geometry.strides, 1], padding="VALID")
-    return tf.reshape(kernel, [k_h * k_w * channels, outputs])
+def _example_gradients(rows, scores):
+    """sum_t a_t ds_t^T of each example: [n, T, d_in + 1], [n, T, D] -> [n, d_in + 1, D]."""
+    return tf.matmul(rows, scores, transpose_a=True)
+
+
+def _strips(images, geometry):
+    """[N, H, W', k_w C]: at each row of the image, what a row of the kernel sees at each location."""
+    size, n_columns = int(images.shape[2]), geometry.output(tuple(int(n) for n in images.shape[1:3]))[1]
+    padded = tf.pad(images, [[0, 0], [0, 0], [-geometry.first_seen(0, 0, 1, size), geometry.kernel[1]], [0, 0]])
+    reach = (n_columns - 1) * geometry.strides[1] + 1
+    return tf.concat([padded[:, :, column:column + reach:geometry.strides[1]] for column in range(geometry.kernel[1])],
+                     axis=3)
+
+
+def _seen_rows(strips, geometry, offset, first, last):
+    """The strips that row `offset` of the kernel sees at the location rows first..last; none if last < first."""
+    height = int(strips.shape[1])
+    if last < first:
+        return strips[:, :0]
+    start, stop = (geometry.first_seen(location, offset, 0, height) for location in (first, last))
+    return strips[:, start:stop + 1:geometry.strides[0]]
 
 
 def _same_particles(h, ds):

@@ -1,25 +1,96 @@
-"""Predictions and metrics of a model in a session."""
+"""Predictions and metrics of a model in a session. TASKS: mode -> what its outputs mean and how they are judged."""
+import collections
+
 import numpy as np
 
-from core.metrics import predict, regression_metrics
+from core.design import n_test_draws
+from core.metrics import class_probabilities, classification_metrics, predict, regression_metrics
+from misc.config import CLASSIFICATION, REGRESSION
+from misc.mistakes import mistakes_figure
+from misc.records import write_rows
 from misc.seeding import stream
 
 TINIEST_PRECISION = 1e-30  # draws of a Gamma with a tiny shape underflow to 0
 
+Evaluation = collections.namedtuple("Evaluation", ["prediction", "metrics", "targets"])
+"""prediction: metrics.Prediction, or probabilities [n, C]; targets: in the data's own units, or labels."""
 
-def evaluate(session, model, part, data, config):
-    """(Prediction, metrics, targets in the data's own units) of one Part, at the current step.
+Task = collections.namedtuple("Task", ["metrics", "extra", "evaluate", "headline", "units", "write", "show"])
+"""metrics: names, in order; extra: further columns of metrics.csv; evaluate: see below; headline: the
+two metrics that people watch, {name: format}; units: a sentence for result.json; write: (folder,
+Evaluation, data) -> the predictions' file; show: (writer, Evaluation, Part, data, step) -> pictures
+in TensorBoard."""
 
-    Weight draws and noise precisions are functions of (seed, step): the same for all rows,
-    however they are batched.
+
+def network_outputs(session, model, x, config, mean=False):
+    """Outputs [K, n, n_outputs] for all draws, or [1, n, n_outputs] for the mean weights.
+
+    Draws are functions of (seed, step): the same for all rows, however they are batched.
     """
-    step, (alpha, beta) = session.run([model.global_step, model.evaluate.noise])
+    evaluate, n_draws = model.evaluate, model.design.draws_at_once
+    n_groups = 1 if mean else n_test_draws(config, model.design.layers) // n_draws
+    groups = []
+    for group in range(n_groups):
+        session.run(evaluate.draw_mean if mean else evaluate.draw, {evaluate.group: group})
+        batches = [session.run(evaluate.outputs, {evaluate.inputs: x[start:start + config.test_batch_size]})
+                   for start in range(0, len(x), config.test_batch_size)]
+        groups.append(np.concatenate(batches, axis=1)[:1 if mean else n_draws])
+    return np.concatenate(groups, axis=0)
+
+
+def evaluate_regression(session, model, part, data, config):
+    """Evaluation of one Part at the current step; noise precisions are functions of (seed, step), too."""
+    step, likelihood = session.run([model.global_step, model.evaluate.likelihood])
+    alpha, beta = np.exp(likelihood["log_noise"])
     precisions = stream(config.seed, "test_precision", step).gamma(alpha, 1.0 / beta, config.test_particles)
     precisions = np.maximum(precisions, TINIEST_PRECISION)
-    batches = [part.x[start:start + config.test_batch_size]
-               for start in range(0, len(part.x), config.test_batch_size)]
-    outputs = [session.run(model.evaluate.outputs, {model.evaluate.inputs: batch}) for batch in batches]
-    outputs = np.concatenate(outputs, axis=1)
+    outputs = network_outputs(session, model, part.x, config)[..., 0]
     prediction = predict(outputs, precisions, part.y, data.target_mean, data.target_std)
     targets = data.target_mean + data.target_std * part.y
-    return prediction, regression_metrics(prediction, targets), targets
+    return Evaluation(prediction, regression_metrics(prediction, targets), targets)
+
+
+def evaluate_classification(session, model, part, data, config):
+    """Evaluation of one Part at the current step: mean probabilities over the draws; the same of the mean weights."""
+    probabilities = class_probabilities(network_outputs(session, model, part.x, config))
+    metrics = classification_metrics(probabilities, part.y)
+    of_mean = class_probabilities(network_outputs(session, model, part.x, config, mean=True))
+    metrics.update({f"mean_{name}": value for name, value in classification_metrics(of_mean, part.y).items()})
+    return Evaluation(probabilities, metrics, part.y)
+
+
+def write_predictions(folder, evaluation, data):
+    """predictions.csv: target, mean, std and epistemic std of every test row, in the data's own units."""
+    prediction, columns = evaluation.prediction, ["target", "mean", "std", "epistemic_std"]
+    table = zip(evaluation.targets, prediction.mean, prediction.std, prediction.epistemic_std)
+    write_rows(folder.predictions, columns, [dict(zip(columns, (f"{value:.9g}" for value in row))) for row in table])
+
+
+def write_probabilities(folder, evaluation, data):
+    """predictions.npz: probabilities [n, C], labels [n] and the names of the classes, rows in the test set's order."""
+    with open(str(folder.probabilities), "wb") as handle:
+        np.savez_compressed(handle, probabilities=evaluation.prediction.astype(np.float32), labels=evaluation.targets,
+                            classes=np.array(data.classes))
+
+
+def show_mistakes(writer, evaluation, part, data, step):
+    """The most confident mistakes as pictures, with their probabilities."""
+    figure = mistakes_figure(part.x, evaluation.prediction, evaluation.targets, data.classes)
+    if figure is not None:
+        writer.figure("mistakes/most_confident", figure, step)
+
+
+_OF_CLASSES = ("accuracy", "log_likelihood", "brier", "ece")
+
+TASKS = {
+    REGRESSION: Task(
+        ("rmse", "log_likelihood", "moment_log_likelihood"), ["train_noise_precision"], evaluate_regression,
+        {"rmse": "RMSE", "log_likelihood": "log-likelihood"},
+        "rmse and log_likelihood in the data's own units; train_* per example, standardised targets",
+        write_predictions, lambda *_: None),
+    CLASSIFICATION: Task(
+        _OF_CLASSES + tuple(f"mean_{name}" for name in _OF_CLASSES), [], evaluate_classification,
+        {"accuracy": "accuracy", "log_likelihood": "log-likelihood"},
+        "accuracy, brier, ece (15 bins) as shares; log_likelihood per row, in nats; mean_*: of the mean weights",
+        write_probabilities, show_mistakes),
+}

@@ -3,13 +3,17 @@
 a: [K or 1, n, d_in + 1] layer inputs with the 1 appended; 1 if all particles share them.
 ds: [K, n, d_out] d log p(y | x, W) / d s, per example, NOT divided by n.
 
-STATISTICS: kind of layer -> its statistics. A new kind of layer is one more row.
+STATISTICS: kind of layer -> function of its LayerSpec -> its statistics. A new kind of layer is
+one more row. Convolutions: core/convolution.py.
 """
 import collections
+import functools
 
 import tensorflow.compat.v1 as tf
 
+from core import convolution
 from core.linalg import times_right
+from misc.table import lookup
 
 LayerStatistics = collections.namedtuple(
     "LayerStatistics", ["gradient", "particle_gradients", "second_moments", "squared_gradient", "eigenbasis_scale"]
@@ -59,9 +63,41 @@ def eigenbasis_scale(a, ds, q_a, q_s):
     return squared_gradient(times_right(a, q_a), times_right(ds, q_s))
 
 
-STATISTICS = {
-    "dense": LayerStatistics(gradient, particle_gradients, second_moments, squared_gradient, eigenbasis_scale),
-}
+def scale_shift_gradient(a, ds):
+    """Batch normalisation, s = a W[0] + W[1] per unit: E[(a ds, ds)], sums over locations; [2, d_out]."""
+    return _mean_per_unit(_per_example(a, ds))
+
+
+def scale_shift_squared_gradient(a, ds):
+    """Diagonal of the Fisher of scale and shift; [2, d_out]."""
+    return _mean_per_unit(tf.square(_per_example(a, ds)))
+
+
+_DENSE = LayerStatistics(gradient, particle_gradients, second_moments, squared_gradient, eigenbasis_scale)
+_SCALE_SHIFT = LayerStatistics(scale_shift_gradient, None, None, scale_shift_squared_gradient, None)
+
+
+def _of_convolution(spec):
+    names = LayerStatistics._fields
+    return LayerStatistics(*[functools.partial(getattr(convolution, name), geometry=spec.geometry) for name in names])
+
+
+STATISTICS = {"dense": lambda spec: _DENSE, "conv2d": _of_convolution, "batch_norm": lambda spec: _SCALE_SHIFT}
+
+
+def statistics(spec):
+    """The LayerStatistics of a layer; UserError if its kind has none."""
+    return lookup(STATISTICS, spec.kind, "kind of layer")(spec)
+
+
+def _per_example(a, ds):
+    """[K, n, 2, d_out]: gradients of scale and shift, summed over locations."""
+    axes = list(range(2, len(ds.shape) - 1))
+    return tf.stack([tf.reduce_sum(a * ds, axis=axes), tf.reduce_sum(ds, axis=axes)], axis=2)
+
+
+def _mean_per_unit(gradients):
+    return tf.reduce_mean(gradients, axis=[0, 1])
 
 
 def _mean_outer(left, right):

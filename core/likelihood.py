@@ -1,14 +1,14 @@
 """p(y | outputs). Pure functions of a state dict; LIKELIHOODS: mode -> class.
 
-A likelihood has: n_outputs, `init`, `score` and `sampled_score` (d log p / d outputs for
-observed and for sampled targets, per example), `expected_log_prob`, `kl` of its own
-parameters, and `update`, their training step.
+A likelihood has: n_outputs, `target_type`, `init`, `score` and `sampled_score` (d log p / d outputs
+for observed and for sampled targets, per example), `kl` of its own parameters, `update`, their
+training step, and `report`, numbers to watch.
 """
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.adam import adam_step
-from misc.config import REGRESSION
+from misc.config import CLASSIFICATION, REGRESSION
 
 
 class GaussianLikelihood:
@@ -19,11 +19,13 @@ class GaussianLikelihood:
     Adam's two averages of its gradient.
     """
 
-    n_outputs = 1
-
-    def __init__(self, config):
+    def __init__(self, config, n_outputs):
+        self.n_outputs = n_outputs
         self._shape, self._rate = config.noise_prior_shape, config.noise_prior_rate
         self._learning_rate = config.learning_rate
+
+    def target_type(self, dtype):
+        return dtype
 
     def init(self, dtype):
         """q(tau) starts at the prior."""
@@ -65,6 +67,9 @@ class GaussianLikelihood:
         new = {"log_noise": log_noise + self._learning_rate * direction, "average": average, "square": square}
         return new, log_prob
 
+    def report(self, state):
+        return {"kl/noise_precision": self.kl(state), "train/noise_precision": self.precision(state)}
+
     def _kl(self, log_noise):
         return kl_gamma(tf.exp(log_noise[0]), tf.exp(log_noise[1]), self._shape, self._rate)
 
@@ -72,8 +77,11 @@ class GaussianLikelihood:
 class Categorical:
     """y ~ softmax(outputs), `n_outputs` classes. It has no parameters of its own."""
 
-    def __init__(self, n_classes):
-        self.n_outputs = n_classes
+    def __init__(self, config, n_outputs):
+        self.n_outputs = n_outputs
+
+    def target_type(self, dtype):
+        return tf.int32
 
     def init(self, dtype):
         return {}
@@ -90,7 +98,10 @@ class Categorical:
         return tf.one_hot(labels, self.n_outputs, dtype=outputs.dtype) - tf.nn.softmax(outputs)
 
     def kl(self, state):
-        return tf.constant(0.0)
+        return 0.0
+
+    def report(self, state):
+        return {}
 
     def update(self, state, outputs, targets, temper, step):
         """Nothing to train; log p per example, mean over particles and examples."""
@@ -122,4 +133,4 @@ def kl_gamma(alpha, beta, alpha_0, beta_0):
     )
 
 
-LIKELIHOODS = {REGRESSION: GaussianLikelihood}
+LIKELIHOODS = {REGRESSION: GaussianLikelihood, CLASSIFICATION: Categorical}

@@ -3,9 +3,13 @@
 One convention everywhere: a layer is s = [a, 1] W with W of shape [d_in + 1, d_out],
 and vec() is row-major, so kron(A, S) vec(V) = vec(A V S) for symmetric S.
 """
+import numpy as np
+import scipy.linalg
 import tensorflow.compat.v1 as tf
 
 TINY = 1e-12
+LARGE = 200  # dimension from which LAPACK beats TensorFlow's own decompositions on a CPU
+FAR = 0.5  # off-diagonal share from which one orthogonal iteration is not worth while
 
 
 def factored_damping(a_cov, s_cov, damping):
@@ -53,8 +57,38 @@ def inverse_root(matrix, damping):
 
 def eigh(matrix):
     """Eigenvalues (ascending, rounding below 0 clamped) and eigenvectors (columns) of a second moment."""
-    values, basis = tf.linalg.eigh(matrix)
+    decompose = _by_lapack(_lapack_eigh, 1, 2) if _is_large(matrix) else tf.linalg.eigh
+    values, basis = decompose(matrix)
     return tf.maximum(values, 0.0), basis
+
+
+def eigvalsh(matrix):
+    """Eigenvalues alone, ascending."""
+    return _by_lapack(_lapack_eigvalsh, 1)(matrix)[0] if _is_large(matrix) else tf.linalg.eigvalsh(matrix)
+
+
+def orthogonal_iteration(matrix, basis):
+    """One warm-started step towards the eigenbasis of a symmetric positive semi-definite matrix.
+
+    Q = qr(matrix basis): every column moves towards the eigenvector whose eigenvalue has its
+    place in ascending order, as `eigh` sorts them; how fast depends on the ratio of
+    neighbouring eigenvalues. A multiplication and a QR decomposition, no eigendecomposition.
+
+    Args:
+      matrix: [d, d]. basis: orthogonal [d, d], close to the eigenvectors of a similar matrix.
+
+    Returns:
+      (values, vectors): diagonal of Q^T matrix Q, [d], and Q. At an eigenbasis it stays there.
+    """
+    decompose = _by_lapack(_lapack_qr, 2) if _is_large(matrix) else tf.linalg.qr
+    vectors = decompose(tf.matmul(matrix, basis[:, ::-1]))[0][:, ::-1]
+    return tf.reduce_sum(vectors * tf.matmul(matrix, vectors), axis=0), vectors
+
+
+def warm_basis(matrix, basis):
+    """(values, vectors) by one `orthogonal_iteration`, or by `eigh` if `basis` is far from the eigenvectors."""
+    return tf.cond(off_diagonal_share(matrix, basis) < FAR, lambda: orthogonal_iteration(matrix, basis),
+                   lambda: eigh(matrix))
 
 
 def times_right(tensor, matrix, transpose=False):
@@ -71,23 +105,6 @@ def rotate(tensor, q_a, q_s):
 def project(tensor, q_a, q_s):
     """q_a^T tensor q_s, the inverse of `rotate`: into the eigenbasis."""
     return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s), transpose_a=True)
-
-
-def orthogonal_iteration(matrix, basis):
-    """One warm-started step towards the eigenbasis of a symmetric positive semi-definite matrix.
-
-    Q = qr(matrix basis): every column moves towards the eigenvector whose eigenvalue has its
-    place in ascending order, as `eigh` sorts them; how fast depends on the ratio of
-    neighbouring eigenvalues. A multiplication and a QR decomposition, no eigendecomposition.
-
-    Args:
-      matrix: [d, d]. basis: orthogonal [d, d], close to the eigenvectors of a similar matrix.
-
-    Returns:
-      (values, vectors): diagonal of Q^T matrix Q, [d], and Q. At an eigenbasis it stays there.
-    """
-    vectors = tf.linalg.qr(tf.matmul(matrix, basis[:, ::-1]))[0][:, ::-1]
-    return tf.reduce_sum(vectors * tf.matmul(matrix, vectors), axis=0), vectors
 
 
 def off_diagonal_share(matrix, basis):
@@ -108,3 +125,39 @@ def mean_diag(matrix):
 def _like(matrix, tensor):
     """matrix with the leading 1 that broadcasting over `tensor`'s particles needs."""
     return matrix[None] if len(tensor.shape) == 3 else matrix
+
+
+def _is_large(matrix):
+    """Whether LAPACK should decompose it: a large matrix, and the ops built here run on a CPU."""
+    return int(matrix.shape[0]) >= LARGE and "GPU" not in tf.identity(matrix).device
+
+
+def _by_lapack(decompose, *dims):
+    """A function of a tensor [d, d] from one of arrays; `dims`: the number of dimensions of each result, all d long."""
+
+    def run(matrix):
+        found = tf.numpy_function(decompose, [matrix], [matrix.dtype] * len(dims))
+        found = found if isinstance(found, (list, tuple)) else [found]
+        for tensor, n_dims in zip(found, dims):
+            tensor.set_shape([int(matrix.shape[0])] * n_dims)
+        return found
+
+    return run
+
+
+def _lapack_eigh(matrix):
+    return scipy.linalg.eigh(_finite(matrix), check_finite=False, driver="evd")
+
+
+def _lapack_eigvalsh(matrix):
+    return scipy.linalg.eigvalsh(_finite(matrix), check_finite=False)
+
+
+def _lapack_qr(matrix):
+    return scipy.linalg.qr(_finite(matrix), mode="economic", check_finite=False)[0]
+
+
+def _finite(matrix):
+    if not np.isfinite(matrix).all():
+        raise ValueError("decomposition of a matrix that is not finite")
+    return matrix

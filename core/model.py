@@ -5,71 +5,61 @@ once for every set of updates that is ever due together (`Schedule.due_sets`), s
 step carries nothing it does not run.
 """
 import collections
+import contextlib
 import functools
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core import optimizer
-from core.curvature import Rates
-from core.gaussian import Prior
-from core.likelihood import LIKELIHOODS
-from core.schedule import Schedule, update_periods
+from core.curvature import moved
+from core.design import design_run, n_test_draws
+from core.rates import RATES
 from core.variables import assign, make_variables, read, repeat
-from data_loader.batches import steps_per_epoch
+from data_loader.batches import crop_and_flip
 from misc.seeding import stream_seed
-from misc.table import lookup
-from networks import NETWORKS
-from networks.layers import ACTIVATIONS, LayerBuilder, layer_specs
-
-Design = collections.namedtuple("Design", ["network", "layers", "prior", "likelihood", "schedule", "steps_per_epoch"])
-"""Everything about a run that is known before the graph: see `design_run`."""
+from networks.layers import ACTIVATIONS, LayerBuilder
 
 Model = collections.namedtuple(
     "Model", ["design", "graph", "init", "load", "knobs", "advance", "global_step", "evaluate", "saver", "variables"]
 )
 """What a trainer needs. advance: due set -> op, fed with `knobs`; the rest: see the types below."""
 
-Load = collections.namedtuple("Load", ["x", "y", "data_op", "order", "order_op"])
-"""Placeholders and ops that put the training data and the order of an epoch into the graph."""
+Load = collections.namedtuple("Load", ["x", "y", "data_op", "epoch", "epoch_op", "preview"])
+"""Placeholders and ops that put the training data and the plan of an epoch (`epoch`: the arrays of
+`batches.epoch_plan`) into the graph; preview: the first rows of the epoch as the network sees them."""
 
 Knobs = collections.namedtuple("Knobs", ["rounds", "plain", "decay"])
 """Placeholders of `advance`: see schedule.Segment; decay multiplies alpha, beta and omega."""
 
-Evaluate = collections.namedtuple("Evaluate", ["inputs", "outputs", "noise", "report", "weight_std", "reset"])
-"""inputs: placeholder [m, d]; outputs: [K, m]; noise: (alpha, beta) of the precision; report:
-{tag: scalar}; weight_std: {layer: elementwise std}; reset: op that sets the running sums to 0."""
+Evaluate = collections.namedtuple(
+    "Evaluate", ["group", "draw", "draw_mean", "inputs", "outputs", "likelihood", "report", "weight_std", "reset"])
+"""draw, draw_mean: ops that make the group of weight draws number `group` (a placeholder, from 0), or
+the posterior mean, the weights of `outputs` [draws_at_once, m, n_outputs] for the placeholder `inputs`
+[m, ...]; likelihood: its state; report: {tag: scalar}; weight_std: {layer: elementwise std}; reset: op
+that sets the running sums to 0."""
+
+PREVIEW_ROWS = 36
+NORM_DECAY = 0.99  # of the moving averages of batch normalisation
 
 
-def design_run(config, n_rows, n_inputs):
-    """Looks everything up and checks it; builds nothing. UserError for what does not exist."""
-    network = lookup(NETWORKS, config.model_name, "model_name").make(config)
-    likelihood = lookup(LIKELIHOODS, config.mode, "mode")(config)
-    prior = Prior(n_rows, config.kl, config.eta)
-    layers = optimizer.layer_methods(config, layer_specs(network, n_inputs, likelihood.n_outputs), prior)
-    updates = {name: None for layer in layers if layer.family for name in layer.family.updates}
-    schedule = Schedule(update_periods(config, list(updates)))
-    return Design(network, layers, prior, likelihood, schedule, steps_per_epoch(n_rows, config.batch_size))
-
-
-def build_model(config, n_rows, n_inputs, device="/device:CPU:0"):
+def build_model(config, spec, device="/device:CPU:0"):
     """Builds the graph of a run on `device`."""
-    design = design_run(config, n_rows, n_inputs)
+    design = design_run(config, spec)
     optimizer.check_layers(design.layers, config)
     graph = tf.Graph()
     with graph.as_default(), tf.device(device):
-        return _Builder(config, design, n_rows, n_inputs, device).model(graph)
+        return _Builder(config, design, device).model(graph)
 
 
 class _Builder:
     """Holds what the parts of one graph share while it is built."""
 
-    def __init__(self, config, design, n_rows, n_inputs, device):
+    def __init__(self, config, design, device):
         self.config, self.design, self.device = config, design, device
         self.dtype = tf.as_dtype(config.precision)
-        self.n_rows, self.n_inputs = n_rows, n_inputs
-        noisy = any(layer.noisy for layer in design.layers)
-        self.n_train_draws, self.n_test_draws = (config.train_particles, config.test_particles) if noisy else (1, 1)
+        self.specs = [layer.spec for layer in design.layers]
+        self.n_train_draws = config.train_particles if any(layer.noisy for layer in design.layers) else 1
 
     def model(self, graph):
         with tf.name_scope("data"):
@@ -89,25 +79,40 @@ class _Builder:
                      global_step, evaluate, saver, self.variables)
 
     def _data(self):
-        """Variables for data and order. Not saved: they are functions of the config."""
+        """Variables for data and the epoch's plan. Not saved: they are functions of the config."""
+        spec = self.design.spec
+
         def local(name, shape, dtype):
             return tf.get_variable(name, initializer=tf.zeros(shape, dtype), trainable=False, use_resource=True,
                                    collections=[tf.GraphKeys.LOCAL_VARIABLES])
 
-        x, y = local("x", [self.n_rows, self.n_inputs], self.dtype), local("y", [self.n_rows], self.dtype)
-        order = local("order", [self.n_rows], tf.int32)
-        self.data = x, y, order
-        feeds = [tf.placeholder(var.dtype.base_dtype, var.shape) for var in self.data]
-        put = [var.assign(feed, read_value=False) for var, feed in zip(self.data, feeds)]
-        return Load(feeds[0], feeds[1], tf.group(put[:2]), feeds[2], tf.group(put[2]))
+        pixels = "/device:CPU:0" if spec.pixels else None  # bytes: gathered where every TensorFlow can
+        with tf.device(pixels) if pixels else contextlib.nullcontext():
+            self.x = local("x", [spec.n_rows, *spec.shape], tf.uint8 if spec.pixels else self.dtype)
+            self.y = local("y", [spec.n_rows], self.design.likelihood.target_type(self.dtype))
+            self.epoch = [local("order", [spec.n_rows], tf.int32)]
+            if self.config.data_aug:
+                self.epoch.append(local("crops", [spec.n_rows, 3], tf.int32))
+            feeds = {var: tf.placeholder(var.dtype.base_dtype, var.shape) for var in [self.x, self.y, *self.epoch]}
+            put = {var: var.assign(feed, read_value=False) for var, feed in feeds.items()}
+            preview = self._rows(self.epoch[0].read_value()[:PREVIEW_ROWS])
+        return Load(feeds[self.x], feeds[self.y], tf.group(put[self.x], put[self.y]),
+                    [feeds[var] for var in self.epoch], tf.group([put[var] for var in self.epoch]), preview)
 
     def _initial_state(self):
-        """Glorot means, the families' states, the likelihood's, and the running sums of a report."""
+        """Initial means, the families' states, the likelihood's, and the running sums of a report."""
         state = {}
         for layer in self.design.layers:
-            with tf.name_scope(layer.spec.name + "_init"):
-                mean = glorot(layer.shape, [stream_seed(self.config.seed, "init", layer.spec.name), 0], self.dtype)
-                state[layer.spec.name] = optimizer.initial_state(layer, mean)
+            name = layer.spec.name
+            with tf.name_scope(name + "_init"):
+                if layer.spec.has_weights:
+                    mean = glorot(layer.spec, [stream_seed(self.config.seed, "init", name), 0], self.dtype)
+                    state[name] = optimizer.initial_state(layer, mean)
+                else:
+                    state[name] = optimizer.initial_state(layer, tf.stack([tf.ones([layer.spec.d_out], self.dtype),
+                                                                           tf.zeros([layer.spec.d_out], self.dtype)]))
+                    state[name].update(moving_mean=tf.zeros([layer.spec.d_out], self.dtype),
+                                       moving_variance=tf.ones([layer.spec.d_out], self.dtype))
         state["likelihood"] = self.design.likelihood.init(self.dtype)
         state["train"] = {"log_prob": tf.zeros([], self.dtype), "steps": tf.zeros([], self.dtype)}
         return state
@@ -148,72 +153,113 @@ class _Builder:
             return step + 1
 
     def _minibatch(self, step):
-        x, y, order = self.data
         start = (step % self.design.steps_per_epoch) * self.config.batch_size
-        rows = order.read_value()[start:start + self.config.batch_size]
-        return tf.gather(x, rows), tf.gather(y, rows)
+        with tf.device(self.x.device):
+            rows = self.epoch[0].read_value()[start:start + self.config.batch_size]
+            x, y = self._rows(rows), tf.gather(self.y, rows)
+        return self._prepared(x), y
+
+    def _rows(self, rows):
+        """Rows of the training data; pictures cropped and flipped, if so configured, but bytes still."""
+        x = tf.gather(self.x, rows)
+        return crop_and_flip(x, tf.gather(self.epoch[1], rows)) if self.config.data_aug else x
+
+    def _prepared(self, x):
+        """What the network sees: pixels standardised per channel."""
+        pixels = self.design.spec.pixels
+        if pixels is None:
+            return x
+        mean, std = (tf.constant(value, self.dtype) for value in pixels)
+        return (tf.cast(x, self.dtype) - mean) / std
+
+    def _prior(self, now):
+        """The prior at step `now` (a float, from 1): its weight grows while kl_warmup lasts."""
+        prior, warmup = self.design.prior, self.config.kl_warmup * self.design.steps_per_epoch
+        if not warmup:
+            return prior
+        return prior._replace(kl_weight=prior.kl_weight * tf.clip_by_value(now / warmup, 1.0 / warmup, 1.0))
 
     def _new_state(self, state, x, y, step, due):
         config, design = self.config, self.design
-        likelihood = design.likelihood
-        now = tf.cast(step, self.dtype) + 1.0
-        rates = Rates(config.alpha * self.knobs.decay, config.beta * self.knobs.decay,
-                      config.omega * self.knobs.decay, now)
-        weights = self._draw_weights(state, self.n_train_draws, "noise", step)
+        likelihood, now = design.likelihood, tf.cast(step, self.dtype) + 1.0
+        prior, rates = self._prior(now), RATES[config.mode](config, now, self.knobs.decay, design.steps_per_epoch)
+        layers = [layer.under(prior) for layer in design.layers]
+        weights = self._draw_weights(layers, state, self.n_train_draws, "noise", step)
         outputs, records = self._forward(x, weights)
         ds = gradients(outputs, records, likelihood.score(state["likelihood"], outputs, y))
         ds_fisher = ds
         if due and config.true_fisher:
             seed = self._seed(step, "fisher")
             ds_fisher = gradients(outputs, records, likelihood.sampled_score(state["likelihood"], outputs, seed))
-        new = {}
+        names = [spec.name for spec in self.specs]
         with tf.name_scope("curvature"):
-            for layer, record, weight, d, d_fisher in zip(design.layers, records, weights, ds, ds_fisher):
-                with tf.name_scope(layer.spec.name):
-                    old = state[layer.spec.name]
-                    batch = optimizer.layer_batch(record, d, d_fisher, weight, old["mean"], design.prior)
-                    new[layer.spec.name] = optimizer.step(layer, old, batch, rates, config.momentum, due)
-        new["likelihood"], log_prob = likelihood.update(state["likelihood"], outputs, y, design.prior.temper, now)
+            batches = [optimizer.layer_batch(record, d, d_fisher, weight, state[name]["mean"], prior)
+                       for name, record, weight, d, d_fisher in zip(names, records, weights, ds, ds_fisher)]
+            take = optimizer.STEPS[config.mode]
+            new = dict(zip(names, take(layers, [state[name] for name in names], batches, rates, config.momentum, due)))
+        for name, record in zip(names, records):
+            if record.moments:
+                rate = tf.maximum(1.0 - NORM_DECAY, 1.0 / now)
+                for key, value in zip(("moving_mean", "moving_variance"), record.moments):
+                    new[name][key] = moved(state[name][key], value, rate)
+        new["likelihood"], log_prob = likelihood.update(state["likelihood"], outputs, y, prior.temper, now)
         new["train"] = {"log_prob": state["train"]["log_prob"] + log_prob, "steps": state["train"]["steps"] + 1.0}
         return new
 
-    def _draw_weights(self, state, n_particles, purpose, step):
+    def _draw_weights(self, layers, state, n_particles, purpose, step):
         return [layer.posterior(state[layer.spec.name]).sample(n_particles, self._seed(step, purpose, layer.spec.name))
-                for layer in self.design.layers]
+                for layer in layers]
 
-    def _forward(self, x, weights):
-        specs = [layer.spec for layer in self.design.layers]
-        layers = LayerBuilder(specs, weights, ACTIVATIONS[self.config.activation])
+    def _forward(self, x, weights, moments=None):
+        layers = LayerBuilder(self.specs, weights, ACTIVATIONS[self.config.activation], moments)
         return self.design.network(x[None], layers, self.design.likelihood.n_outputs), layers.records
 
     def _seed(self, step, *names):
         return tf.stack([stream_seed(self.config.seed, *names), step])
 
     def _evaluate(self):
-        state = read(self.variables)
-        design = self.design
-        inputs = tf.placeholder(self.dtype, [None, self.n_inputs], "inputs")
+        state, design = read(self.variables), self.design
         step = tf.cast(self.global_step.read_value(), tf.int32)
-        weights = self._draw_weights(state, self.n_test_draws, "test", step)
-        outputs = self._forward(inputs, weights)[0][..., 0]
+        prior = self._prior(tf.cast(step, self.dtype))
+        layers = [layer.under(prior) for layer in design.layers]
+        report, weight_std, kl = self._report(state, layers, prior)
         train = state["train"]
         log_prob = train["log_prob"] / tf.maximum(train["steps"], 1.0)
-        kl_noise = design.likelihood.kl(state["likelihood"])
-        report, weight_std, kl = {"kl/noise_precision": kl_noise}, {}, kl_noise
-        for layer in design.layers:
+        report.update({"train/expected_log_likelihood": log_prob, "train/kl": kl,
+                       "train/lower_bound": log_prob - prior.temper * kl})
+        reset = assign(self.variables, {"train": {name: tf.zeros_like(value) for name, value in train.items()}})
+        group = tf.placeholder(tf.int32, [], "group")
+        n_draws = design.draws_at_once
+        n_groups = n_test_draws(self.config, layers) // n_draws
+        weights = self._draw_weights(layers, state, n_draws, "test", step * n_groups + group)
+        means = [tf.tile(state[layer.spec.name]["mean"][None], [n_draws, 1, 1]) for layer in layers]
+        held = [tf.get_variable(f"drawn_{layer.spec.name}", initializer=tf.zeros([n_draws, *layer.shape], self.dtype),
+                                trainable=False, use_resource=True, collections=[tf.GraphKeys.LOCAL_VARIABLES])
+                for layer in layers]
+        draw, draw_mean = (tf.group([var.assign(value, read_value=False) for var, value in zip(held, values)])
+                           for values in (weights, means))
+        moments = {spec.name: (state[spec.name]["moving_mean"], state[spec.name]["moving_variance"])
+                   for spec in self.specs if not spec.has_weights}
+        inputs = tf.placeholder(self.x.dtype.base_dtype, [None, *design.spec.shape], "inputs")
+        outputs = self._forward(self._prepared(inputs), [var.read_value() for var in held], moments)[0]
+        return Evaluate(group, draw, draw_mean, inputs, outputs, state["likelihood"], report, weight_std, reset)
+
+    def _report(self, state, layers, prior):
+        """({tag: scalar}, {layer: std of its weights}, the whole KL) of the state."""
+        likelihood = self.design.likelihood
+        kl, weight_std = likelihood.kl(state["likelihood"]), {}
+        report = likelihood.report(state["likelihood"])
+        for layer in layers:
             name = layer.spec.name
-            posterior = layer.posterior(state[name])
-            layer_kl = posterior.kl(design.prior.prior_var)
-            kl += layer_kl
-            report[f"kl/{name}"] = layer_kl
             report.update({f"{name}/{tag}": value for tag, value in layer.family.report(state[name]).items()})
+            if not layer.spec.has_weights:
+                continue
+            posterior = layer.posterior(state[name])
+            report[f"kl/{name}"] = posterior.kl(prior.prior_var)
+            kl += report[f"kl/{name}"]
             if layer.noisy:
                 weight_std[name] = posterior.std()
-        report.update({"train/expected_log_likelihood": log_prob, "train/kl": kl,
-                       "train/lower_bound": log_prob - design.prior.temper * kl,
-                       "train/noise_precision": design.likelihood.precision(state["likelihood"])})
-        reset = assign(self.variables, {"train": {name: tf.zeros_like(value) for name, value in train.items()}})
-        return Evaluate(inputs, outputs, tf.exp(state["likelihood"]["log_noise"]), report, weight_std, reset)
+        return report, weight_std, kl
 
 
 def gradients(outputs, records, score):
@@ -227,9 +273,8 @@ def changed(old, new):
             for scope, entries in new.items()}
 
 
-def glorot(shape, seed, dtype):
+def glorot(spec, seed, dtype):
     """Glorot-uniform weights [d_in + 1, d_out], the bias row 0."""
-    d_in, d_out = shape[0] - 1, shape[1]
-    limit = np.sqrt(6.0 / (d_in + d_out))
-    weights = tf.random.stateless_uniform([d_in, d_out], seed=seed, minval=-limit, maxval=limit, dtype=dtype)
-    return tf.concat([weights, tf.zeros([1, d_out], dtype)], axis=0)
+    limit = np.sqrt(6.0 / sum(spec.fans))
+    weights = tf.random.stateless_uniform([spec.d_in, spec.d_out], seed=seed, minval=-limit, maxval=limit, dtype=dtype)
+    return tf.concat([weights, tf.zeros([1, spec.d_out], dtype)], axis=0)

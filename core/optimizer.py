@@ -7,26 +7,34 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
-from core import curvature
+from core import curvature, kronecker
 from core.adam import debias
 from core.curvature import Batch, moved
-from core.factors import STATISTICS
+from core.factors import statistics
 from core.posterior import PointMass
 from core.schedule import update_periods
+from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import UserError
 from misc.table import lookup
 
-Method = collections.namedtuple("Method", ["family", "noisy", "fisher_approx", "meaning"])
+Method = collections.namedtuple("Method", ["family", "noisy", "vectors", "fisher_approx", "meaning"])
+"""vectors: the family of parameters that are no weight matrix (scales and shifts)."""
 
 METHODS = {
-    "ekfac": Method(curvature.EigenKronecker, True, "eigen", "noisy EK-FAC: eigenvalue-corrected matrix Gaussian"),
-    "kfac": Method(curvature.Kronecker, True, "kron", "noisy K-FAC: matrix-variate Gaussian posterior"),
-    "diag": Method(curvature.Diagonal, True, "diagonal", "noisy Adam: fully factorised Gaussian posterior"),
-    "bbb": Method(curvature.MeanField, True, None, "Bayes by backprop: fully factorised Gaussian trained by Adam"),
-    "ekfac_point": Method(curvature.EigenKronecker, False, "eigen", "EK-FAC steps, no weight noise: a point estimate"),
-    "kfac_point": Method(curvature.Kronecker, False, "kron", "K-FAC steps, no weight noise: a point estimate"),
-    "adam": Method(curvature.Adam, False, None, "Adam: a point estimate (MAP)"),
-    "sgd": Method(curvature.Identity, False, None, "SGD with momentum: a point estimate (MAP)"),
+    "ekfac": Method(kronecker.EigenKronecker, True, curvature.Diagonal, "eigen",
+                    "noisy EK-FAC: eigenvalue-corrected matrix Gaussian"),
+    "kfac": Method(kronecker.Kronecker, True, curvature.Diagonal, "kron",
+                   "noisy K-FAC: matrix-variate Gaussian posterior"),
+    "diag": Method(curvature.Diagonal, True, curvature.Diagonal, "diagonal",
+                   "noisy Adam: fully factorised Gaussian posterior"),
+    "bbb": Method(curvature.MeanField, True, curvature.Adam, None,
+                  "Bayes by backprop: fully factorised Gaussian trained by Adam"),
+    "ekfac_point": Method(kronecker.EigenKronecker, False, curvature.Diagonal, "eigen",
+                          "EK-FAC steps, no weight noise: a point estimate"),
+    "kfac_point": Method(kronecker.Kronecker, False, curvature.Diagonal, "kron",
+                         "K-FAC steps, no weight noise: a point estimate"),
+    "adam": Method(curvature.Adam, False, curvature.Adam, None, "Adam: a point estimate (MAP)"),
+    "sgd": Method(curvature.Identity, False, curvature.Identity, None, "SGD with momentum: a point estimate (MAP)"),
 }
 
 # config's `large_layers` -> (family, noisy) for a layer whose factors exceed max_factor_dim.
@@ -53,13 +61,21 @@ class LayerMethod(collections.namedtuple("LayerMethod", ["spec", "family", "nois
         """q(W) for this layer's state."""
         return self.family.posterior(state["mean"], state) if self.noisy else PointMass(state["mean"])
 
+    def under(self, prior):
+        """The same with another prior."""
+        return self._replace(family=self.family.under(prior))
+
 
 def layer_methods(config, specs, prior):
-    """A LayerMethod per layer; one whose factors are too large falls back or is refused."""
+    """A LayerMethod per layer; one whose factors are too large falls back or is refused.
+
+    UserError for a kind of layer that has no curvature.
+    """
     method = lookup(METHODS, config.optimizer, "optimizer")
     plans = []
     for spec in specs:
-        family, noisy = method.family, method.noisy
+        statistics(spec)
+        family, noisy = (method.family, method.noisy) if spec.has_weights else (method.vectors, False)
         if family.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
             family, noisy = LARGE_LAYERS.get(config.large_layers, (None, False))
             noisy = noisy and method.noisy
@@ -82,7 +98,7 @@ def notices(config):
     if config.fisher_approx not in (None, method.fisher_approx):
         found.append(f"note: fisher_approx {config.fisher_approx} does not go with optimizer {config.optimizer} "
                      "and is not used")
-    resets = method.noisy and "reinit" in method.family.updates and config.re_init
+    resets = config.mode == REGRESSION and method.noisy and "reinit" in method.family.updates and config.re_init
     if resets and "reinit" not in update_periods(config, method.family.updates):
         found.append("note: re_init does nothing more here: R is re-initialised at every change of basis already "
                      "(kfac_init_after_basis)")
@@ -99,8 +115,19 @@ def elbo_gradient(batch_gradient, weights, prior):
     return batch_gradient - prior.damping * tf.reduce_mean(weights, axis=0)
 
 
+def layer_batch(record, ds, ds_fisher, weights, mean, prior):
+    """The Batch of one layer from its LayerRecord and the gradients at its pre-activations.
+
+    The prior is over weights; scales and shifts have none.
+    """
+    stats = statistics(record.spec)
+    grad = stats.gradient(record.inputs, ds)
+    grad = elbo_gradient(grad, weights, prior) if record.spec.has_weights else grad
+    return Batch(record.inputs, ds, ds_fisher, weights - mean, grad, stats)
+
+
 def step(plan, state, batch, rates, momentum, due):
-    """State of one layer after one step.
+    """State of one layer after one step of the averaged rule.
 
     Curvature first, with the gradients at the drawn weights; then the mean moves along the
     preconditioned moving average of v (momentum, bias-corrected).
@@ -111,8 +138,41 @@ def step(plan, state, batch, rates, momentum, due):
     return dict(new, mean=state["mean"] + rates.mean * direction, momentum=average)
 
 
-def layer_batch(record, ds, ds_fisher, weights, mean, prior):
-    """The Batch of one layer from its LayerRecord and the gradients at its pre-activations."""
-    stats = STATISTICS[record.spec.kind]
-    grad = elbo_gradient(stats.gradient(record.inputs, ds), weights, prior)
-    return Batch(record.inputs, ds, ds_fisher, weights - mean, grad, stats)
+def averaged_steps(plans, states, batches, rates, momentum, due):
+    """`step` for each layer by itself: the rule of regression."""
+    return [step(plan, state, batch, rates, momentum, due) for plan, state, batch in zip(plans, states, batches)]
+
+
+def clipped_steps(plans, states, batches, rates, momentum, due):
+    """The rule of classification: precondition v, clip all layers together, then momentum on the step.
+
+    The factor on every step is min(1, sqrt(kl_clip / (lr^2 sum v^T F^-1 v))), the sum over all layers whose
+    family is by a Fisher: no step changes the predictive by more than about kl_clip in KL divergence.
+    A family with an average of its own (Adam) keeps to `step`.
+    """
+    found, lengths = [], []
+    for plan, state, batch in zip(plans, states, batches):
+        if plan.family.averages:
+            found.append((step(plan, state, batch, rates, momentum, due), None))
+            continue
+        new = plan.family.update(state, batch, rates, due)
+        direction = plan.family.precondition(batch.grad, new)
+        found.append((new, direction))
+        if plan.family.natural:
+            lengths.append(tf.reduce_sum(batch.grad * direction))
+    factor = clip_factor(tf.add_n(lengths), rates) if lengths else 1.0
+    return [new if direction is None else _moved_by(state, new, factor * direction, rates, momentum)
+            for state, (new, direction) in zip(states, found)]
+
+
+def clip_factor(length, rates):
+    """min(1, sqrt(clip / (lr^2 length))), length = v^T F^-1 v; a scalar."""
+    return tf.minimum(1.0, tf.sqrt(rates.clip / tf.maximum(rates.mean**2 * length, 1e-30)))
+
+
+def _moved_by(state, new, direction, rates, momentum):
+    total = momentum * state["momentum"] + direction
+    return dict(new, mean=state["mean"] + rates.mean * total, momentum=total)
+
+
+STEPS = {REGRESSION: averaged_steps, CLASSIFICATION: clipped_steps}

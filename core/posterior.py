@@ -6,7 +6,6 @@ Every family has `sample(n_particles, seed)` -> [n_particles, d_in + 1, d_out],
 """
 import collections
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.gaussian import kl_to_prior
@@ -62,7 +61,7 @@ class MatrixNormal(collections.namedtuple("MatrixNormal", ["mean", "root_a", "ro
         d_a, d_s = self.mean.shape.as_list()
         trace = self.temper * tf.reduce_sum(tf.square(self.root_a)) * tf.reduce_sum(tf.square(self.root_s))
         log_det = (
-            d_a * d_s * np.log(self.temper)
+            d_a * d_s * tf.log(tf.convert_to_tensor(self.temper, self.mean.dtype))
             + 2.0 * d_s * _log_diag(self.root_a) + 2.0 * d_a * _log_diag(self.root_s)
         )
         return kl_to_prior(self.mean, trace, log_det, prior_var)

@@ -5,19 +5,22 @@ import time
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.model import build_model, design_run
+from core.design import design_run
+from core.evaluation import TASKS
+from core.model import build_model
 from core.optimizer import check_layers, notices
 from core.trainer import Trainer, UnreadableCheckpoint
+from data_loader.classification import load_classification
 from data_loader.regression import load_regression
 from misc import backend
-from misc.config import REGRESSION
+from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import UserError
 from misc.folders import changed, check_resumable, check_writable, claim, has_checkpoint, run_folder, start_over
 from misc.log import close_logger, run_logger
-from misc.records import versions, write_json, write_rows
+from misc.records import versions, write_json
 from misc.table import lookup
 
-LOADERS = {REGRESSION: load_regression}
+LOADERS = {REGRESSION: load_regression, CLASSIFICATION: load_classification}
 
 DEVICES = {"cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
 
@@ -35,7 +38,7 @@ Plan = collections.namedtuple("Plan", ["config", "data", "design", "device"])
 def plan(config, device="auto"):
     """Loads the data and looks up every part. UserError for whatever would not work."""
     data = lookup(LOADERS, config.mode, "mode")(config)
-    design = design_run(config, *data.train.x.shape)
+    design = design_run(config, data.spec)
     return Plan(config, data, design, choose_device(device))
 
 
@@ -92,7 +95,7 @@ def is_resumable(folder, config, rows_hash):
 def train(plan, folder, resume=False, quiet=False):
     """As `execute`, in any folder that the caller has claimed; nothing goes to the screen if `quiet`."""
     config = plan.config
-    model = build_model(config, *plan.data.train.x.shape, device=plan.device)
+    model = build_model(config, plan.data.spec, plan.device)
     aside = None if resume else start_over(folder)
     log = run_logger(folder.log, screen=not quiet)
     try:
@@ -109,13 +112,13 @@ def train(plan, folder, resume=False, quiet=False):
             started = time.perf_counter()
             outcome = Trainer(config, model, plan.data, folder, log, bar=not quiet).run(session, resume)
             wall = time.perf_counter() - started
-        result = summarise(plan, outcome, wall)
-        write_predictions(folder.predictions, outcome)
+        result, task = summarise(plan, outcome, wall), TASKS[config.mode]
+        task.write(folder, outcome.evaluation, plan.data)
         write_json(folder.result, result)
         part = EVALUATED[config.evaluate_on]
-        log.info("%s RMSE %.4f, log-likelihood %.4f; %d steps in %.1f s (%.0f steps/s)", config.evaluate_on,
-                 outcome.metrics[f"{part}_rmse"], outcome.metrics[f"{part}_log_likelihood"], outcome.steps,
-                 outcome.seconds, result["steps_per_second"])
+        found = ", ".join(f"{label} {outcome.metrics[part + '_' + name]:.4f}" for name, label in task.headline.items())
+        log.info("%s %s; %d steps in %.1f s (%.3g steps/s)", config.evaluate_on, found, outcome.steps, outcome.seconds,
+                 result["steps_per_second"])
         return result
     finally:
         close_logger(log)
@@ -126,7 +129,7 @@ def summarise(plan, outcome, wall_time):
     config, data = plan.config, plan.data
     return {
         "metrics": outcome.metrics,
-        "units": "rmse and log_likelihood in the data's own units; train_* per example, standardised targets",
+        "units": TASKS[config.mode].units,
         "dataset": config.dataset, "optimizer": config.optimizer, "model_name": config.model_name,
         "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
         "source": data.source, "rows_hash": data.rows_hash, "evaluate_on": config.evaluate_on,
@@ -135,11 +138,3 @@ def summarise(plan, outcome, wall_time):
         "steps": outcome.steps, "train_time_s": outcome.seconds, "wall_time_s": wall_time,
         "steps_per_second": outcome.steps / outcome.seconds,
     }
-
-
-def write_predictions(path, outcome):
-    """predictions.csv: target, mean, std and epistemic std of every test row, in the data's own units."""
-    prediction = outcome.prediction
-    columns = ["target", "mean", "std", "epistemic_std"]
-    table = zip(outcome.targets, prediction.mean, prediction.std, prediction.epistemic_std)
-    write_rows(path, columns, [dict(zip(columns, (f"{value:.9g}" for value in row))) for row in table])

@@ -13,25 +13,26 @@ Without `due` (None): `plain` steps."""
 
 
 class Schedule:
-    """A table name -> period in steps; the first step is 1."""
+    """A table name -> period in steps; the first step is 1. `early`: further steps at which all are due."""
 
-    def __init__(self, periods):
+    def __init__(self, periods, early=()):
         for name, period in periods.items():
             if period < 1:
                 raise ValueError(f"period of {name!r} must be >= 1, got {period}")
-        self.periods = dict(periods)
+        self.periods, self.early = dict(periods), frozenset(early)
         self.base = frozenset(name for name, period in periods.items() if period == 1)
 
     def due(self, step):
         """Names due at training step `step`."""
         if step < 1:
             raise ValueError(f"steps count from 1, got {step}")
-        return frozenset(name for name, period in self.periods.items() if step % period == 0)
+        return frozenset(name for name, period in self.periods.items() if step % period == 0 or step in self.early)
 
     def due_sets(self, n_steps):
         """All sets of names, beyond the base, that are due together within `n_steps` steps."""
         periods = [period for period in self.periods.values() if period > 1]
         marks = {step for period in periods for step in range(period, n_steps + 1, period)}
+        marks |= {step for step in self.early if step <= n_steps}
         return sorted({self.due(step) for step in marks} - {self.base}, key=sorted)
 
     def segments(self, first, last, limit=0):
@@ -99,3 +100,23 @@ def update_periods(config, updates):
     else:
         periods = {"cov": config.TCov, "inverse": config.TInv, "basis": config.TEigen, "scale": config.TScale}
     return {name: periods[name] for name in updates if name in periods}
+
+
+def early_steps(config):
+    """Steps at which everything is refreshed beside the periods, so that learning does not wait for them.
+
+    Regression: none. Classification: the first step, then 2^k TCov up to the first regular refresh, so
+    that no preconditioner is older than half of the statistics there are. (The published code left it
+    at the identity for the first 200 steps.)
+    """
+    if config.mode == REGRESSION:
+        return ()
+    steps, regular = [1], max(config.TInv, config.TEigen)
+    while config.TCov * 2 ** (len(steps) - 1) < regular:
+        steps.append(config.TCov * 2 ** (len(steps) - 1))
+    return steps
+
+
+def count_of_updates(step, period):
+    """How many updates with this period, and one at the first step, there were up to and with `step` (a number)."""
+    return step if period == 1 else 1.0 + step // period

@@ -7,24 +7,28 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 import tqdm
 
-from core.evaluation import evaluate
-from data_loader.batches import epoch_order
+from core.evaluation import TASKS
+from data_loader.batches import epoch_plan
+from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import RunError
+from misc.mistakes import picture_grid
 from misc.records import append_row, read_json, read_rows, write_json, write_rows
 from misc.summary import SummaryWriter
 
-METRICS = ("rmse", "log_likelihood", "moment_log_likelihood")
-COLUMNS = (
-    ["epoch", "step", "seconds"] + [f"{part}_{name}" for part in ("test", "valid") for name in METRICS]
-    + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", "train_noise_precision"]
-)
+PARTS = ("test", "valid")
 
 Clock = collections.namedtuple("Clock", ["epoch", "seconds"])
 """Epochs done, and the seconds of training they took (without evaluating and saving)."""
 
-Outcome = collections.namedtuple("Outcome", ["metrics", "prediction", "targets", "seconds", "steps"])
-"""What a finished run leaves: final metrics, the test rows' Prediction and targets in the data's
-own units, seconds of training, and the steps they took."""
+Outcome = collections.namedtuple("Outcome", ["metrics", "evaluation", "seconds", "steps"])
+"""What a finished run leaves: final metrics, the Evaluation of the test rows, seconds of training, and
+the steps they took."""
+
+
+def columns(task):
+    """Of metrics.csv."""
+    return (["epoch", "step", "seconds"] + [f"{part}_{name}" for part in PARTS for name in task.metrics]
+            + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", *task.extra])
 
 
 class UnreadableCheckpoint(RunError):
@@ -41,7 +45,9 @@ class Trainer:
     def __init__(self, config, model, data, folder, log, bar=True):
         self._config, self._model, self._data = config, model, data
         self._folder, self._log, self._bar = folder, log, bar
-        self._parts = [(name, part) for name, part in (("test", data.test), ("valid", data.valid)) if part is not None]
+        self._task = TASKS[config.mode]
+        self._columns = columns(self._task)
+        self._parts = [(name, part) for name, part in zip(PARTS, (data.test, data.valid)) if part is not None]
         self._final = self._parts[0]  # the test rows, or the validation rows if these are hidden
 
     def run(self, session, resume=False):
@@ -57,23 +63,43 @@ class Trainer:
         writer = SummaryWriter(self._folder.summary, model.graph, resumed_at)
         writer.hyper_parameters(self._config.model_dump())
         try:
+            self._preview(session, writer, clock)
             clock = self._train(session, writer, clock)
-        except tf.errors.InvalidArgumentError as error:
+            name, part = self._final
+            final = self._task.evaluate(session, model, part, self._data, self._config)
+            self._task.show(writer, final, part, self._data, session.run(model.global_step))
+        except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
             if "decomposition" not in str(error):  # only a factorisation that met NaN is the user's to mend
                 raise
             raise RunError("training diverged: a curvature factor is not finite; "
-                           "try a smaller alpha or more damping") from None
+                           f"try a smaller {self._step_key} or more damping") from None
         except tf.errors.ResourceExhaustedError:
             raise RunError("out of memory: try fewer particles, a smaller batch_size or test_batch_size") from None
         finally:
             writer.close()
-        prediction, metrics, targets = evaluate(session, model, self._final[1], self._data, self._config)
-        metrics = dict(self._last_row(), **{f"{self._final[0]}_{name}": value for name, value in metrics.items()})
-        return Outcome(metrics, prediction, targets, clock.seconds, clock.epoch * model.design.steps_per_epoch)
+        metrics = dict(self._last_row(), **{f"{name}_{key}": value for key, value in final.metrics.items()})
+        return Outcome(metrics, final, clock.seconds, clock.epoch * model.design.steps_per_epoch)
+
+    @property
+    def _step_key(self):
+        return {REGRESSION: "alpha", CLASSIFICATION: "learning_rate"}[self._config.mode]
+
+    def _preview(self, session, writer, clock):
+        """The first training pictures of the next epoch, as the network sees them, in TensorBoard."""
+        load = self._model.load
+        if self._data.spec.pixels and clock.epoch < self._config.epoch:
+            self._load_epoch(session, clock.epoch + 1)
+            writer.image("inputs/training", picture_grid(session.run(load.preview)),
+                         clock.epoch * self._model.design.steps_per_epoch)
+
+    def _load_epoch(self, session, epoch):
+        load = self._model.load
+        plan = epoch_plan(self._config, len(self._data.train.x), epoch)
+        session.run(load.epoch_op, dict(zip(load.epoch, plan)))
 
     def _initialise(self, session):
         session.run(self._model.init)
-        write_rows(self._folder.metrics, COLUMNS, [])
+        write_rows(self._folder.metrics, self._columns, [])
         return Clock(0, 0.0)
 
     def _restore(self, session):
@@ -87,7 +113,7 @@ class Trainer:
                 "start anew without --resume") from None
         epoch = int(session.run(self._model.global_step)) // self._model.design.steps_per_epoch
         rows = [row for row in self._rows() if int(row["epoch"]) <= epoch]
-        write_rows(self._folder.metrics, COLUMNS, rows)
+        write_rows(self._folder.metrics, self._columns, rows)
         self._log.info("resuming after epoch %d", epoch)
         clock = self._folder.checkpoint / "clock.json"
         return Clock(epoch, read_json(clock).get(str(epoch), 0.0) if clock.is_file() else 0.0)
@@ -100,12 +126,11 @@ class Trainer:
             while clock.epoch < config.epoch:
                 clock = self._epoch(session, clock)
                 bar.update()
-                if self._due(clock.epoch, config.epoch_rate):
-                    row = self._evaluate(session, writer, clock)
-                    part = self._final[0]
-                    rmse, score = row[f"{part}_rmse"], row[f"{part}_log_likelihood"]
-                    bar.set_postfix_str(f"{part} RMSE {rmse:.3f}, LL {score:.3f}")
-                if self._due(clock.epoch, config.save_interval):
+                if self._due(clock.epoch, config.evaluate_every):
+                    row, part = self._evaluate(session, writer, clock), self._final[0]
+                    bar.set_postfix_str(part + " " + ", ".join(
+                        f"{label} {row[part + '_' + name]:.3f}" for name, label in self._task.headline.items()))
+                if self._due(clock.epoch, config.save_every):
                     self._save(session, clock)
         return clock
 
@@ -125,10 +150,9 @@ class Trainer:
         """All steps of the next epoch, in as few calls as the schedule allows."""
         config, model = self._config, self._model
         first, last = clock.epoch * model.design.steps_per_epoch + 1, (clock.epoch + 1) * model.design.steps_per_epoch
-        order = epoch_order(len(self._data.train.x), config.seed, clock.epoch + 1)
         decay = config.lr_decay_ratio ** (clock.epoch // config.decay_interval)
         start = time.perf_counter()
-        session.run(model.load.order_op, {model.load.order: order})
+        self._load_epoch(session, clock.epoch + 1)
         for segment in model.design.schedule.segments(first, last, config.steps_per_run):
             session.run(model.advance[segment.due], dict(zip(model.knobs, (segment.rounds, segment.plain, decay))))
         seconds = clock.seconds + time.perf_counter() - start
@@ -143,12 +167,12 @@ class Trainer:
         session.run(model.evaluate.reset)
         values = {tag: float(value) for tag, value in report.items()}
         for name, part in self._parts:
-            metrics = evaluate(session, model, part, self._data, self._config)[1]
+            metrics = self._task.evaluate(session, model, part, self._data, self._config).metrics
             values.update({f"{name}/{key}": value for key, value in metrics.items()})
         broken = [tag for tag, value in values.items() if not np.isfinite(value)]
         if broken:
             raise RunError(f"training diverged: {broken[0]} is not finite after epoch {clock.epoch}; "
-                           "try a smaller alpha or more damping")
+                           f"try a smaller {self._step_key} or more damping")
         values["speed/steps_per_second"] = clock.epoch * model.design.steps_per_epoch / clock.seconds
         writer.scalars(values, step)
         for name, std in weight_std.items():
@@ -156,17 +180,17 @@ class Trainer:
         writer.flush()
         row = {tag.replace("/", "_"): value for tag, value in values.items()}
         row.update(epoch=clock.epoch, step=int(step), seconds=round(clock.seconds, 3))
-        row = {name: row[name] for name in COLUMNS if name in row}
-        append_row(self._folder.metrics, COLUMNS, row)
+        row = {name: row[name] for name in self._columns if name in row}
+        append_row(self._folder.metrics, self._columns, row)
+        watched = [f"{self._final[0]}_{name}" for name in self._task.headline]
         self._log.info("epoch %d: %s", clock.epoch, ", ".join(f"{name} {row[name]:.4f}" for name in (
-            f"{self._final[0]}_rmse", f"{self._final[0]}_log_likelihood", "train_lower_bound",
-            "train_noise_precision")), extra={"screen": False})
+            *watched, "train_lower_bound", *self._task.extra)), extra={"screen": False})
         return row
 
     def _last_row(self):
         """Metrics of the last evaluation, which was after the last epoch."""
         rows = self._rows()
-        return {name: float(rows[-1][name]) for name in COLUMNS[3:] if rows[-1][name]} if rows else {}
+        return {name: float(rows[-1][name]) for name in self._columns[3:] if rows[-1][name]} if rows else {}
 
     def _rows(self):
         return read_rows(self._folder.metrics) if self._folder.metrics.is_file() else []

@@ -12,8 +12,8 @@ import numpy as np
 
 from misc.errors import UserError
 
-Pictures = collections.namedtuple("Pictures", ["images", "labels", "n_classes"])
-"""images: uint8 [n, height, width, channels]; labels: int32 [n], from 0."""
+Pictures = collections.namedtuple("Pictures", ["images", "labels", "n_classes", "classes"], defaults=(None,))
+"""images: uint8 [n, height, width, channels]; labels: int32 [n], from 0; classes: their names, or None."""
 
 
 def read_cifar(folder, files, label_key, n_classes):
@@ -47,6 +47,47 @@ def read_digits():
     found = load_digits()
     images = np.round(found.images * (255.0 / 16.0)).astype(np.uint8)
     return Pictures(images[..., None], found.target.astype(np.int32), 10)
+
+
+def read_folder(path, like=None):
+    """One folder per class, each with picture files (whatever Pillow reads), all of one size.
+
+    Args:
+      path: the folder of the class folders; classes are counted in the order of their names.
+      like: Pictures whose size, channels and class names these must have.
+    """
+    classes = sorted(child.name for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    if len(classes) < 2:
+        raise UserError(f"{path} has {len(classes)} class folders, at least 2 are needed: {path}/CLASS/PICTURE")
+    if like and classes != like.classes:
+        raise UserError(f"{path} has the classes {', '.join(classes)}, the training pictures {', '.join(like.classes)}")
+    files = [(file, label) for label, name in enumerate(classes) for file in sorted((path / name).iterdir())
+             if file.is_file() and not file.name.startswith(".")]
+    images = [_picture(file) for file, _ in files]
+    colours = max([image.shape[2] for image in images] + ([like.images.shape[3]] if like else []), default=1)
+    images = [np.repeat(image, colours, axis=2) if image.shape[2] < colours else image for image in images]
+    shape = like.images.shape[1:] if like else images[0].shape if images else None
+    for image, (file, _) in zip(images, files):
+        if image.shape != shape:
+            raise UserError(f"{file} is {image.shape[0]} x {image.shape[1]} pixels with {image.shape[2]} channels, the "
+                            f"pictures before it {shape[0]} x {shape[1]} with {shape[2]}: make them all one size")
+    for label, name in enumerate(classes):
+        if all(other != label for _, other in files):
+            raise UserError(f"class folder {path / name} holds no picture")
+    return Pictures(np.stack(images), np.array([label for _, label in files], np.int32), len(classes), classes)
+
+
+def _picture(path):
+    """uint8 [height, width, 1 or 3]."""
+    from PIL import Image
+
+    try:
+        with Image.open(str(path)) as image:
+            grey = image.mode in ("1", "L", "I", "I;16", "LA")
+            array = np.asarray(image.convert("L" if grey else "RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path} is not a picture that can be read ({error}); remove it or mend it") from None
+    return array[..., None] if grey else array
 
 
 def _cifar_batch(path, label_key, n_classes):

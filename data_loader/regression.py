@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from data_loader import DATASETS
+from data_loader.parts import Part, Spec
 from data_loader.splits import PROTOCOLS, hold_out, rows_hash, split_hash, standard_split
 from data_loader.table_file import read_table
 from misc.errors import UserError
@@ -13,12 +14,9 @@ from misc.table import did_you_mean, lookup
 MIN_ROWS = 10
 TINIEST_STD = 1e-150
 
-Part = collections.namedtuple("Part", ["x", "y"])
-"""x: [n, d] standardised inputs; y: [n] standardised targets."""
-
 Data = collections.namedtuple(
-    "Data", ["train", "valid", "test", "target_mean", "target_std", "n_constant", "source", "split", "split_hash",
-             "rows_hash"]
+    "Data", ["train", "valid", "test", "spec", "target_mean", "target_std", "n_constant", "source", "split",
+             "split_hash", "rows_hash"]
 )
 """Parts, the target's mean and standard deviation over the training rows (raw units), the
 number of constant input columns, where the rows came from, the split, and a hash of all rows
@@ -103,6 +101,7 @@ def _standardise(values, train_rows, valid_rows, split, source):
 
     return Data(
         train=part(train_rows), valid=part(valid_rows), test=part(split.test),
+        spec=Spec(len(train_rows), (values.shape[1] - 1,), 1, None),
         target_mean=float(mean[-1]), target_std=float(std[-1]), n_constant=int(constant[:-1].sum()),
         source=source, split=split, split_hash=split_hash([split]), rows_hash=rows_hash(values),
     )

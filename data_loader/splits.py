@@ -64,6 +64,11 @@ def hold_out(rows, fraction, fold=0):
     return np.concatenate([rows[: end - n_valid], rows[end:]]), rows[end - n_valid: end]
 
 
-def _cut(protocol, index, order):
-    n_train = int(round(0.9 * len(order)))
+def random_split(n_rows, index):
+    """Random 80/20 split by RandomState(index), for pictures that come without a test set."""
+    return _cut("random", index, np.random.RandomState(index).permutation(n_rows), share=0.8)
+
+
+def _cut(protocol, index, order, share=0.9):
+    n_train = int(round(share * len(order)))
     return Split(protocol, index, order[:n_train], order[n_train:])

@@ -45,6 +45,7 @@ class Config(pydantic.BaseModel):
     model_name: str = key(..., "The network; `--list` shows all.")
     hidden: typing.Optional[typing.List[pydantic.PositiveInt]] = key(
         None, "Widths of the hidden layers of model_name ffn.", min_length=1)
+    width: float = key(1.0, "Factor on all widths of vgg, resnet and lenet.", CLASSIFICATION, gt=0)
     activation: Literal["relu", "tanh", "elu"] = key("relu", "Non-linearity of the hidden layers.")
 
     # How long, on how much at a time.
@@ -55,12 +56,15 @@ class Config(pydantic.BaseModel):
     test_particles: int = key(100, "Weight draws in evaluation.", ge=1)
     num_workers: int = key(2, "Accepted from older files; minibatches are made inside the graph and need no workers.",
                            ge=0)
-    epoch_rate: int = key(10, "Epochs between evaluations.", ge=1)
-    save_interval: int = key(100, "Epochs between checkpoints.", ge=1)
+    epoch_rate: typing.Optional[int] = key(
+        None, "Epochs between evaluations. Default: 10 for regression, 1 for classification.", ge=1)
+    save_interval: typing.Optional[int] = key(
+        None, "Epochs between checkpoints. Default: 100 for regression, 5 for classification.", ge=1)
     max_to_keep: int = key(3, "Checkpoints kept.", ge=1)
 
     # Posterior.
     kl: float = key(1.0, "Weight of the KL term, lambda; below 1 is a colder posterior.", gt=0)
+    kl_warmup: int = key(0, "Epochs over which the weight of the KL term grows from 0 to kl.", ge=0)
     eta: float = key(1.0, "Prior variance of every weight.", gt=0)
     damping: float = key(0.0, "Extrinsic damping gamma_ex: stabilises the step, never part of the posterior.", ge=0)
     true_fisher: bool = key(True, "Curvature from targets sampled from the model; false: from observed targets.")
@@ -78,7 +82,8 @@ class Config(pydantic.BaseModel):
     omega: float = key(1e-2, "1 - decay of the moving average of R.", REGRESSION, gt=0, le=1)
     learning_rate: float = key(
         1e-3, "Regression: Adam step of the noise precision. Classification: step of the mean.", gt=0)
-    momentum: float = key(0.9, "Decay of the gradient's moving average (bias-corrected).", ge=0, lt=1)
+    momentum: float = key(0.9, "Regression: decay of the gradient's moving average (bias-corrected). "
+                          "Classification: share of the last step that is added to the next.", ge=0, lt=1)
     lr_decay_interval: typing.Optional[int] = key(
         None, "Epochs between decays of alpha, beta and omega. Default: half of epoch.", REGRESSION, ge=1)
     lr_decay_ratio: float = key(0.1, "Factor of each decay.", REGRESSION, gt=0, le=1)
@@ -88,6 +93,13 @@ class Config(pydantic.BaseModel):
     Teigen: int = key(5, "Steps between refreshes under amor_eigen.", REGRESSION, ge=1)
     re_init: bool = key(True, "ekfac: also re-initialise R every re_init_iters steps.", REGRESSION)
     re_init_iters: int = key(50, "Steps between re-initialisations of R under re_init.", REGRESSION, ge=1)
+    basis_update: Literal["eigh", "orthogonal_iteration"] = key(
+        "eigh", "ekfac: a new basis by eigendecomposition, or by one orthogonal iteration from the old one.")
+    basis_tolerance: float = key(
+        0.0, "ekfac: a basis is kept while its off-diagonal share of A and S, in the Frobenius norm, is below this.",
+        ge=0, lt=1)
+    curvature_device: Literal["auto", "cpu", "gpu"] = key(
+        "auto", "Where inverses and eigenbases are made; auto: where the rest runs.")
     max_factor_dim: int = key(8192, "Largest Kronecker factor that is built for a layer.", ge=1)
     large_layers: Literal["refuse", "diagonal", "point"] = key(
         "refuse", "What a layer with a larger factor gets: an error, a diagonal posterior, or no weight noise.")
@@ -96,13 +108,12 @@ class Config(pydantic.BaseModel):
     protocol: Literal["published", "standard"] = key(
         "published", "Splits: random 90/10 by seed, or the 20 fixed splits most papers use.", REGRESSION)
     split: typing.Optional[int] = key(
-        None, "Which split. Default: published: the seed; standard: seed - 1 (counted from 0).", REGRESSION,
-        ge=0, lt=2**32)
+        None, "Which split. Default: the seed; for protocol standard seed - 1 (counted from 0).", ge=0, lt=2**32)
     validation_fraction: float = key(
-        0.0, "Share of the training rows set aside for validation metrics.", REGRESSION, ge=0, le=0.5)
-    validation_fold: int = key(0, "Which part of the training rows is set aside, counted from 0.", REGRESSION, ge=0)
+        0.0, "Share of the training rows set aside for validation metrics.", ge=0, le=0.5)
+    validation_fold: int = key(0, "Which part of the training rows is set aside, counted from 0.", ge=0)
     evaluate_on: Literal["test", "validation"] = key(
-        "test", "Rows of the final metrics; validation: the test rows are not looked at.", REGRESSION)
+        "test", "Rows of the final metrics; validation: the test rows are not looked at.")
     runs: int = key(10, "Seeds that regression_baseline.py trains, 1 to runs.", REGRESSION, ge=1)
 
     # How it runs.
@@ -114,7 +125,7 @@ class Config(pydantic.BaseModel):
 
     # Classification only.
     data_aug: bool = key(False, "Random crop (pad 4) and flip.", CLASSIFICATION)
-    batch_norm: bool = key(False, "Batch normalisation after every layer.", CLASSIFICATION)
+    batch_norm: bool = key(False, "Batch normalisation after every hidden layer.", CLASSIFICATION)
     decay_every_itr: int = key(16000, "Steps between decays of learning_rate by 0.1.", CLASSIFICATION, ge=1)
     cov_ema_decay: float = key(0.99, "Decay of the moving averages of A and S.", CLASSIFICATION, ge=0, lt=1)
     scale_ema_decay: float = key(0.99, "Decay of the moving average of R.", CLASSIFICATION, ge=0, lt=1)
@@ -154,6 +165,16 @@ class Config(pydantic.BaseModel):
     def name(self):
         """Name of the run's folder."""
         return self.exp_name or f"{self.optimizer}_{self.dataset}"
+
+    @property
+    def evaluate_every(self):
+        """Epochs between evaluations."""
+        return self.epoch_rate or {REGRESSION: 10, CLASSIFICATION: 1}[self.mode]
+
+    @property
+    def save_every(self):
+        """Epochs between checkpoints."""
+        return self.save_interval or {REGRESSION: 100, CLASSIFICATION: 5}[self.mode]
 
     @property
     def decay_interval(self):

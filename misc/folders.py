@@ -11,7 +11,7 @@ from misc.errors import UserError
 from misc.records import read_json
 
 Folder = collections.namedtuple(
-    "Folder", ["root", "summary", "checkpoint", "config", "log", "metrics", "result", "predictions"]
+    "Folder", ["root", "summary", "checkpoint", "config", "log", "metrics", "result", "predictions", "probabilities"]
 )
 
 
@@ -31,6 +31,7 @@ def folder_at(root):
         metrics=root / "metrics.csv",
         result=root / "result.json",
         predictions=root / "predictions.csv",
+        probabilities=root / "predictions.npz",
     )
 
 

@@ -1,4 +1,6 @@
-"""TensorBoard scalars and histograms from Python numbers: no placeholder or op per tag."""
+"""TensorBoard scalars, histograms and pictures from Python numbers: no placeholder or op per tag."""
+import io
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -32,6 +34,25 @@ class SummaryWriter:
             bucket_limit=edges[1:].tolist(), bucket=counts.tolist(),
         )
         self._add([tf.Summary.Value(tag=tag, histo=proto)], step)
+
+    def image(self, tag, array, step):
+        """Writes a picture: uint8 [height, width, 1 or 3]."""
+        from PIL import Image
+
+        content = io.BytesIO()
+        Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(content, "PNG")
+        self._image(tag, content.getvalue(), array.shape[:2], step)
+
+    def figure(self, tag, figure, step):
+        """Writes a matplotlib Figure."""
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=100)
+        width, height = (int(length) for length in figure.get_size_inches() * 100)
+        self._image(tag, content.getvalue(), (height, width), step)
+
+    def _image(self, tag, png, size, step):
+        image = tf.Summary.Image(height=size[0], width=size[1], encoded_image_string=png)
+        self._add([tf.Summary.Value(tag=tag, image=image)], step)
 
     def hyper_parameters(self, values):
         """Shows {name: value} on TensorBoard's HParams page, beside this folder's curves."""

@@ -1,8 +1,10 @@
 """Fully connected networks."""
 
 
-def ffn(x, layers, n_outputs, hidden):
-    """Hidden layers of the given widths, each with the activation, then a linear layer."""
+def ffn(x, layers, n_outputs, hidden, batch_norm=False):
+    """Hidden layers of the given widths, each with the activation, then a linear layer. Pictures are flattened."""
+    x = layers.flatten(x)
     for width in hidden:
-        x = layers.activate(layers.dense(x, width))
+        x = layers.dense(x, width)
+        x = layers.activate(layers.batch_norm(x) if batch_norm else x)
     return layers.dense(x, n_outputs)

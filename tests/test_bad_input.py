@@ -47,7 +47,7 @@ def refuse(settings, tmp_path, capsys):
     ("true_fisher: input should be a valid boolean, got 1 (VALUE is read as JSON: true,", {"true_fisher": 1}),
     ("evaluate_on validation needs validation rows: set validation_fraction", {"evaluate_on": "validation"}),
     ("split 20 does not exist", {"protocol": "standard", "split": 20}),
-    ("unknown mode 'classification'", {"mode": "classification"}),
+    ("unknown dataset for mode classification 'tiny'", {"mode": "classification"}),
 ])
 def test_settings(refuse, message, overrides):
     if overrides.get("mode"):  # keys of regression would be refused first

@@ -11,7 +11,8 @@ CASES = [  # kernel, strides, padding, H x W, channels, outputs
     ((3, 3), (1, 1), "SAME", (5, 4), 2, 3), ((3, 2), (2, 1), "VALID", (6, 5), 3, 2),
     ((2, 3), (2, 2), "SAME", (5, 7), 1, 4), ((1, 1), (1, 1), "VALID", (3, 4), 2, 3),
     ((5, 3), (1, 2), "SAME", (4, 6), 2, 2), ((1, 1), (2, 2), "SAME", (5, 6), 3, 2),
-    ((3, 3), (3, 2), "VALID", (8, 8), 2, 2),
+    ((3, 3), (3, 2), "VALID", (8, 8), 2, 2), ((3, 3), (1, 1), "SAME", (2, 1), 2, 3),
+    ((5, 5), (1, 1), "SAME", (2, 3), 1, 2),
 ]
 
 
@@ -60,10 +61,22 @@ def test_patches_are_what_the_convolution_sees(session, case, rng):
     assert_allclose(a[0] @ weights, s.reshape(a[0].shape[:2] + (-1,)), atol=1e-10)
 
 
+def test_particles_convolve_with_their_own_weights(session, case, rng):
+    geometry, h, ds, a, _ = case
+    weights = rng.randn(2, a.shape[-1], ds.shape[-1])
+    own, shared = session.run([geometry.convolve(tf.constant(h), tf.constant(weights)),
+                               geometry.convolve(tf.constant(h[:1]), tf.constant(weights))])
+    assert_allclose(own.reshape(2, 3, -1, ds.shape[-1]), a @ weights[:, None], atol=1e-10)
+    assert_allclose(shared.reshape(own.reshape(2, 3, -1, ds.shape[-1]).shape), a[:1] @ weights[:, None], atol=1e-10)
+
+
 def test_gradient(session, case):
     geometry, h, ds, a, flat = case
     value = session.run(convolution.gradient(tf.constant(h), tf.constant(ds), geometry))
     assert_allclose(value, examples(a, flat).mean(axis=(0, 1)), atol=1e-10)
+    for inputs, own in ((h, a), (h[:1], a[:1])):
+        value = session.run(convolution.particle_gradients(tf.constant(inputs), tf.constant(ds), geometry))
+        assert_allclose(value, examples(np.broadcast_to(own, a.shape), flat).mean(axis=1), atol=1e-10)
 
 
 def test_factors(session, case):
@@ -127,6 +140,6 @@ def test_chunks_of_vgg16_at_batch_128_are_bounded():
     """Largest layers of the published VGG16: 64 channels at 16 x 16 and 256 at 2 x 2."""
     geometry = Geometry((3, 3), (1, 1), "SAME")
     for size, channels, outputs in ((32, 32, 32), (16, 64, 64), (8, 128, 128), (4, 256, 256), (2, 256, 256)):
-        numbers = (9 * channels + 1) * (size**2 + 2 * outputs)
+        numbers = 2 * (9 * channels + 1) * (size**2 + outputs)
         assert convolution.chunk_size(geometry, size, size, channels, outputs) * numbers <= convolution.CHUNK_NUMBERS
     assert convolution.chunk_size(geometry, 224, 224, 512, 512) == 1

@@ -4,9 +4,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core.curvature import Batch, Diagonal, EigenKronecker, Kronecker, MeanField, Rates, carry_scale
+from core.curvature import Batch, Diagonal, MeanField, Rates
 from core.factors import STATISTICS
 from core.gaussian import Prior
+from core.kronecker import EigenKronecker, Kronecker, carry_scale
 from tests import reference
 
 PRIOR = Prior(n_data=40, kl_weight=0.8, prior_var=0.5)  # gamma_in = 0.04
@@ -23,7 +24,7 @@ def arrays(rng):
 
 def batch_of(a, ds, ds_fisher):
     tensors = [tf.constant(array) for array in (a, ds, ds_fisher)]
-    return Batch(*tensors, noise=None, grad=None, stats=STATISTICS["dense"])
+    return Batch(*tensors, noise=None, grad=None, stats=STATISTICS["dense"](None))
 
 
 def updated(session, family, arrays, due, times=1):
@@ -172,7 +173,7 @@ def test_bayes_by_backprop_follows_the_reparameterised_gradient(session, config,
     expected = tf.gradients(elbo, state["log_std"])[0]
 
     noise = weights - mean
-    batch = Batch(x[None], y - outputs, None, noise, tf.zeros(SHAPE, tf.float64), STATISTICS["dense"])
+    batch = Batch(x[None], y - outputs, None, noise, tf.zeros(SHAPE, tf.float64), STATISTICS["dense"](None))
     rates = Rates(tf.constant(0.1, tf.float64), 0.0, 0.0, tf.constant(1.0, tf.float64))
     new = family.update(state, batch, rates, frozenset())
     average, expected, moved = session.run([new["std_average"], expected, new["log_std"] - state["log_std"]])

@@ -9,7 +9,7 @@ from core.likelihood import Categorical, GaussianLikelihood, expected_log_prob, 
 
 @pytest.fixture
 def likelihood(config):
-    return GaussianLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, learning_rate=0.05))
+    return GaussianLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, learning_rate=0.05), 1)
 
 
 def tensor(value):
@@ -70,7 +70,7 @@ def test_update_climbs_the_tempered_bound_to_its_maximum(session, likelihood, rn
 
 def test_categorical_score_is_the_gradient_of_its_log_prob(session, rng):
     logits, labels = tf.constant(rng.randn(2, 5, 3)), tf.constant([0, 2, 1, 1, 0])
-    likelihood = Categorical(3)
+    likelihood = Categorical(None, 3)
     log_prob = likelihood.update({}, logits, labels, 0.1, tensor(1.0))[1]
     score = likelihood.score({}, logits, labels)
     score, grad, value = session.run([score, tf.gradients(log_prob, logits)[0], log_prob])
@@ -83,7 +83,7 @@ def test_categorical_score_is_the_gradient_of_its_log_prob(session, rng):
 def test_categorical_scores_of_sampled_labels_have_the_covariance_of_the_fisher(session):
     logits = np.log(np.array([0.6, 0.3, 0.1]))
     many = tf.constant(np.tile(logits, (2, 20000, 1)))
-    scores = session.run(Categorical(3).sampled_score({}, many, [3, 5])).reshape(-1, 3)
+    scores = session.run(Categorical(None, 3).sampled_score({}, many, [3, 5])).reshape(-1, 3)
     p = np.exp(logits)
     assert_allclose(scores.mean(axis=0), 0.0, atol=0.01)
     assert_allclose(scores.T @ scores / len(scores), np.diag(p) - np.outer(p, p), atol=0.01)

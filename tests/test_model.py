@@ -6,8 +6,9 @@ from numpy.testing import assert_allclose
 
 from core.model import build_model
 from core.optimizer import METHODS
-from data_loader.batches import epoch_order
-from data_loader.regression import load_regression
+from core.run import LOADERS
+from data_loader.batches import epoch_order, epoch_plan
+from data_loader.parts import Spec
 from misc.config import Config, key_mode
 
 
@@ -15,8 +16,8 @@ class Run:
     """A model on its data in a session, without folder or trainer."""
 
     def __init__(self, config):
-        self.config, self.data = config, load_regression(config)
-        self.model = build_model(config, *self.data.train.x.shape)
+        self.config, self.data = config, LOADERS[config.mode](config)
+        self.model = build_model(config, self.data.spec)
         self.session = tf.Session(graph=self.model.graph)
         self.session.run(self.model.init)
         load = self.model.load
@@ -29,8 +30,8 @@ class Run:
         while n > 0:
             epoch = done // per_epoch
             last = min(done + n, (epoch + 1) * per_epoch)
-            order = epoch_order(len(self.data.train.x), self.config.seed, epoch + 1)
-            self.session.run(model.load.order_op, {model.load.order: order})
+            plan = epoch_plan(self.config, len(self.data.train.x), epoch + 1)
+            self.session.run(model.load.epoch_op, dict(zip(model.load.epoch, plan)))
             for segment in model.design.schedule.segments(done + 1, last, self.config.steps_per_run):
                 self.session.run(model.advance[segment.due], dict(zip(model.knobs, (*segment[:2], 1.0))))
             n, done = n - (last - done), last
@@ -120,7 +121,7 @@ def test_refreshes_happen_when_due(config):
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag"])
 def test_curvature_updates_are_placed_on_the_chosen_device(config, optimizer, device):
     cfg = config(optimizer=optimizer)
-    graph = build_model(cfg, 39, 3, device).graph
+    graph = build_model(cfg, Spec(39, (3,), 1, None), device).graph
     curvature = [op for op in graph.get_operations() if "/curvature/" in op.name]
     kinds = {op.type for op in curvature}
     expected = {"ekfac": {"SelfAdjointEigV2", "MatMul"}, "kfac": {"Cholesky", "MatMul"}, "diag": {"Square"}}
@@ -131,7 +132,7 @@ def test_curvature_updates_are_placed_on_the_chosen_device(config, optimizer, de
 def test_work_that_is_not_due_is_not_in_the_loop(config):
     """The loop of plain steps holds no eigendecomposition; K-FAC needs none at all outside its report."""
     def kinds(optimizer, scope):
-        graph = build_model(config(optimizer=optimizer), 39, 3).graph
+        graph = build_model(config(optimizer=optimizer), Spec(39, (3,), 1, None)).graph
         return [op.type for op in graph.get_operations() if op.name.startswith(scope)]
 
     assert "SelfAdjointEigV2" not in kinds("ekfac", "steps/")
@@ -154,6 +155,7 @@ def test_a_dead_network_stays_finite(config, tiny_data):
 CHANGES = {
     "optimizer": ("kfac", {}), "model_name": ("linear", {}), "hidden": ([5], {}), "activation": ("tanh", {}),
     "batch_size": (7, {}), "train_particles": (3, {}), "kl": (0.5, {}), "eta": (0.5, {}), "damping": (0.1, {}),
+    "kl_warmup": (2, {}), "basis_update": ("orthogonal_iteration", {}), "basis_tolerance": (0.5, {}),
     "true_fisher": (False, {}), "scale_init": ("exact", {}),
     "noise_prior_shape": (3.0, {}), "noise_prior_rate": (3.0, {}),
     "alpha": (0.01, {}), "beta": (0.2, {}), "omega": (0.3, {}), "learning_rate": (0.1, {}), "momentum": (0.5, {}),
@@ -168,7 +170,7 @@ CHANGES = {
 # Keys that change no weight: where things are and how they run; tested where they act.
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
              "test_particles", "num_workers", "epoch_rate", "save_interval", "max_to_keep", "steps_per_run", "threads",
-             "epoch", "lr_decay_interval", "lr_decay_ratio", "evaluate_on", "runs"}
+             "curvature_device", "epoch", "lr_decay_interval", "lr_decay_ratio", "evaluate_on", "runs"}
 
 
 @pytest.mark.parametrize("key", sorted(CHANGES))

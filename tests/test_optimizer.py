@@ -5,9 +5,10 @@ from numpy.testing import assert_allclose
 
 from core import optimizer
 from core.adam import adam_step
-from core.curvature import Batch, Diagonal, EigenKronecker, Rates
+from core.curvature import Batch, Diagonal, Rates
 from core.factors import STATISTICS
 from core.gaussian import Prior
+from core.kronecker import EigenKronecker
 from misc.errors import UserError
 from networks.layers import LayerRecord, LayerSpec
 
@@ -39,7 +40,7 @@ def test_unit_step_reaches_the_exact_posterior_mean(session, rng, config):
     plan = optimizer.LayerMethod(LayerSpec("dense0", "dense", 3, 1), EigenKronecker(prior, config()), False)
     grad = optimizer.elbo_gradient(tf.constant(x.T @ (y - x @ start) / n), tf.constant(start[None]), prior)
     unit_errors = tf.ones([1, n, 1], tf.float64)
-    batch = Batch(tf.constant(x[None]), None, unit_errors, None, grad, STATISTICS["dense"])
+    batch = Batch(tf.constant(x[None]), None, unit_errors, None, grad, STATISTICS["dense"](None))
     one = tf.constant(1.0, tf.float64)
     state = optimizer.initial_state(plan, tf.constant(start))
     new = optimizer.step(plan, state, batch, Rates(one, one, one, one), 0.9, {"cov", "basis", "scale"})
@@ -52,7 +53,7 @@ def test_momentum_is_a_bias_corrected_average(session, config):
     state = optimizer.initial_state(plan, tf.zeros([4, 2], tf.float64))
     grads = [np.full((4, 2), value) for value in (1.0, 3.0)]
     for number, grad in enumerate(grads, start=1):
-        batch = Batch(None, None, None, None, tf.constant(grad), STATISTICS["dense"])
+        batch = Batch(None, None, None, None, tf.constant(grad), STATISTICS["dense"](None))
         rates = Rates(tf.constant(0.5, tf.float64), None, None, tf.constant(float(number), tf.float64))
         state = optimizer.step(plan, state, batch, rates, 0.9, frozenset())
     mean = session.run(state["mean"])

@@ -23,7 +23,9 @@ from tests.conftest import ROOT
 FOUNDATIONS = ["misc", "core.variables", "core.linalg", "core.adam", "core.metrics", "core.schedule",
                "core.convolution"]
 STAGES = ["data_loader", "networks", "core.gaussian", "core.posterior", "core.likelihood", "core.factors",
-          "core.curvature", "core.optimizer", "core.model", "core.evaluation", "core.trainer", "core.explain",
+          "core.curvature", "core.kronecker",
+          "core.optimizer", "core.rates", "core.design", "core.model", "core.evaluation", "core.trainer",
+          "core.explain",
           "core.run"] + [f"core.baseline.{name}" for name in (
               "statistics", "results", "curves", "report", "pool", "tuning", "worker", "probe", "jobs", "progress",
               "repeat")]
@@ -103,7 +105,7 @@ def test_repeat_sees_what_the_iteration_before_wrote(session):
     ("linear", [1]), ("ffn50", [50, 1]), ("ffn100", [100, 1]), ("ffn", [4, 6, 1])])
 def test_networks_on_shapes_and_on_tensors_have_the_same_layers(session, config, rng, name, widths):
     network = NETWORKS[name].make(config(model_name=name, hidden=[4, 6]))
-    specs = layer_specs(network, 8, 1)
+    specs = layer_specs(network, (8,), 1)
     assert [(spec.name, spec.d_out) for spec in specs] == [(f"dense{i}", width) for i, width in enumerate(widths)]
     weights = [rng.randn(3, spec.d_in + 1, spec.d_out) for spec in specs]
     layers = LayerBuilder(specs, [tf.constant(w) for w in weights], ACTIVATIONS["tanh"])

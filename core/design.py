@@ -1,0 +1,40 @@
+"""What a run will be, looked up and checked before anything is built."""
+import collections
+
+from core import optimizer
+from core.gaussian import Prior
+from core.likelihood import LIKELIHOODS
+from core.schedule import Schedule, early_steps, update_periods
+from data_loader.batches import steps_per_epoch
+from misc.errors import UserError
+from misc.table import lookup
+from networks import NETWORKS
+from networks.layers import layer_specs
+
+Design = collections.namedtuple(
+    "Design", ["spec", "network", "layers", "prior", "likelihood", "schedule", "steps_per_epoch", "draws_at_once"])
+"""Everything about a run that is known before the graph: see `design_run`. draws_at_once: weight
+draws that one evaluation call holds."""
+
+
+def design_run(config, spec):
+    """Looks everything up and checks it; builds nothing. UserError for what does not exist or fit."""
+    known = lookup(NETWORKS, config.model_name, "model_name")
+    if known.pictures_only and len(spec.shape) != 3:
+        raise UserError(f"model_name {config.model_name} is for pictures, {config.dataset} has {spec.shape[0]} numbers "
+                        "a row: take ffn50 or another network of dense layers")
+    network = known.make(config)
+    likelihood = lookup(LIKELIHOODS, config.mode, "mode")(config, spec.n_outputs)
+    prior = Prior(spec.n_rows, config.kl, config.eta)
+    specs = layer_specs(network, spec.shape, likelihood.n_outputs)
+    layers = optimizer.layer_methods(config, specs, prior)
+    updates = {name: None for layer in layers if layer.family for name in layer.family.updates}
+    schedule = Schedule(update_periods(config, list(updates)), early_steps(config))
+    all_at_once = all(layer.geometry is None for layer in specs)
+    return Design(spec, network, layers, prior, likelihood, schedule, steps_per_epoch(spec.n_rows, config.batch_size),
+                  n_test_draws(config, layers) if all_at_once else 1)
+
+
+def n_test_draws(config, layers):
+    """Weight draws in evaluation: one is enough where there is no noise."""
+    return config.test_particles if any(layer.noisy for layer in layers) else 1

@@ -1,0 +1,180 @@
+"""The curvature families with Kronecker factors: noisy K-FAC and noisy EK-FAC. As in core/curvature.py."""
+import contextlib
+
+import tensorflow.compat.v1 as tf
+
+from core.curvature import Family, moved
+from core.gaussian import damped_values, eigen_scale, noisy_kfac_roots
+from core.linalg import eigh, eigvalsh, factored_damping, off_diagonal_share, project, rotate, warm_basis
+from core.posterior import EigenMatrixNormal, MatrixNormal
+
+
+class Kronecker(Family):
+    """Noisy K-FAC: the factors A and S, and the inverse Cholesky roots of their damped forms.
+
+    Current after every step in which they are due: a_cov, s_cov. Stale by design: the roots and
+    inverses, until "inverse" is due. With gamma_ex = 0 the posterior's roots serve the step too.
+
+    Reference: Zhang et al. (2018), Sec. 3.3, https://arxiv.org/abs/1712.02390
+    """
+
+    updates = ("cov", "inverse")
+    needs_factors = True
+
+    def init(self, shape, dtype):
+        a_cov, s_cov = (tf.eye(dim, dtype=dtype) for dim in shape)
+        return dict(a_cov=a_cov, s_cov=s_cov, **self._roots(a_cov, s_cov))
+
+    def update(self, state, batch, rates, due):
+        new = dict(state)
+        if "cov" in due:
+            new.update(moved_factors(state, batch, rates))
+        if "inverse" in due:
+            with refresh_device(self._config):
+                new.update(self._roots(new["a_cov"], new["s_cov"]))
+        return new
+
+    def posterior(self, mean, state):
+        return MatrixNormal(mean, state["root_a"], state["root_s"], self._prior.temper)
+
+    def precondition(self, grad, state):
+        """A_g^-1 grad S_g^-1 with g = gamma_in + gamma_ex."""
+        if self._config.damping:
+            return tf.matmul(state["step_inverse_a"], tf.matmul(grad, state["step_inverse_s"]))
+        root_a, root_s = state["root_a"], state["root_s"]
+        whitened = tf.matmul(root_a, tf.matmul(grad, root_s, transpose_b=True))
+        return tf.matmul(root_a, tf.matmul(whitened, root_s), transpose_a=True)
+
+    def report(self, state):
+        values = [eigvalsh(state[name]) for name in ("a_cov", "s_cov")]
+        return factor_report(state, values[0], values[1], self._prior.damping)
+
+    def _roots(self, a_cov, s_cov):
+        root_a, root_s = noisy_kfac_roots(a_cov, s_cov, self._prior.damping)
+        roots = {"root_a": root_a, "root_s": root_s}
+        if self._config.damping:
+            for name, root in zip("as", noisy_kfac_roots(a_cov, s_cov, self._step_damping)):
+                roots["step_inverse_" + name] = tf.matmul(root, root, transpose_a=True)
+        return roots
+
+
+# config's `basis_update` -> function (matrix, old basis) -> (eigenvalues, new basis).
+BASIS_UPDATES = {"eigh": lambda matrix, basis: eigh(matrix), "orthogonal_iteration": warm_basis}
+
+BASIS = ("q_a", "values_a", "q_s", "values_s")
+
+
+class EigenKronecker(Family):
+    """Noisy EK-FAC: A and S, their eigenbases and eigenvalues, and R, the Fisher's diagonal there.
+
+    Current after every step in which they are due: a_cov, s_cov, scale (R). Stale by design:
+    q_a, values_a, q_s, values_s, until "basis" is due. R always belongs to the basis that it
+    is stored with: when the basis changes, R is set anew from the eigenvalues of the same
+    factors (kfac_init_after_basis) or carried over into the new basis. With basis_tolerance a
+    basis that still nearly diagonalises its factors stays, and R with it; `refreshed` and `kept`
+    count.
+
+    Reference: Bae et al. (2018), Sec. 3, https://arxiv.org/abs/1811.12565
+    """
+
+    updates = ("cov", "basis", "reinit", "scale")
+    needs_factors = True
+
+    def init(self, shape, dtype):
+        state = {"a_cov": tf.eye(shape[0], dtype=dtype), "s_cov": tf.eye(shape[1], dtype=dtype),
+                 "q_a": tf.eye(shape[0], dtype=dtype), "q_s": tf.eye(shape[1], dtype=dtype),
+                 "values_a": tf.ones(shape[:1], dtype), "values_s": tf.ones(shape[1:], dtype)}
+        state["scale"] = self._initial_scale(state)
+        if self._config.basis_tolerance:
+            state.update(refreshed=tf.zeros([], dtype), kept=tf.zeros([], dtype))
+        return state
+
+    def update(self, state, batch, rates, due):
+        new = dict(state)
+        if "cov" in due:
+            new.update(moved_factors(state, batch, rates))
+        if "basis" in due:
+            with refresh_device(self._config):
+                new.update(self._tolerant_refresh(state, new))
+        if "reinit" in due:
+            new["scale"] = self._initial_scale(new)
+        if "scale" in due:
+            value = batch.stats.eigenbasis_scale(batch.a, batch.ds_fisher, q_a=new["q_a"], q_s=new["q_s"])
+            new["scale"] = moved(new["scale"], value, rates.scale)
+        return new
+
+    def posterior(self, mean, state):
+        variance = self._prior.temper / (state["scale"] + self._prior.damping)
+        return EigenMatrixNormal(mean, state["q_a"], state["q_s"], variance)
+
+    def precondition(self, grad, state):
+        """Q_A [ (Q_A^T grad Q_S) / (R + gamma_in + gamma_ex) ] Q_S^T."""
+        q_a, q_s = state["q_a"], state["q_s"]
+        return rotate(project(grad, q_a, q_s) / (state["scale"] + self._step_damping), q_a, q_s)
+
+    def report(self, state):
+        report = factor_report(state, state["values_a"], state["values_s"], self._prior.damping)
+        report.update({name: state[name] for name in ("refreshed", "kept") if name in state})
+        return report
+
+    def _tolerant_refresh(self, old, new):
+        """The refreshed basis and R, or the old ones while they are good enough."""
+        if not self._config.basis_tolerance:
+            return self._refresh(old, new)
+        worst = tf.maximum(off_diagonal_share(new["a_cov"], old["q_a"]), off_diagonal_share(new["s_cov"], old["q_s"]))
+        keep = worst < self._config.basis_tolerance
+        names = (*BASIS, "scale")
+
+        def values(state):
+            return [tf.identity(state[name]) for name in names]
+
+        chosen = tf.cond(keep, lambda: values(old), lambda: values(self._refresh(old, new)))
+        count = tf.cast(keep, old["kept"].dtype)
+        return dict(zip(names, chosen), kept=old["kept"] + count, refreshed=old["refreshed"] + 1.0 - count)
+
+    def _refresh(self, old, new):
+        update = BASIS_UPDATES[self._config.basis_update]
+        basis = {}
+        for name in "as":
+            basis["values_" + name], basis["q_" + name] = update(new[name + "_cov"], old["q_" + name])
+        scale = self._initial_scale(basis) if self._config.kfac_init_after_basis else carry_scale(old, basis)
+        return dict(basis, scale=scale)
+
+    def _initial_scale(self, state):
+        values_a, values_s = state["values_a"], state["values_s"]
+        if self._config.scale_init == "damped":
+            values_a, values_s = damped_values(values_a, values_s, self._prior.damping)
+        return eigen_scale(values_a, values_s)
+
+
+# config's `curvature_device` -> where inverses and eigenbases are made; None: where everything else is.
+REFRESH_DEVICES = {"auto": None, "cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
+
+
+def refresh_device(config):
+    """The device scope of a refresh."""
+    device = REFRESH_DEVICES[config.curvature_device]
+    return tf.device(device) if device else contextlib.nullcontext()
+
+
+def carry_scale(old, new):
+    """The diagonal, in a new eigenbasis, of the curvature that `scale` describes in the old one."""
+    turn_a = tf.matmul(new["q_a"], old["q_a"], transpose_a=True)
+    turn_s = tf.matmul(new["q_s"], old["q_s"], transpose_a=True)
+    return rotate(old["scale"], tf.square(turn_a), tf.square(turn_s))
+
+
+def moved_factors(state, batch, rates):
+    """Moving averages of A and S after one more minibatch."""
+    a_cov, s_cov = batch.stats.second_moments(batch.a, batch.ds_fisher)
+    return {"a_cov": moved(state["a_cov"], a_cov, rates.cov), "s_cov": moved(state["s_cov"], s_cov, rates.cov)}
+
+
+def factor_report(state, values_a, values_s, damping):
+    """Traces, damping split and damped condition numbers of A and S."""
+    d_a, d_s = factored_damping(state["a_cov"], state["s_cov"], damping)
+    report = {"trace_a": tf.linalg.trace(state["a_cov"]), "trace_s": tf.linalg.trace(state["s_cov"]),
+              "damping_a": d_a, "damping_s": d_s}
+    for name, values, extra in (("condition_a", values_a, d_a), ("condition_s", values_s, d_s)):
+        report[name] = (values[-1] + extra) / (tf.maximum(values[0], 0.0) + extra)
+    return report

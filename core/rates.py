@@ -1,0 +1,29 @@
+"""How far each step goes: step sizes, decays of the moving averages and the clip, as functions of the step."""
+import tensorflow.compat.v1 as tf
+
+from core.curvature import Rates
+from core.schedule import count_of_updates
+from misc.config import CLASSIFICATION, REGRESSION
+
+CLIP_DECAY = 0.95  # of kl_clip per epoch, as published
+
+
+def regression_rates(config, now, decay, steps_per_epoch):
+    """Rates of step `now` (a float, from 1); `decay` multiplies alpha, beta and omega."""
+    return Rates(config.alpha * decay, config.beta * decay, config.omega * decay, now)
+
+
+def classification_rates(config, now, decay, steps_per_epoch):
+    """Rates of step `now` (a float, from 1); `decay` is not used.
+
+    The moving averages of A, S and f begin as plain averages of what there is (a bias correction),
+    until an update weighs 1 - cov_ema_decay.
+    """
+    before = now - 1.0
+    learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
+    cov = tf.maximum(1.0 - config.cov_ema_decay, 1.0 / count_of_updates(now, config.TCov))
+    clip = config.kl_clip * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
+    return Rates(learning_rate, cov, 1.0 - config.scale_ema_decay, now, clip)
+
+
+RATES = {REGRESSION: regression_rates, CLASSIFICATION: classification_rates}

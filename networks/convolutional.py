@@ -1,0 +1,52 @@
+"""Convolutional networks for pictures. `batch_norm`: after every hidden layer."""
+
+
+def vgg(x, layers, n_outputs, blocks, batch_norm=False):
+    """Blocks of 3 x 3 convolutions, each followed by 2 x 2 max-pooling, then one linear layer.
+
+    blocks: for each block the widths of its convolutions.
+
+    Reference: Simonyan and Zisserman (2015), https://arxiv.org/abs/1409.1556; widths as in Zhang et al. (2018)
+    """
+    for widths in blocks:
+        for width in widths:
+            x = _hidden(layers, layers.conv2d(x, width), batch_norm)
+        x = layers.max_pool(x)
+    return layers.dense(layers.flatten(x), n_outputs)
+
+
+def resnet(x, layers, n_outputs, widths, n_blocks, batch_norm=False):
+    """For every width, `n_blocks` blocks of two 3 x 3 convolutions with a shortcut; 6 n_blocks + 2 layers for three.
+
+    From width to width the pictures are halved; the shortcut then has zeros for the new channels.
+
+    Reference: He et al. (2016), Sec. 4.2, https://arxiv.org/abs/1512.03385
+    """
+    x = _hidden(layers, layers.conv2d(x, widths[0]), batch_norm)
+    for number, width in enumerate(widths):
+        for block in range(n_blocks):
+            stride = 2 if number > 0 and block == 0 else 1
+            h = _hidden(layers, layers.conv2d(x, width, stride=stride), batch_norm)
+            h = layers.conv2d(h, width)
+            h = layers.batch_norm(h) if batch_norm else h
+            x = layers.activate(layers.add(h, x))
+    return layers.dense(layers.global_pool(x), n_outputs)
+
+
+def lenet(x, layers, n_outputs, widths, batch_norm=False):
+    """Two 5 x 5 convolutions with max-pooling and two hidden dense layers.
+
+    widths: of these four.
+
+    Reference: LeCun et al. (1998), Sec. II.B, with max-pooling and full connections
+    """
+    for width in widths[:2]:
+        x = layers.max_pool(_hidden(layers, layers.conv2d(x, width, kernel=5), batch_norm))
+    x = layers.flatten(x)
+    for width in widths[2:]:
+        x = _hidden(layers, layers.dense(x, width), batch_norm)
+    return layers.dense(x, n_outputs)
+
+
+def _hidden(layers, s, batch_norm):
+    return layers.activate(layers.batch_norm(s) if batch_norm else s)
