@@ -55,7 +55,9 @@ class Geometry(collections.namedtuple("Geometry", ["kernel", "strides", "padding
         kernels = tf.reshape(weights[:, :-1], [n_particles, *self.kernel, channels, outputs])
         bias = weights[:, None, None, None, -1]
         if int(h.shape[0]) == n_particles:
-            return tf.stack([self._convolve(h[k], kernels[k]) for k in range(n_particles)]) + bias
+            images, own = (tf.unstack(t) if n_particles > 1 else [tf.squeeze(t, 0)] for t in (h, kernels))
+            found = [self._convolve(image, kernel) for image, kernel in zip(images, own)]
+            return (tf.stack(found) if n_particles > 1 else found[0][None]) + bias
         side_by_side = tf.reshape(tf.transpose(kernels, [1, 2, 3, 0, 4]), [*self.kernel, channels, -1])
         s = self._convolve(h[0], side_by_side)
         s = tf.reshape(s, [-1, int(s.shape[1]), int(s.shape[2]), n_particles, outputs])

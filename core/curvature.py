@@ -3,6 +3,7 @@
 Each is pure: hyper-parameters in the constructor, everything that moves in a state dict of
 tensors, and in this order `init` (state at step 0), `update` (state after a minibatch),
 `posterior` (state -> q(W)), `precondition` (gradient -> step), `report` (numbers to watch).
+A family may keep mean, momentum and step in coordinates of its own: `weights`, `project`, `turn`.
 `updates` names what a schedule may ask of `update`; the periods are in core/schedule.py. The
 families with Kronecker factors are in core/kronecker.py.
 """
@@ -17,8 +18,9 @@ Batch = collections.namedtuple("Batch", ["a", "ds", "ds_fisher", "noise", "grad"
 """One layer's minibatch at the drawn weights.
 
 a, ds: inputs and gradients of log p, see core/factors.py; ds_fisher: the same for the targets
-that define the Fisher; noise: [K, d_in + 1, d_out], drawn weights minus their mean; grad:
-[d_in + 1, d_out], the mean's gradient, prior included; stats: the layer kind's statistics.
+that define the Fisher; noise: [K, d_in + 1, d_out], drawn weights minus state["mean"]; grad:
+[d_in + 1, d_out], the gradient for the weights' mean, prior included; stats: the layer kind's
+statistics.
 """
 
 Rates = collections.namedtuple("Rates", ["mean", "cov", "scale", "step", "clip"], defaults=(None,))
@@ -47,6 +49,18 @@ class Family:
 
     def under(self, prior):
         return type(self)(prior, self._config)
+
+    def weights(self, mean, state):
+        """The mean of the weights [d_in + 1, d_out] from state["mean"], which is in the family's coordinates."""
+        return mean
+
+    def project(self, grad, state):
+        """A gradient with respect to the weights in the family's coordinates."""
+        return grad
+
+    def turn(self, tensor, old, new):
+        """What stood in the coordinates of the state `old`, in those of `new`."""
+        return tensor
 
     @property
     def _step_damping(self):

@@ -72,7 +72,8 @@ class EigenKronecker(Family):
     is stored with: when the basis changes, R is set anew from the eigenvalues of the same
     factors (kfac_init_after_basis) or carried over into the new basis. With basis_tolerance a
     basis that still nearly diagonalises its factors stays, and R with it; `refreshed` and `kept`
-    count.
+    count. Mean and momentum are kept in the eigenbasis: a step projects the gradient and rotates
+    the drawn weights, and nothing else.
 
     Reference: Bae et al. (2018), Sec. 3, https://arxiv.org/abs/1811.12565
     """
@@ -107,10 +108,22 @@ class EigenKronecker(Family):
         variance = self._prior.temper / (state["scale"] + self._prior.damping)
         return EigenMatrixNormal(mean, state["q_a"], state["q_s"], variance)
 
+    def weights(self, mean, state):
+        """Q_A mean Q_S^T."""
+        return rotate(mean, state["q_a"], state["q_s"])
+
+    def project(self, grad, state):
+        """Q_A^T grad Q_S."""
+        return project(grad, state["q_a"], state["q_s"])
+
+    def turn(self, tensor, old, new):
+        if new["q_a"] is old["q_a"]:
+            return tensor
+        return self.project(self.weights(tensor, old), new)
+
     def precondition(self, grad, state):
-        """Q_A [ (Q_A^T grad Q_S) / (R + gamma_in + gamma_ex) ] Q_S^T."""
-        q_a, q_s = state["q_a"], state["q_s"]
-        return rotate(project(grad, q_a, q_s) / (state["scale"] + self._step_damping), q_a, q_s)
+        """grad / (R + gamma_in + gamma_ex), all in the eigenbasis."""
+        return grad / (state["scale"] + self._step_damping)
 
     def report(self, state):
         report = factor_report(state, state["values_a"], state["values_s"], self._prior.damping)

@@ -232,7 +232,7 @@ class _Builder:
         n_draws = design.draws_at_once
         n_groups = n_test_draws(self.config, layers) // n_draws
         weights = self._draw_weights(layers, state, n_draws, "test", step * n_groups + group)
-        means = [tf.tile(state[layer.spec.name]["mean"][None], [n_draws, 1, 1]) for layer in layers]
+        means = [tf.tile(layer.weights(state[layer.spec.name])[None], [n_draws, 1, 1]) for layer in layers]
         held = [tf.get_variable(f"drawn_{layer.spec.name}", initializer=tf.zeros([n_draws, *layer.shape], self.dtype),
                                 trainable=False, use_resource=True, collections=[tf.GraphKeys.LOCAL_VARIABLES])
                 for layer in layers]

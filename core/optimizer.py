@@ -59,7 +59,11 @@ class LayerMethod(collections.namedtuple("LayerMethod", ["spec", "family", "nois
 
     def posterior(self, state):
         """q(W) for this layer's state."""
-        return self.family.posterior(state["mean"], state) if self.noisy else PointMass(state["mean"])
+        return self.family.posterior(state["mean"], state) if self.noisy else PointMass(self.weights(state))
+
+    def weights(self, state):
+        """The mean of the weights, [d_in + 1, d_out]."""
+        return self.family.weights(state["mean"], state)
 
     def under(self, prior):
         """The same with another prior."""
@@ -106,7 +110,7 @@ def notices(config):
 
 
 def initial_state(plan, mean):
-    """State of one layer at step 0 for the initial `mean` [d_in + 1, d_out]."""
+    """State of one layer at step 0 for the initial `mean` [d_in + 1, d_out], as all families' coordinates are then."""
     return dict(mean=mean, momentum=tf.zeros_like(mean), **plan.family.init(plan.shape, mean.dtype))
 
 
@@ -132,10 +136,17 @@ def step(plan, state, batch, rates, momentum, due):
     Curvature first, with the gradients at the drawn weights; then the mean moves along the
     preconditioned moving average of v (momentum, bias-corrected).
     """
-    new = plan.family.update(state, batch, rates, due)
-    average = moved(state["momentum"], batch.grad, 1.0 - momentum)
+    new, mean, before, grad = _updated(plan, state, batch, rates, due)
+    average = moved(before, grad, 1.0 - momentum)
     direction = plan.family.precondition(debias(average, momentum, rates.step), new)
-    return dict(new, mean=state["mean"] + rates.mean * direction, momentum=average)
+    return dict(new, mean=mean + rates.mean * direction, momentum=average)
+
+
+def _updated(plan, state, batch, rates, due):
+    """(state with the new curvature, mean, momentum, gradient), the last three in its coordinates."""
+    family, new = plan.family, plan.family.update(state, batch, rates, due)
+    mean, momentum = (family.turn(state[name], state, new) for name in ("mean", "momentum"))
+    return new, mean, momentum, family.project(batch.grad, new)
 
 
 def averaged_steps(plans, states, batches, rates, momentum, due):
@@ -153,16 +164,16 @@ def clipped_steps(plans, states, batches, rates, momentum, due):
     found, lengths = [], []
     for plan, state, batch in zip(plans, states, batches):
         if plan.family.averages:
-            found.append((step(plan, state, batch, rates, momentum, due), None))
+            found.append((step(plan, state, batch, rates, momentum, due), None, None))
             continue
-        new = plan.family.update(state, batch, rates, due)
-        direction = plan.family.precondition(batch.grad, new)
-        found.append((new, direction))
+        new, mean, before, grad = _updated(plan, state, batch, rates, due)
+        direction = plan.family.precondition(grad, new)
+        found.append((dict(new, mean=mean), before, direction))
         if plan.family.natural:
-            lengths.append(tf.reduce_sum(batch.grad * direction))
+            lengths.append(tf.reduce_sum(grad * direction))
     factor = clip_factor(tf.add_n(lengths), rates) if lengths else 1.0
-    return [new if direction is None else _moved_by(state, new, factor * direction, rates, momentum)
-            for state, (new, direction) in zip(states, found)]
+    return [new if direction is None else _moved_by(new, before, factor * direction, rates, momentum)
+            for new, before, direction in found]
 
 
 def clip_factor(length, rates):
@@ -170,9 +181,9 @@ def clip_factor(length, rates):
     return tf.minimum(1.0, tf.sqrt(rates.clip / tf.maximum(rates.mean**2 * length, 1e-30)))
 
 
-def _moved_by(state, new, direction, rates, momentum):
-    total = momentum * state["momentum"] + direction
-    return dict(new, mean=state["mean"] + rates.mean * total, momentum=total)
+def _moved_by(new, before, direction, rates, momentum):
+    total = momentum * before + direction
+    return dict(new, mean=new["mean"] + rates.mean * total, momentum=total)
 
 
 STEPS = {REGRESSION: averaged_steps, CLASSIFICATION: clipped_steps}

@@ -73,13 +73,12 @@ class MatrixNormal(collections.namedtuple("MatrixNormal", ["mean", "root_a", "ro
 
 
 class EigenMatrixNormal(collections.namedtuple("EigenMatrixNormal", ["mean", "q_a", "q_s", "variance"])):
-    """W = mean + Q_A (noise * sqrt(variance)) Q_S^T (EMVG): independent in the eigenbasis."""
+    """W = Q_A (mean + noise * sqrt(variance)) Q_S^T (EMVG): independent in the eigenbasis, where the mean is given."""
 
     kind = "structured"
 
     def sample(self, n_particles, seed):
-        noise = _noise(self.mean, n_particles, seed) * tf.sqrt(self.variance)
-        return self.mean + rotate(noise, self.q_a, self.q_s)
+        return rotate(FullyFactorized(self.mean, self.variance).sample(n_particles, seed), self.q_a, self.q_s)
 
     def kl(self, prior_var):
         return FullyFactorized(self.mean, self.variance).kl(prior_var)  # KL to an isotropic prior: no rotation

@@ -50,7 +50,7 @@ def pictures(folder):
     """Any pictures: folder/CLASS/FILE, or folder/train/CLASS/FILE and folder/test/CLASS/FILE."""
     path = pathlib.Path(folder)
     if not path.is_dir():
-        raise UserError(f"there is no folder {path}: set data_path to the folder of your pictures (data_path/CLASS/FILE)")
+        raise UserError(f"there is no folder {path}: set data_path to the folder of your pictures, in class folders")
     if not (path / "train").is_dir():
         return read_folder(path), None, str(path)
     train = read_folder(path / "train")

@@ -53,7 +53,8 @@ def dense_posterior(session, family, state):
 
 def preconditioned(session, family, state, grad):
     tensors = {name: tf.constant(value) for name, value in state.items()}
-    return session.run(family.precondition(tf.constant(grad), tensors)).ravel()
+    direction = family.precondition(family.project(tf.constant(grad), tensors), tensors)
+    return session.run(family.weights(direction, tensors)).ravel()
 
 
 def test_moving_averages_use_the_fisher_targets(session, config, arrays):

@@ -25,7 +25,7 @@ def eigen_matrix_normal(rng):
     q = np.kron(q_a, q_s)
     dense = (q * (PRIOR.temper / (scale.ravel() + PRIOR.damping))) @ q.T
     variance = tf.constant(PRIOR.temper / (scale + PRIOR.damping))
-    return EigenMatrixNormal(tf.constant(MEAN), tf.constant(q_a), tf.constant(q_s), variance), dense
+    return EigenMatrixNormal(tf.constant(q_a.T @ MEAN @ q_s), tf.constant(q_a), tf.constant(q_s), variance), dense
 
 
 def fully_factorized(rng):

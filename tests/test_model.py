@@ -83,8 +83,11 @@ def test_one_step_written_out(config, optimizer):
         weights = run.session.run(posterior.sample(draws, seed))
         errors = y[None, :, None] - a @ weights  # E[tau] = 1 at the start
         grad = np.mean(np.swapaxes(a[None], 1, 2) @ errors / 5 - design.prior.damping * weights, axis=0)
-        step = layer.family.precondition(tf.constant(grad), {n: tf.constant(v) for n, v in after.items()})
-        assert_allclose(after["mean"], before["mean"] + 0.02 * run.session.run(step), rtol=1e-9, atol=1e-12)
+        old, new = ({name: tf.constant(value) for name, value in state.items()} for state in (before, after))
+        direction = layer.family.precondition(layer.family.project(tf.constant(grad), new), new)
+        step = layer.family.weights(direction, new)
+        means, step = run.session.run([[layer.weights(old), layer.weights(new)], step])
+        assert_allclose(means[1], means[0] + 0.02 * step, rtol=1e-9, atol=1e-12)
 
 
 def test_true_fisher_uses_sampled_targets(config, tiny_data):
