@@ -37,14 +37,15 @@ def main(argv=None):
         if args.help_config:
             print(config_table(args.help_config))
             return
-        backend.prepare()
+        overrides = args.set + ([f"seed={args.seed}"] if args.seed is not None else [])
+        config = None if args.list else Config.from_file(args.config, overrides)
+        backend.prepare(*([config.mode] if config else []))
         from core import explain, run  # after the switches of prepare()
 
         if args.list:
             print(explain.list_tables())
             return
-        overrides = args.set + ([f"seed={args.seed}"] if args.seed is not None else [])
-        plan = run.plan(Config.from_file(args.config, overrides), args.device)
+        plan = run.plan(config, args.device)
         if args.explain:
             print("\n".join(explain.explain(plan)))
         else:

@@ -30,8 +30,8 @@ as the graph's floats."""
 
 
 def moved(average, value, rate):
-    """A moving average after one more value: (1 - rate) average + rate value."""
-    return average + rate * (value - average)
+    """A moving average after one more value. At rate 1 it is the value to the last bit, however small that is."""
+    return (1.0 - rate) * average + rate * value
 
 
 class Family:

@@ -10,18 +10,27 @@ import tensorflow.compat.v1 as tf
 from core.linalg import damping_split, factored_damping, inverse_root
 
 
-class Prior(collections.namedtuple("Prior", ["n_data", "kl_weight", "prior_var"])):
-    """The prior N(0, eta I), and how much its KL counts against N examples."""
+class Prior(collections.namedtuple("Prior", ["n_data", "kl_weight", "prior_var", "warmth"], defaults=(1.0,))):
+    """The prior N(0, eta I), and how much its KL counts against N examples.
+
+    warmth: the part of lambda that counts already, a number or a scalar tensor in (0, 1]. Under 1 the
+    weight noise is colder and the prior pulls less; the damping is that of the full lambda.
+    """
 
     @property
     def temper(self):
         """lambda / N: weight of the KL per example, and scale of every posterior covariance."""
-        return self.kl_weight / self.n_data
+        return self.warmth * (self.kl_weight / self.n_data)
 
     @property
     def damping(self):
         """gamma_in = lambda / (N eta): the prior's precision in units of one example's Fisher."""
         return self.kl_weight / (self.n_data * self.prior_var)
+
+    @property
+    def pull(self):
+        """By how much of the weights the prior pulls them to 0: gamma_in, times warmth."""
+        return self.warmth * self.damping
 
 
 def kl_to_prior(mean, trace, log_det, prior_var):

@@ -174,10 +174,9 @@ class _Builder:
 
     def _prior(self, now):
         """The prior at step `now` (a float, from 1): its weight grows while kl_warmup lasts."""
-        prior, warmup = self.design.prior, self.config.kl_warmup * self.design.steps_per_epoch
-        if not warmup:
-            return prior
-        return prior._replace(kl_weight=prior.kl_weight * tf.clip_by_value(now / warmup, 1.0 / warmup, 1.0))
+        warmup = self.config.warmup_epochs * self.design.steps_per_epoch
+        warmth = tf.clip_by_value(now / warmup, 1.0 / warmup, 1.0) if warmup else 1.0
+        return self.design.prior._replace(warmth=warmth)
 
     def _new_state(self, state, x, y, step, due):
         config, design = self.config, self.design

@@ -116,7 +116,7 @@ def initial_state(plan, mean):
 
 def elbo_gradient(batch_gradient, weights, prior):
     """v = E[grad log p] - gamma_in E[w], per example, both means over the particles."""
-    return batch_gradient - prior.damping * tf.reduce_mean(weights, axis=0)
+    return batch_gradient - prior.pull * tf.reduce_mean(weights, axis=0)
 
 
 def layer_batch(record, ds, ds_fisher, weights, mean, prior):

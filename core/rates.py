@@ -17,12 +17,15 @@ def classification_rates(config, now, decay, steps_per_epoch):
     """Rates of step `now` (a float, from 1); `decay` is not used.
 
     The moving averages of A, S and f begin as plain averages of what there is (a bias correction),
-    until an update weighs 1 - cov_ema_decay.
+    until an update weighs 1 - cov_ema_decay. So long the clip is smaller, in proportion to the number of
+    updates: a curvature from a few minibatches is trusted less. (With the whole clip from the first step
+    a VGG16 without batch normalisation loses its units to steps that are mostly noise.)
     """
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
-    cov = tf.maximum(1.0 - config.cov_ema_decay, 1.0 / count_of_updates(now, config.TCov))
-    clip = config.kl_clip * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
+    n_updates, full = count_of_updates(now, config.TCov), 1.0 - config.cov_ema_decay
+    cov = tf.maximum(full, 1.0 / n_updates)
+    clip = config.kl_clip * tf.minimum(1.0, full * n_updates) * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
     return Rates(learning_rate, cov, 1.0 - config.scale_ema_decay, now, clip)
 
 
