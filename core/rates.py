@@ -6,6 +6,7 @@ from core.schedule import count_of_updates
 from misc.config import CLASSIFICATION, REGRESSION
 
 CLIP_DECAY = 0.95  # of kl_clip per epoch, as published
+CLIP_WINDOWS = 10.0
 
 
 def regression_rates(config, now, decay, steps_per_epoch):
@@ -17,15 +18,16 @@ def classification_rates(config, now, decay, steps_per_epoch):
     """Rates of step `now` (a float, from 1); `decay` is not used.
 
     The moving averages of A, S and f begin as plain averages of what there is (a bias correction),
-    until an update weighs 1 - cov_ema_decay. So long the clip is smaller, in proportion to the number of
-    updates: a curvature from a few minibatches is trusted less. (With the whole clip from the first step
-    a VGG16 without batch normalisation loses its units to steps that are mostly noise.)
+    until an update weighs 1 - cov_ema_decay. The clip begins small and grows with the number of updates,
+    to the whole of kl_clip after CLIP_WINDOWS times as many: momentum makes up to 1 / (1 - momentum) of a
+    step, and early gradients are mostly noise. (With the whole clip from the first step a VGG16 without
+    batch normalisation loses its units and stays at chance.)
     """
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
     n_updates, full = count_of_updates(now, config.TCov), 1.0 - config.cov_ema_decay
     cov = tf.maximum(full, 1.0 / n_updates)
-    clip = config.kl_clip * tf.minimum(1.0, full * n_updates) * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
+    clip = config.kl_clip * tf.minimum(1.0, full * n_updates / CLIP_WINDOWS) * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
     return Rates(learning_rate, cov, 1.0 - config.scale_ema_decay, now, clip)
 
 
