@@ -159,14 +159,17 @@ def clipped_steps(plans, states, batches, rates, momentum, due):
 
     The factor on every step is min(1, sqrt(kl_clip / (lr^2 sum v^T F^-1 v))), the sum over all layers whose
     family is by a Fisher: no step changes the predictive by more than about kl_clip in KL divergence.
-    A family with an average of its own (Adam) keeps to `step`.
+    A family with an average of its own (Adam) keeps to `step`. The curvature is updated a layer at a
+    time, so that memory holds the patches of one.
     """
-    found, lengths = [], []
+    found, lengths, earlier = [], [], []
     for plan, state, batch in zip(plans, states, batches):
         if plan.family.averages:
             found.append((step(plan, state, batch, rates, momentum, due), None, None))
             continue
-        new, mean, before, grad = _updated(plan, state, batch, rates, due)
+        with tf.control_dependencies(earlier):
+            new, mean, before, grad = _updated(plan, state, batch, rates, due)
+        earlier = [value for name, value in new.items() if value is not state[name]]
         direction = plan.family.precondition(grad, new)
         found.append((dict(new, mean=mean), before, direction))
         if plan.family.natural:

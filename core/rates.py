@@ -27,7 +27,8 @@ def classification_rates(config, now, decay, steps_per_epoch):
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
     n_updates, full = count_of_updates(now, config.TCov), 1.0 - config.cov_ema_decay
     cov = tf.maximum(full, 1.0 / n_updates)
-    clip = config.kl_clip * tf.minimum(1.0, full * n_updates / CLIP_WINDOWS) * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
+    growth = tf.minimum(1.0, full * n_updates / CLIP_WINDOWS)
+    clip = config.kl_clip * growth * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
     return Rates(learning_rate, cov, 1.0 - config.scale_ema_decay, now, clip)
 
 

@@ -49,6 +49,7 @@ class Trainer:
         self._columns = columns(self._task)
         self._parts = [(name, part) for name, part in zip(PARTS, (data.test, data.valid)) if part is not None]
         self._final = self._parts[0]  # the test rows, or the validation rows if these are hidden
+        self._latest = None  # their last Evaluation
 
     def run(self, session, resume=False):
         """Trains to the last epoch, from the newest checkpoint if `resume`. Returns an Outcome.
@@ -66,7 +67,7 @@ class Trainer:
             self._preview(session, writer, clock)
             clock = self._train(session, writer, clock)
             name, part = self._final
-            final = self._task.evaluate(session, model, part, self._data, self._config)
+            final = self._latest or self._task.evaluate(session, model, part, self._data, self._config)
             self._task.show(writer, final, part, self._data, session.run(model.global_step))
         except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
             if "decomposition" not in str(error):  # only a factorisation that met NaN is the user's to mend
@@ -167,8 +168,9 @@ class Trainer:
         session.run(model.evaluate.reset)
         values = {tag: float(value) for tag, value in report.items()}
         for name, part in self._parts:
-            metrics = self._task.evaluate(session, model, part, self._data, self._config).metrics
-            values.update({f"{name}/{key}": value for key, value in metrics.items()})
+            found = self._task.evaluate(session, model, part, self._data, self._config)
+            values.update({f"{name}/{key}": value for key, value in found.metrics.items()})
+            self._latest = found if name == self._final[0] else self._latest
         broken = [tag for tag, value in values.items() if not np.isfinite(value)]
         if broken:
             raise RunError(f"training diverged: {broken[0]} is not finite after epoch {clock.epoch}; "

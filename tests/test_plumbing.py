@@ -25,8 +25,7 @@ FOUNDATIONS = ["misc", "core.variables", "core.linalg", "core.adam", "core.metri
 STAGES = ["data_loader", "networks", "core.gaussian", "core.posterior", "core.likelihood", "core.factors",
           "core.curvature", "core.kronecker",
           "core.optimizer", "core.rates", "core.design", "core.model", "core.evaluation", "core.trainer",
-          "core.explain",
-          "core.run"] + [f"core.baseline.{name}" for name in (
+          "core.cost", "core.explain", "core.run"] + [f"core.baseline.{name}" for name in (
               "statistics", "results", "curves", "report", "pool", "tuning", "worker", "probe", "jobs", "progress",
               "repeat")]
 STAGES += ["train", "regression_baseline"]
