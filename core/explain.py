@@ -35,8 +35,8 @@ def _about_data(config, data):
     split, shape = data.split, data.spec.shape
     what = f"{shape[0]} inputs" if len(shape) == 1 else f"{shape[0]} x {shape[1]} pixels, {shape[2]} channels"
     n_train, n_valid, n_test = (len(part.x) if part else 0 for part in (data.train, data.valid, data.test))
-    lines = [f"data       {config.dataset} from {data.source}: {n_train} training, {n_valid} validation and {n_test} test "
-             f"rows of {what}",
+    lines = [f"data       {config.dataset} from {data.source}: {n_train} training, {n_valid} validation and "
+             f"{n_test} test rows of {what}",
              f"split      protocol {split.protocol}, split {split.index} (hash {data.split_hash}); "
              + _STANDARDISED[config.mode](data)]
     if config.mode == REGRESSION and data.n_constant:

@@ -58,13 +58,13 @@ def read_folder(path, like=None):
     """
     classes = sorted(child.name for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
     if len(classes) < 2:
-        raise UserError(f"{path} has {len(classes)} class folders, at least 2 are needed: {path}/CLASS/PICTURE")
+        raise UserError(f"class folders in {path}: {len(classes)}, at least 2 are needed ({path}/CLASS/PICTURE)")
     if like and classes != like.classes:
         raise UserError(f"{path} has the classes {', '.join(classes)}, the training pictures {', '.join(like.classes)}")
     files = [(file, label) for label, name in enumerate(classes) for file in sorted((path / name).iterdir())
              if file.is_file() and not file.name.startswith(".")]
     images = [_picture(file) for file, _ in files]
-    colours = max([image.shape[2] for image in images] + ([like.images.shape[3]] if like else []), default=1)
+    colours = like.images.shape[3] if like else max((image.shape[2] for image in images), default=1)
     images = [np.repeat(image, colours, axis=2) if image.shape[2] < colours else image for image in images]
     shape = like.images.shape[1:] if like else images[0].shape if images else None
     for image, (file, _) in zip(images, files):
@@ -83,10 +83,12 @@ def _picture(path):
 
     try:
         with Image.open(str(path)) as image:
-            grey = image.mode in ("1", "L", "I", "I;16", "LA")
+            mode, grey = image.mode, image.mode in ("1", "L", "LA")
             array = np.asarray(image.convert("L" if grey else "RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # whatever a damaged file does to a decoder
         raise UserError(f"{path} is not a picture that can be read ({error}); remove it or mend it") from None
+    if mode.startswith(("I", "F")):
+        raise UserError(f"{path} has more than 8 bits a channel (mode {mode}), which would be cut off: convert it to 8")
     return array[..., None] if grey else array
 
 
@@ -97,7 +99,7 @@ def _cifar_batch(path, label_key, n_classes):
         with open(str(path), "rb") as handle:
             batch = _PlainUnpickler(handle, encoding="bytes").load()
         rows, labels = np.asarray(batch[b"data"]), np.asarray(batch[label_key.encode()], np.int64)
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except Exception as error:  # whatever damaged bytes do to a pickle
         raise UserError(f"{path} is damaged or not a CIFAR batch ({type(error).__name__}: {error}); "
                         "unpack the archive again") from None
     if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072 or labels.shape != rows.shape[:1]:
@@ -116,7 +118,10 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module, name):
         if (module, name) not in self._ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
+        try:
+            return super().find_class(module, name)
+        except ImportError:  # written by a numpy that is newer than this one
+            return super().find_class(module.replace("numpy._core", "numpy.core"), name)
 
 
 def _idx(path, n_dims):

@@ -5,7 +5,7 @@ import re
 from core import run
 from core.baseline.worker import Job
 from core.optimizer import check_layers
-from misc.config import Config
+from misc.config import REGRESSION, Config
 from misc.errors import UserError
 from misc.folders import check_writable, run_folder
 
@@ -56,6 +56,9 @@ def describe_experiment(path, overrides, protocol=None, validate=False, tuned=Fa
     if any(text.split("=")[0] == "seed" for text in overrides):
         raise UserError("--set seed: the seeds of repeated runs are given by --runs N or --seeds 1-20")
     config = Config.from_file(path, overrides)
+    if config.mode != REGRESSION:
+        raise UserError(f"{path}: mode {config.mode}; this command repeats runs of mode {REGRESSION}, "
+                        "train.py --seed N trains one run of any mode")
     values, suffix = config.model_dump(exclude_unset=True), ""
     if protocol not in (None, config.protocol):
         values["protocol"], suffix = protocol, f"_{protocol}"
