@@ -37,6 +37,8 @@ Plan = collections.namedtuple("Plan", ["config", "data", "design", "device"])
 
 def plan(config, device="auto"):
     """Loads the data and looks up every part. UserError for whatever would not work."""
+    if config.curvature_device == "gpu" and not backend.has_gpu():
+        raise UserError("curvature_device gpu: TensorFlow sees no GPU here; use cpu or auto")
     data = lookup(LOADERS, config.mode, "mode")(config)
     design = design_run(config, data.spec)
     return Plan(config, data, design, choose_device(device))

@@ -48,6 +48,7 @@ def refuse(settings, tmp_path, capsys):
     ("epoch: input should be a valid integer, got [3]", {"epoch": [3]}),
     ("true_fisher: input should be a valid boolean, got 1 (VALUE is read as JSON: true,", {"true_fisher": 1}),
     ("evaluate_on validation needs validation rows: set validation_fraction", {"evaluate_on": "validation"}),
+    ("curvature_device gpu: TensorFlow sees no GPU here", {"curvature_device": "gpu"}),
     ("split 20 does not exist", {"protocol": "standard", "split": 20}),
     ("unknown dataset for mode classification 'tiny'", {"mode": "classification"}),
 ])
