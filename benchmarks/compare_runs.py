@@ -13,13 +13,14 @@ from misc.records import read_json
 
 CURVES = {"train_expected_log_likelihood": "training log-likelihood", "test_accuracy": "test accuracy",
           "test_log_likelihood": "test log-likelihood", "test_ece": "test ECE"}
-COLUMNS = {"test_accuracy": "accuracy", "test_log_likelihood": "log-likelihood", "test_brier": "Brier", "test_ece": "ECE",
+COLUMNS = {"test_accuracy": "accuracy", "test_log_likelihood": "log-likelihood", "test_brier": "Brier",
+           "test_ece": "ECE",
            "test_mean_accuracy": "accuracy, mean weights", "test_mean_log_likelihood": "log-likelihood, mean weights",
            "train_expected_log_likelihood": "training log-likelihood"}
 
 
 def read_run(folder):
-    """(name, final metrics, table of metrics.csv) of a run's folder. UserError if it is not a finished classification."""
+    """(name, result.json, table of metrics.csv) of a run's folder. UserError unless it is a finished classification."""
     path = pathlib.Path(folder)
     try:
         result, curve = read_json(path / "result.json"), pd.read_csv(str(path / "metrics.csv"))
