@@ -198,7 +198,7 @@ class _Builder:
             new = dict(zip(names, take(layers, [state[name] for name in names], batches, rates, config.momentum, due)))
         for name, record in zip(names, records):
             if record.moments:
-                rate = tf.maximum(1.0 - NORM_DECAY, 1.0 / now)
+                rate = tf.maximum(1.0 / now, 1.0 - NORM_DECAY)
                 for key, value in zip(("moving_mean", "moving_variance"), record.moments):
                     new[name][key] = moved(state[name][key], value, rate)
         new["likelihood"], log_prob = likelihood.update(state["likelihood"], outputs, y, prior.temper, now)

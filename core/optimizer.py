@@ -181,7 +181,7 @@ def clipped_steps(plans, states, batches, rates, momentum, due):
 
 def clip_factor(length, rates):
     """min(1, sqrt(clip / (lr^2 length))), length = v^T F^-1 v; a scalar."""
-    return tf.minimum(1.0, tf.sqrt(rates.clip / tf.maximum(rates.mean**2 * length, 1e-30)))
+    return tf.minimum(tf.sqrt(rates.clip / tf.maximum(length, 1e-30)) / rates.mean, 1.0)
 
 
 def _moved_by(new, before, direction, rates, momentum):

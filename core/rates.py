@@ -26,8 +26,8 @@ def classification_rates(config, now, decay, steps_per_epoch):
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
     n_updates, full = count_of_updates(now, config.TCov), 1.0 - config.cov_ema_decay
-    cov = tf.maximum(full, 1.0 / n_updates)
-    growth = tf.minimum(1.0, full * n_updates / CLIP_WINDOWS)
+    cov = tf.maximum(1.0 / n_updates, full)
+    growth = tf.minimum(full * n_updates / CLIP_WINDOWS, 1.0)
     clip = config.kl_clip * growth * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
     return Rates(learning_rate, cov, 1.0 - config.scale_ema_decay, now, clip)
 
