@@ -29,7 +29,8 @@ def design_run(config, spec):
     specs = layer_specs(network, spec.shape, likelihood.n_outputs)
     layers = optimizer.layer_methods(config, specs, prior)
     updates = {name: None for layer in layers if layer.family for name in layer.family.updates}
-    schedule = Schedule(update_periods(config, list(updates)), early_steps(config))
+    periods = update_periods(config, list(updates))
+    schedule = Schedule(periods, early_steps(config, periods))
     all_at_once = all(layer.geometry is None for layer in specs)
     return Design(spec, network, layers, prior, likelihood, schedule, steps_per_epoch(spec.n_rows, config.batch_size),
                   n_test_draws(config, layers) if all_at_once else 1)

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from core.curvature import Family, moved
 from core.gaussian import damped_values, eigen_scale, noisy_kfac_roots
-from core.linalg import eigh, eigvalsh, factored_damping, off_diagonal_share, project, rotate, warm_basis
+from core.linalg import diagonal_in, eigh, eigvalsh, factored_damping, off_diagonal_share, project, rotate, warm_basis
 from core.posterior import EigenMatrixNormal, MatrixNormal
 
 
@@ -70,9 +70,9 @@ class EigenKronecker(Family):
     Current after every step in which they are due: a_cov, s_cov, scale (R). Stale by design:
     q_a, values_a, q_s, values_s, until "basis" is due. R always belongs to the basis that it
     is stored with: when the basis changes, R is set anew from the eigenvalues of the same
-    factors (kfac_init_after_basis) or carried over into the new basis. With basis_tolerance a
-    basis that still nearly diagonalises its factors stays, and R with it; `refreshed` and `kept`
-    count. Mean and momentum are kept in the eigenbasis: a step projects the gradient and rotates
+    factors (kfac_init_after_basis) or carried over into the new basis, except for the first one.
+    With basis_tolerance a basis that still nearly diagonalises its factors stays, and R with it;
+    `refreshed` and `kept` count. Mean and momentum are kept in the eigenbasis: a step projects the gradient and rotates
     the drawn weights, and nothing else.
 
     Reference: Bae et al. (2018), Sec. 3, https://arxiv.org/abs/1811.12565
@@ -86,9 +86,7 @@ class EigenKronecker(Family):
                  "q_a": tf.eye(shape[0], dtype=dtype), "q_s": tf.eye(shape[1], dtype=dtype),
                  "values_a": tf.ones(shape[:1], dtype), "values_s": tf.ones(shape[1:], dtype)}
         state["scale"] = self._initial_scale(state)
-        if self._config.basis_tolerance:
-            state.update(refreshed=tf.zeros([], dtype), kept=tf.zeros([], dtype))
-        return state
+        return dict(state, refreshed=tf.zeros([], dtype), kept=tf.zeros([], dtype))
 
     def update(self, state, batch, rates, due):
         new = dict(state)
@@ -127,21 +125,24 @@ class EigenKronecker(Family):
 
     def report(self, state):
         report = factor_report(state, state["values_a"], state["values_s"], self._prior.damping)
-        report.update({name: state[name] for name in ("refreshed", "kept") if name in state})
-        return report
+        return dict(report, refreshed=state["refreshed"], kept=state["kept"])
 
     def _tolerant_refresh(self, old, new):
-        """The refreshed basis and R, or the old ones while they are good enough."""
+        """The refreshed basis and R, or the old ones (with their eigenvalues now) while they are good enough."""
         if not self._config.basis_tolerance:
-            return self._refresh(old, new)
+            return dict(self._refresh(old, new), refreshed=old["refreshed"] + 1.0)
         worst = tf.maximum(off_diagonal_share(new["a_cov"], old["q_a"]), off_diagonal_share(new["s_cov"], old["q_s"]))
-        keep = worst < self._config.basis_tolerance
+        keep = tf.logical_and(worst < self._config.basis_tolerance, old["refreshed"] > 0.0)
         names = (*BASIS, "scale")
 
         def values(state):
             return [tf.identity(state[name]) for name in names]
 
-        chosen = tf.cond(keep, lambda: values(old), lambda: values(self._refresh(old, new)))
+        def kept():
+            return dict(old, values_a=diagonal_in(new["a_cov"], old["q_a"]),
+                        values_s=diagonal_in(new["s_cov"], old["q_s"]))
+
+        chosen = tf.cond(keep, lambda: values(kept()), lambda: values(self._refresh(old, new)))
         count = tf.cast(keep, old["kept"].dtype)
         return dict(zip(names, chosen), kept=old["kept"] + count, refreshed=old["refreshed"] + 1.0 - count)
 
@@ -150,8 +151,10 @@ class EigenKronecker(Family):
         basis = {}
         for name in "as":
             basis["values_" + name], basis["q_" + name] = update(new[name + "_cov"], old["q_" + name])
-        scale = self._initial_scale(basis) if self._config.kfac_init_after_basis else carry_scale(old, basis)
-        return dict(basis, scale=scale)
+        anew = self._initial_scale(basis)
+        if self._config.kfac_init_after_basis:
+            return dict(basis, scale=anew)
+        return dict(basis, scale=tf.cond(old["refreshed"] > 0.0, lambda: carry_scale(old, basis), lambda: anew))
 
     def _initial_scale(self, state):
         values_a, values_s = state["values_a"], state["values_s"]
@@ -189,5 +192,5 @@ def factor_report(state, values_a, values_s, damping):
     report = {"trace_a": tf.linalg.trace(state["a_cov"]), "trace_s": tf.linalg.trace(state["s_cov"]),
               "damping_a": d_a, "damping_s": d_s}
     for name, values, extra in (("condition_a", values_a, d_a), ("condition_s", values_s, d_s)):
-        report[name] = (values[-1] + extra) / (tf.maximum(values[0], 0.0) + extra)
+        report[name] = (tf.reduce_max(values) + extra) / (tf.maximum(tf.reduce_min(values), 0.0) + extra)
     return report

@@ -82,7 +82,12 @@ def orthogonal_iteration(matrix, basis):
     """
     decompose = _by_lapack(_lapack_qr, 2) if _is_large(matrix) else tf.linalg.qr
     vectors = decompose(tf.matmul(matrix, basis[:, ::-1]))[0][:, ::-1]
-    return tf.reduce_sum(vectors * tf.matmul(matrix, vectors), axis=0), vectors
+    return diagonal_in(matrix, vectors), vectors
+
+
+def diagonal_in(matrix, basis):
+    """Diagonal of Q^T matrix Q, [d], rounding below 0 clamped."""
+    return tf.maximum(tf.reduce_sum(basis * tf.matmul(matrix, basis), axis=0), 0.0)
 
 
 def warm_basis(matrix, basis):

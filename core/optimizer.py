@@ -158,7 +158,8 @@ def clipped_steps(plans, states, batches, rates, momentum, due):
     """The rule of classification: precondition v, clip all layers together, then momentum on the step.
 
     The factor on every step is min(1, sqrt(kl_clip / (lr^2 sum v^T F^-1 v))), the sum over all layers whose
-    family is by a Fisher: no step changes the predictive by more than about kl_clip in KL divergence.
+    family is by a Fisher: no gradient by itself changes the predictive by more than about that in KL
+    divergence, before momentum adds up to 1 / (1 - momentum) of them.
     A family with an average of its own (Adam) keeps to `step`. The curvature is updated a layer at a
     time, so that memory holds the patches of one.
     """
@@ -169,7 +170,7 @@ def clipped_steps(plans, states, batches, rates, momentum, due):
             continue
         with tf.control_dependencies(earlier):
             new, mean, before, grad = _updated(plan, state, batch, rates, due)
-        earlier = [value for name, value in new.items() if value is not state[name]]
+        earlier = [value for name, value in new.items() if value is not state[name]] or earlier
         direction = plan.family.precondition(grad, new)
         found.append((dict(new, mean=mean), before, direction))
         if plan.family.natural:

@@ -102,16 +102,16 @@ def update_periods(config, updates):
     return {name: periods[name] for name in updates if name in periods}
 
 
-def early_steps(config):
+def early_steps(config, periods):
     """Steps at which everything is refreshed beside the periods, so that learning does not wait for them.
 
-    Regression: none. Classification: the first step, then 2^k TCov up to the first regular refresh, so
+    Regression: none. Classification: the first step, then 2^k TCov before the first regular refresh, so
     that no preconditioner is older than half of the statistics there are. (The published code left it
     at the identity for the first 200 steps.)
     """
     if config.mode == REGRESSION:
         return ()
-    steps, regular = [1], max(config.TInv, config.TEigen)
+    steps, regular = [1], max(periods.get("inverse", 1), periods.get("basis", 1))
     while config.TCov * 2 ** (len(steps) - 1) < regular:
         steps.append(config.TCov * 2 ** (len(steps) - 1))
     return steps

@@ -26,6 +26,8 @@ def load_classification(config):
     if config.evaluate_on == "validation" and not len(valid_rows):
         raise UserError(f"validation_fraction {config.validation_fraction:g} of {len(split.train)} training pictures "
                         "is none to evaluate on: set a larger one")
+    if config.evaluate_on == "test" and not len(split.test):
+        raise UserError(f"{source}: {len(labels)} pictures are too few for a test set of a fifth of them")
     if len(np.unique(labels[rows])) < 2:
         raise UserError(f"{source}: the training pictures are all of one class; there is nothing to learn")
 
@@ -44,7 +46,9 @@ def load_classification(config):
 def pixel_statistics(images):
     """Pixels of uint8 pictures [n, height, width, channels]; a constant channel has a std of 1."""
     count = images.size // images.shape[-1]
-    histograms = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
+    chunks = [images[start:start + 1000] for start in range(0, len(images), 1000)]  # bincount makes int64 of bytes
+    histograms = [sum(np.bincount(chunk[..., channel].ravel(), minlength=256) for chunk in chunks)
+                  for channel in range(images.shape[-1])]
     values = np.arange(256.0)
     mean = np.array([histogram @ values / count for histogram in histograms])
     variance = np.array([histogram @ np.square(values - m) / count for histogram, m in zip(histograms, mean)])

@@ -131,7 +131,8 @@ class Config(pydantic.BaseModel):
     decay_every_itr: int = key(16000, "Steps between decays of learning_rate by 0.1.", CLASSIFICATION, ge=1)
     cov_ema_decay: float = key(0.99, "Decay of the moving averages of A and S.", CLASSIFICATION, ge=0, lt=1)
     scale_ema_decay: float = key(0.99, "Decay of the moving average of R.", CLASSIFICATION, ge=0, lt=1)
-    kl_clip: float = key(1e-3, "Largest KL divergence of a step; the step is scaled down to it.", CLASSIFICATION, gt=0)
+    kl_clip: float = key(1e-3, "Largest KL divergence of one preconditioned gradient. Grows from 0 over 10 / (1 - "
+                         "cov_ema_decay) updates of A and S, and shrinks by 0.95 an epoch.", CLASSIFICATION, gt=0)
     TCov: int = key(10, "Steps between statistics of A and S.", CLASSIFICATION, ge=1)
     TInv: int = key(200, "Steps between inverses (kfac).", CLASSIFICATION, ge=1)
     TEigen: int = key(200, "Steps between eigenbases (ekfac).", CLASSIFICATION, ge=1)

@@ -71,10 +71,11 @@ def test_averages_begin_as_plain_means(config, decay, weights):
 
 
 def test_early_steps(config):
-    assert early_steps(config(TCov=10, TInv=200, TEigen=200)) == [1, 10, 20, 40, 80, 160]
-    assert early_steps(config(TCov=5, TInv=6, TEigen=21)) == [1, 5, 10, 20]  # up to the later of the two
-    assert early_steps(config(TCov=1, TInv=1, TEigen=1)) == early_steps(config(TCov=9, TInv=9, TEigen=2)) == [1]
-    assert early_steps(Config(dataset="x", optimizer="ekfac", model_name="linear")) == ()
+    assert early_steps(config(TCov=10), {"cov": 10, "basis": 200}) == [1, 10, 20, 40, 80, 160]
+    assert early_steps(config(TCov=5), {"cov": 5, "inverse": 21}) == [1, 5, 10, 20]
+    assert early_steps(config(TCov=1), {"inverse": 1}) == early_steps(config(TCov=9), {"basis": 2}) == [1]
+    assert early_steps(config(TCov=5), {"cov": 5}) == [1]  # no refresh to wait for
+    assert early_steps(Config(dataset="x", optimizer="ekfac", model_name="linear"), {"basis": 5}) == ()
 
 
 def test_all_updates_run_at_early_steps():
@@ -343,12 +344,21 @@ def test_a_basis_that_is_good_enough_stays(session, config, batch):
     states, reports = session.run([states, reports])
     assert [(report["refreshed"], report["kept"]) for report in reports] == [(0, 0), (1, 0), (1, 0), (1, 1), (2, 1)]
     for name in ("q_a", "q_s", "values_a", "values_s", "scale"):
-        assert (states[3][name] == states[2][name]).all(), name
         assert (states[4][name] != states[3][name]).any(), name
+    for name in ("q_a", "q_s", "scale"):
+        assert (states[3][name] == states[2][name]).all(), name
+    q_a, a_cov = states[3]["q_a"], states[3]["a_cov"]
+    assert_allclose(states[3]["values_a"], np.diag(q_a.T @ a_cov @ q_a), rtol=1e-10)  # the values are those of now
     assert (states[3]["a_cov"] != states[2]["a_cov"]).any()
     assert (states[2]["scale"] != states[1]["scale"]).all()
-    always = EigenKronecker(PRIOR, config())
-    assert not {"kept", "refreshed"} & set(always.report(always.init(SHAPE, tf.float64)))
+
+
+def test_the_first_basis_is_made_whatever_the_tolerance(session, config, batch):
+    family = EigenKronecker(PRIOR, config(basis_tolerance=0.99))
+    first = family.update(family.init(SHAPE, tf.float64), batch(), rates_of(), {"cov", "basis"})
+    a_cov, q_a, refreshed = session.run([first["a_cov"], first["q_a"], first["refreshed"]])
+    off = q_a.T @ a_cov @ q_a
+    assert refreshed == 1 and np.abs(off - np.diag(np.diag(off))).max() < 1e-10
 
 
 def test_a_basis_by_orthogonal_iteration(session, config, batch):

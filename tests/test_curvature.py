@@ -143,10 +143,11 @@ def test_reinit_returns_to_the_eigenvalues_without_a_new_basis(session, config, 
 
 def test_scale_can_be_carried_into_a_new_basis(session, config, arrays):
     family = EigenKronecker(PRIOR, config(kfac_init_after_basis=False))
-    start = family.init(SHAPE, tf.float64)
+    start = family.update(family.init(SHAPE, tf.float64), batch_of(*arrays), RATES, {"cov", "basis"})
     old = family.update(start, batch_of(*arrays), RATES, {"scale"})
-    new = family.update(old, batch_of(*arrays), RATES, {"cov", "basis"})
-    old, new, same = session.run([old, new, carry_scale(old, old)])
+    new = family.update(old, batch_of(arrays[0][:, :3], arrays[1][:, :3], arrays[2][:, :3]), RATES, {"cov", "basis"})
+    first, old, new, same = session.run([start["scale"] - family._initial_scale(start), old, new, carry_scale(old, old)])
+    assert np.abs(first).max() == 0  # there was nothing to carry
     q_old, q_new = (np.kron(state["q_a"], state["q_s"]) for state in (old, new))
     dense = (q_old * old["scale"].ravel()) @ q_old.T
     assert_allclose(new["scale"].ravel(), np.diag(q_new.T @ dense @ q_new), rtol=1e-10)
