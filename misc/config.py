@@ -140,10 +140,13 @@ class Config(pydantic.BaseModel):
 
     @pydantic.model_validator(mode="after")
     def _keys_fit_together(self):
-        for name in self.model_fields_set:
-            only = key_mode(name)
-            if only not in (None, self.mode):
-                raise ValueError(f"{name} belongs to mode {only}, this config's mode is {self.mode}: remove it")
+        wrong = sorted(name for name in self.model_fields_set if key_mode(name) not in (None, self.mode))
+        if wrong and "mode" not in self.model_fields_set:
+            raise ValueError(f"{', '.join(wrong)}: for mode {key_mode(wrong[0])} only, and mode is not set (default "
+                             f'{self.mode}): add "mode": "{key_mode(wrong[0])}"')
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} belong{'s' if len(wrong) == 1 else ''} to mode {key_mode(wrong[0])}, "
+                             f"this config's mode is {self.mode}: remove {'it' if len(wrong) == 1 else 'them'}")
         if (self.model_name == "ffn") != (self.hidden is not None):
             raise ValueError("hidden goes with model_name ffn and only with it, e.g. "
                              '"model_name": "ffn", "hidden": [50, 50]')

@@ -26,7 +26,9 @@ GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
     ({"hidden": [5]}, "hidden goes with model_name ffn and only with it"),
     ({"model_name": "ffn"}, "hidden goes with model_name ffn and only with it"),
     ({"model_name": "ffn", "hidden": [5, 0]}, "hidden.1: input should be greater than 0, got 0"),
-    ({"TCov": 5}, "TCov belongs to mode classification, this config's mode is regression: remove it"),
+    ({"TCov": 5, "mode": "regression"},
+     "TCov belongs to mode classification, this config's mode is regression: remove it"),
+    ({"TCov": 5, "TInv": 5}, "TCov, TInv: for mode classification only, and mode is not set .default regression.: add"),
     ({"seed": -1}, "seed: input should be greater than or equal to 0"),
 ])
 def test_bad_values_say_what_would_be_right(bad, message):
