@@ -2,11 +2,7 @@
 import csv
 import io
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -24,6 +20,7 @@ from misc.config import Config
 from misc.folders import run_folder
 from misc.mistakes import mistakes_figure, picture_grid
 from tests.conftest import ROOT
+from tests.interrupted import kill_and_resume
 
 SETTINGS = dict(mode="classification", dataset="digits", optimizer="ekfac", model_name="ffn", hidden=[8], epoch=2,
                 batch_size=128, learning_rate=0.01, kl_clip=0.01, train_particles=1, test_particles=3, TCov=3, TInv=6,
@@ -169,16 +166,7 @@ def test_killed_and_resumed_equals_uninterrupted(config, config_file):
     made = config(**keys)
     folder = run_folder(made)
     command = [sys.executable, "train.py", "--config", str(config_file(**keys)), "--device", "cpu"]
-    process = subprocess.Popen(command, cwd=str(ROOT), stderr=subprocess.PIPE)
-    deadline = time.time() + 300
-    while not (folder.checkpoint / "checkpoint").exists() and process.poll() is None and time.time() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not folder.result.exists(), "killed too late to test anything"
-    done = subprocess.run(command + ["--resume"], cwd=str(ROOT), stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "resuming after epoch" in done.stderr
+    kill_and_resume(command, folder, 300)
     resumed, resumed_result = weights(folder), json.loads(folder.result.read_text())
     straight_result = run.execute(run.plan(made, "cpu"))
     straight = weights(folder)

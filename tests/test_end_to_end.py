@@ -1,11 +1,8 @@
 """Runs from config to files: what they leave, that they can be killed, resumed and repeated."""
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -17,6 +14,7 @@ from core.optimizer import METHODS
 from misc.config import Config
 from misc.folders import run_folder
 from tests.conftest import ROOT
+from tests.interrupted import kill_and_resume
 
 
 @pytest.fixture
@@ -147,16 +145,7 @@ def test_killed_and_resumed_equals_uninterrupted(config, config_file, optimizer)
     keys = dict(optimizer=optimizer, epoch=400, epoch_rate=5, save_interval=5)
     folder = run_folder(config(**keys))
     command = [sys.executable, "train.py", "--config", str(config_file(**keys)), "--device", "cpu"]
-    process = subprocess.Popen(command, cwd=str(ROOT), stderr=subprocess.PIPE)
-    deadline = time.time() + 60
-    while not (folder.checkpoint / "checkpoint").exists() and process.poll() is None and time.time() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not folder.result.exists(), "killed too late to test anything"
-    done = subprocess.run(command + ["--resume"], cwd=str(ROOT), stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "resuming after epoch" in done.stderr
+    kill_and_resume(command, folder, 60)
     resumed, resumed_result, resumed_rows = weights(folder), json.loads(folder.result.read_text()), rows(folder.metrics)
     subprocess.run(command, cwd=str(ROOT), check=True, stderr=subprocess.DEVNULL)
     straight = weights(folder)
