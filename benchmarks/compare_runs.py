@@ -38,8 +38,12 @@ def main():
     args = parser.parse_args()
     with one_line_errors("compare_runs", "start it again"):
         runs = [read_run(folder) for folder in args.runs]
-        rows = [[name, *(f"{result['metrics'][key]:.4f}" for key in COLUMNS)] for name, result, _ in runs]
-        print(tabulate.tabulate(rows, ["run", *COLUMNS.values()], tablefmt="github", disable_numparse=True))
+        data = {result["rows_hash"]: result["dataset"] for _, result, _ in runs}
+        if len(data) > 1:
+            raise UserError(f"these runs are on different pictures: {', '.join(data.values())}")
+        rows = [[name, result["seed"], *(f"{result['metrics'][key]:.4f}" for key in COLUMNS)]
+                for name, result, _ in runs]
+        print(tabulate.tabulate(rows, ["run", "seed", *COLUMNS.values()], tablefmt="github", disable_numparse=True))
         if args.out:
             draw(runs, args.out)
 

@@ -39,9 +39,10 @@ class Family:
 
     natural: whether `precondition` is by a Fisher, so that a step has a KL divergence.
     averages: whether the step is always the moving average of gradients, as Adam has it.
+    reads: config keys that the family, its schedule or its step go by and others do not.
     """
 
-    updates = ()
+    updates, reads = (), ()
     needs_factors, natural, averages = False, True, False
 
     def __init__(self, prior, config):
@@ -66,6 +67,10 @@ class Family:
     def _step_damping(self):
         """gamma_in + gamma_ex."""
         return self._prior.damping + self._config.damping
+
+
+OF_FISHER = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_warmup")
+"""Keys that every family with a Fisher reads."""
 
 
 class Identity(Family):
@@ -143,7 +148,7 @@ class Diagonal(Family):
     Reference: Zhang et al. (2018), Sec. 3.1, https://arxiv.org/abs/1712.02390
     """
 
-    updates = ("cov",)
+    updates, reads = ("cov",), OF_FISHER
 
     def init(self, shape, dtype):
         return {"fisher": tf.ones(shape, dtype)}

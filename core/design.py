@@ -36,6 +36,13 @@ def design_run(config, spec):
                   n_test_draws(config, layers) if all_at_once else 1)
 
 
+def notices(config):
+    """Sentences about settings that are accepted but do nothing."""
+    unread = lookup(NETWORKS, config.model_name, "model_name").ignores
+    return optimizer.notices(config) + [f"note: model_name {config.model_name} does not go by {name}"
+                                        for name in unread if config.sets(name)]
+
+
 def n_test_draws(config, layers):
     """Weight draws in evaluation: one is enough where there is no noise."""
     return config.test_particles if any(layer.noisy for layer in layers) else 1

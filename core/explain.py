@@ -1,6 +1,7 @@
 """What a run would do, in plain words, from the config and the data alone; builds nothing."""
 from core.cost import run_cost
-from core.optimizer import METHODS, notices
+from core.design import notices
+from core.optimizer import METHODS
 from data_loader import DATASETS, PICTURE_SETS
 from misc.config import CLASSIFICATION, REGRESSION
 from networks import NETWORKS
@@ -85,7 +86,7 @@ def _about_layers(config, design, device):
                        "this run would not start (raise it, or set large_layers)")
         what = f"{d_a} x {d_s} weights" if layer.spec.has_weights else f"scale and shift of {d_s} units"
         places = f" at {layer.spec.n_locations} places" if layer.spec.n_locations > 1 else ""
-        size = f"; {cost.state_bytes / 2**20:.3g} MiB, {cost.seconds * 1e3:.2g} ms a step"
+        size = f"; {cost.state_bytes / 2**20:.3g} MiB, {_milliseconds(cost.seconds)} a step"
         lines.append(f"           {layer.spec.name}: {what}{places}, posterior {layer.kind}{factors}"
                      + (size if layer.family is not None else ""))
     return lines
@@ -102,10 +103,12 @@ def _about_schedule(config, design):
     lines = [f"steps      {config.epoch} epochs of {design.steps_per_epoch} steps = {n_steps}; "
              f"batch {config.batch_size}, {draws}; {_STEP_SIZES[config.mode](config)}"]
     for name, period in design.schedule.periods.items():
-        times = n_steps // period
-        lines.append(f"           {_UPDATES[name]} every {period} step{'s' if period > 1 else ''}: {times} times")
+        lines.append(f"           {_UPDATES[name]} every {period} step{'s' if period > 1 else ''}: "
+                     f"{design.schedule.count(name, n_steps)} times")
     if design.schedule.periods and design.schedule.early:
-        lines.append(f"           all of these also at steps {', '.join(map(str, sorted(design.schedule.early)))}")
+        early = sorted(step for step in design.schedule.early if step <= n_steps)
+        lines.append(f"           all of these also at step{'s' if len(early) > 1 else ''} "
+                     + ", ".join(map(str, early)))
     drawn = ["weights"] * noisy + ["noise precision"] * (config.mode == REGRESSION)
     lines.append(f"evaluate   every {config.evaluate_every} epochs with "
                  + (f"{config.test_particles} draws of {' and '.join(drawn)}" if drawn else "the weights as they are")
@@ -113,15 +116,37 @@ def _about_schedule(config, design):
     return lines
 
 
-_STEP_SIZES = {
-    REGRESSION: lambda config: f"step sizes x {config.lr_decay_ratio:g} every {config.decay_interval} epochs",
-    CLASSIFICATION: lambda config: f"learning_rate x 0.1 every {config.decay_every_itr} steps",
-}
+def _averaged_step(config):
+    return (f"step size {config.alpha:g} (alpha), with beta and omega x {config.lr_decay_ratio:g} every "
+            f"{config.decay_interval} epochs")
+
+
+def _clipped_step(config):
+    clip = f"; KL divergence of a gradient's step at most {config.kl_clip:g} (kl_clip)"
+    clip += f", growing to that over {config.clip_warmup} steps" * bool(config.clip_warmup)
+    clips = METHODS[config.optimizer].family.natural
+    return f"step size {config.learning_rate:g}, x 0.1 every {config.decay_every_itr} steps" + clip * clips
+
+
+_STEP_SIZES = {REGRESSION: _averaged_step, CLASSIFICATION: _clipped_step}
 
 
 def _about_cost(config, data, design, device):
     cost = run_cost(config, design, device)
     n_steps = config.epoch * design.steps_per_epoch
-    return [f"cost       roughly {cost.seconds * 1e3:.2g} ms per step on {cost.n_cores} "
-            f"core{'s' if cost.n_cores > 1 else ''}, {cost.seconds * n_steps / 60:.2g} minutes in all (without "
+    return [f"cost       roughly {_milliseconds(cost.seconds)} per step on {cost.n_cores} "
+            f"core{'s' if cost.n_cores > 1 else ''}, {_duration(cost.seconds * n_steps)} in all (without "
             f"evaluation); {cost.peak_bytes / 2**20:.3g} MiB beside TensorFlow itself; device {device}"]
+
+
+def _milliseconds(seconds):
+    value = seconds * 1e3
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
+
+
+def _duration(seconds):
+    """Seconds, minutes, hours or days, whichever people would say."""
+    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2.0 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -3,10 +3,13 @@ import contextlib
 
 import tensorflow.compat.v1 as tf
 
-from core.curvature import Family, moved
+from core.curvature import OF_FISHER, Family, moved
 from core.gaussian import damped_values, eigen_scale, noisy_kfac_roots
 from core.linalg import diagonal_in, eigh, eigvalsh, factored_damping, off_diagonal_share, project, rotate, warm_basis
 from core.posterior import EigenMatrixNormal, MatrixNormal
+
+OF_FACTORS = (*OF_FISHER, "curvature_device", "max_factor_dim", "large_layers")
+"""Keys that both families read."""
 
 
 class Kronecker(Family):
@@ -18,7 +21,7 @@ class Kronecker(Family):
     Reference: Zhang et al. (2018), Sec. 3.3, https://arxiv.org/abs/1712.02390
     """
 
-    updates = ("cov", "inverse")
+    updates, reads = ("cov", "inverse"), (*OF_FACTORS, "TInv")
     needs_factors = True
 
     def init(self, shape, dtype):
@@ -79,6 +82,8 @@ class EigenKronecker(Family):
     """
 
     updates = ("cov", "basis", "reinit", "scale")
+    reads = (*OF_FACTORS, "basis_update", "basis_tolerance", "scale_init", "kfac_init_after_basis", "omega",
+             "amor_eigen", "Teigen", "re_init", "re_init_iters", "TEigen", "TScale", "scale_ema_decay")
     needs_factors = True
 
     def init(self, shape, dtype):

@@ -37,6 +37,8 @@ METHODS = {
     "sgd": Method(curvature.Identity, False, curvature.Identity, None, "SGD with momentum: a point estimate (MAP)"),
 }
 
+CURVATURE_KEYS = {name for method in METHODS.values() for name in method.family.reads}
+
 # config's `large_layers` -> (family, noisy) for a layer whose factors exceed max_factor_dim.
 LARGE_LAYERS = {"diagonal": (curvature.Diagonal, True), "point": (curvature.Diagonal, False)}
 
@@ -97,11 +99,14 @@ def check_layers(plans, config):
 
 
 def notices(config):
-    """Sentences about settings that are accepted but do nothing."""
+    """Sentences about settings of the method that are accepted but do nothing."""
     method, found = lookup(METHODS, config.optimizer, "optimizer"), []
     if config.fisher_approx not in (None, method.fisher_approx):
         found.append(f"note: fisher_approx {config.fisher_approx} does not go with optimizer {config.optimizer} "
                      "and is not used")
+    unread = [name for name in CURVATURE_KEYS - {*method.family.reads, *method.vectors.reads} if config.sets(name)]
+    if unread:
+        found.append(f"note: optimizer {config.optimizer} does not go by {', '.join(sorted(unread))}")
     resets = config.mode == REGRESSION and method.noisy and "reinit" in method.family.updates and config.re_init
     if resets and "reinit" not in update_periods(config, method.family.updates):
         found.append("note: re_init does nothing more here: R is re-initialised at every change of basis already "

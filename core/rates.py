@@ -6,7 +6,6 @@ from core.schedule import count_of_updates
 from misc.config import CLASSIFICATION, REGRESSION
 
 CLIP_DECAY = 0.95  # of kl_clip per epoch, as published
-CLIP_WINDOWS = 10.0
 
 
 def regression_rates(config, now, decay, steps_per_epoch):
@@ -18,16 +17,14 @@ def classification_rates(config, now, decay, steps_per_epoch):
     """Rates of step `now` (a float, from 1); `decay` is not used.
 
     The moving averages of A, S and f begin as plain averages of what there is (a bias correction),
-    until an update weighs 1 - cov_ema_decay. The clip begins small and grows with the number of updates,
-    to the whole of kl_clip after CLIP_WINDOWS times as many: momentum makes up to 1 / (1 - momentum) of a
-    step, and early gradients are mostly noise. (With the whole clip from the first step a VGG16 without
-    batch normalisation loses its units and stays at chance.)
+    until an update weighs 1 - cov_ema_decay. The clip begins small and is whole after clip_warmup steps:
+    momentum makes up to 1 / (1 - momentum) of a step, and early gradients are mostly noise. (With the
+    whole clip from the first step a VGG16 without batch normalisation loses its units and stays at chance.)
     """
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
-    n_updates, full = count_of_updates(now, config.TCov), 1.0 - config.cov_ema_decay
-    cov = tf.maximum(1.0 / n_updates, full)
-    growth = tf.minimum(full * n_updates / CLIP_WINDOWS, 1.0)
+    cov = tf.maximum(1.0 / count_of_updates(now, config.TCov), 1.0 - config.cov_ema_decay)
+    growth = tf.minimum(now / config.clip_warmup, 1.0) if config.clip_warmup else 1.0
     clip = config.kl_clip * growth * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
     return Rates(learning_rate, cov, 1.0 - config.scale_ema_decay, now, clip)
 

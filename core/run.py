@@ -1,14 +1,15 @@
 """One run from config to result: plan it (checks everything, writes nothing), then execute it."""
 import collections
+import sys
 import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.design import design_run
+from core.design import design_run, notices
 from core.evaluation import TASKS
 from core.model import build_model
-from core.optimizer import check_layers, notices
+from core.optimizer import check_layers
 from core.trainer import Trainer, UnreadableCheckpoint
 from data_loader.classification import load_classification
 from data_loader.regression import load_regression
@@ -17,7 +18,7 @@ from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import UserError
 from misc.folders import changed, check_resumable, check_writable, claim, has_checkpoint, run_folder, start_over
 from misc.log import close_logger, run_logger
-from misc.records import versions, write_json
+from misc.records import read_json, versions, write_json
 from misc.table import lookup
 
 LOADERS = {REGRESSION: load_regression, CLASSIFICATION: load_classification}
@@ -57,7 +58,7 @@ def choose_device(name):
 def execute(plan, resume=False):
     """Trains in the run's own folder, with a progress bar; returns the dict that result.json holds.
 
-    An earlier run of the same name is moved aside, or continued if `resume`.
+    An earlier run of the same name is moved aside, or continued if `resume` (one that is finished stays as it is).
     """
     folder = run_folder(plan.config)
     check_writable(folder)
@@ -65,6 +66,9 @@ def execute(plan, resume=False):
     if resume:
         check_resumable(folder, plan.config, plan.data.rows_hash, FREE_ON_RESUME)
     with claim(folder):
+        if resume and folder.result.is_file():
+            print(f"the run in {folder.root} is finished already: nothing to do", file=sys.stderr)
+            return read_json(folder.result)
         return train(plan, folder, resume)
 
 

@@ -28,6 +28,11 @@ class Schedule:
             raise ValueError(f"steps count from 1, got {step}")
         return frozenset(name for name, period in self.periods.items() if step % period == 0 or step in self.early)
 
+    def count(self, name, n_steps):
+        """How often `name` is due within `n_steps` steps."""
+        period = self.periods[name]
+        return n_steps // period + sum(step <= n_steps and step % period != 0 for step in self.early)
+
     def due_sets(self, n_steps):
         """All sets of names, beyond the base, that are due together within `n_steps` steps."""
         periods = [period for period in self.periods.values() if period > 1]

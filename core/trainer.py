@@ -38,13 +38,13 @@ class UnreadableCheckpoint(RunError):
 class Trainer:
     """Trains a model on its data and keeps the files of its folder up to date.
 
-    After every evaluation: metrics.csv, summary/ and log.txt; after every save_interval epochs
-    and at the end: checkpoint/.
+    After every evaluation: metrics.csv, summary/ and log.txt (and a line on the screen where it has no
+    bar); after every save_interval epochs and at the end: checkpoint/.
     """
 
     def __init__(self, config, model, data, folder, log, bar=True):
         self._config, self._model, self._data = config, model, data
-        self._folder, self._log, self._bar = folder, log, bar
+        self._folder, self._log, self._bar = folder, log, bar and sys.stderr.isatty()
         self._task = TASKS[config.mode]
         self._columns = columns(self._task)
         self._parts = [(name, part) for name, part in zip(PARTS, (data.test, data.valid)) if part is not None]
@@ -123,7 +123,7 @@ class Trainer:
         """Epochs until the last; evaluates and saves when due. Returns the Clock at the end."""
         config = self._config
         with tqdm.tqdm(total=config.epoch, initial=clock.epoch, unit="epoch", dynamic_ncols=True,
-                       disable=not (self._bar and sys.stderr.isatty())) as bar:
+                       disable=not self._bar) as bar:
             while clock.epoch < config.epoch:
                 clock = self._epoch(session, clock)
                 bar.update()
@@ -186,7 +186,7 @@ class Trainer:
         append_row(self._folder.metrics, self._columns, row)
         watched = [f"{self._final[0]}_{name}" for name in self._task.headline]
         self._log.info("epoch %d: %s", clock.epoch, ", ".join(f"{name} {row[name]:.4f}" for name in (
-            *watched, "train_lower_bound", *self._task.extra)), extra={"screen": False})
+            *watched, "train_lower_bound", *self._task.extra)), extra={"screen": not self._bar})
         return row
 
     def _last_row(self):

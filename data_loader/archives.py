@@ -4,6 +4,7 @@ Files in `folder` are taken as they are; what is not there is downloaded once, c
 (pooch). `test` is None for a set without test pictures of its own. UserError if there is no way.
 """
 import pathlib
+import textwrap
 
 from data_loader.pictures import read_cifar, read_digits, read_folder, read_idx
 from misc.errors import UserError
@@ -12,10 +13,13 @@ IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-
 
 
 def cifar(name, url, md5, train_files, test_files, label_key, n_classes):
-    """CIFAR in its python version: the folder `name`, as the archive unpacks to it."""
+    """CIFAR in its python version: the folder `name`, as the archive unpacks to it, given itself or what it is in."""
 
     def load(folder):
-        path, where = pathlib.Path(folder) / name, str(pathlib.Path(folder) / name)
+        path = pathlib.Path(folder) / name
+        if not path.is_dir() and pathlib.Path(folder).resolve().name == name:
+            path = pathlib.Path(folder)
+        where = str(path)
         if not path.is_dir():
             path, where = _unpacked(folder, name, url, md5), url
         train, test = (read_cifar(path, files, label_key, n_classes) for files in (train_files, test_files))
@@ -84,7 +88,7 @@ def _fetch(folder, name, url, md5, file, processor=None):
         found = pooch.retrieve(url, known_hash=f"md5:{md5}", fname=file, path=pooch.os_cache("noisy-natural-gradient"),
                                processor=processor, progressbar=True)
     except (OSError, ValueError) as error:  # no network, or not the file that was meant
-        reason = " ".join(str(error).split())[:200]
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise UserError(f"data_path {folder} does not hold {name}, and {url} could not be fetched ({reason}): "
                         "put the files there, or set data_path to their folder") from None
     return found if processor else pathlib.Path(found)

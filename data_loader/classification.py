@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from data_loader import PICTURE_SETS
+from data_loader import DATASETS, PICTURE_SETS
 from data_loader.parts import Part, Pixels, Spec
 from data_loader.splits import Split, hold_out, random_split, split_hash
 from misc.errors import UserError
@@ -19,6 +19,8 @@ rows, `test` if only these are evaluated."""
 
 def load_classification(config):
     """Reads, checks and splits `config.dataset`. UserError if that is impossible."""
+    if config.dataset in DATASETS:
+        raise UserError(f"dataset {config.dataset} is for mode regression, this config's mode is classification")
     known = lookup(PICTURE_SETS, config.dataset, "dataset for mode classification")
     train, test, source = known.load(config.data_path)
     images, labels, split = _split(train, test, config)

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from data_loader import DATASETS
+from data_loader import DATASETS, PICTURE_SETS
 from data_loader.parts import Part, Spec
 from data_loader.splits import PROTOCOLS, hold_out, rows_hash, split_hash, standard_split
 from data_loader.table_file import read_table
@@ -47,6 +47,8 @@ def _read(config, known):
     path = pathlib.Path(config.data_path) / f"{config.dataset}.data"
     if path.is_file():
         return read_table(path), str(path)
+    if config.dataset in PICTURE_SETS:
+        raise UserError(f"dataset {config.dataset} is for mode classification, this config's mode is regression")
     if known is None:
         names = [*DATASETS, *(file.stem for file in path.parent.glob("*.data"))]
         raise UserError(f"unknown dataset {config.dataset!r}{did_you_mean(config.dataset, names)}: there is no file "

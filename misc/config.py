@@ -123,7 +123,8 @@ class Config(pydantic.BaseModel):
     steps_per_run: int = key(0, "Most steps per session.run; 0: as many as fit. Never changes a result.", ge=0)
     precision: Literal["float32", "float64"] = key("float32", "Floating-point type of the graph.")
     threads: typing.Optional[int] = key(
-        None, "Threads per op; 0: TensorFlow's choice. Default: 1 for regression, 0 for classification.", ge=0)
+        None, "Threads per op (LAPACK's decompositions have their own); 0: TensorFlow's choice. Default: 1 for "
+        "regression, 0 for classification.", ge=0)
 
     # Classification only.
     data_aug: bool = key(False, "Random crop (pad 4) and flip.", CLASSIFICATION)
@@ -131,8 +132,10 @@ class Config(pydantic.BaseModel):
     decay_every_itr: int = key(16000, "Steps between decays of learning_rate by 0.1.", CLASSIFICATION, ge=1)
     cov_ema_decay: float = key(0.99, "Decay of the moving averages of A and S.", CLASSIFICATION, ge=0, lt=1)
     scale_ema_decay: float = key(0.99, "Decay of the moving average of R.", CLASSIFICATION, ge=0, lt=1)
-    kl_clip: float = key(1e-3, "Largest KL divergence of one preconditioned gradient. Grows from 0 over 10 / (1 - "
-                         "cov_ema_decay) updates of A and S, and shrinks by 0.95 an epoch.", CLASSIFICATION, gt=0)
+    kl_clip: float = key(1e-3, "Largest KL divergence of one preconditioned gradient; shrinks by 0.95 an epoch.",
+                         CLASSIFICATION, gt=0)
+    clip_warmup: int = key(10000, "Steps over which kl_clip grows from 0; 0: it is whole from the first step.",
+                           CLASSIFICATION, ge=0)
     TCov: int = key(10, "Steps between statistics of A and S.", CLASSIFICATION, ge=1)
     TInv: int = key(200, "Steps between inverses (kfac).", CLASSIFICATION, ge=1)
     TEigen: int = key(200, "Steps between eigenbases (ekfac).", CLASSIFICATION, ge=1)
@@ -166,6 +169,10 @@ class Config(pydantic.BaseModel):
             return cls(**values)
         except pydantic.ValidationError as error:
             raise UserError(f"{source}: " + "; ".join(_explain(item) for item in error.errors())) from None
+
+    def sets(self, name):
+        """Whether the key has another value than its default."""
+        return getattr(self, name) != type(self).model_fields[name].default
 
     @property
     def name(self):

@@ -5,8 +5,10 @@ import functools
 from networks.convolutional import lenet, resnet, vgg
 from networks.ffn import ffn
 
-Network = collections.namedtuple("Network", ["meaning", "make", "pictures_only"], defaults=(False,))
-"""`make(config)` returns a function (x, layers, n_outputs) -> outputs; see networks/layers.py."""
+Network = collections.namedtuple(
+    "Network", ["meaning", "make", "pictures_only", "ignores"], defaults=(False, ("width",)))
+"""`make(config)` returns a function (x, layers, n_outputs) -> outputs, see networks/layers.py; ignores:
+config keys of networks that it does not go by."""
 
 
 def _ffn(*hidden):
@@ -27,7 +29,7 @@ def _convolutional(network, meaning, **settings):
                   for name, value in settings.items()}
         return functools.partial(network, batch_norm=config.batch_norm, **scaled)
 
-    return Network(meaning, make, pictures_only=True)
+    return Network(meaning, make, pictures_only=True, ignores=())
 
 
 def _vgg(*repeats):
@@ -41,7 +43,7 @@ def _resnet(n_blocks):
 
 
 NETWORKS = {
-    "linear": Network("no hidden layer: linear regression", _ffn()),
+    "linear": Network("no hidden layer: linear regression", _ffn(), ignores=("width", "batch_norm")),
     "ffn50": Network("one hidden layer of 50 units", _ffn(50)),
     "ffn100": Network("one hidden layer of 100 units", _ffn(100)),
     "ffn": Network("hidden layers of the widths in key `hidden`",

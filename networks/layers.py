@@ -11,6 +11,7 @@ import collections
 import tensorflow.compat.v1 as tf
 
 from core.convolution import Geometry
+from misc.errors import UserError
 
 
 class LayerSpec(collections.namedtuple(
@@ -54,6 +55,9 @@ class ShapeRecorder:
         self.specs = []
 
     def dense(self, shape, d_out):
+        if len(shape) != 1:
+            raise UserError(f"a dense layer takes rows of numbers, the network gives it {' x '.join(map(str, shape))}: "
+                            "let it call layers.flatten first")
         self._add("dense", shape[-1], d_out)
         return shape[:-1] + (d_out,)
 
@@ -61,7 +65,7 @@ class ShapeRecorder:
         geometry = Geometry(_pair(kernel), _pair(stride), padding)
         height, width = geometry.output(shape[:2])
         if min(height, width) < 1:
-            raise ValueError(f"a {kernel} x {kernel} convolution does not fit into {shape[0]} x {shape[1]} pixels")
+            raise UserError(f"a {kernel} x {kernel} convolution does not fit into {shape[0]} x {shape[1]} pixels")
         self._add("conv2d", geometry.kernel[0] * geometry.kernel[1] * shape[2], d_out, geometry, height * width)
         return height, width, d_out
 

@@ -51,6 +51,9 @@ def refuse(settings, tmp_path, capsys):
     ("curvature_device gpu: TensorFlow sees no GPU here", {"curvature_device": "gpu"}),
     ("split 20 does not exist", {"protocol": "standard", "split": 20}),
     ("unknown dataset for mode classification 'tiny'", {"mode": "classification"}),
+    ("dataset concrete is for mode regression, this config's mode is classification",
+     {"mode": "classification", "dataset": "concrete"}),
+    ("dataset digits is for mode classification, this config's mode is regression", {"dataset": "digits"}),
 ])
 def test_settings(refuse, message, overrides):
     if overrides.get("mode"):  # keys of regression would be refused first
@@ -137,6 +140,7 @@ def test_a_damaged_checkpoint(settings, config, tmp_path, capsys):
     path, folder = tmp_path / "config.json", run_folder(config())
     path.write_text(json.dumps(settings()))
     train.main(["--config", str(path)])
+    folder.result.unlink()  # as if it had been killed while it wrote its predictions
     for damaged in folder.checkpoint.glob("*.data-*"):
         damaged.write_bytes(damaged.read_bytes()[:100])
     capsys.readouterr()

@@ -123,6 +123,7 @@ def test_cifar10_as_unpacked(load, tmp_path, rng):
     assert_same_rows(data.train, images, labels)
     assert (data.test.x == test).all() and data.test.y.tolist() == [9, 0, 4] and data.valid is None
     assert data.spec[:3] == (10, (32, 32, 3), 10) and data.source == str(tmp_path / "cifar-10-batches-py")
+    assert load("cifar10", data_path=data.source).rows_hash == data.rows_hash  # the folder itself will do, too
     assert data.classes[0] == "airplane" and data.classes[9] == "truck" and len(data.classes) == 10
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 import train
 from core import run
-from core.design import design_run
-from core.optimizer import METHODS, check_layers, notices
+from core.design import design_run, notices
+from core.optimizer import METHODS, check_layers
 from data_loader.batches import epoch_order
 from data_loader.parts import Pixels, Spec
 from misc.config import Config
@@ -268,6 +268,30 @@ def test_which_configs_there_are():
 
 
 # Pictures for people.
+
+@pytest.mark.parametrize("keys, notes", [
+    (dict(optimizer="sgd", kl_clip=0.1), ["note: optimizer sgd does not go by TCov, TEigen, TInv, TScale, kl_clip"]),
+    (dict(optimizer="kfac", basis_tolerance=0.1),
+     ["note: optimizer kfac does not go by TEigen, TScale, basis_tolerance"]),
+    (dict(optimizer="sgd", batch_norm=True, TInv=200, TCov=10, TEigen=200, TScale=10, width=2.0),
+     ["note: model_name ffn does not go by width"]),
+    (dict(model_name="linear", hidden=None, batch_norm=True, TInv=200), [
+        "note: model_name linear does not go by batch_norm"]),
+    (dict(model_name="lenet", hidden=None, width=0.5, TInv=200, batch_norm=True), []),
+])
+def test_settings_that_nothing_goes_by_are_named(config, keys, notes):
+    found = notices(config(**dict(dict(kl_clip=1e-3), **keys)))
+    assert found == notes
+
+
+def test_explain_counts_the_early_refreshes(config_file, capsys):
+    train.main(["--config", str(config_file()), "--explain", "--set", "TEigen=200"])
+    text = capsys.readouterr().out
+    assert "2 epochs of 12 steps = 24" in text and "eigenbasis (with R, A, S) every 200 steps: 5 times" in text
+    assert "all of these also at steps 1, 3, 6, 12, 24\n" in text
+    assert "step size 0.01, x 0.1 every 16000 steps; KL divergence of a gradient's step at most 0.01 (kl_clip), " \
+           "growing to that over 10000 steps" in text
+
 
 def test_picture_grid_by_hand():
     images = np.array([[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]], [[13, 14, 15], [16, 17, 18]]], np.uint8)

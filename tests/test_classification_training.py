@@ -14,7 +14,7 @@ from core.gaussian import Prior
 from core.kronecker import EigenKronecker, Kronecker
 from core.model import build_model
 from core.optimizer import METHODS, LayerMethod
-from core.rates import CLIP_WINDOWS, classification_rates
+from core.rates import classification_rates
 from core.schedule import Schedule, count_of_updates, early_steps, update_periods
 from data_loader.batches import epoch_order
 from data_loader.parts import Pixels, Spec
@@ -44,16 +44,16 @@ def constants(state):
 
 # Rates and the schedule.
 
-@pytest.mark.parametrize("period, decay", [(1, 0.99), (3, 0.75), (10, 0.995)])
-def test_rates_written_out(session, config, period, decay):
+@pytest.mark.parametrize("period, decay, warmup", [(1, 0.99, 0), (3, 0.75, 7), (10, 0.995, 10000)])
+def test_rates_written_out(session, config, period, decay, warmup):
     cfg = config(learning_rate=0.2, decay_every_itr=7, kl_clip=0.3, TCov=period, cov_ema_decay=decay,
-                 scale_ema_decay=0.9)
+                 scale_ema_decay=0.9, clip_warmup=warmup)
     now = tf.placeholder(tf.float64, [])
     rates = classification_rates(cfg, now, None, 5)
     for t in (1, 2, 3, 5, 6, 7, 8, 14, 15, 120, 2000):
         got = session.run([rates.mean, rates.cov, rates.clip, rates.step], {now: t})
         n_updates = sum(step == 1 or step % period == 0 for step in range(1, t + 1))
-        grown = min(1.0, (1 - decay) * n_updates / CLIP_WINDOWS)
+        grown = min(1.0, t / warmup) if warmup else 1.0
         expected = [0.2 * 0.1 ** ((t - 1) // 7), max(1 - decay, 1 / n_updates), 0.3 * grown * 0.95 ** ((t - 1) // 5), t]
         assert_allclose(got, expected, rtol=1e-10)
         assert n_updates == count_of_updates(t, period)
@@ -207,7 +207,7 @@ def test_one_step_written_out(config, optimizer):
         grad = np.mean(a.T @ errors / 64 - warmth * 0.6 / (1438 * 0.5) * weights, axis=0)
         direction = layer.family.precondition(layer.family.project(tf.constant(grad), new), new)
         means = run.session.run([layer.weights(old), layer.weights(new), layer.family.weights(direction, new)])
-    clip = 1e-3 * 0.01 / CLIP_WINDOWS
+    clip = 1e-3 / 10000
     factor = min(1.0, np.sqrt(clip / (1e-6 * np.sum(grad * means[2])))) if optimizer != "sgd" else 1.0
     assert_allclose(means[1], means[0] + 1e-3 * factor * means[2], rtol=1e-9, atol=1e-13)
 
@@ -458,8 +458,8 @@ UNCLIPPED = {"kl_clip": 1e6}  # a clipped step has the same length whatever the 
 CHANGES = {
     "width": (0.5, {"model_name": "lenet", "width": 0.3, "optimizer": "diag"}),
     "data_aug": (True, {}), "batch_norm": (True, FFN), "decay_every_itr": (4, UNCLIPPED), "cov_ema_decay": (0.5, {}),
-    "scale_ema_decay": (0.5, {}), "kl_clip": (1e-2, {}), "TCov": (2, {}), "TInv": (4, {"optimizer": "kfac"}),
-    "TEigen": (4, {}), "TScale": (2, {}),
+    "scale_ema_decay": (0.5, {}), "kl_clip": (1e-2, {}), "clip_warmup": (0, {}), "TCov": (2, {}),
+    "TInv": (4, {"optimizer": "kfac"}), "TEigen": (4, {}), "TScale": (2, {}),
     "kl_warmup": (1, {}), "learning_rate": (1e-2, UNCLIPPED), "momentum": (0.5, {}), "kl": (0.5, {}), "eta": (0.5, {}),
     "damping": (0.1, {}), "train_particles": (2, {}), "true_fisher": (False, {}),
     "basis_update": ("orthogonal_iteration", {}), "basis_tolerance": (0.9, {}), "kfac_init_after_basis": (False, {}),

@@ -157,10 +157,29 @@ def test_killed_and_resumed_equals_uninterrupted(config, config_file, optimizer)
         (row["epoch"], row["test_rmse"]) for row in rows(folder.metrics)]
 
 
-def test_resuming_a_finished_run_repeats_its_result(config):
-    first = run.execute(run.plan(config()))
+def test_resuming_after_the_last_epoch(config, capsys):
+    """Killed while it wrote its result, a run repeats that; a finished one is left as it is."""
+    folder, first = run_folder(config()), run.execute(run.plan(config()))
+    folder.result.unlink()
     again = run.execute(run.plan(config()), resume=True)
     assert first["metrics"] == again["metrics"]
+    before = {path: path.stat().st_mtime_ns for path in folder.root.rglob("*") if path.is_file()}
+    assert run.execute(run.plan(config()), resume=True) == again
+    assert "is finished already: nothing to do" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in folder.root.rglob("*") if path.is_file()} == before
+
+
+def test_lines_instead_of_a_bar(config, capsys):
+    """Without a terminal every evaluation is a line on the screen."""
+    run.execute(run.plan(config()))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines if line.startswith("epoch")] == ["epoch 2", "epoch 4"]
+
+
+def test_a_closed_pipe_ends_without_a_word():
+    command = f"{sys.executable} train.py --help-config | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=str(ROOT), capture_output=True)
+    assert done.returncode in (0, 141) and done.stdout.startswith(b"key") and done.stderr == b""
 
 
 def test_a_run_that_diverges_says_so(config, config_file, capsys):
@@ -179,6 +198,7 @@ def test_explain_builds_and_writes_nothing(config, config_file, capsys):
     for part in ("31 training, 8 validation and 4 test rows of 3 inputs", "protocol published, split 1", "std 1;",
                  "gamma_in = kl / (N eta) = 0.03226", "gamma_ex = 0.1", "dense0: 4 x 4 weights, posterior structured",
                  "factors A 5 x 5 and S 1 x 1", "4 epochs of 7 steps = 28", "every 3 steps: 9 times", "ms per step",
+                 "step size 0.02 (alpha)", " seconds in all",
                  "fisher_approx kron does not go with optimizer ekfac and is not used"):
         assert part in text, part
     assert len(tf.get_default_graph().get_operations()) == nodes

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from core.factors import statistics
 from core.likelihood import Categorical
 from core.model import gradients
+from misc.errors import UserError
 from networks import NETWORKS
 from networks.convolutional import lenet, resnet, vgg
 from networks.ffn import ffn
@@ -143,8 +144,13 @@ def test_batch_norm_follows_every_hidden_layer(name, n_hidden):
 
 
 def test_a_kernel_that_does_not_fit():
-    with pytest.raises(ValueError, match="a 5 x 5 convolution does not fit into 4 x 7 pixels"):
+    with pytest.raises(UserError, match="a 5 x 5 convolution does not fit into 4 x 7 pixels"):
         ShapeRecorder().conv2d((4, 7, 2), 3, kernel=5, padding="VALID")
+
+
+def test_a_dense_layer_on_pictures():
+    with pytest.raises(UserError, match="the network gives it 4 x 7 x 2: let it call layers.flatten first"):
+        ShapeRecorder().dense((4, 7, 2), 3)
 
 
 # One layer at a time, particles with inputs of their own (K) or shared ones (1).
