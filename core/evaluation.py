@@ -4,7 +4,7 @@ import collections
 import numpy as np
 
 from core.design import n_test_draws
-from core.metrics import class_probabilities, classification_metrics, predict, regression_metrics
+from core.metrics import classification_metrics, draw_probabilities, predict, regression_metrics
 from misc.config import CLASSIFICATION, REGRESSION
 from misc.mistakes import mistakes_figure
 from misc.records import write_rows
@@ -15,17 +15,21 @@ TINIEST_PRECISION = 1e-30  # draws of a Gamma with a tiny shape underflow to 0
 Evaluation = collections.namedtuple("Evaluation", ["prediction", "metrics", "targets"])
 """prediction: metrics.Prediction, or probabilities [n, C]; targets: in the data's own units, or labels."""
 
-Task = collections.namedtuple("Task", ["metrics", "extra", "evaluate", "headline", "units", "write", "show"])
-"""metrics: names, in order; extra: further columns of metrics.csv; evaluate: see below; headline: the
+Draws = collections.namedtuple("Draws", ["outputs", "precisions"])
+"""Of a regression: outputs [K, n] and noise precisions [K], standardised."""
+
+Task = collections.namedtuple("Task", ["metrics", "extra", "draws", "evaluate", "headline", "units", "write", "show"])
+"""metrics: names, in order; extra: further columns of metrics.csv; draws, evaluate: see below; headline: the
 two metrics that people watch, {name: format}; units: a sentence for result.json; write: (folder,
 Evaluation, data) -> the predictions' file; show: (writer, Evaluation, Part, data, step) -> pictures
 in TensorBoard."""
 
 
-def network_outputs(session, model, x, config, mean=False):
+def network_outputs(session, model, x, config, mean=False, ticks=iter):
     """Outputs [K, n, n_outputs] for all draws, or [1, n, n_outputs] for the mean weights.
 
-    Draws are functions of (seed, step): the same for all rows, however they are batched.
+    Draws are functions of (seed, step): the same for all rows, however they are batched. ticks: wraps the
+    batches of a group of draws, for a progress bar.
     """
     evaluate, n_draws = model.evaluate, model.design.draws_at_once
     n_groups = 1 if mean else n_test_draws(config, model.design.layers) // n_draws
@@ -33,28 +37,38 @@ def network_outputs(session, model, x, config, mean=False):
     for group in range(n_groups):
         session.run(evaluate.draw_mean if mean else evaluate.draw, {evaluate.group: group})
         batches = [session.run(evaluate.outputs, {evaluate.inputs: x[start:start + config.test_batch_size]})
-                   for start in range(0, len(x), config.test_batch_size)]
+                   for start in ticks(range(0, len(x), config.test_batch_size))]
         groups.append(np.concatenate(batches, axis=1)[:1 if mean else n_draws])
     return np.concatenate(groups, axis=0)
 
 
-def evaluate_regression(session, model, part, data, config):
-    """Evaluation of one Part at the current step; noise precisions are functions of (seed, step), too."""
+def regression_draws(session, model, x, config, ticks=iter):
+    """Draws for inputs [n, d] at the current step; noise precisions are functions of (seed, step), too."""
     step, likelihood = session.run([model.global_step, model.evaluate.likelihood])
     alpha, beta = np.exp(likelihood["log_noise"])
     precisions = stream(config.seed, "test_precision", step).gamma(alpha, 1.0 / beta, config.test_particles)
-    precisions = np.maximum(precisions, TINIEST_PRECISION)
-    outputs = network_outputs(session, model, part.x, config)[..., 0]
-    prediction = predict(outputs, precisions, part.y, data.target_mean, data.target_std)
+    outputs = network_outputs(session, model, x, config, ticks=ticks)[..., 0]
+    return Draws(outputs, np.maximum(precisions, TINIEST_PRECISION))
+
+
+def class_draws(session, model, x, config, ticks=iter):
+    """p(class | x, w) for all draws at the current step, [K, n, C]."""
+    return draw_probabilities(network_outputs(session, model, x, config, ticks=ticks))
+
+
+def evaluate_regression(session, model, part, data, config):
+    """Evaluation of one Part at the current step."""
+    draws = regression_draws(session, model, part.x, config)
+    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std)
     targets = data.target_mean + data.target_std * part.y
     return Evaluation(prediction, regression_metrics(prediction, targets), targets)
 
 
 def evaluate_classification(session, model, part, data, config):
     """Evaluation of one Part at the current step: mean probabilities over the draws; the same of the mean weights."""
-    probabilities = class_probabilities(network_outputs(session, model, part.x, config))
+    probabilities = np.mean(class_draws(session, model, part.x, config), axis=0)
     metrics = classification_metrics(probabilities, part.y)
-    of_mean = class_probabilities(network_outputs(session, model, part.x, config, mean=True))
+    of_mean = draw_probabilities(network_outputs(session, model, part.x, config, mean=True))[0]
     metrics.update({f"mean_{name}": value for name, value in classification_metrics(of_mean, part.y).items()})
     return Evaluation(probabilities, metrics, part.y)
 
@@ -84,12 +98,13 @@ _OF_CLASSES = ("accuracy", "log_likelihood", "brier", "ece")
 
 TASKS = {
     REGRESSION: Task(
-        ("rmse", "log_likelihood", "moment_log_likelihood"), ["train_noise_precision"], evaluate_regression,
+        ("rmse", "log_likelihood", "moment_log_likelihood"), ["train_noise_precision"],
+        regression_draws, evaluate_regression,
         {"rmse": "RMSE", "log_likelihood": "log-likelihood"},
         "rmse and log_likelihood in the data's own units; train_* per example, standardised targets",
         write_predictions, lambda *_: None),
     CLASSIFICATION: Task(
-        _OF_CLASSES + tuple(f"mean_{name}" for name in _OF_CLASSES), [], evaluate_classification,
+        _OF_CLASSES + tuple(f"mean_{name}" for name in _OF_CLASSES), [], class_draws, evaluate_classification,
         {"accuracy": "accuracy", "log_likelihood": "log-likelihood"},
         "accuracy, brier, ece (15 bins) as shares; log_likelihood per row, in nats; mean_*: of the mean weights",
         write_probabilities, show_mistakes),

@@ -45,11 +45,11 @@ def regression_metrics(prediction, targets):
     }
 
 
-def class_probabilities(logits):
-    """p(class | x) = mean over draws of the PROBABILITIES: logits [K, n, C] -> [n, C]."""
+def draw_probabilities(logits):
+    """p(class | x, w) of every draw: logits [K, n, C] -> [K, n, C]. Their mean over the draws is p(class | x)."""
     logits = np.asarray(logits, np.float64)
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.mean(shifted / shifted.sum(axis=-1, keepdims=True), axis=0)
+    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def classification_metrics(probabilities, labels, n_bins=15):

@@ -33,23 +33,24 @@ Knobs = collections.namedtuple("Knobs", ["rounds", "plain", "decay"])
 """Placeholders of `advance`: see schedule.Segment; decay multiplies alpha, beta and omega."""
 
 Evaluate = collections.namedtuple(
-    "Evaluate", ["group", "draw", "draw_mean", "inputs", "outputs", "likelihood", "report", "weight_std", "reset"])
+    "Evaluate", ["group", "draw", "draw_mean", "inputs", "outputs", "likelihood", "report", "weight_std", "reset",
+                 "posteriors"])
 """draw, draw_mean: ops that make the group of weight draws number `group` (a placeholder, from 0), or
 the posterior mean, the weights of `outputs` [draws_at_once, m, n_outputs] for the placeholder `inputs`
 [m, ...]; likelihood: its state; report: {tag: scalar}; weight_std: {layer: elementwise std}; reset: op
-that sets the running sums to 0."""
+that sets the running sums to 0; posteriors: {layer: its posterior, of tensors}."""
 
 PREVIEW_ROWS = 36
 NORM_DECAY = 0.99  # of the moving averages of batch normalisation
 
 
-def build_model(config, spec, device="/device:CPU:0"):
-    """Builds the graph of a run on `device`."""
+def build_model(config, spec, device="/device:CPU:0", training=True):
+    """Builds the graph of a run on `device`; without `training` there is no step in it (`advance` is empty)."""
     design = design_run(config, spec)
     optimizer.check_layers(design.layers, config)
     graph = tf.Graph()
     with graph.as_default(), tf.device(device):
-        return _Builder(config, design, device).model(graph)
+        return _Builder(config, design, device).model(graph, training)
 
 
 class _Builder:
@@ -61,7 +62,7 @@ class _Builder:
         self.specs = [layer.spec for layer in design.layers]
         self.n_train_draws = config.train_particles if any(layer.noisy for layer in design.layers) else 1
 
-    def model(self, graph):
+    def model(self, graph, training):
         with tf.name_scope("data"):
             self.load = self._data()
         with tf.device("/device:CPU:0"):
@@ -70,7 +71,7 @@ class _Builder:
             self.knobs = Knobs(tf.placeholder(tf.int32, [], "rounds"), tf.placeholder(tf.int32, [], "plain"),
                                tf.placeholder(self.dtype, [], "decay"))
         self.variables = make_variables(self._initial_state())
-        advance = self._advance_ops()
+        advance = self._advance_ops() if training else {}
         with tf.name_scope("evaluate"):
             evaluate = self._evaluate()
         saver = tf.train.Saver(tf.global_variables(), max_to_keep=self.config.max_to_keep,
@@ -241,7 +242,10 @@ class _Builder:
                    for spec in self.specs if not spec.has_weights}
         inputs = tf.placeholder(self.x.dtype.base_dtype, [None, *design.spec.shape], "inputs")
         outputs = self._forward(self._prepared(inputs), [var.read_value() for var in held], moments)[0]
-        return Evaluate(group, draw, draw_mean, inputs, outputs, state["likelihood"], report, weight_std, reset)
+        posteriors = {layer.spec.name: type(posterior)(*map(tf.convert_to_tensor, posterior)) for layer, posterior in (
+            (layer, layer.posterior(state[layer.spec.name])) for layer in layers if layer.spec.has_weights)}
+        return Evaluate(group, draw, draw_mean, inputs, outputs, state["likelihood"], report, weight_std, reset,
+                        posteriors)
 
     def _report(self, state, layers, prior):
         """({tag: scalar}, {layer: std of its weights}, the whole KL) of the state."""

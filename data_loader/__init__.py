@@ -6,7 +6,7 @@ checked), and so does any folder of pictures, as data set `images`.
 import collections
 
 from data_loader import archives
-from data_loader.sources import by_hand, openml, rdataset
+from data_loader.sources import by_hand, openml, rdataset, toy_cubic
 
 KnownSet = collections.namedtuple(
     "KnownSet", ["n_rows", "n_inputs", "target", "fetch", "n_standard_splits", "standard_hash", "rows_hash"])
@@ -15,6 +15,7 @@ KnownSet = collections.namedtuple(
 # number of splits of the standard protocol, split_hash of them all, rows_hash of the order of
 # rows they were made for (None: not known).
 DATASETS = {
+    "toy1d": KnownSet(20, 1, "x^3 with noise", toy_cubic, 20, None, None),
     "concrete": KnownSet(1030, 8, "compressive strength",
                          rdataset("modeldata", "concrete", "compressive_strength", openml(44959, "strength")),
                          20, "bfd0744ccd3486ec", "d0e2d2f0f5027762"),

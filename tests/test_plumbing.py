@@ -20,8 +20,8 @@ from networks.layers import ACTIVATIONS, LayerBuilder, layer_specs
 from tests.conftest import ROOT
 
 # Foundations import nothing of ours but each other; stages are in reading order.
-FOUNDATIONS = ["misc", "core.variables", "core.linalg", "core.adam", "core.metrics", "core.schedule",
-               "core.convolution"]
+FOUNDATIONS = ["misc", "core.variables", "core.linalg", "core.adam", "core.metrics", "core.calibration",
+               "core.schedule", "core.convolution"]
 STAGES = ["data_loader", "networks", "core.gaussian", "core.posterior", "core.likelihood", "core.factors",
           "core.curvature", "core.kronecker",
           "core.optimizer", "core.rates", "core.design", "core.model", "core.evaluation", "core.trainer",

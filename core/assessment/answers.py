@@ -1,0 +1,104 @@
+"""From collected draws to metrics, predictions and what the figures show. ANSWERS: mode -> function."""
+import collections
+
+import numpy as np
+
+from core.assessment.questions import BAND, OOD, TEST
+from core.calibration import (
+    classification_statistics,
+    coverage_curve,
+    detection,
+    entropies,
+    mixture_cdf,
+    mixture_crps,
+    regression_statistics,
+    rejection_curve,
+    reliability,
+    with_intervals,
+)
+from core.metrics import classification_metrics, predict
+from data_loader.corruptions import CORRUPTIONS, STRENGTHS
+from misc.config import CLASSIFICATION, REGRESSION
+
+Answers = collections.namedtuple("Answers", ["metrics", "more", "predictions", "panels"])
+"""metrics: {name: calibration.Interval}; more: further numbers for metrics.json; predictions: {column:
+array over rows}; panels: {figure: its data}, see figures.py."""
+
+Band = collections.namedtuple("Band", ["x", "mean", "std", "epistemic_std", "samples", "train_x", "train_y"])
+"""Over a line of inputs [m], raw units: predictive mean and stds [m], outputs of some draws [S, m], training rows."""
+
+N_SAMPLES = 12
+
+
+def answer_classification(collected, data):
+    """Answers for {name: (Part, probabilities [K, n, C])}."""
+    part, draws = collected[TEST]
+    probabilities = draws.mean(axis=0)
+    right = probabilities.argmax(axis=1) == part.y
+    metrics = with_intervals(classification_statistics(probabilities, part.y), len(part.y))
+    total, expected, mutual = entropies(draws)
+    share, accuracy = rejection_curve(probabilities.max(axis=1), right)
+    more = {"rejection_area": float(accuracy.mean()), "mean_entropy": float(total.mean()),
+            "mean_expected_entropy": float(expected.mean()), "mean_mutual_information": float(mutual.mean())}
+    predictions = {"label": part.y, "predicted": probabilities.argmax(axis=1), "entropy": total,
+                   "expected_entropy": expected, "mutual_information": mutual, "probabilities": probabilities}
+    panels = {"reliability": reliability(probabilities, part.y), "rejection": (share, accuracy),
+              "uncertainty": {"right": (expected[right], mutual[right]), "wrong": (expected[~right], mutual[~right])}}
+    if OOD in collected:
+        strange = entropies(collected[OOD][1])
+        pairs = {"entropy": (total, strange[0]), "mutual information": (mutual, strange[2])}
+        more["ood"] = {f"{name}_{by.replace(' ', '_')}": value for by, pair in pairs.items()
+                       for name, value in detection(*pair).items()}
+        panels["ood"] = pairs
+    damaged = {name: {strength: classification_metrics(found[1][0], found[0].y)
+                      for strength in STRENGTHS for found in [collected[f"{name} {strength}"]]}
+               for name in CORRUPTIONS if f"{name} {STRENGTHS[0]}" in collected}
+    if damaged:
+        first = next(iter(damaged))
+        n_rows = len(collected[f"{first} {STRENGTHS[0]}"][0].y)
+        clean = classification_metrics(probabilities[:n_rows], part.y[:n_rows])
+        more["corruptions"] = {name: dict({"0": clean}, **{str(s): found for s, found in by.items()})
+                               for name, by in damaged.items()}
+        panels["corruptions"] = more["corruptions"]
+    return Answers(metrics, more, predictions, panels)
+
+
+def answer_regression(collected, data):
+    """Answers for {name: (Part, Draws)}, in the data's own units."""
+    part, draws = collected[TEST]
+    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std)
+    means, variances, targets = in_units(draws, part.y, data)
+    cdf, crps = mixture_cdf(means, variances, targets), mixture_crps(means, variances, targets)
+    metrics = with_intervals(regression_statistics(prediction, crps, cdf, targets), len(targets))
+    noise = np.sqrt(variances.mean())
+    more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()), "noise_std": float(noise)}
+    predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
+                   "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": cdf}
+    panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
+              "coverage": coverage_curve(cdf), "residuals": (prediction.std, targets - prediction.mean)}
+    if BAND in collected:
+        panels["band"] = band(*collected[BAND], data)
+    return Answers(metrics, more, predictions, panels)
+
+
+def in_units(draws, targets, data):
+    """(means [K, n], variances [K], targets [n]) in the data's own units, as many means as variances."""
+    outputs = np.broadcast_to(draws.outputs, (len(draws.precisions), draws.outputs.shape[1])).astype(np.float64)
+    return (data.target_mean + data.target_std * outputs, data.target_std**2 / draws.precisions,
+            data.target_mean + data.target_std * targets)
+
+
+def band(part, draws, data):
+    """Band of a run over the inputs of `part`."""
+    means, variances, _ = in_units(draws, 0.0, data)
+    epistemic = means.std(axis=0)
+
+    def raw(x):
+        return data.input_mean[0] + data.input_std[0] * x[:, 0]
+
+    samples = means[:: max(1, len(means) // N_SAMPLES)][:N_SAMPLES]
+    return Band(raw(part.x), means.mean(axis=0), np.sqrt(epistemic**2 + variances.mean()), epistemic, samples,
+                raw(data.train.x), data.target_mean + data.target_std * data.train.y)
+
+
+ANSWERS = {REGRESSION: answer_regression, CLASSIFICATION: answer_classification}

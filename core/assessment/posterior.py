@@ -1,0 +1,75 @@
+"""The posterior itself: weight noise and effective parameters per layer, and the precision of small networks."""
+import numpy as np
+
+from core.posterior import EigenMatrixNormal, FullyFactorized, MatrixNormal
+
+LARGEST = 1500  # weights of a layer, or of all together, whose precision matrix is drawn
+
+
+def layers(run):
+    """{layer: {weights, noise_std_5, _50, _95 (percentiles), noise_to_weight, effective_parameters}} of a Restored run.
+
+    noise_to_weight: root mean square of the noise over that of the mean weights. effective_parameters:
+    sum of R / (R + gamma_in) in the posterior's eigenbasis, that is d - tr(covariance) / prior variance at
+    the whole weight of the KL term: how many directions the data, not the prior, determine (MacKay 1992).
+    """
+    stds, posteriors = run.session.run([run.model.evaluate.weight_std, run.model.evaluate.posteriors])
+    found = {}
+    for name, std in stds.items():
+        std = std.astype(np.float64)
+        variance, low, middle, high = np.mean(std**2), *np.percentile(std, [5, 50, 95])
+        mean = weights_of(posteriors[name])
+        found[name] = {
+            "weights": int(std.size), "noise_std_5": float(low), "noise_std_50": float(middle),
+            "noise_std_95": float(high), "noise_to_weight": float(np.sqrt(variance / np.mean(np.square(mean)))),
+            "effective_parameters": float(std.size * (1.0 - variance / (warmth(run) * run.config.eta)))}
+    return found
+
+
+def warmth(run):
+    """The part of the KL term's weight that counted at the checkpoint; see key kl_warmup."""
+    steps = run.config.warmup_epochs * run.design.steps_per_epoch
+    return min(max(run.step, 1) / steps, 1.0) if steps else 1.0
+
+
+def weights_of(posterior):
+    """Mean weights [d_in + 1, d_out] of a posterior of arrays."""
+    if isinstance(posterior, EigenMatrixNormal):
+        return posterior.q_a @ posterior.mean @ posterior.q_s.T
+    return posterior.mean
+
+
+def precision(posterior):
+    """Inverse covariance of the weights of one layer, row by row, [d, d], from a posterior of arrays, float64."""
+    return PRECISIONS[type(posterior)](type(posterior)(*(np.asarray(value, np.float64) for value in posterior)))
+
+
+def _diagonal(posterior):
+    return np.diag(1.0 / posterior.variance.ravel())
+
+
+def _kronecker(posterior):
+    """kron(A, S) / temper; the roots C have C^T C = A^-1."""
+    factors = [np.linalg.inv(root.T @ root) for root in (posterior.root_a, posterior.root_s)]
+    return np.kron(*factors) / posterior.temper
+
+
+def _eigen(posterior):
+    basis = np.kron(posterior.q_a, posterior.q_s)
+    return (basis / posterior.variance.ravel()) @ basis.T
+
+
+PRECISIONS = {FullyFactorized: _diagonal, MatrixNormal: _kronecker, EigenMatrixNormal: _eigen}
+
+
+def normalised(matrix):
+    """|P_ij| / sqrt(P_ii P_jj): 1 on the diagonal, partial correlations (without sign) off it."""
+    root = np.sqrt(np.diag(matrix))
+    return np.abs(matrix) / np.outer(root, root)
+
+
+def precisions(run):
+    """{layer: normalised precision} of the layers with noise that are small enough; {} where there is none."""
+    posteriors = {name: posterior for name, posterior in run.session.run(run.model.evaluate.posteriors).items()
+                  if type(posterior) in PRECISIONS and posterior.mean.size <= LARGEST}
+    return {name: normalised(precision(posterior)) for name, posterior in posteriors.items()}

@@ -1,0 +1,134 @@
+"""What evaluate.py leaves: numbers, predictions, figures and TensorBoard images of a run; comparisons of several."""
+import collections
+import contextlib
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import tabulate
+
+from core.assessment.answers import ANSWERS
+from core.assessment.figures import FIGURES
+from core.assessment.posterior import layers, precisions
+from core.assessment.questions import collect, mixture
+from core.assessment.restore import restored
+from misc.config import CLASSIFICATION
+from misc.errors import UserError
+from misc.records import write_json, write_rows
+from misc.summary import SummaryWriter
+
+Evaluated = collections.namedtuple(
+    "Evaluated", ["name", "root", "config", "data", "step", "collected", "answers", "layers"])
+"""One run: its name, folder, Config and Data, the step of its checkpoint, draws, Answers and posterior.layers."""
+
+ENSEMBLE = "ensemble"
+
+
+def evaluate_run(root, overrides, asked, device="auto"):
+    """Evaluated of the run in a folder; nothing is written. UserError if it or what is asked does not fit."""
+    with restored(root, overrides, device) as run:
+        collected = collect(run, asked)
+        answers, noise = ANSWERS[run.config.mode](collected, run.data), layers(run)
+        if noise:
+            answers.panels["noise"] = noise
+        small = precisions(run)
+        if small:
+            answers.panels["precision"] = small
+        return Evaluated(run.config.name, pathlib.Path(root), run.config, run.data, run.step, collected, answers, noise)
+
+
+def evaluate_ensemble(members):
+    """The runs as one mixture: Answers. UserError unless they were tested on the same rows."""
+    first = members[0]
+    for other in members[1:]:
+        if (other.data.rows_hash, other.data.split_hash) != (first.data.rows_hash, first.data.split_hash):
+            raise UserError(f"--ensemble: {first.root} and {other.root} have other training and test rows: give the "
+                            "runs one data set, and one split (key split)")
+    return ANSWERS[first.config.mode](mixture([member.collected for member in members]), first.data)
+
+
+def write_run(found, asked):
+    """Writes the run's evaluation/ anew, complete or not at all. Returns the folder."""
+    numbers = {"run": found.name, "step": found.step, "particles": found.config.test_particles,
+               "rows": asked.data or f"{found.config.evaluate_on} rows of {found.config.dataset}",
+               **_numbers(found.answers, asked), "layers": found.layers}
+    folder = found.root / "evaluation"
+    _write(folder, found.answers, numbers, found.config, {found.name: found.answers.panels}, found.step,
+           getattr(found.data, "classes", None))
+    return folder
+
+
+def write_ensemble(answers, members, asked, folder):
+    """Writes the mixture's files into `folder`."""
+    numbers = {"run": ENSEMBLE, "of": [str(member.root) for member in members], **_numbers(answers, asked)}
+    _write(folder, answers, numbers, members[0].config, {ENSEMBLE: answers.panels}, members[0].step,
+           getattr(members[0].data, "classes", None))
+
+
+def write_comparison(named, folder):
+    """comparison.md and the figures of all runs over each other. `named`: {name: Answers}."""
+    with _whole(folder) as part:
+        (part / "comparison.md").write_text(comparison(named) + "\n", encoding="utf-8")
+        for figure, drawn in _drawn({name: answers.panels for name, answers in named.items()}):
+            drawn.savefig(str(part / f"{figure}.png"), dpi=110)
+
+
+def comparison(named):
+    """A Markdown table: a row per run, its metrics with their 95 % intervals."""
+    columns = list(dict.fromkeys(metric for answers in named.values() for metric in answers.metrics))
+    rows = [[name] + [f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
+                      for found in (answers.metrics[column] for column in columns)] for name, answers in named.items()]
+    return tabulate.tabulate(rows, ["run", *columns], tablefmt="github", disable_numparse=True)
+
+
+def distinct_names(members):
+    """{name: Evaluated}; runs of the same name are told apart by their folders."""
+    names = [member.name for member in members]
+    return {str(member.root) if names.count(member.name) > 1 else member.name: member for member in members}
+
+
+def _numbers(answers, asked):
+    return {"metrics": {name: dict(found._asdict()) for name, found in answers.metrics.items()}, **answers.more,
+            **({"ood_rows": asked.ood} if asked.ood else {})}
+
+
+def _write(folder, answers, numbers, config, runs, step, classes):
+    with _whole(folder) as part:
+        write_json(part / "metrics.json", numbers)
+        if config.mode == CLASSIFICATION:
+            with open(str(part / "predictions.npz"), "wb") as handle:
+                np.savez_compressed(handle, classes=np.array(classes), **answers.predictions)
+        else:
+            columns = {name: [f"{value:.9g}" for value in values] for name, values in answers.predictions.items()}
+            write_rows(part / "predictions.csv", list(columns), [dict(zip(columns, row))
+                                                                 for row in zip(*columns.values())])
+        writer = SummaryWriter(part / "summary")
+        for figure, drawn in _drawn(runs):
+            drawn.savefig(str(part / f"{figure}.png"), dpi=110)
+            writer.figure(f"evaluation/{figure}", drawn, step)
+        writer.scalars({f"evaluation/{name}": found.value for name, found in answers.metrics.items()}, step)
+        writer.close()
+
+
+def _drawn(runs):
+    """(name, Figure) of every figure that any of the runs {name: panels} has data for."""
+    for name, draw in FIGURES.items():
+        having = {run: panels[name] for run, panels in runs.items() if name in panels}
+        if having:
+            yield name, draw(having)
+
+
+@contextlib.contextmanager
+def _whole(folder):
+    """A folder to write into that takes the place of `folder` when all is written. UserError where it cannot."""
+    part = folder.with_name(f"{folder.name}.part{os.getpid()}")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        shutil.rmtree(str(folder), ignore_errors=True)
+        part.rename(folder)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(str(part), ignore_errors=True)

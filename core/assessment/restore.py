@@ -1,0 +1,41 @@
+"""A run read back from its folder: its config and data, and its model at the newest checkpoint."""
+import collections
+import contextlib
+import pathlib
+
+import tensorflow.compat.v1 as tf
+
+from core.model import build_model
+from core.run import plan
+from misc import backend
+from misc.errors import UserError
+from misc.folders import folder_at, read_config
+
+Restored = collections.namedtuple("Restored", ["folder", "config", "data", "design", "model", "session", "step"])
+"""Folder, Config, data, Design, Model and the session that holds its weights as they were after `step` steps."""
+
+
+@contextlib.contextmanager
+def restored(root, overrides, device="auto"):
+    """The run in the folder `root`, as a Restored, while this holds. UserError if it cannot be read back."""
+    config, rows_hash = read_config(root, overrides)
+    folder = folder_at(pathlib.Path(root))
+    try:
+        checkpoint = tf.train.latest_checkpoint(str(folder.checkpoint))
+    except (tf.errors.OpError, ValueError, UnicodeDecodeError):
+        checkpoint = None
+    if checkpoint is None:
+        raise UserError(f"{root} has no checkpoint (yet): there are no weights to evaluate")
+    made = plan(config, device)
+    if rows_hash not in (None, made.data.rows_hash):
+        raise UserError(f"{root}: {made.data.source} is not the data that the run was trained on (hash {rows_hash}, "
+                        f"now {made.data.rows_hash}): say where they are with --data-path")
+    model = build_model(config, made.data.spec, made.device, training=False)
+    with backend.session(model.graph, config.n_threads) as session:
+        try:
+            model.saver.restore(session, checkpoint)
+        except (tf.errors.OpError, ValueError) as error:
+            raise UserError(f"checkpoint {checkpoint} is damaged, or not of this network ({type(error).__name__})"
+                            ) from None
+        model.graph.finalize()
+        yield Restored(folder, config, made.data, made.design, model, session, int(session.run(model.global_step)))

@@ -1,0 +1,54 @@
+"""Pictures made worse: CORRUPTIONS, name -> function (pictures in [0, 1], strength 1 to 5, generator) -> pictures.
+
+In the manner of Hendrycks and Dietterich (2019), https://arxiv.org/abs/1903.12261; lengths are in parts of a
+picture's side, so that they mean the same at any size.
+"""
+import numpy as np
+from scipy import ndimage
+
+from misc.seeding import stream
+
+STRENGTHS = (1, 2, 3, 4, 5)
+
+
+def corrupt(images, name, strength, seed=0):
+    """uint8 [n, height, width, channels], the same for the same seed."""
+    rng = stream(seed, "corruption", name, strength)
+    worse = CORRUPTIONS[name](images / 255.0, strength, rng)
+    return np.round(255.0 * np.clip(worse, 0.0, 1.0)).astype(np.uint8)
+
+
+def _noise(images, strength, rng):
+    return images + 0.06 * strength * rng.standard_normal(images.shape)
+
+
+def _impulses(images, strength, rng):
+    hit = rng.uniform(size=images.shape[:3] + (1,)) < 0.03 * strength
+    return np.where(hit, rng.randint(0, 2, images.shape[:3] + (1,)), images)
+
+
+def _blur(images, strength, rng):
+    sigma = 0.02 * strength * images.shape[1]
+    return ndimage.gaussian_filter(images, (0, sigma, sigma, 0))
+
+
+def _contrast(images, strength, rng):
+    mean = images.mean(axis=(1, 2), keepdims=True)
+    return mean + (images - mean) * (1.0 - 0.18 * strength)
+
+
+def _brightness(images, strength, rng):
+    return images + 0.1 * strength
+
+
+def _pixelate(images, strength, rng):
+    """Means over blocks; a block is 1 + strength pixels of a side of 32."""
+    side = max(2, round((1 + strength) * images.shape[1] / 32.0))
+    n, height, width, channels = images.shape
+    padded = np.pad(images, [(0, 0), (0, -height % side), (0, -width % side), (0, 0)], mode="edge")
+    blocks = padded.reshape(n, padded.shape[1] // side, side, -1, side, channels).mean(axis=(2, 4))
+    return blocks.repeat(side, axis=1).repeat(side, axis=2)[:, :height, :width]
+
+
+CORRUPTIONS = {"noise": _noise, "impulses": _impulses, "blur": _blur, "contrast": _contrast, "brightness": _brightness,
+               "pixelate": _pixelate}

@@ -1,0 +1,86 @@
+"""Judges trained runs from their checkpoints: metrics with intervals, calibration, uncertainty, figures."""
+import argparse
+import pathlib
+import sys
+
+from misc import backend
+from misc.errors import UserError, one_line_errors
+from misc.folders import read_config
+
+EXAMPLES = """examples:
+  python evaluate.py experiments/concrete/ekfac_concrete
+  python evaluate.py experiments/digits/ekfac_digits --ood fashion_mnist --corrupt
+  python evaluate.py experiments/toy1d/ekfac_toy1d experiments/toy1d/bbb_toy1d
+  python evaluate.py experiments/digits/ekfac_digits_{1,2,3} --ensemble"""
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(
+        prog="evaluate.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, finished or in training")
+    parser.add_argument("--particles", type=int, metavar="K", help="weight draws (default: as in the run's config)")
+    parser.add_argument("--batch", type=int, metavar="N", help="rows at a time; changes memory, not results")
+    parser.add_argument("--data", metavar="NAME|FILE", help="judge on these rows instead of the run's test rows: a set "
+                        "of pictures, a folder of them, or a .data file")
+    parser.add_argument("--ood", metavar="NAME", help="tell strange pictures apart: a set, a folder, or noise")
+    parser.add_argument("--corrupt", action="store_true",
+                        help="also on pictures with noise, blur, ... of five strengths")
+    parser.add_argument("--rows", type=int, metavar="N", help="only the first N test rows for --corrupt")
+    parser.add_argument("--ensemble", action="store_true", help="also all RUNs together, as one mixture")
+    parser.add_argument("--data-path", metavar="FOLDER", help="where the data files are, if not where they were")
+    parser.add_argument("--out", metavar="FOLDER", help="where a comparison of several runs goes (default: evaluation "
+                        "beside the first)")
+    parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="where the ops run")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    with one_line_errors("evaluate.py", "nothing was written"):
+        overrides = checked_overrides(args)
+        roots = [pathlib.Path(root) for root in args.runs]
+        backend.prepare(mode_of(roots))
+        from core.assessment import report  # after the switches of prepare()
+        from core.assessment.questions import Asked
+
+        asked = Asked(args.data, args.ood, args.corrupt, args.rows)
+        found = [report.evaluate_run(root, overrides, asked, args.device) for root in roots]
+        named = {name: run.answers for name, run in report.distinct_names(found).items()}
+        if args.ensemble:
+            named[report.ENSEMBLE] = report.evaluate_ensemble(found)
+        places = [report.write_run(run, asked) for run in found]
+        if len(named) > 1:
+            out = pathlib.Path(args.out) if args.out else roots[0].parent / "evaluation"
+            if args.ensemble:
+                report.write_ensemble(named[report.ENSEMBLE], found, asked, out.with_name(out.name + "_ensemble"))
+                places.append(out.with_name(out.name + "_ensemble"))
+            report.write_comparison(named, out)
+            places.append(out)
+        print(report.comparison(named))
+        print("figures and numbers: " + ", ".join(str(place) for place in places), file=sys.stderr)
+
+
+def checked_overrides(args):
+    """Config keys that the flags stand for. UserError for a number below 1 and for flags that do not go together."""
+    for flag in ("particles", "batch", "rows"):
+        value = getattr(args, flag)
+        if value is not None and value < 1:
+            raise UserError(f"--{flag} must be at least 1, got {value}")
+    if args.ensemble and len(args.runs) < 2:
+        raise UserError("--ensemble takes at least two runs")
+    if len({pathlib.Path(root).resolve() for root in args.runs}) < len(args.runs):
+        raise UserError("a run is named twice")
+    keys = {"test_particles": args.particles, "test_batch_size": args.batch, "data_path": args.data_path}
+    return {name: value for name, value in keys.items() if value is not None}
+
+
+def mode_of(roots):
+    """The mode of all runs. UserError if they differ."""
+    modes = {read_config(root, {})[0].mode for root in roots}
+    if len(modes) > 1:
+        raise UserError("runs of regression and of classification cannot be compared: name runs of one mode")
+    return modes.pop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Calibration, rejection and uncertainty against other libraries, by hand, and at the edges."""
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import integrate, stats
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import auc, brier_score_loss, log_loss, roc_curve
+
+from core.calibration import (
+    LEVELS,
+    adaptive_bins,
+    classification_statistics,
+    coverage_curve,
+    detection,
+    entropies,
+    mixture_cdf,
+    mixture_crps,
+    regression_statistics,
+    rejection_curve,
+    reliability,
+    with_intervals,
+)
+from core.metrics import Prediction, classification_metrics, predict
+
+
+@pytest.fixture
+def classes(rng):
+    """Probabilities [402, 5] and labels that follow sharper ones."""
+    p = rng.dirichlet(np.full(5, 0.6), 402)  # no quantile falls on a row
+    labels = np.array([rng.choice(5, p=row) for row in p**2 / (p**2).sum(axis=1, keepdims=True)])
+    return p, labels
+
+
+def values(statistics, n):
+    return {name: float(statistic(np.ones((1, n)))[0]) for name, statistic in statistics.items()}
+
+
+def by_sklearn(right, confidence, strategy, n_bins):
+    """A calibration error from scikit-learn's curve; its bins are counted here."""
+    accuracy, mean = calibration_curve(right, confidence, n_bins=n_bins, strategy=strategy)
+    edges = (np.linspace(0, 1, n_bins + 1) if strategy == "uniform"
+             else np.percentile(confidence, np.linspace(0, 100, n_bins + 1)))
+    count = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=n_bins)
+    return np.sum(count[count > 0] * np.abs(accuracy - mean)) / len(right)
+
+
+@pytest.mark.parametrize("n_bins", [1, 4, 15])
+def test_classification_against_scikit_learn(classes, n_bins):
+    p, labels = classes
+    found = values(classification_statistics(p, labels, n_bins), 402)
+    right, confidence = p.argmax(axis=1) == labels, p.max(axis=1)
+    assert found["accuracy"] == right.mean()
+    assert found["log_likelihood"] == pytest.approx(-log_loss(labels, p, labels=range(5)), abs=1e-6)
+    one_hot = np.eye(5)[labels]
+    brier = sum(brier_score_loss(one_hot[:, c], p[:, c]) for c in range(5))
+    assert found["brier"] == pytest.approx(brier, abs=1e-6)
+    assert found["ece"] == pytest.approx(by_sklearn(right, confidence, "uniform", n_bins), abs=1e-6)
+    assert found["adaptive_ece"] == pytest.approx(by_sklearn(right, confidence, "quantile", n_bins), abs=1e-6)
+    classwise = np.mean([by_sklearn(one_hot[:, c], p[:, c], "uniform", n_bins) for c in range(5)])
+    assert found["classwise_ece"] == pytest.approx(classwise, abs=1e-6)
+    of_training = classification_metrics(p, labels, n_bins)
+    assert {name: found[name] for name in of_training} == pytest.approx(of_training, abs=1e-12)
+
+
+def test_calibration_error_against_netcal(classes):
+    metrics = pytest.importorskip("netcal.metrics", reason="netcal is not installed here")
+    p, labels = classes
+    assert values(classification_statistics(p, labels), 402)["ece"] == pytest.approx(
+        metrics.ECE(15).measure(p, labels), abs=1e-6)
+
+
+def test_reliability_bins(classes):
+    p, labels = classes
+    bins = reliability(p, labels, 10)
+    accuracy, confidence = calibration_curve(p.argmax(axis=1) == labels, p.max(axis=1), n_bins=10)
+    assert_allclose(bins.accuracy, accuracy)
+    assert_allclose(bins.confidence, confidence)
+    assert bins.count.sum() == 402
+
+
+def test_adaptive_bins_hold_as_many_rows_each(rng):
+    assert np.bincount(adaptive_bins(rng.rand(300), 15)).tolist() == [20] * 15
+    assert len(set(adaptive_bins(np.full(7, 0.3), 15))) == 1
+
+
+EDGES = {
+    "sure and right": (np.eye(3), np.arange(3), dict(accuracy=1, log_likelihood=0, brier=0, ece=0, classwise_ece=0)),
+    "sure and wrong": (np.eye(2), np.array([1, 0]), dict(accuracy=0, brier=2, ece=1, adaptive_ece=1, classwise_ece=1)),
+    "one row": (np.array([[0.25, 0.75]]), np.array([1]),
+                dict(accuracy=1, log_likelihood=np.log(0.75), brier=0.125, ece=0.25, adaptive_ece=0.25,
+                     classwise_ece=0.25)),
+    "one class": (np.ones((4, 1)), np.zeros(4, int),
+                  dict(accuracy=1, log_likelihood=0, brier=0, ece=0, adaptive_ece=0, classwise_ece=0)),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_edges(name):
+    p, labels, expected = EDGES[name]
+    found = with_intervals(classification_statistics(p, labels), len(labels), 50)
+    assert {key: found[key].value for key in expected} == pytest.approx(expected)
+    assert all(np.isfinite(interval).all() for interval in found.values())
+    assert all(np.isfinite(part).all() for part in entropies(p[None]))
+    assert rejection_curve(p.max(axis=1), p.argmax(axis=1) == labels)[1][-1] == expected["accuracy"]
+
+
+def test_intervals_against_the_formula(rng):
+    right = rng.rand(500) < 0.8
+    p = np.where(right[:, None], [0.9, 0.1], [0.4, 0.6])
+    found = with_intervals(classification_statistics(p, np.zeros(500, int)), 500, 2000)["accuracy"]
+    error = 1.96 * np.sqrt(found.value * (1 - found.value) / 500)
+    assert_allclose([found.value - found.low, found.high - found.value], error, rtol=0.15)
+
+
+def test_rejection_by_hand():
+    share, accuracy = rejection_curve([0.9, 0.5, 0.7, 0.5], np.array([1.0, 1.0, 0.0, 0.0]))
+    assert_allclose(share, [0.25, 0.5, 0.75, 1.0])
+    assert_allclose(accuracy, [1.0, 0.5, 0.5, 0.5])  # the two at 0.5 count as half right each
+
+
+def test_entropies_of_agreeing_and_of_contradicting_draws():
+    agree, contradict = np.tile([0.5, 0.5], (4, 1, 1)), np.eye(2)[[0, 1, 0, 1]][:, None]
+    assert_allclose(np.ravel(entropies(agree)), [np.log(2), np.log(2), 0.0])
+    assert_allclose(np.ravel(entropies(contradict)), [np.log(2), 0.0, np.log(2)])
+    mixed = np.random.RandomState(0).dirichlet(np.ones(3), (6, 2))
+    total, expected, mutual = entropies(mixed)
+    assert_allclose(total, stats.entropy(mixed.mean(axis=0), axis=1))
+    assert_allclose(expected, np.mean([stats.entropy(draw, axis=1) for draw in mixed], axis=0))
+    assert_allclose(mutual, total - expected, atol=1e-12)
+
+
+def test_detection_against_the_roc_curve(rng):
+    inside, outside = np.round(rng.gamma(2.0, size=300), 1), np.round(1.0 + rng.gamma(2.0, size=200), 1)
+    found = detection(inside, outside)
+    false, true, _ = roc_curve([1] * 300 + [0] * 200, -np.concatenate([inside, outside]), drop_intermediate=False)
+    assert found["auroc"] == pytest.approx(auc(false, true))
+    assert found["fpr95"] == pytest.approx(false[true >= 0.95].min())
+
+
+@pytest.fixture
+def draws(rng):
+    """Means [7, 30], variances [7] and targets [30]."""
+    return rng.randn(7, 30), rng.gamma(3.0, size=7), 2.0 * rng.randn(30)
+
+
+def test_crps_is_the_integral_it_is_defined_by(draws):
+    means, variances, targets = draws
+    found = mixture_crps(means, variances, targets, numbers_at_once=100)
+    grid = np.linspace(-40.0, 40.0, 40001)
+    for i in (0, 11, 29):
+        cdf = np.mean([stats.norm.cdf(grid, m, v**0.5) for m, v in zip(means[:, i], variances)], axis=0)
+        expected = integrate.trapezoid(np.square(cdf - (grid >= targets[i])), grid)
+        assert found[i] == pytest.approx(expected, abs=2e-3)
+        assert mixture_cdf(means, variances, targets)[i] == pytest.approx(
+            np.mean([stats.norm.cdf(targets[i], m, v**0.5) for m, v in zip(means[:, i], variances)]))
+
+
+def test_crps_against_properscoring(draws):
+    ps = pytest.importorskip("properscoring")
+    means, variances, targets = draws
+    assert_allclose(mixture_crps(means[:1], variances[:1], targets),
+                    ps.crps_gaussian(targets, means[0], variances[0]**0.5), atol=1e-6)
+    assert_allclose(mixture_crps(means, np.full(7, 1e-18), targets), ps.crps_ensemble(targets, means, axis=0),
+                    atol=1e-6)
+
+
+def test_calibration_area_against_uncertainty_toolbox(rng):
+    calibration = pytest.importorskip("uncertainty_toolbox.metrics_calibration")
+    mean, std = rng.randn(200), 0.5 + rng.rand(200)
+    targets = mean + 1.4 * std * rng.randn(200)
+    cdf = stats.norm.cdf(targets, mean, std)
+    _, coverage = calibration.get_proportion_lists_vectorized(mean, std, targets, num_bins=101, prop_type="interval")
+    assert_allclose(coverage_curve(cdf), coverage[1:-1], atol=1e-6)
+    nothing = np.zeros(200)
+    found = values(regression_statistics(Prediction(mean, std, nothing, nothing, nothing), nothing, cdf, targets), 200)
+    assert found["calibration_area"] == pytest.approx(np.mean(np.abs(coverage[1:-1] - LEVELS)), abs=1e-6)
+    assert found["sharpness"] == pytest.approx(std.mean())
+    assert found["coverage_90"] == pytest.approx(coverage[90])
+
+
+def test_regression_statistics_are_those_of_training(draws):
+    means, variances, targets = draws
+    prediction = predict(means, 1.0 / variances, targets, 0.0, 1.0)
+    crps, cdf = mixture_crps(means, variances, targets), mixture_cdf(means, variances, targets)
+    found = with_intervals(regression_statistics(prediction, crps, cdf, targets), 30, 200)
+    assert found["rmse"].value == pytest.approx(np.sqrt(np.mean((means.mean(axis=0) - targets)**2)))
+    assert found["log_likelihood"].value == pytest.approx(prediction.log_prob.mean())
+    assert found["crps"].value == pytest.approx(crps.mean())
+    assert all(interval.low <= interval.value <= interval.high for name, interval in found.items()
+               if name != "calibration_area")
