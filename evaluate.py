@@ -37,26 +37,14 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     with one_line_errors("evaluate.py", "nothing was written"):
-        overrides = checked_overrides(args)
-        roots = [pathlib.Path(root) for root in args.runs]
+        overrides, roots = checked_overrides(args), [pathlib.Path(root) for root in args.runs]
         backend.prepare(mode_of(roots))
-        from core.assessment import report  # after the switches of prepare()
-        from core.assessment.questions import Asked
+        from core.assessment.questions import Asked  # after the switches of prepare()
+        from core.assessment.report import assess
 
         asked = Asked(args.data, args.ood, args.corrupt, args.rows)
-        found = [report.evaluate_run(root, overrides, asked, args.device) for root in roots]
-        named = {name: run.answers for name, run in report.distinct_names(found).items()}
-        if args.ensemble:
-            named[report.ENSEMBLE] = report.evaluate_ensemble(found)
-        places = [report.write_run(run, asked) for run in found]
-        if len(named) > 1:
-            out = pathlib.Path(args.out) if args.out else roots[0].parent / "evaluation"
-            if args.ensemble:
-                report.write_ensemble(named[report.ENSEMBLE], found, asked, out.with_name(out.name + "_ensemble"))
-                places.append(out.with_name(out.name + "_ensemble"))
-            report.write_comparison(named, out)
-            places.append(out)
-        print(report.comparison(named))
+        table, places = assess(roots, overrides, asked, args.ensemble, args.out, args.device)
+        print(table)
         print("figures and numbers: " + ", ".join(str(place) for place in places), file=sys.stderr)
 
 

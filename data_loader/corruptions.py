@@ -28,7 +28,7 @@ def _impulses(images, strength, rng):
 
 
 def _blur(images, strength, rng):
-    sigma = 0.02 * strength * images.shape[1]
+    sigma = 0.3 + 0.015 * strength * images.shape[1]  # pixels
     return ndimage.gaussian_filter(images, (0, sigma, sigma, 0))
 
 
@@ -42,12 +42,16 @@ def _brightness(images, strength, rng):
 
 
 def _pixelate(images, strength, rng):
-    """Means over blocks; a block is 1 + strength pixels of a side of 32."""
-    side = max(2, round((1 + strength) * images.shape[1] / 32.0))
-    n, height, width, channels = images.shape
-    padded = np.pad(images, [(0, 0), (0, -height % side), (0, -width % side), (0, 0)], mode="edge")
-    blocks = padded.reshape(n, padded.shape[1] // side, side, -1, side, channels).mean(axis=(2, 4))
-    return blocks.repeat(side, axis=1).repeat(side, axis=2)[:, :height, :width]
+    """Means over blocks of about 1 + strength / 2 pixels."""
+    rows, columns = (_block_means(length, max(1, round(length / (1 + 0.5 * strength)))) for length in images.shape[1:3])
+    return np.einsum("ih,nhwc,jw->nijc", rows, images, columns, optimize=True)
+
+
+def _block_means(length, n_blocks):
+    """[length, length]: takes every pixel to the mean of its block."""
+    block = np.arange(length) * n_blocks // length
+    same = block[:, None] == block[None, :]
+    return same / same.sum(axis=1, keepdims=True)
 
 
 CORRUPTIONS = {"noise": _noise, "impulses": _impulses, "blur": _blur, "contrast": _contrast, "brightness": _brightness,

@@ -66,7 +66,7 @@ class Config(pydantic.BaseModel):
     kl: float = key(1.0, "Weight of the KL term, lambda; below 1 is a colder posterior.", gt=0)
     kl_warmup: typing.Optional[int] = key(
         None, "Epochs over which the weight of the KL term, and the weight noise with it, grow from 0. "
-        "Default: 0 for regression, 5 for classification.", ge=0)
+        "Default: 0 for regression, 20 for classification.", ge=0)
     eta: float = key(1.0, "Prior variance of every weight.", gt=0)
     damping: float = key(0.0, "Extrinsic damping gamma_ex: stabilises the step, never part of the posterior.", ge=0)
     true_fisher: bool = key(True, "Curvature from targets sampled from the model; false: from observed targets.")
@@ -182,7 +182,7 @@ class Config(pydantic.BaseModel):
     @property
     def warmup_epochs(self):
         """Epochs until the KL term has its full weight."""
-        return self.kl_warmup if self.kl_warmup is not None else {REGRESSION: 0, CLASSIFICATION: 5}[self.mode]
+        return self.kl_warmup if self.kl_warmup is not None else {REGRESSION: 0, CLASSIFICATION: 20}[self.mode]
 
     @property
     def evaluate_every(self):

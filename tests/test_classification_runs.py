@@ -128,7 +128,7 @@ def test_curves(finished):
     assert [step for step, _ in found["test/accuracy"]] == [11, 22]
     bound, fit, kl = (found["train/" + name][-1][1].simple_value for name in (
         "lower_bound", "expected_log_likelihood", "kl"))
-    assert bound == pytest.approx(fit - 22 / 55 / 1294 * kl, rel=1e-5)  # the KL term is warm after five epochs
+    assert bound == pytest.approx(fit - 22 / 220 / 1294 * kl, rel=1e-5)  # the KL term is warm after 20 epochs
 
 
 def test_pictures_in_tensorboard(finished):

@@ -93,7 +93,9 @@ CONFIGS = sorted((ROOT / "config" / "regression").glob("*.json"))
 def test_one_file_per_data_set_and_method():
     names = {path.stem for path in CONFIGS}
     sets = ("concrete", "energy", "housing", "wine", "yacht", "power_plant", "kin8nm", "naval", "protein", "year")
-    assert {f"{method}_{name}" for method in ("ekfac", "kfac", "diag", "bbb", "adam") for name in sets} == names
+    assert {f"{method}_{name}" for method in ("ekfac", "kfac", "diag", "bbb", "adam") for name in sets} == {
+        name for name in names if not name.endswith("_toy1d")}
+    assert len(names) == 54
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -103,7 +105,9 @@ def test_config_files(path):
     assert config.fisher_approx == METHODS[config.optimizer].fisher_approx
     large = config.dataset in ("protein", "year_prediction")
     assert config.model_name == ("ffn100" if large else "ffn50")
-    assert (config.kl, config.eta, config.damping, config.train_particles, config.test_particles) == (1, 1, 0, 10, 100)
+    n_test = 200 if config.dataset == "toy1d" else 100
+    assert (config.kl, config.eta, config.damping, config.train_particles, config.test_particles) == (
+        1, 1, 0, 10, n_test)
 
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac"])

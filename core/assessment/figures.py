@@ -117,7 +117,7 @@ def residuals_figure(runs):
 
 def band_figure(runs):
     """One-dimensional inputs: mean, two epistemic and two whole standard deviations, some draws, the training rows."""
-    figure, axes = _panels(1, len(runs), height=3.2, width=WIDTH if len(runs) == 1 else 3.3)
+    figure, axes = _panels(1, len(runs), height=3.0, width=WIDTH if len(runs) == 1 else 3.0)
     limits = [value for band in runs.values() for value in (band.train_y.min(), band.train_y.max())]
     margin = 1.2 * (max(limits) - min(limits))
     for axis, (name, band) in zip(axes, runs.items()):
@@ -160,6 +160,7 @@ def precision_figure(runs):
             if layer not in found:
                 axis.axis("off")
                 continue
+            axis.grid(False)
             image = axis.imshow(found[layer], cmap="viridis", vmin=0.0, vmax=0.5, interpolation="nearest")
             axis.set_title(f"{name}: {layer}", fontsize=9)
             axis.set(xlabel="weight", ylabel="weight")

@@ -1,5 +1,6 @@
 """The posterior itself: weight noise and effective parameters per layer, and the precision of small networks."""
 import numpy as np
+from scipy import linalg
 
 from core.posterior import EigenMatrixNormal, FullyFactorized, MatrixNormal
 
@@ -69,7 +70,14 @@ def normalised(matrix):
 
 
 def precisions(run):
-    """{layer: normalised precision} of the layers with noise that are small enough; {} where there is none."""
+    """{layer: normalised precision} of the layers with noise that are small enough; {} where there is none.
+
+    "all layers", too, if all are and there are several: the posterior has no covariance between layers.
+    """
     posteriors = {name: posterior for name, posterior in run.session.run(run.model.evaluate.posteriors).items()
-                  if type(posterior) in PRECISIONS and posterior.mean.size <= LARGEST}
-    return {name: normalised(precision(posterior)) for name, posterior in posteriors.items()}
+                  if type(posterior) in PRECISIONS}
+    found = {name: normalised(precision(posterior)) for name, posterior in posteriors.items()
+             if posterior.mean.size <= LARGEST}
+    if len(found) == len(posteriors) > 1 and sum(map(len, found.values())) <= LARGEST:
+        found["all layers"] = linalg.block_diag(*found.values())
+    return found

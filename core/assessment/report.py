@@ -25,6 +25,30 @@ Evaluated = collections.namedtuple(
 ENSEMBLE = "ensemble"
 
 
+def assess(roots, overrides, asked, ensemble=False, out=None, device="auto"):
+    """All that evaluate.py does: judges the runs, writes their files, compares several.
+
+    Args:
+      roots: folders of runs; overrides: config keys for all of them; asked: questions.Asked.
+      ensemble: also all runs as one mixture.
+      out: folder of a comparison; None: `evaluation` beside the first run.
+
+    Returns:
+      (Markdown table, folders that were written). UserError before anything is written.
+    """
+    found = [evaluate_run(root, overrides, asked, device) for root in roots]
+    named = {name: run.answers for name, run in distinct_names(found).items()}
+    if ensemble:
+        named[ENSEMBLE] = evaluate_ensemble(found)
+    places = [write_run(run, asked) for run in found]
+    if len(named) > 1:
+        out = pathlib.Path(out) if out else roots[0].parent / "evaluation"
+        if ensemble:
+            places.append(write_ensemble(named[ENSEMBLE], found, asked, out.with_name(f"{out.name}_{ENSEMBLE}")))
+        places.append(write_comparison(named, out))
+    return comparison(named), places
+
+
 def evaluate_run(root, overrides, asked, device="auto"):
     """Evaluated of the run in a folder; nothing is written. UserError if it or what is asked does not fit."""
     with restored(root, overrides, device) as run:
@@ -60,18 +84,20 @@ def write_run(found, asked):
 
 
 def write_ensemble(answers, members, asked, folder):
-    """Writes the mixture's files into `folder`."""
+    """Writes the mixture's files into `folder`, and returns it."""
     numbers = {"run": ENSEMBLE, "of": [str(member.root) for member in members], **_numbers(answers, asked)}
     _write(folder, answers, numbers, members[0].config, {ENSEMBLE: answers.panels}, members[0].step,
            getattr(members[0].data, "classes", None))
+    return folder
 
 
 def write_comparison(named, folder):
-    """comparison.md and the figures of all runs over each other. `named`: {name: Answers}."""
+    """comparison.md and the figures of all runs over each other, {name: Answers}. Returns the folder."""
     with _whole(folder) as part:
         (part / "comparison.md").write_text(comparison(named) + "\n", encoding="utf-8")
         for figure, drawn in _drawn({name: answers.panels for name, answers in named.items()}):
             drawn.savefig(str(part / f"{figure}.png"), dpi=110)
+    return folder
 
 
 def comparison(named):

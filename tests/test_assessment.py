@@ -1,0 +1,330 @@
+"""evaluate.py: what it says about a run, that it is right, and what it refuses."""
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from numpy.testing import assert_allclose
+
+import evaluate
+import train
+from core.assessment import posterior
+from core.assessment.questions import Asked, band_inputs, collect, mixture
+from core.assessment.report import evaluate_run
+from core.assessment.restore import restored
+from core.evaluation import Draws
+from core.posterior import EigenMatrixNormal, FullyFactorized, MatrixNormal
+from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
+from data_loader.foreign import fitted, foreign_pictures
+from misc.config import Config
+from misc.folders import run_folder
+from tests.conftest import ROOT
+
+NOTHING = Asked(None, None, False, None)
+DIGITS = dict(mode="classification", dataset="digits", optimizer="ekfac", model_name="ffn", hidden=[8], epoch=3,
+              batch_size=128, learning_rate=0.01, kl_clip=0.01, clip_warmup=0, kl_warmup=0, train_particles=1,
+              test_particles=4, TCov=3, TEigen=6, TScale=3, split=1)
+
+
+def train_run(folder, **settings):
+    """Trains and returns the run's folder."""
+    values = dict(settings, data_path=str(folder), experiments_path=str(folder / "experiments"))
+    path = folder / f"{values.get('exp_name', 'config')}.json"
+    path.write_text(json.dumps(values))
+    train.main(["--config", str(path)])
+    return run_folder(Config.from_dict(values)).root
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Folders of two runs on digits with other seeds and one split."""
+    folder = tmp_path_factory.mktemp("digits")
+    return [train_run(folder, **DIGITS, exp_name=f"run{seed}", seed=seed) for seed in (1, 2)]
+
+
+TOY = dict(dataset="toy1d", model_name="ffn", hidden=[12], epoch=600, batch_size=20, train_particles=6,
+           test_particles=100, noise_prior_rate=0.1, epoch_rate=300, alpha=0.02, split=1)
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    """{method: folder of its run on toy1d}."""
+    folder = tmp_path_factory.mktemp("toy")
+    return {method: train_run(folder, **TOY, optimizer=method, exp_name=method, beta=0.05)
+            for method in ("ekfac", "kfac", "diag", "bbb")}
+
+
+def numbers(folder):
+    return json.loads((folder / "evaluation" / "metrics.json").read_text())
+
+
+def figures(folder):
+    return sorted(path.stem for path in folder.glob("*.png"))
+
+
+def answers_of(root, asked=NOTHING, **overrides):
+    return evaluate_run(root, overrides, asked)
+
+
+# Classification.
+
+def test_metrics_are_those_of_the_run(digits):
+    evaluate.main([str(digits[0])])
+    found, result = numbers(digits[0]), json.loads((digits[0] / "result.json").read_text())
+    for name in ("accuracy", "log_likelihood", "brier", "ece"):
+        assert found["metrics"][name]["value"] == pytest.approx(result["metrics"]["test_" + name], abs=1e-6)
+        assert found["metrics"][name]["low"] <= found["metrics"][name]["value"] <= found["metrics"][name]["high"] or (
+            name == "ece")  # a bootstrapped calibration error is biased upwards
+    assert (found["step"], found["particles"]) == (36, 4)
+    saved, before = np.load(str(digits[0] / "evaluation" / "predictions.npz")), np.load(str(
+        digits[0] / "predictions.npz"))
+    assert_allclose(saved["probabilities"], before["probabilities"], atol=1e-6)
+    assert_allclose(saved["entropy"], saved["expected_entropy"] + saved["mutual_information"], atol=1e-9)
+    assert (saved["mutual_information"] >= 0).all() and saved["mutual_information"].max() > 0
+    assert figures(digits[0] / "evaluation") == ["noise", "precision", "rejection", "reliability", "uncertainty"]
+
+
+def test_more_draws_and_smaller_batches(digits):
+    four, again, forty = (answers_of(digits[0], **keys).answers for keys in (
+        {}, {"test_batch_size": 7}, {"test_particles": 40}))
+    assert_allclose(again.predictions["probabilities"], four.predictions["probabilities"], atol=1e-5)
+    assert np.abs(forty.predictions["probabilities"] - four.predictions["probabilities"]).max() > 1e-3
+    assert forty.more["mean_mutual_information"] > four.more["mean_mutual_information"]  # biased low by few draws
+
+
+def test_strange_and_damaged_pictures(digits, tmp_path):
+    evaluate.main([str(digits[0]), "--ood", "noise", "--corrupt", "--rows", "100"])
+    found = numbers(digits[0])
+    assert set(found["ood"]) == {f"{name}_{by}" for name in ("auroc", "fpr95")
+                                 for by in ("entropy", "mutual_information")}
+    assert 0.6 < found["ood"]["auroc_mutual_information"] <= 1 and found["ood_rows"] == "noise"
+    assert set(found["corruptions"]) == set(CORRUPTIONS)
+    for by in found["corruptions"].values():
+        assert list(by) == ["0", "1", "2", "3", "4", "5"]
+    noise = found["corruptions"]["noise"]
+    assert noise["5"]["accuracy"] < noise["0"]["accuracy"] and noise["5"]["log_likelihood"] < noise["0"][
+        "log_likelihood"]
+    assert {"ood", "corruptions"} <= set(figures(digits[0] / "evaluation"))
+    events = list((digits[0] / "evaluation" / "summary").glob("events.*"))
+    tags = {value.tag for event in tf.train.summary_iterator(str(events[0])) for value in event.summary.value}
+    assert {"evaluation/reliability", "evaluation/ood", "evaluation/corruptions", "evaluation/accuracy"} <= tags
+
+
+def test_several_runs_and_their_mixture(digits, tmp_path, capsys):
+    evaluate.main([*map(str, digits), "--ensemble", "--out", str(tmp_path / "both")])
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["run1", "run2", "ensemble"]
+    assert (tmp_path / "both" / "comparison.md").read_text().strip() == "\n".join(table)
+    assert {"reliability", "rejection", "noise"} <= set(figures(tmp_path / "both"))
+    each = [np.load(str(folder / "evaluation" / "predictions.npz"))["probabilities"] for folder in digits]
+    together = np.load(str(tmp_path / "both_ensemble" / "predictions.npz"))["probabilities"]
+    assert_allclose(together, (each[0] + each[1]) / 2, atol=1e-9)
+
+
+def test_other_pictures_in_place_of_the_test_rows(digits):
+    found = answers_of(digits[0], Asked("digits", None, False, None))
+    assert len(found.answers.predictions["label"]) == 1797
+
+
+def test_a_run_in_training_is_judged_at_its_checkpoint(tmp_path):
+    root = train_run(tmp_path, **dict(DIGITS, epoch=2, save_interval=1))
+    (root / "result.json").unlink()
+    (root / "checkpoint" / "checkpoint").write_text('model_checkpoint_path: "model-12"\n')
+    assert answers_of(root).step == 12
+
+
+# Regression.
+
+def test_regression_metrics_are_those_of_the_run(toys):
+    evaluate.main([str(toys["ekfac"])])
+    found, result = numbers(toys["ekfac"]), json.loads((toys["ekfac"] / "result.json").read_text())
+    for name in ("rmse", "log_likelihood"):
+        assert found["metrics"][name]["value"] == pytest.approx(result["metrics"]["test_" + name], rel=1e-5)
+    with open(str(toys["ekfac"] / "evaluation" / "predictions.csv")) as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == ["target", "mean", "std", "epistemic_std", "crps", "cdf"] and len(rows) == 2
+    assert np.mean([float(row["crps"]) for row in rows]) == pytest.approx(found["metrics"]["crps"]["value"], rel=1e-6)
+    assert figures(toys["ekfac"] / "evaluation") == ["band", "coverage", "noise", "precision", "predictions",
+                                                     "residuals"]
+
+
+@pytest.mark.parametrize("method", ["ekfac", "kfac", "diag", "bbb"])
+def test_the_band_widens_away_from_the_data(toys, method):
+    band = answers_of(toys[method]).answers.panels["band"]
+    inside = (band.x > band.train_x.min()) & (band.x < band.train_x.max())
+    assert band.x.min() < band.train_x.min() - 1 and band.x.max() > band.train_x.max() + 1
+    middle = np.median(band.epistemic_std[inside])
+    assert min(band.epistemic_std[0], band.epistemic_std[-1]) > 2 * middle
+    assert (band.std > band.epistemic_std).all()
+
+
+def test_mixtures_of_regressions(toys):
+    with restored(toys["ekfac"], {}) as one, restored(toys["bbb"], {}) as other:
+        collected = [collect(run, NOTHING) for run in (one, other)]
+        assert len(band_inputs(one.data)) == 241
+    both = mixture(collected)["test"][1]
+    assert both.outputs.shape == (200, 2) and both.precisions.shape == (200,)
+    part = collected[0]["test"][0]
+    point = {"test": (part, Draws(np.zeros((1, 2)), np.ones(100)))}
+    assert mixture([point, collected[0]])["test"][1].outputs.shape == (200, 2)
+
+
+def test_rows_of_a_file_in_the_data_s_own_units(toys, tmp_path):
+    np.savetxt(str(tmp_path / "rows.data"), [[-2.0, -8.0], [0.5, 0.0], [1.0, 1.0]])
+    found = answers_of(toys["ekfac"], Asked(str(tmp_path / "rows.data"), None, False, None)).answers.predictions
+    assert_allclose(found["target"], [-8.0, 0.0, 1.0], atol=1e-5)
+    assert abs(found["mean"][0] + 8.0) < 8.0
+
+
+# A linear-Gaussian problem, where the right posterior is known.
+
+@pytest.mark.parametrize("method", ["ekfac", "kfac"])
+def test_coverage_and_epistemic_std_of_a_linear_gaussian_problem(tmp_path, method):
+    """Intervals cover as often as they say, and the weights' share of the std falls as 1 / sqrt(N)."""
+    rng, stds = np.random.RandomState(5), {}
+    for n in (300, 2700):
+        x = rng.randn(n, 3)
+        y = x @ [1.0, -2.0, 0.5] + rng.randn(n)
+        np.savetxt(str(tmp_path / f"line{n}.data"), np.column_stack([x, y]))
+        root = train_run(tmp_path, dataset=f"line{n}", optimizer=method, model_name="linear", epoch=60,
+                         batch_size=n // 9, exp_name=f"line{n}", train_particles=4, test_particles=200, beta=0.05,
+                         omega=0.05, alpha=0.02, learning_rate=0.02, lr_decay_interval=30, noise_prior_shape=1.0,
+                         noise_prior_rate=1.0)
+        found = answers_of(root).answers
+        stds[n] = np.mean(found.predictions["epistemic_std"])
+        n_test = len(found.predictions["target"])
+    coverage = found.metrics["coverage_90"].value
+    assert abs(coverage - 0.9) < 3 * np.sqrt(0.9 * 0.1 / n_test)
+    assert found.metrics["calibration_area"].value < 0.05
+    assert stds[300] / stds[2700] == pytest.approx(3.0, rel=0.25)
+
+
+# The posterior.
+
+def test_precisions_against_the_sampled_covariance(rng):
+    """Each is the inverse of the covariance of many draws, and exactly that of the closed form."""
+    root_a, root_s = np.tril(rng.rand(3, 3)) + np.eye(3), np.tril(rng.rand(2, 2)) + np.eye(2)
+    q_a, q_s = np.linalg.qr(rng.randn(3, 3))[0], np.linalg.qr(rng.randn(2, 2))[0]
+    variance = 0.5 + rng.rand(3, 2)
+    for family in (MatrixNormal(np.zeros((3, 2)), root_a, root_s, np.float64(0.3)),
+                   EigenMatrixNormal(np.zeros((3, 2)), q_a, q_s, variance),
+                   FullyFactorized(np.zeros((3, 2)), variance)):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tensors = type(family)(*map(tf.constant, family))
+            draws = session.run(tensors.sample(200000, tf.constant([3, 4]))).reshape(200000, 6)
+            std = session.run(tensors.std())
+        found = posterior.precision(family)
+        assert_allclose(np.linalg.inv(found), np.cov(draws.T), atol=0.02)
+        assert_allclose(np.sqrt(np.diag(np.linalg.inv(found))), std.ravel(), rtol=1e-9)
+        shown = posterior.normalised(found)
+        assert_allclose(np.diag(shown), 1.0) and (shown <= 1 + 1e-12).all()
+
+
+def test_effective_parameters_are_the_sum_over_the_eigenvalues(toys):
+    with restored(toys["ekfac"], {}) as run:
+        found, variables = posterior.layers(run), run.session.run(run.model.variables)
+        damping = run.design.prior.damping
+        for name, layer in found.items():
+            scale = variables[name]["scale"].astype(np.float64)
+            assert layer["effective_parameters"] == pytest.approx(np.sum(scale / (scale + damping)), rel=1e-4)
+            assert 0 < layer["effective_parameters"] < layer["weights"] == scale.size
+        assert set(posterior.precisions(run)) == {"dense0", "dense1", "all layers"}
+
+
+def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path):
+    """Half-way through kl_warmup the noise is colder; the count is that of the whole prior."""
+    root = train_run(tmp_path, **dict(DIGITS, kl_warmup=6))
+    with restored(root, {}) as run:
+        assert posterior.warmth(run) == 0.5
+        for name, layer in posterior.layers(run).items():
+            scale = run.session.run(run.model.variables[name]["scale"]).astype(np.float64)
+            assert layer["effective_parameters"] == pytest.approx(
+                np.sum(scale / (scale + run.design.prior.damping)), rel=1e-3)
+
+
+# Pictures made worse, and strange ones.
+
+@pytest.mark.parametrize("name", sorted(CORRUPTIONS))
+@pytest.mark.parametrize("shape", [(8, 8, 1), (15, 10, 3)])
+def test_corruptions_grow(rng, name, shape):
+    images = rng.randint(0, 200, (20, *shape)).astype(np.uint8)
+    change = [np.abs(corrupt(images, name, s).astype(float) - images).mean() for s in STRENGTHS]
+    assert change[0] > 0 and all(late > early for early, late in zip(change, change[2:])), change
+    assert corrupt(images, name, 3).dtype == np.uint8 and corrupt(images, name, 3).shape == images.shape
+    assert (corrupt(images, name, 3) == corrupt(images, name, 3)).all()
+
+
+def test_pictures_are_fitted_to_the_network(rng):
+    images = rng.randint(0, 256, (3, 28, 28, 1)).astype(np.uint8)
+    assert fitted(images, (32, 32, 3)).shape == (3, 32, 32, 3)
+    assert (fitted(images, (28, 28, 3))[..., 1] == images[..., 0]).all()
+    grey = fitted(np.repeat(images, 3, axis=3), (28, 28, 1))
+    assert (grey == images).all()
+    assert len(foreign_pictures("noise", None, (4, 4, 1), 7).x) == 7
+
+
+# What is refused: one line, exit code 2, nothing written.
+
+@pytest.fixture
+def refuse(capsys):
+    def check(message, *arguments):
+        with pytest.raises(SystemExit) as stop:
+            evaluate.main([str(argument) for argument in arguments])
+        error = capsys.readouterr().err
+        assert stop.value.code == 2 and error.count("\n") == 1 and error.startswith("evaluate.py: "), error
+        assert message in error
+
+    return check
+
+
+def test_flags_that_make_no_sense(refuse, digits, toys):
+    refuse("--particles must be at least 1, got 0", digits[0], "--particles", "0")
+    refuse("--batch must be at least 1, got -3", digits[0], "--batch", "-3")
+    refuse("--ensemble takes at least two runs", digits[0], "--ensemble")
+    refuse("a run is named twice", digits[0], digits[0])
+    refuse("runs of regression and of classification cannot be compared", digits[0], toys["ekfac"])
+    refuse("--ood is for pictures, toy1d is a table", toys["ekfac"], "--ood", "noise")
+    refuse("'fashion_mnits' is no set of pictures; did you mean 'fashion_mnist'?", digits[0], "--ood", "fashion_mnits")
+    refuse("there is no such file", toys["ekfac"], "--data", "nowhere")
+
+
+def test_data_that_do_not_fit(refuse, digits, toys, tmp_path):
+    (tmp_path / "wide.data").write_text("1 2 3\n" * 3)
+    refuse("has 3 columns, the network takes 1 inputs and a target", toys["ekfac"], "--data", tmp_path / "wide.data")
+    from PIL import Image
+
+    for name in ("a", "b"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        Image.new("L", (9, 9)).save(str(tmp_path / "pictures" / name / "1.png"))
+    refuse("has pictures of 9 x 9 pixels with 1 channel, the network takes 8 x 8 pixels with 1 channel", digits[0],
+           "--data", tmp_path / "pictures")
+
+
+def test_folders_without_a_run_or_with_a_damaged_one(refuse, toys, tmp_path):
+    refuse("holds no run (there is no config.json)", tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(str(toys["ekfac"]), str(copy))
+    before = sorted(copy.rglob("*"))
+    for data in (copy / "checkpoint").glob("*.data-*"):
+        data.write_bytes(data.read_bytes()[:50])
+    refuse("is damaged, or not of this network", copy)
+    assert sorted(copy.rglob("*")) == before
+    shutil.rmtree(str(copy / "checkpoint"))
+    refuse("has no checkpoint (yet)", copy)
+    (copy / "config.json").write_text("{")
+    refuse("is damaged: it is not what train.py wrote", copy)
+
+
+def test_a_mixture_of_other_splits(refuse, toys, tmp_path, capsys):
+    other = train_run(tmp_path, **dict(TOY, split=2, epoch=2), optimizer="ekfac", exp_name="other")
+    capsys.readouterr()
+    refuse("have other training and test rows: give the runs one data set, and one split", toys["ekfac"], other,
+           "--ensemble")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("config/regression/*_toy1d.json")), ids=lambda path: path.stem)
+def test_toy_configs(path):
+    made = Config.from_file(path)
+    assert (made.dataset, made.optimizer) == ("toy1d", path.stem.split("_")[0]) and made.exp_name == path.stem
