@@ -42,11 +42,16 @@ def answer_classification(collected, data):
             "mean_expected_entropy": float(expected.mean()), "mean_mutual_information": float(mutual.mean())}
     predictions = {"label": part.y, "predicted": probabilities.argmax(axis=1), "entropy": total,
                    "expected_entropy": expected, "mutual_information": mutual, "probabilities": probabilities}
-    panels = {"reliability": reliability(probabilities, part.y), "rejection": (share, accuracy),
-              "uncertainty": {"right": (expected[right], mutual[right]), "wrong": (expected[~right], mutual[~right])}}
+    panels = {"reliability": reliability(probabilities, part.y), "rejection": (share, accuracy)}
+    several = len(draws) > 1  # else there is no mutual information to show
+    if several:
+        panels["uncertainty"] = {name: (expected[rows], mutual[rows]) for name, rows in (
+            ("right", right), ("wrong", ~right))}
     if OOD in collected:
         strange = entropies(collected[OOD][1])
-        pairs = {"entropy": (total, strange[0]), "mutual information": (mutual, strange[2])}
+        pairs = {"entropy": (total, strange[0])}
+        if several:
+            pairs["mutual information"] = (mutual, strange[2])
         more["ood"] = {f"{name}_{by.replace(' ', '_')}": value for by, pair in pairs.items()
                        for name, value in detection(*pair).items()}
         panels["ood"] = pairs

@@ -7,12 +7,14 @@ WIDTH = 4.6  # inches of one panel
 
 
 def reliability_figure(runs):
-    """Accuracy against confidence, per bin; below the diagonal a run is too sure of itself."""
+    """Accuracy against confidence, per bin (dots as large as the bins); below the diagonal a run is too sure."""
     figure, (axis, counts) = _panels(2, 1, height=2.2, ratios=(3, 1))
     axis.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="calibrated")
     for name, bins in runs.items():
-        axis.plot(bins.confidence, bins.accuracy, marker="o", markersize=4, label=name)
-        counts.step(bins.confidence, bins.count / bins.count.sum(), where="mid", label=name)
+        share = bins.count / bins.count.sum()
+        line, = axis.plot(bins.confidence, bins.accuracy, linewidth=1, alpha=0.7, label=name)
+        axis.scatter(bins.confidence, bins.accuracy, s=6 + 120 * share, color=line.get_color(), zorder=3)
+        counts.step(bins.confidence, share, where="mid", label=name)
     axis.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     counts.set(xlabel="confidence (largest probability)", ylabel="share of rows", xlim=(0, 1), ylim=(0, None))
     axis.legend(fontsize=8)
@@ -42,10 +44,13 @@ def uncertainty_figure(runs):
 
 def ood_figure(runs):
     """Histograms of the uncertainty on the data's own and on strange rows."""
-    kinds = list(next(iter(runs.values())))
+    kinds = list(dict.fromkeys(kind for pairs in runs.values() for kind in pairs))
     figure, axes = _panels(len(runs), len(kinds), height=2.6)
     for row, (name, pairs) in zip(np.reshape(axes, (len(runs), -1)), runs.items()):
         for axis, kind in zip(row, kinds):
+            if kind not in pairs:  # without weight noise there is no mutual information
+                axis.axis("off")
+                continue
             edges = np.linspace(0.0, max(1e-6, *(values.max() for values in pairs[kind])), 31)
             for values, label in zip(pairs[kind], ("test rows", "strange rows")):
                 axis.hist(values, edges, density=True, alpha=0.55, label=label)
