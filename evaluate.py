@@ -36,7 +36,7 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    with one_line_errors("evaluate.py", "nothing was written"):
+    with one_line_errors("evaluate.py", "what was written is complete"):
         overrides, roots = checked_overrides(args), [pathlib.Path(root) for root in args.runs]
         backend.prepare(mode_of(roots))
         from core.assessment.questions import Asked  # after the switches of prepare()
@@ -54,6 +54,10 @@ def checked_overrides(args):
         value = getattr(args, flag)
         if value is not None and value < 1:
             raise UserError(f"--{flag} must be at least 1, got {value}")
+    if args.rows and not args.corrupt:
+        raise UserError("--rows is for --corrupt")
+    if args.out and len(args.runs) < 2:
+        raise UserError("--out is for a comparison of several runs; one run's files go to RUN/evaluation")
     if args.ensemble and len(args.runs) < 2:
         raise UserError("--ensemble takes at least two runs")
     if len({pathlib.Path(root).resolve() for root in args.runs}) < len(args.runs):

@@ -39,11 +39,12 @@ class Family:
 
     natural: whether `precondition` is by a Fisher, so that a step has a KL divergence.
     averages: whether the step is always the moving average of gradients, as Adam has it.
+    tempered: whether the covariance of its posterior has the factor prior.temper, now as it is.
     reads: config keys that the family, its schedule or its step go by and others do not.
     """
 
     updates, reads = (), ()
-    needs_factors, natural, averages = False, True, False
+    needs_factors, natural, averages, tempered = False, True, False, True
 
     def __init__(self, prior, config):
         self._prior, self._config = prior, config
@@ -118,6 +119,8 @@ class MeanField(Adam):
 
     Reference: Blundell et al. (2015), Sec. 3.2, https://arxiv.org/abs/1505.05424
     """
+
+    tempered = False  # its variance is learned, and follows the temper
 
     _initial_log_std = -3.0
 

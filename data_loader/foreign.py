@@ -12,33 +12,49 @@ from misc.seeding import stream
 from misc.table import did_you_mean
 
 NOISE = "noise"
+FARTHEST = 1e12
 
 
-def foreign_pictures(name, data_path, shape, n_noise=1000, fit=True):
-    """Pictures and their labels: a known set's test part (or all of it), a folder of pictures, or uniform noise.
+def strange_pictures(name, data_path, shape, n_noise=1000):
+    """Pictures [n, height, width, channels] to be told from the data's own, scaled and coloured to fit `shape`.
 
     Args:
-      name: of PICTURE_SETS, of a folder as data set `images` has it, or `noise`.
+      name: of PICTURE_SETS, of a folder as data set `images` has it, or `noise` (uniform, `n_noise` pictures).
       data_path: where known sets are looked for.
       shape: (height, width, channels) that the network takes.
-      n_noise: how many pictures of noise.
-      fit: pictures of another shape are scaled and coloured to fit; else a UserError.
     """
     if name == NOISE:
-        pictures = stream(0, "foreign noise").randint(0, 256, (n_noise, *shape)).astype(np.uint8)
-        return Part(pictures, np.zeros(n_noise, np.int32))
+        return stream(0, "foreign noise").randint(0, 256, (n_noise, *shape)).astype(np.uint8)
+    return fitted(_pictures(name, data_path, [*PICTURE_SETS, NOISE])[0].images, shape)
+
+
+def labelled_pictures(name, config, data):
+    """Part of other pictures of the same classes, by their names, and the same size. UserError if they are not."""
+    if name == config.dataset:
+        raise UserError(f"--data {name} is what the run was trained on; its test rows are judged without --data")
+    found, classes = _pictures(name, config.data_path, list(PICTURE_SETS))
+    if found.images.shape[1:] != tuple(data.spec.shape):
+        raise UserError(f"{name} has pictures of {_size(found.images.shape[1:])}, the network takes "
+                        f"{_size(data.spec.shape)}")
+    unknown = [label for label in classes if label not in data.classes]
+    if unknown:
+        raise UserError(f"--data {name} has the class{'es' * (len(unknown) > 1)} {', '.join(unknown[:5])}, which the "
+                        f"run does not have ({', '.join(list(data.classes)[:10])}): --ood is for strange pictures")
+    places = np.array([list(data.classes).index(label) for label in classes], np.int32)
+    return Part(found.images, places[found.labels])
+
+
+def _pictures(name, data_path, known):
+    """(Pictures, names of their classes): a known set's test part (or all of it), or a folder of pictures."""
     if name in PICTURE_SETS:
         train, test, _ = PICTURE_SETS[name].load(data_path)
         found = test or train
-    elif pathlib.Path(name).is_dir():
-        found = read_folder(pathlib.Path(name))
-    else:
-        known = [*PICTURE_SETS, NOISE]
+        return found, found.classes or PICTURE_SETS[name].classes or [str(label) for label in range(found.n_classes)]
+    if not pathlib.Path(name).is_dir():
         raise UserError(f"{name!r} is no set of pictures{did_you_mean(name, known)}; known: {', '.join(known)}, or a "
                         "folder with a folder per class")
-    if found.images.shape[1:] != tuple(shape) and not fit:
-        raise UserError(f"{name} has pictures of {_size(found.images.shape[1:])}, the network takes {_size(shape)}")
-    return Part(fitted(found.images, shape), found.labels)
+    found = read_folder(pathlib.Path(name))
+    return found, found.classes
 
 
 def fitted(images, shape):
@@ -64,8 +80,11 @@ def foreign_table(path, data):
         raise UserError(f"{path} has {values.shape[1]} columns, the network takes {n_inputs} inputs and a target")
     if not np.isfinite(values).all():
         raise UserError(f"{path}: not all values are finite")
-    return Part((values[:, :-1] - data.input_mean) / data.input_std,
+    part = Part((values[:, :-1] - data.input_mean) / data.input_std,
                 (values[:, -1] - data.target_mean) / data.target_std)
+    if max(np.abs(part.x).max(), np.abs(part.y).max()) > FARTHEST:
+        raise UserError(f"{path}: values more than {FARTHEST:g} standard deviations of the training rows away")
+    return part
 
 
 def _size(shape):

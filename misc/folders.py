@@ -12,7 +12,8 @@ from misc.errors import UserError
 from misc.records import read_json
 
 Folder = collections.namedtuple(
-    "Folder", ["root", "summary", "checkpoint", "config", "log", "metrics", "result", "predictions", "probabilities"]
+    "Folder", ["root", "summary", "checkpoint", "config", "log", "metrics", "result", "predictions", "probabilities",
+               "evaluation"]
 )
 
 
@@ -33,6 +34,7 @@ def folder_at(root):
         result=root / "result.json",
         predictions=root / "predictions.csv",
         probabilities=root / "predictions.npz",
+        evaluation=root / "evaluation",
     )
 
 
@@ -56,7 +58,9 @@ def read_config(root, overrides):
         values = {name: value for name, value in written["config"].items()
                   if name not in Config.model_fields or key_mode(name) in (None, written["config"]["mode"])}
         return Config.from_dict(dict(values, **overrides), str(path)), written.get("rows_hash")
-    except (ValueError, KeyError, TypeError):
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is damaged: it is not what train.py wrote") from None
 
 

@@ -31,18 +31,18 @@ N_SAMPLES = 12
 
 
 def answer_classification(collected, data):
-    """Answers for {name: (Part, probabilities [K, n, C])}."""
-    part, draws = collected[TEST]
+    """Answers for {name: (labels, probabilities [K, n, C])}."""
+    labels, draws = collected[TEST]
     probabilities = draws.mean(axis=0)
-    right = probabilities.argmax(axis=1) == part.y
-    metrics = with_intervals(classification_statistics(probabilities, part.y), len(part.y))
+    right = probabilities.argmax(axis=1) == labels
+    metrics = with_intervals(classification_statistics(probabilities, labels), len(labels))
     total, expected, mutual = entropies(draws)
     share, accuracy = rejection_curve(probabilities.max(axis=1), right)
     more = {"rejection_area": float(accuracy.mean()), "mean_entropy": float(total.mean()),
             "mean_expected_entropy": float(expected.mean()), "mean_mutual_information": float(mutual.mean())}
-    predictions = {"label": part.y, "predicted": probabilities.argmax(axis=1), "entropy": total,
+    predictions = {"label": labels, "predicted": probabilities.argmax(axis=1), "entropy": total,
                    "expected_entropy": expected, "mutual_information": mutual, "probabilities": probabilities}
-    panels = {"reliability": reliability(probabilities, part.y), "rejection": (share, accuracy)}
+    panels = {"reliability": reliability(probabilities, labels), "rejection": (share, accuracy)}
     several = len(draws) > 1  # else there is no mutual information to show
     if several:
         panels["uncertainty"] = {name: (expected[rows], mutual[rows]) for name, rows in (
@@ -55,13 +55,13 @@ def answer_classification(collected, data):
         more["ood"] = {f"{name}_{by.replace(' ', '_')}": value for by, pair in pairs.items()
                        for name, value in detection(*pair).items()}
         panels["ood"] = pairs
-    damaged = {name: {strength: classification_metrics(found[1][0], found[0].y)
+    damaged = {name: {strength: classification_metrics(found[1][0], found[0])
                       for strength in STRENGTHS for found in [collected[f"{name} {strength}"]]}
                for name in CORRUPTIONS if f"{name} {STRENGTHS[0]}" in collected}
     if damaged:
         first = next(iter(damaged))
-        n_rows = len(collected[f"{first} {STRENGTHS[0]}"][0].y)
-        clean = classification_metrics(probabilities[:n_rows], part.y[:n_rows])
+        n_rows = len(collected[f"{first} {STRENGTHS[0]}"][0])
+        clean = classification_metrics(probabilities[:n_rows], labels[:n_rows])
         more["corruptions"] = {name: dict({"0": clean}, **{str(s): found for s, found in by.items()})
                                for name, by in damaged.items()}
         panels["corruptions"] = more["corruptions"]
@@ -69,10 +69,10 @@ def answer_classification(collected, data):
 
 
 def answer_regression(collected, data):
-    """Answers for {name: (Part, Draws)}, in the data's own units."""
-    part, draws = collected[TEST]
-    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std)
-    means, variances, targets = in_units(draws, part.y, data)
+    """Answers for {name: (targets, Draws)}, in the data's own units."""
+    y, draws = collected[TEST]
+    prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std)
+    means, variances, targets = in_units(draws, y, data)
     cdf, crps = mixture_cdf(means, variances, targets), mixture_crps(means, variances, targets)
     metrics = with_intervals(regression_statistics(prediction, crps, cdf, targets), len(targets))
     noise = np.sqrt(variances.mean())
@@ -93,8 +93,8 @@ def in_units(draws, targets, data):
             data.target_mean + data.target_std * targets)
 
 
-def band(part, draws, data):
-    """Band of a run over the inputs of `part`."""
+def band(inputs, draws, data):
+    """Band of a run over `inputs` [m, 1], standardised."""
     means, variances, _ = in_units(draws, 0.0, data)
     epistemic = means.std(axis=0)
 
@@ -102,7 +102,7 @@ def band(part, draws, data):
         return data.input_mean[0] + data.input_std[0] * x[:, 0]
 
     samples = means[:: max(1, len(means) // N_SAMPLES)][:N_SAMPLES]
-    return Band(raw(part.x), means.mean(axis=0), np.sqrt(epistemic**2 + variances.mean()), epistemic, samples,
+    return Band(raw(inputs), means.mean(axis=0), np.sqrt(epistemic**2 + variances.mean()), epistemic, samples,
                 raw(data.train.x), data.target_mean + data.target_std * data.train.y)
 
 

@@ -4,17 +4,19 @@ import numpy as np
 from core.calibration import LEVELS
 
 WIDTH = 4.6  # inches of one panel
+FEW = 5  # rows of a bin below which its accuracy is mostly chance
 
 
 def reliability_figure(runs):
-    """Accuracy against confidence, per bin (dots as large as the bins); below the diagonal a run is too sure."""
+    """Accuracy against confidence, per bin (dots as large as the bins, those of 5 rows and more joined)."""
     figure, (axis, counts) = _panels(2, 1, height=2.2, ratios=(3, 1))
     axis.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="calibrated")
     for name, bins in runs.items():
         share = bins.count / bins.count.sum()
-        line, = axis.plot(bins.confidence, bins.accuracy, linewidth=1, alpha=0.7, label=name)
+        many = bins.count >= FEW
+        line, = axis.plot(bins.confidence[many], bins.accuracy[many], linewidth=1, alpha=0.7, label=name)
         axis.scatter(bins.confidence, bins.accuracy, s=6 + 120 * share, color=line.get_color(), zorder=3)
-        counts.step(bins.confidence, share, where="mid", label=name)
+        counts.plot(bins.confidence, share, marker=".", linestyle=":", linewidth=1)
     axis.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     counts.set(xlabel="confidence (largest probability)", ylabel="share of rows", xlim=(0, 1), ylim=(0, None))
     axis.legend(fontsize=8)
@@ -159,7 +161,9 @@ def noise_figure(runs):
 def precision_figure(runs):
     """Normalised precision of the weights of small layers: a row per run, a column per layer."""
     names = list(dict.fromkeys(layer for found in runs.values() for layer in found))
-    figure, axes = _panels(len(runs), len(names), height=2.7, width=2.9)
+    most = max(len(matrix) for found in runs.values() for matrix in found.values())
+    side = max(2.7, most / 110.0)  # inches: a pixel per weight at least
+    figure, axes = _panels(len(runs), len(names), height=side + 0.4, width=side + 0.9)
     for row, (name, found) in zip(np.reshape(axes, (len(runs), -1)), runs.items()):
         for axis, layer in zip(row, names):
             if layer not in found:
@@ -169,7 +173,7 @@ def precision_figure(runs):
             image = axis.imshow(found[layer], cmap="viridis", vmin=0.0, vmax=0.5, interpolation="nearest")
             axis.set_title(f"{name}: {layer}", fontsize=9)
             axis.set(xlabel="weight", ylabel="weight")
-            figure.colorbar(image, ax=axis, shrink=0.8)
+            figure.colorbar(image, ax=axis, shrink=0.8, extend="max", label="|precision|, normalised")
     return _done(figure)
 
 

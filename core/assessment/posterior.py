@@ -11,19 +11,22 @@ def layers(run):
     """{layer: {weights, noise_std_5, _50, _95 (percentiles), noise_to_weight, effective_parameters}} of a Restored run.
 
     noise_to_weight: root mean square of the noise over that of the mean weights. effective_parameters:
-    sum of R / (R + gamma_in) in the posterior's eigenbasis, that is d - tr(covariance) / prior variance at
-    the whole weight of the KL term: how many directions the data, not the prior, determine (MacKay 1992).
+    d - tr(covariance) / prior variance, with the covariance at the whole weight of the KL term. For noisy
+    EK-FAC that is the sum of R / (R + gamma_in). It is the count of the approximation itself: E[.] over q and the
+    Kronecker form let it exceed the number of directions that the training rows span.
     """
     stds, posteriors = run.session.run([run.model.evaluate.weight_std, run.model.evaluate.posteriors])
+    tempered = {layer.spec.name: layer.family.tempered for layer in run.design.layers}
     found = {}
     for name, std in stds.items():
         std = std.astype(np.float64)
         variance, low, middle, high = np.mean(std**2), *np.percentile(std, [5, 50, 95])
-        mean = weights_of(posteriors[name])
+        ratio = np.sqrt(variance / np.mean(np.square(posteriors[name].mean, dtype=np.float64)))  # same in any basis
+        whole = variance / (warmth(run) if tempered[name] else 1.0)
         found[name] = {
             "weights": int(std.size), "noise_std_5": float(low), "noise_std_50": float(middle),
-            "noise_std_95": float(high), "noise_to_weight": float(np.sqrt(variance / np.mean(np.square(mean)))),
-            "effective_parameters": float(std.size * (1.0 - variance / (warmth(run) * run.config.eta)))}
+            "noise_std_95": float(high), "noise_to_weight": float(ratio),
+            "effective_parameters": float(std.size * (1.0 - whole / run.config.eta))}
     return found
 
 
@@ -31,13 +34,6 @@ def warmth(run):
     """The part of the KL term's weight that counted at the checkpoint; see key kl_warmup."""
     steps = run.config.warmup_epochs * run.design.steps_per_epoch
     return min(max(run.step, 1) / steps, 1.0) if steps else 1.0
-
-
-def weights_of(posterior):
-    """Mean weights [d_in + 1, d_out] of a posterior of arrays."""
-    if isinstance(posterior, EigenMatrixNormal):
-        return posterior.q_a @ posterior.mean @ posterior.q_s.T
-    return posterior.mean
 
 
 def precision(posterior):
@@ -72,12 +68,12 @@ def normalised(matrix):
 def precisions(run):
     """{layer: normalised precision} of the layers with noise that are small enough; {} where there is none.
 
-    "all layers", too, if all are and there are several: the posterior has no covariance between layers.
+    "all noisy layers", too, if all are and there are several: q has no covariance between layers.
     """
     posteriors = {name: posterior for name, posterior in run.session.run(run.model.evaluate.posteriors).items()
                   if type(posterior) in PRECISIONS}
     found = {name: normalised(precision(posterior)) for name, posterior in posteriors.items()
              if posterior.mean.size <= LARGEST}
     if len(found) == len(posteriors) > 1 and sum(map(len, found.values())) <= LARGEST:
-        found["all layers"] = linalg.block_diag(*found.values())
+        found["all noisy layers"] = linalg.block_diag(*found.values())
     return found

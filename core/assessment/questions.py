@@ -12,7 +12,7 @@ import tqdm
 from core.design import n_test_draws
 from core.evaluation import TASKS, Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
-from data_loader.foreign import foreign_pictures, foreign_table
+from data_loader.foreign import foreign_table, labelled_pictures, strange_pictures
 from data_loader.parts import Part
 from misc.config import CLASSIFICATION
 from misc.errors import UserError
@@ -24,21 +24,28 @@ Asked = collections.namedtuple("Asked", ["data", "ood", "corrupt", "rows"])
 
 
 def questions(config, data, asked):
-    """{name: Part}, the test rows first. UserError for what does not fit the run."""
+    """{name: (number of rows, function () -> Part)}, the test rows first. UserError for what does not fit the run.
+
+    Damaged pictures are made when their turn comes, so that memory holds one such set.
+    """
     pictures = config.mode == CLASSIFICATION
     if not pictures and (asked.ood or asked.corrupt):
         raise UserError(f"--{'ood' if asked.ood else 'corrupt'} is for pictures, {config.dataset} is a table")
     found = {TEST: _test_rows(config, data, asked, pictures)}
     if asked.ood:
-        found[OOD] = foreign_pictures(asked.ood, config.data_path, data.spec.shape, len(found[TEST].x))
-    if asked.corrupt:
-        few = Part(found[TEST].x[:asked.rows], found[TEST].y[:asked.rows])
-        for name in CORRUPTIONS:
-            for strength in STRENGTHS:
-                found[f"{name} {strength}"] = few._replace(x=corrupt(few.x, name, strength))
+        found[OOD] = Part(strange_pictures(asked.ood, config.data_path, data.spec.shape, len(found[TEST].x)), None)
     if data.spec.shape == (1,):
         found[BAND] = Part(band_inputs(data), None)
-    return found
+    asks = {name: (len(part.x), functools.partial(Part, *part)) for name, part in found.items()}
+    if asked.corrupt:
+        few = Part(found[TEST].x[:asked.rows], found[TEST].y[:asked.rows])
+        asks.update({f"{name} {strength}": (len(few.x), functools.partial(_damaged, few, name, strength))
+                     for name in CORRUPTIONS for strength in STRENGTHS})
+    return asks
+
+
+def _damaged(part, name, strength):
+    return part._replace(x=corrupt(part.x, name, strength))
 
 
 def _test_rows(config, data, asked, pictures):
@@ -51,10 +58,7 @@ def _test_rows(config, data, asked, pictures):
         if not path.is_file():
             raise UserError(f"--data {asked.data}: there is no such file, nor {path}")
         return foreign_table(path, data)
-    other = foreign_pictures(asked.data, config.data_path, data.spec.shape, fit=False)
-    if other.y.max() >= data.spec.n_outputs:
-        raise UserError(f"--data {asked.data} has {other.y.max() + 1} classes, the network {data.spec.n_outputs}")
-    return other
+    return labelled_pictures(asked.data, config, data)
 
 
 def band_inputs(data, n=241, margin=0.5):
@@ -65,16 +69,23 @@ def band_inputs(data, n=241, margin=0.5):
 
 
 def collect(run, asked, bar=True):
-    """{name: (Part, draws)} for a Restored run. Of corruptions the mean over the draws only."""
-    parts, task = questions(run.config, run.data, asked), TASKS[run.config.mode]
+    """{name: (targets or labels; of a band the inputs, draws)} for a Restored run.
+
+    Of corruptions the mean over the draws only.
+    """
+    asks, task = questions(run.config, run.data, asked), TASKS[run.config.mode]
     n_groups = n_test_draws(run.config, run.design.layers) // run.design.draws_at_once
-    total = n_groups * sum(-(-len(part.x) // run.config.test_batch_size) for part in parts.values())
+    total = n_groups * sum(-(-n_rows // run.config.test_batch_size) for n_rows, _ in asks.values())
     found = {}
     with tqdm.tqdm(total=total, unit="batch", dynamic_ncols=True, leave=False, disable=None if bar else True,
                    desc=run.config.name) as progress:
-        for name, part in parts.items():
+        for name, (_, make) in asks.items():
+            part = make()
             draws = task.draws(run.session, run.model, part.x, run.config, functools.partial(_ticks, progress))
-            found[name] = (part, draws if name in (TEST, OOD, BAND) else draws.mean(axis=0, keepdims=True))
+            kept = draws if name in (TEST, OOD, BAND) else draws.mean(axis=0, keepdims=True)
+            if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
+                kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))
+            found[name] = (part.y if name != BAND else part.x, kept)
     return found
 
 
@@ -85,14 +96,20 @@ def _ticks(progress, batches):
 
 
 def mixture(collected):
-    """The answers of several runs to the same questions, all draws together: an ensemble."""
-    return {name: (part, _together([answers[name][1] for answers in collected]))
-            for name, (part, _) in collected[0].items()}
+    """The answers of several runs to the same questions, all draws together: an ensemble, each run with one weight.
+
+    UserError where the runs have different numbers of draws (a single one, without weight noise, is repeated).
+    """
+    return {name: (rows, _together([answers[name][1] for answers in collected]))
+            for name, (rows, _) in collected[0].items()}
 
 
 def _together(draws):
-    if not isinstance(draws[0], Draws):
-        return np.concatenate(draws, axis=0)
-    n_draws = [len(each.precisions) for each in draws]  # a point estimate has one output for many noise draws
-    outputs = [np.broadcast_to(each.outputs, (n, each.outputs.shape[1])) for each, n in zip(draws, n_draws)]
-    return Draws(np.concatenate(outputs), np.concatenate([each.precisions for each in draws]))
+    if isinstance(draws[0], Draws):
+        return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]))
+    n_draws = {len(each) for each in draws} - {1}
+    if len(n_draws) > 1:
+        raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would weigh "
+                        "them unequally: give all as many with --particles")
+    length = max(n_draws, default=1)
+    return np.concatenate([np.broadcast_to(each, (length, *each.shape[1:])) for each in draws])

@@ -10,19 +10,22 @@ import tabulate
 
 from core.assessment.answers import ANSWERS
 from core.assessment.figures import FIGURES
-from core.assessment.posterior import layers, precisions
-from core.assessment.questions import collect, mixture
+from core.assessment.posterior import layers, precisions, warmth
+from core.assessment.questions import TEST, collect, mixture
 from core.assessment.restore import restored
 from misc.config import CLASSIFICATION
 from misc.errors import UserError
+from misc.folders import check_writable, folder_at
 from misc.records import write_json, write_rows
 from misc.summary import SummaryWriter
 
 Evaluated = collections.namedtuple(
-    "Evaluated", ["name", "root", "config", "data", "step", "collected", "answers", "layers"])
-"""One run: its name, folder, Config and Data, the step of its checkpoint, draws, Answers and posterior.layers."""
+    "Evaluated", ["name", "root", "config", "data", "step", "warmth", "collected", "answers", "layers"])
+"""One run: its name, folder, Config and Data; the step of its checkpoint and the KL term's part that counted then;
+draws (or None), Answers and posterior.layers."""
 
 ENSEMBLE = "ensemble"
+_STANDARDS = ("input_mean", "input_std", "target_mean", "target_std")
 
 
 def assess(roots, overrides, asked, ensemble=False, out=None, device="auto"):
@@ -36,21 +39,48 @@ def assess(roots, overrides, asked, ensemble=False, out=None, device="auto"):
     Returns:
       (Markdown table, folders that were written). UserError before anything is written.
     """
-    found = [evaluate_run(root, overrides, asked, device) for root in roots]
+    roots = [pathlib.Path(root).resolve() for root in roots]
+    out = pathlib.Path(out).resolve() if out else roots[0].parent / "evaluation"
+    mixed = out.with_name(f"{out.name}_{ENSEMBLE}")
+    for place in [root / "evaluation" for root in roots] + [out] * (len(roots) > 1) + [mixed] * ensemble:
+        check_ours(place)
+    found = [evaluate_run(root, overrides, asked, device, ensemble) for root in roots]
     named = {name: run.answers for name, run in distinct_names(found).items()}
+    rows = {name: rows_of(run, asked) for name, run in distinct_names(found).items()}
     if ensemble:
-        named[ENSEMBLE] = evaluate_ensemble(found)
+        named[ENSEMBLE], rows[ENSEMBLE] = evaluate_ensemble(found), rows_of(found[0], asked)
     places = [write_run(run, asked) for run in found]
+    table = comparison(named, rows)
     if len(named) > 1:
-        out = pathlib.Path(out) if out else roots[0].parent / "evaluation"
         if ensemble:
-            places.append(write_ensemble(named[ENSEMBLE], found, asked, out.with_name(f"{out.name}_{ENSEMBLE}")))
-        places.append(write_comparison(named, out))
-    return comparison(named), places
+            places.append(write_ensemble(named[ENSEMBLE], found, asked, mixed))
+        places.append(write_comparison(named, table, out))
+    return table, places
 
 
-def evaluate_run(root, overrides, asked, device="auto"):
-    """Evaluated of the run in a folder; nothing is written. UserError if it or what is asked does not fit."""
+def check_ours(folder):
+    """UserError if the folder could not be written anew without losing what is not ours to lose."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: choose another --out")
+    check_writable(folder_at(folder))
+    if not folder.exists():
+        return
+    ours = any((folder / name).is_file() for name in ("metrics.json", "comparison.md"))
+    if any(folder.iterdir()) and (not ours or (folder / "config.json").exists()):
+        raise UserError(f"{folder} holds other files, which would be lost: choose another --out")
+
+
+def rows_of(run, asked):
+    """What rows a run was judged on, in a few words."""
+    n_rows = len(run.answers.predictions["label" if run.config.mode == CLASSIFICATION else "target"])
+    if asked.data:
+        return f"{n_rows} of {asked.data}"
+    split = run.data.split
+    return f"{n_rows} {run.config.evaluate_on}, {run.config.dataset}, {split.protocol} split {split.index}"
+
+
+def evaluate_run(root, overrides, asked, device="auto", keep=False):
+    """Evaluated of the run in a folder, with its draws if `keep`; UserError if it or what is asked does not fit."""
     with restored(root, overrides, device) as run:
         collected = collect(run, asked)
         answers, noise = ANSWERS[run.config.mode](collected, run.data), layers(run)
@@ -59,23 +89,35 @@ def evaluate_run(root, overrides, asked, device="auto"):
         small = precisions(run)
         if small:
             answers.panels["precision"] = small
-        return Evaluated(run.config.name, pathlib.Path(root), run.config, run.data, run.step, collected, answers, noise)
+        return Evaluated(run.config.name, pathlib.Path(root), run.config, run.data, run.step, warmth(run),
+                         collected if keep else None, answers, noise)
 
 
 def evaluate_ensemble(members):
     """The runs as one mixture: Answers. UserError unless they were tested on the same rows."""
     first = members[0]
     for other in members[1:]:
-        if (other.data.rows_hash, other.data.split_hash) != (first.data.rows_hash, first.data.split_hash):
+        if not _same_rows(first, other):
             raise UserError(f"--ensemble: {first.root} and {other.root} have other training and test rows: give the "
                             "runs one data set, and one split (key split)")
     return ANSWERS[first.config.mode](mixture([member.collected for member in members]), first.data)
 
 
+def _same_rows(first, other):
+    """Whether two runs were judged on the same rows, in the same standardisation."""
+    pairs = [(run.data.rows_hash, run.data.split_hash, run.config.evaluate_on) for run in (first, other)]
+    arrays = [(run.collected[TEST][0], *(getattr(run.data, name, 0.0) for name in _STANDARDS))
+              for run in (first, other)]
+    return pairs[0] == pairs[1] and all(np.array_equal(*pair) for pair in zip(*arrays))
+
+
 def write_run(found, asked):
     """Writes the run's evaluation/ anew, complete or not at all. Returns the folder."""
-    numbers = {"run": found.name, "step": found.step, "particles": found.config.test_particles,
-               "rows": asked.data or f"{found.config.evaluate_on} rows of {found.config.dataset}",
+    data = found.data
+    numbers = {"run": found.name, "step": found.step, "warmth": found.warmth, "rows": rows_of(found, asked),
+               "particles": found.config.test_particles, "dataset": found.config.dataset, "seed": found.config.seed,
+               "optimizer": found.config.optimizer, "protocol": data.split.protocol, "split": data.split.index,
+               "split_hash": data.split_hash, "rows_hash": data.rows_hash, "source": data.source,
                **_numbers(found.answers, asked), "layers": found.layers}
     folder = found.root / "evaluation"
     _write(folder, found.answers, numbers, found.config, {found.name: found.answers.panels}, found.step,
@@ -91,27 +133,28 @@ def write_ensemble(answers, members, asked, folder):
     return folder
 
 
-def write_comparison(named, folder):
+def write_comparison(named, table, folder):
     """comparison.md and the figures of all runs over each other, {name: Answers}. Returns the folder."""
     with _whole(folder) as part:
-        (part / "comparison.md").write_text(comparison(named) + "\n", encoding="utf-8")
+        (part / "comparison.md").write_text(table + "\n", encoding="utf-8")
         for figure, drawn in _drawn({name: answers.panels for name, answers in named.items()}):
             drawn.savefig(str(part / f"{figure}.png"), dpi=110)
     return folder
 
 
-def comparison(named):
-    """A Markdown table: a row per run, its metrics with their 95 % intervals."""
+def comparison(named, judged_on):
+    """A Markdown table: a row per run, the rows it was judged on, its metrics with their 95 % intervals."""
     columns = list(dict.fromkeys(metric for answers in named.values() for metric in answers.metrics))
-    rows = [[name] + [f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
+    rows = [[name, judged_on[name]] + [f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
                       for found in (answers.metrics[column] for column in columns)] for name, answers in named.items()]
-    return tabulate.tabulate(rows, ["run", *columns], tablefmt="github", disable_numparse=True)
+    return tabulate.tabulate(rows, ["run", "judged on", *columns], tablefmt="github", disable_numparse=True)
 
 
 def distinct_names(members):
     """{name: Evaluated}; runs of the same name are told apart by their folders."""
     names = [member.name for member in members]
-    return {str(member.root) if names.count(member.name) > 1 else member.name: member for member in members}
+    return {str(member.root) if names.count(member.name) > 1 or member.name == ENSEMBLE else member.name: member
+            for member in members}
 
 
 def _numbers(answers, asked):

@@ -18,7 +18,7 @@ Restored = collections.namedtuple("Restored", ["folder", "config", "data", "desi
 @contextlib.contextmanager
 def restored(root, overrides, device="auto"):
     """The run in the folder `root`, as a Restored, while this holds. UserError if it cannot be read back."""
-    config, rows_hash = read_config(root, overrides)
+    config, rows_hash = read_config(root, dict(overrides, curvature_device="auto"))  # no curvature is computed here
     folder = folder_at(pathlib.Path(root))
     try:
         checkpoint = tf.train.latest_checkpoint(str(folder.checkpoint))
