@@ -1,5 +1,6 @@
 """One run from config to result: plan it (checks everything, writes nothing), then execute it."""
 import collections
+import platform
 import sys
 import time
 
@@ -18,7 +19,7 @@ from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import UserError
 from misc.folders import changed, check_resumable, check_writable, claim, has_checkpoint, run_folder, start_over
 from misc.log import close_logger, run_logger
-from misc.records import read_json, versions, write_json
+from misc.records import read_json, revision, versions, write_json
 from misc.table import lookup
 
 LOADERS = {REGRESSION: load_regression, CLASSIFICATION: load_classification}
@@ -110,8 +111,8 @@ def train(plan, folder, resume=False, quiet=False):
         if not resume:
             write_json(folder.config, {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
                                        "source": plan.data.source, "rows_hash": plan.data.rows_hash,
-                                       "versions": versions([tf, np])})
-        for notice in notices(config):
+                                       **provenance()})
+        for notice in notices(config) + (changes_of_provenance(folder) if resume else []):
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         with backend.session(model.graph, config.n_threads) as session:
@@ -130,6 +131,20 @@ def train(plan, folder, resume=False, quiet=False):
         close_logger(log)
 
 
+def provenance():
+    """Versions of the libraries, revision of this code, and the machine."""
+    return {"versions": versions([tf, np]), "revision": revision(), "host": platform.node()}
+
+
+def changes_of_provenance(folder):
+    """Sentences about what is not as it was when the run in the folder began."""
+    then, now = read_json(folder.config), provenance()
+    flat = [dict({"revision": found.get("revision"), "host": found.get("host")}, **found.get("versions", {}))
+            for found in (then, now)]
+    return [f"note: resumed with {name} {flat[1].get(name)}, begun with {flat[0][name]}: the bits may differ from an "
+            "uninterrupted run's" for name in flat[0] if flat[0][name] not in (None, flat[1].get(name))]
+
+
 def summarise(plan, outcome, wall_time):
     """What result.json says: metrics, and all that a comparison must know about them."""
     config, data = plan.config, plan.data
@@ -142,5 +157,5 @@ def summarise(plan, outcome, wall_time):
         "seed": config.seed, "test_particles": config.test_particles,
         "n_train": len(data.train.x), "n_valid": len(data.valid.x) if data.valid else 0, "n_test": len(data.split.test),
         "steps": outcome.steps, "train_time_s": outcome.seconds, "wall_time_s": wall_time,
-        "steps_per_second": outcome.steps / outcome.seconds,
+        "steps_per_second": outcome.steps / outcome.seconds, "device": plan.device, **provenance(),
     }

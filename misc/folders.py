@@ -4,12 +4,15 @@ import contextlib
 import itertools
 import os
 import pathlib
+import platform
 
 import filelock
 
 from misc.config import Config, key_mode
 from misc.errors import UserError
-from misc.records import read_json
+from misc.records import read_json, write_json
+
+OWNER = ".owner"  # who holds the folder's lock
 
 Folder = collections.namedtuple(
     "Folder", ["root", "summary", "checkpoint", "config", "log", "metrics", "result", "predictions", "probabilities",
@@ -71,14 +74,25 @@ def claim(folder, wait=0):
         folder.root.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(str(folder.root / ".lock"))
         lock.acquire(timeout=wait, poll_interval=0.2)
+        write_json(folder.root / OWNER, {"pid": os.getpid(), "host": platform.node()})
     except filelock.Timeout:
-        raise UserError(f"another process is training in {folder.root}: wait for it, or set another exp_name") from None
+        raise UserError(f"another process{_owner(folder)} is training in {folder.root}: wait for it, or set another "
+                        "exp_name") from None
     except OSError as error:
         raise UserError(f"cannot create {folder.root}: {error.strerror}") from None
     try:
         yield
     finally:
         lock.release()
+
+
+def _owner(folder):
+    """' (pid .. on ..)' of whoever claimed the folder, or nothing. (A lock of a dead process holds nobody off.)"""
+    try:
+        owner = read_json(folder.root / OWNER)
+        return f" (pid {owner['pid']} on {owner['host']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def has_checkpoint(folder):

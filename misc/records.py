@@ -2,7 +2,9 @@
 import csv
 import json
 import os
+import pathlib
 import platform
+import subprocess
 
 
 def write_json(path, values):
@@ -49,3 +51,15 @@ def versions(modules):
     """{name: version} of Python and the given imported modules."""
     found = {module.__name__.split(".")[0]: module.__version__ for module in modules}
     return dict(found, python=platform.python_version())
+
+
+def revision():
+    """The git revision of this code, with -dirty if files differ from it; None outside a checkout."""
+    root = pathlib.Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        return subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=str(root),
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout.decode().strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,6 +1,7 @@
 """Whatever a user gets wrong: one line that names it and the remedy, exit code 2, no files."""
 import json
 import os
+import platform
 
 import numpy as np
 import pytest
@@ -133,7 +134,8 @@ def test_a_folder_in_use(settings, config, tmp_path, capsys):
     (tmp_path / "config.json").write_text(json.dumps(settings()))
     with claim(run_folder(config())), pytest.raises(SystemExit) as stop:
         train.main(["--config", str(tmp_path / "config.json")])
-    assert stop.value.code == 2 and "another process is training in" in capsys.readouterr().err
+    owner = f"another process (pid {os.getpid()} on {platform.node()}) is training in"
+    assert stop.value.code == 2 and owner in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint(settings, config, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Runs from config to files: what they leave, that they can be killed, resumed and repeated."""
 import csv
 import json
+import platform
 import subprocess
 import sys
 
@@ -163,10 +164,27 @@ def test_resuming_after_the_last_epoch(config, capsys):
     folder.result.unlink()
     again = run.execute(run.plan(config()), resume=True)
     assert first["metrics"] == again["metrics"]
-    before = {path: path.stat().st_mtime_ns for path in folder.root.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in folder.root.rglob("[!.]*") if path.is_file()}
     assert run.execute(run.plan(config()), resume=True) == again
     assert "is finished already: nothing to do" in capsys.readouterr().err
-    assert {path: path.stat().st_mtime_ns for path in folder.root.rglob("*") if path.is_file()} == before
+    assert {path: path.stat().st_mtime_ns for path in folder.root.rglob("[!.]*") if path.is_file()} == before
+
+
+def test_where_a_run_comes_from(config, capsys):
+    """Versions, revision and host are in its files; what has changed is said when it is resumed."""
+    folder, result = run_folder(config()), run.execute(run.plan(config()))
+    written = json.loads(folder.config.read_text())
+    assert result["host"] == written["host"] == platform.node() and result["device"] == "/device:CPU:0"
+    assert result["versions"]["tensorflow"] == tf.__version__ and result["revision"] == written["revision"]
+    folder.result.unlink()
+    run.execute(run.plan(config()), resume=True)
+    assert "note: resumed with" not in capsys.readouterr().err
+    folder.result.unlink()
+    folder.config.write_text(json.dumps(dict(written, versions=dict(written["versions"], numpy="1.0"), revision="x")))
+    run.execute(run.plan(config()), resume=True)
+    error = capsys.readouterr().err
+    assert f"note: resumed with numpy {np.__version__}, begun with 1.0" in error
+    assert f"note: resumed with revision {written['revision']}, begun with x" in error
 
 
 def test_lines_instead_of_a_bar(config, capsys):
