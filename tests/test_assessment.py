@@ -182,7 +182,7 @@ def test_mixtures_give_every_run_one_weight(toys):
     assert both.outputs.shape == (200, 2) and both.precisions.shape == (200,)
     assert_allclose(both.outputs.mean(axis=0), np.mean([each["test"][1].outputs.mean(axis=0) for each in collected],
                                                        axis=0), atol=1e-6)
-    labels, sure, unsure = np.zeros(2, int), np.eye(3)[[[0, 0]]], np.full((50, 2, 3), 1 / 3)
+    labels, sure, unsure = np.zeros(2, int), np.eye(3)[np.array([[0, 0]])], np.full((50, 2, 3), 1 / 3)
     classes = mixture([{"test": (labels, sure)}, {"test": (labels, unsure)}])["test"][1]
     assert_allclose(classes.mean(axis=0), [[2 / 3, 1 / 6, 1 / 6]] * 2)
     with pytest.raises(UserError, match="the runs have 7 and 50 draws"):
