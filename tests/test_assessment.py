@@ -12,8 +12,9 @@ import evaluate
 import train
 from core.assessment import posterior
 from core.assessment.questions import Asked, band_inputs, collect, mixture
-from core.assessment.report import evaluate_run
+from core.assessment.report import evaluate_ensemble, evaluate_run
 from core.assessment.restore import restored
+from core.metrics import classification_metrics
 from core.posterior import EigenMatrixNormal, FullyFactorized, MatrixNormal
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from data_loader.foreign import fitted, strange_pictures
@@ -132,6 +133,16 @@ def write_digits(folder, labels):
         (folder / str(label)).mkdir(parents=True)
         for i in np.flatnonzero(found.labels == label)[:20]:
             Image.fromarray(found.images[i, ..., 0]).save(str(folder / str(label) / f"{i}.png"))
+
+
+def test_damaged_pictures_of_a_mixture_are_judged_by_all_runs(digits):
+    asked = Asked(None, None, True, 60)
+    found = [evaluate_run(root, {}, asked, keep=True) for root in digits]
+    labels, first = found[0].collected["noise 5"]
+    both = (first[0] + found[1].collected["noise 5"][1][0]) / 2
+    assert np.abs(both - first[0]).max() > 1e-3
+    expected, got = classification_metrics(both, labels), evaluate_ensemble(found).more["corruptions"]["noise"]["5"]
+    assert got == pytest.approx(expected, rel=1e-9)
 
 
 def test_other_pictures_in_place_of_the_test_rows(digits, tmp_path):

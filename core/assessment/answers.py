@@ -55,7 +55,7 @@ def answer_classification(collected, data):
         more["ood"] = {f"{name}_{by.replace(' ', '_')}": value for by, pair in pairs.items()
                        for name, value in detection(*pair).items()}
         panels["ood"] = pairs
-    damaged = {name: {strength: classification_metrics(found[1][0], found[0])
+    damaged = {name: {strength: classification_metrics(found[1].mean(axis=0), found[0])
                       for strength in STRENGTHS for found in [collected[f"{name} {strength}"]]}
                for name in CORRUPTIONS if f"{name} {STRENGTHS[0]}" in collected}
     if damaged:
