@@ -4,7 +4,7 @@ import collections
 import numpy as np
 
 from core.design import n_test_draws
-from core.metrics import classification_metrics, draw_probabilities, predict, regression_metrics
+from core.metrics import classification_statistics, draw_probabilities, predict, regression_statistics, values_of
 from misc.config import CLASSIFICATION, REGRESSION
 from misc.mistakes import mistakes_figure
 from misc.records import write_rows
@@ -61,15 +61,16 @@ def evaluate_regression(session, model, part, data, config):
     draws = regression_draws(session, model, part.x, config)
     prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std)
     targets = data.target_mean + data.target_std * part.y
-    return Evaluation(prediction, regression_metrics(prediction, targets), targets)
+    return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets)
 
 
 def evaluate_classification(session, model, part, data, config):
     """Evaluation of one Part at the current step: mean probabilities over the draws; the same of the mean weights."""
     probabilities = np.mean(class_draws(session, model, part.x, config), axis=0)
-    metrics = classification_metrics(probabilities, part.y)
+    metrics = values_of(classification_statistics(probabilities, part.y), len(part.y))
     of_mean = draw_probabilities(network_outputs(session, model, part.x, config, mean=True))[0]
-    metrics.update({f"mean_{name}": value for name, value in classification_metrics(of_mean, part.y).items()})
+    metrics.update({f"mean_{name}": value for name, value in values_of(
+        classification_statistics(of_mean, part.y), len(part.y)).items()})
     return Evaluation(probabilities, metrics, part.y)
 
 

@@ -75,8 +75,8 @@ class EigenKronecker(Family):
     is stored with: when the basis changes, R is set anew from the eigenvalues of the same
     factors (kfac_init_after_basis) or carried over into the new basis, except for the first one.
     With basis_tolerance a basis that still nearly diagonalises its factors stays, and R with it;
-    `refreshed` and `kept` count. Mean and momentum are kept in the eigenbasis: a step projects the gradient and rotates
-    the drawn weights, and nothing else.
+    `refreshed` and `kept` count. Mean and momentum are kept in the eigenbasis: a step projects the
+    gradient and rotates the drawn weights, and nothing else.
 
     Reference: Bae et al. (2018), Sec. 3, https://arxiv.org/abs/1811.12565
     """

@@ -2,6 +2,7 @@
 import collections
 
 import numpy as np
+from scipy import sparse
 
 Prediction = collections.namedtuple("Prediction", ["mean", "std", "epistemic_std", "log_prob", "moment_log_prob"])
 """Per test row, [n], in the data's own units: predictive mean; predictive std; the part of it
@@ -32,16 +33,17 @@ def predict(outputs, precisions, targets, target_mean, target_std):
     )
 
 
-def regression_metrics(prediction, targets):
-    """Over all rows at once; `targets` [n] in the data's own units.
+def regression_statistics(prediction, targets):
+    """{metric: statistic}; `targets` [n] in the data's own units.
 
     rmse: of the predictive mean. log_likelihood: mean log density of the mixture over draws.
     moment_log_likelihood: of the moment-matched Gaussian.
     """
+    squares = mean_of(np.square(prediction.mean - targets))
     return {
-        "rmse": float(np.sqrt(np.mean(np.square(prediction.mean - targets)))),
-        "log_likelihood": float(np.mean(prediction.log_prob)),
-        "moment_log_likelihood": float(np.mean(prediction.moment_log_prob)),
+        "rmse": lambda weights: np.sqrt(squares(weights)),
+        "log_likelihood": mean_of(prediction.log_prob),
+        "moment_log_likelihood": mean_of(prediction.moment_log_prob),
     }
 
 
@@ -52,31 +54,61 @@ def draw_probabilities(logits):
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def classification_metrics(probabilities, labels, n_bins=15):
-    """Over all rows at once.
+def classification_statistics(probabilities, labels, n_bins=15):
+    """{metric: statistic}.
 
     Args:
       probabilities: [n, C]; labels: [n] ints.
       n_bins: of equal width, for the calibration error.
 
-    Returns:
-      accuracy: share of rows whose most probable class is right. log_likelihood: mean log
-      probability of the right class. brier: mean of sum_c (p_c - [c is right])^2. ece: expected
-      calibration error, sum over bins of confidence of share * |accuracy - mean confidence|
-      (Naeini et al. 2015).
+    accuracy: share of rows whose most probable class is right. log_likelihood: mean log probability of the
+    right class, nats. brier: mean of sum_c (p_c - [c is right])^2. ece: expected calibration error, sum over
+    bins of confidence of share * |accuracy - mean confidence| (Naeini et al. 2015).
     """
-    probabilities, rows = np.asarray(probabilities, np.float64), np.arange(len(labels))
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    of_label = probabilities[rows, labels]
-    brier = np.square(probabilities).sum(axis=1) - 2.0 * of_label + 1.0
-    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gaps = [abs(np.sum(right[bins == i] - confidence[bins == i])) for i in range(n_bins)]
+    probabilities = np.asarray(probabilities, np.float64)
+    confidence, right = confidence_and_hits(probabilities, labels)
+    of_label = probabilities[np.arange(len(labels)), labels]
     return {
-        "accuracy": float(np.mean(right)),
-        "log_likelihood": float(np.mean(np.log(np.maximum(of_label, np.finfo(np.float64).tiny)))),
-        "brier": float(np.mean(brier)),
-        "ece": float(np.sum(gaps) / len(labels)),
+        "accuracy": mean_of(right),
+        "log_likelihood": mean_of(np.log(np.maximum(of_label, np.finfo(np.float64).tiny))),
+        "brier": mean_of(np.square(probabilities).sum(axis=1) - 2.0 * of_label + 1.0),
+        "ece": calibration_error(gap_matrix(confidence, right, equal_bins(confidence, n_bins), n_bins)),
     }
+
+
+def confidence_and_hits(probabilities, labels):
+    """(largest probability, 1.0 where its class is right), each [n]."""
+    return probabilities.max(axis=1), (probabilities.argmax(axis=1) == labels).astype(np.float64)
+
+
+def equal_bins(confidence, n_bins):
+    """Numbers of the bins of equal width; the last one holds confidence 1, too."""
+    return np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+
+
+def gap_matrix(confidence, right, bins, n_bins):
+    """[n, n_bins], sparse: right - confidence in the column of each row's bin."""
+    rows = np.arange(len(confidence))
+    return sparse.csr_matrix((right - confidence, (rows, bins)), shape=(len(rows), n_bins))
+
+
+# A statistic is a function of row weights [B, n] -> [B]: a row counts as often as its weight says.
+
+def mean_of(values):
+    """The weighted mean of [n] numbers."""
+    values = np.asarray(values, np.float64)
+    return lambda weights: weights @ values / weights.sum(axis=1)
+
+
+def calibration_error(gaps, factor=1.0):
+    """factor times the sum over columns of |weighted column sum of a `gap_matrix`| / n."""
+    return lambda weights: factor * np.abs(gaps.T @ weights.T).sum(axis=0) / weights.sum(axis=1)
+
+
+def values_of(statistics, n_rows):
+    """{metric: float} with every row once."""
+    once = np.ones((1, n_rows))
+    return {name: float(statistic(once)[0]) for name, statistic in statistics.items()}
 
 
 def gaussian_log_prob(y, mean, variance):

@@ -34,11 +34,12 @@ Knobs = collections.namedtuple("Knobs", ["rounds", "plain", "decay"])
 
 Evaluate = collections.namedtuple(
     "Evaluate", ["group", "draw", "draw_mean", "inputs", "outputs", "likelihood", "report", "weight_std", "reset",
-                 "posteriors"])
+                 "posteriors", "warmth"])
 """draw, draw_mean: ops that make the group of weight draws number `group` (a placeholder, from 0), or
 the posterior mean, the weights of `outputs` [draws_at_once, m, n_outputs] for the placeholder `inputs`
 [m, ...]; likelihood: its state; report: {tag: scalar}; weight_std: {layer: elementwise std}; reset: op
-that sets the running sums to 0; posteriors: {layer: its posterior, of tensors}."""
+that sets the running sums to 0; posteriors: {layer: its posterior, of tensors}; warmth: that
+of the prior, see core/gaussian.py."""
 
 PREVIEW_ROWS = 36
 NORM_DECAY = 0.99  # of the moving averages of batch normalisation
@@ -245,7 +246,7 @@ class _Builder:
         posteriors = {layer.spec.name: type(posterior)(*map(tf.convert_to_tensor, posterior)) for layer, posterior in (
             (layer, layer.posterior(state[layer.spec.name])) for layer in layers if layer.spec.has_weights)}
         return Evaluate(group, draw, draw_mean, inputs, outputs, state["likelihood"], report, weight_std, reset,
-                        posteriors)
+                        posteriors, tf.convert_to_tensor(prior.warmth))
 
     def _report(self, state, layers, prior):
         """({tag: scalar}, {layer: std of its weights}, the whole KL) of the state."""

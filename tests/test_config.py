@@ -95,7 +95,7 @@ def test_one_file_per_data_set_and_method():
     sets = ("concrete", "energy", "housing", "wine", "yacht", "power_plant", "kin8nm", "naval", "protein", "year")
     assert {f"{method}_{name}" for method in ("ekfac", "kfac", "diag", "bbb", "adam") for name in sets} == {
         name for name in names if not name.endswith("_toy1d")}
-    assert len(names) == 54
+    assert {f"{method}_toy1d" for method in ("ekfac", "kfac", "diag", "bbb")} <= names
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

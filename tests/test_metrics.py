@@ -3,7 +3,14 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from core.metrics import classification_metrics, draw_probabilities, log_mean_exp, predict, regression_metrics
+from core.metrics import (
+    classification_statistics,
+    draw_probabilities,
+    log_mean_exp,
+    predict,
+    regression_statistics,
+    values_of,
+)
 
 OUTPUTS = np.array([[0.0, 1.0], [2.0, 1.0]])  # two draws, two rows
 PRECISIONS = np.array([4.0, 1.0])
@@ -24,7 +31,7 @@ def test_prediction_by_hand():
 
 def test_metrics_over_all_rows_at_once():
     p = predict(OUTPUTS, PRECISIONS, TARGETS, 10.0, 2.0)
-    metrics = regression_metrics(p, np.array([11.0, 13.0]))
+    metrics = values_of(regression_statistics(p, np.array([11.0, 13.0])), 2)
     assert metrics["rmse"] == pytest.approx(1.0)
     assert metrics["log_likelihood"] == pytest.approx(p.log_prob.mean())
     assert metrics["moment_log_likelihood"] == pytest.approx(p.moment_log_prob.mean())
@@ -48,7 +55,7 @@ def test_classes_average_probabilities_not_logits():
 
 def test_classification_metrics_by_hand():
     p = np.array([[0.8, 0.1, 0.1], [0.3, 0.7, 0.0], [0.2, 0.2, 0.6], [0.75, 0.25, 0.0]])
-    metrics = classification_metrics(p, np.array([0, 0, 2, 0]), n_bins=4)
+    metrics = values_of(classification_statistics(p, np.array([0, 0, 2, 0]), n_bins=4), 4)
     assert metrics["accuracy"] == 0.75
     assert metrics["log_likelihood"] == pytest.approx(np.log([0.8, 0.3, 0.6, 0.75]).mean())
     one_hot = np.eye(3)[[0, 0, 2, 0]]
@@ -58,6 +65,16 @@ def test_classification_metrics_by_hand():
 
 
 def test_calibration_error_of_sure_and_right_is_zero():
-    metrics = classification_metrics(np.eye(3), np.arange(3))
+    metrics = values_of(classification_statistics(np.eye(3), np.arange(3)), 3)
     assert metrics["ece"] == 0.0 and metrics["brier"] == 0.0 and metrics["log_likelihood"] == 0.0
-    assert np.isfinite(classification_metrics(np.eye(3), np.array([1, 1, 2]))["log_likelihood"])
+    wrong = values_of(classification_statistics(np.eye(3), np.array([1, 1, 2])), 3)
+    assert np.isfinite(wrong["log_likelihood"])
+
+
+def test_a_statistic_counts_rows_by_their_weights(rng):
+    """With whole numbers as weights it is that of repeated rows."""
+    p, labels, weights = rng.dirichlet(np.ones(3), 5), np.array([0, 1, 2, 2, 0]), np.array([2, 0, 1, 3, 1])
+    repeated = np.repeat(np.arange(5), weights)
+    expected = values_of(classification_statistics(p[repeated], labels[repeated]), 7)
+    for name, statistic in classification_statistics(p, labels).items():
+        assert statistic(weights[None].astype(float))[0] == pytest.approx(expected[name])

@@ -5,18 +5,18 @@ import numpy as np
 
 from core.assessment.questions import BAND, OOD, TEST
 from core.calibration import (
-    classification_statistics,
     coverage_curve,
     detection,
     entropies,
     mixture_cdf,
     mixture_crps,
-    regression_statistics,
+    more_classification_statistics,
+    more_regression_statistics,
     rejection_curve,
     reliability,
     with_intervals,
 )
-from core.metrics import classification_metrics, predict
+from core.metrics import classification_statistics, predict, values_of
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION
 
@@ -35,12 +35,12 @@ def answer_classification(collected, data):
     labels, draws = collected[TEST]
     probabilities = draws.mean(axis=0)
     right = probabilities.argmax(axis=1) == labels
-    metrics = with_intervals(classification_statistics(probabilities, labels), len(labels))
+    metrics = with_intervals(more_classification_statistics(probabilities, labels), len(labels))
     total, expected, mutual = entropies(draws)
     share, accuracy = rejection_curve(probabilities.max(axis=1), right)
     more = {"rejection_area": float(accuracy.mean()), "mean_entropy": float(total.mean()),
             "mean_expected_entropy": float(expected.mean()), "mean_mutual_information": float(mutual.mean())}
-    predictions = {"label": labels, "predicted": probabilities.argmax(axis=1), "entropy": total,
+    predictions = {"labels": labels, "predicted": probabilities.argmax(axis=1), "entropy": total,
                    "expected_entropy": expected, "mutual_information": mutual, "probabilities": probabilities}
     panels = {"reliability": reliability(probabilities, labels), "rejection": (share, accuracy)}
     several = len(draws) > 1  # else there is no mutual information to show
@@ -55,17 +55,21 @@ def answer_classification(collected, data):
         more["ood"] = {f"{name}_{by.replace(' ', '_')}": value for by, pair in pairs.items()
                        for name, value in detection(*pair).items()}
         panels["ood"] = pairs
-    damaged = {name: {strength: classification_metrics(found[1].mean(axis=0), found[0])
+    damaged = {name: {strength: _metrics(found[1].mean(axis=0), found[0])
                       for strength in STRENGTHS for found in [collected[f"{name} {strength}"]]}
                for name in CORRUPTIONS if f"{name} {STRENGTHS[0]}" in collected}
     if damaged:
         first = next(iter(damaged))
         n_rows = len(collected[f"{first} {STRENGTHS[0]}"][0])
-        clean = classification_metrics(probabilities[:n_rows], labels[:n_rows])
+        clean = _metrics(probabilities[:n_rows], labels[:n_rows])
         more["corruptions"] = {name: dict({"0": clean}, **{str(s): found for s, found in by.items()})
                                for name, by in damaged.items()}
         panels["corruptions"] = more["corruptions"]
     return Answers(metrics, more, predictions, panels)
+
+
+def _metrics(probabilities, labels):
+    return values_of(classification_statistics(probabilities, labels), len(labels))
 
 
 def answer_regression(collected, data):
@@ -74,7 +78,7 @@ def answer_regression(collected, data):
     prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std)
     means, variances, targets = in_units(draws, y, data)
     cdf, crps = mixture_cdf(means, variances, targets), mixture_crps(means, variances, targets)
-    metrics = with_intervals(regression_statistics(prediction, crps, cdf, targets), len(targets))
+    metrics = with_intervals(more_regression_statistics(prediction, crps, cdf, targets), len(targets))
     noise = np.sqrt(variances.mean())
     more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()), "noise_std": float(noise)}
     predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
@@ -95,14 +99,15 @@ def in_units(draws, targets, data):
 
 def band(inputs, draws, data):
     """Band of a run over `inputs` [m, 1], standardised."""
-    means, variances, _ = in_units(draws, 0.0, data)
-    epistemic = means.std(axis=0)
+    nowhere = np.zeros(len(inputs))  # there are no targets, and their densities are not used
+    means = in_units(draws, nowhere, data)[0]
+    found = predict(draws.outputs, draws.precisions, nowhere, data.target_mean, data.target_std)
 
     def raw(x):
         return data.input_mean[0] + data.input_std[0] * x[:, 0]
 
     samples = means[:: max(1, len(means) // N_SAMPLES)][:N_SAMPLES]
-    return Band(raw(inputs), means.mean(axis=0), np.sqrt(epistemic**2 + variances.mean()), epistemic, samples,
+    return Band(raw(inputs), found.mean, found.std, found.epistemic_std, samples,
                 raw(data.train.x), data.target_mean + data.target_std * data.train.y)
 
 

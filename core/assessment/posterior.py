@@ -15,25 +15,20 @@ def layers(run):
     EK-FAC that is the sum of R / (R + gamma_in). It is the count of the approximation itself: E[.] over q and the
     Kronecker form let it exceed the number of directions that the training rows span.
     """
-    stds, posteriors = run.session.run([run.model.evaluate.weight_std, run.model.evaluate.posteriors])
+    evaluate = run.model.evaluate
+    stds, posteriors, warmth = run.session.run([evaluate.weight_std, evaluate.posteriors, evaluate.warmth])
     tempered = {layer.spec.name: layer.family.tempered for layer in run.design.layers}
     found = {}
     for name, std in stds.items():
         std = std.astype(np.float64)
         variance, low, middle, high = np.mean(std**2), *np.percentile(std, [5, 50, 95])
         ratio = np.sqrt(variance / np.mean(np.square(posteriors[name].mean, dtype=np.float64)))  # same in any basis
-        whole = variance / (warmth(run) if tempered[name] else 1.0)
+        whole = variance / (warmth if tempered[name] else 1.0)
         found[name] = {
             "weights": int(std.size), "noise_std_5": float(low), "noise_std_50": float(middle),
             "noise_std_95": float(high), "noise_to_weight": float(ratio),
             "effective_parameters": float(std.size * (1.0 - whole / run.config.eta))}
     return found
-
-
-def warmth(run):
-    """The part of the KL term's weight that counted at the checkpoint; see key kl_warmup."""
-    steps = run.config.warmup_epochs * run.design.steps_per_epoch
-    return min(max(run.step, 1) / steps, 1.0) if steps else 1.0
 
 
 def precision(posterior):

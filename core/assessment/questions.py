@@ -53,11 +53,11 @@ def _test_rows(config, data, asked, pictures):
     if not asked.data:
         return part
     if not pictures:
-        path = pathlib.Path(asked.data)
-        path = path if path.is_file() else pathlib.Path(config.data_path) / f"{asked.data}.data"
-        if not path.is_file():
-            raise UserError(f"--data {asked.data}: there is no such file, nor {path}")
-        return foreign_table(path, data)
+        paths = [pathlib.Path(asked.data), pathlib.Path(config.data_path) / f"{asked.data}.data"]
+        found = [path for path in paths if path.is_file()]
+        if not found:
+            raise UserError(f"--data {asked.data}: there is no such file, nor {asked.data}.data in {config.data_path}")
+        return foreign_table(found[0], data)
     return labelled_pictures(asked.data, config, data)
 
 

@@ -10,7 +10,7 @@ import tabulate
 
 from core.assessment.answers import ANSWERS
 from core.assessment.figures import FIGURES
-from core.assessment.posterior import layers, precisions, warmth
+from core.assessment.posterior import layers, precisions
 from core.assessment.questions import TEST, collect, mixture
 from core.assessment.restore import restored
 from misc.config import CLASSIFICATION
@@ -42,11 +42,12 @@ def assess(roots, overrides, asked, ensemble=False, out=None, device="auto"):
     roots = [pathlib.Path(root).resolve() for root in roots]
     out = pathlib.Path(out).resolve() if out else roots[0].parent / "evaluation"
     mixed = out.with_name(f"{out.name}_{ENSEMBLE}")
-    for place in [root / "evaluation" for root in roots] + [out] * (len(roots) > 1) + [mixed] * ensemble:
+    for place in [folder_at(root).evaluation for root in roots] + [out] * (len(roots) > 1) + [mixed] * ensemble:
         check_ours(place)
     found = [evaluate_run(root, overrides, asked, device, ensemble) for root in roots]
-    named = {name: run.answers for name, run in distinct_names(found).items()}
-    rows = {name: rows_of(run, asked) for name, run in distinct_names(found).items()}
+    by_name = distinct_names(found)
+    named = {name: run.answers for name, run in by_name.items()}
+    rows = {name: rows_of(run, asked) for name, run in by_name.items()}
     if ensemble:
         named[ENSEMBLE], rows[ENSEMBLE] = evaluate_ensemble(found), rows_of(found[0], asked)
     places = [write_run(run, asked) for run in found]
@@ -72,7 +73,7 @@ def check_ours(folder):
 
 def rows_of(run, asked):
     """What rows a run was judged on, in a few words."""
-    n_rows = len(run.answers.predictions["label" if run.config.mode == CLASSIFICATION else "target"])
+    n_rows = len(run.answers.predictions["labels" if run.config.mode == CLASSIFICATION else "target"])
     if asked.data:
         return f"{n_rows} of {asked.data}"
     split = run.data.split
@@ -89,7 +90,8 @@ def evaluate_run(root, overrides, asked, device="auto", keep=False):
         small = precisions(run)
         if small:
             answers.panels["precision"] = small
-        return Evaluated(run.config.name, pathlib.Path(root), run.config, run.data, run.step, warmth(run),
+        warmth = float(run.session.run(run.model.evaluate.warmth))
+        return Evaluated(run.config.name, pathlib.Path(root), run.config, run.data, run.step, warmth,
                          collected if keep else None, answers, noise)
 
 
@@ -119,7 +121,7 @@ def write_run(found, asked):
                "optimizer": found.config.optimizer, "protocol": data.split.protocol, "split": data.split.index,
                "split_hash": data.split_hash, "rows_hash": data.rows_hash, "source": data.source,
                **_numbers(found.answers, asked), "layers": found.layers}
-    folder = found.root / "evaluation"
+    folder = folder_at(found.root).evaluation
     _write(folder, found.answers, numbers, found.config, {found.name: found.answers.panels}, found.step,
            getattr(found.data, "classes", None))
     return folder
@@ -145,8 +147,9 @@ def write_comparison(named, table, folder):
 def comparison(named, judged_on):
     """A Markdown table: a row per run, the rows it was judged on, its metrics with their 95 % intervals."""
     columns = list(dict.fromkeys(metric for answers in named.values() for metric in answers.metrics))
-    rows = [[name, judged_on[name]] + [f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
-                      for found in (answers.metrics[column] for column in columns)] for name, answers in named.items()]
+    rows = [[name, judged_on[name], *(f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
+                                      for found in (answers.metrics[column] for column in columns))]
+            for name, answers in named.items()]
     return tabulate.tabulate(rows, ["run", "judged on", *columns], tablefmt="github", disable_numparse=True)
 
 
