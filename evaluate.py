@@ -5,7 +5,7 @@ import sys
 
 from misc import backend
 from misc.errors import UserError, one_line_errors
-from misc.folders import read_config
+from misc.folders import is_evaluation, read_config
 
 EXAMPLES = """examples:
   python evaluate.py experiments/concrete/ekfac_concrete
@@ -19,17 +19,16 @@ def parse_args(argv):
         prog="evaluate.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, finished or in training")
     parser.add_argument("--particles", type=int, metavar="K", help="weight draws (default: as in the run's config)")
-    parser.add_argument("--batch", type=int, metavar="N", help="rows at a time; changes memory, not results")
-    parser.add_argument("--data", metavar="NAME|FILE", help="judge on these rows instead of the run's test rows: a set "
-                        "of pictures, a folder of them, or a .data file")
-    parser.add_argument("--ood", metavar="NAME", help="tell strange pictures apart: a set, a folder, or noise")
-    parser.add_argument("--corrupt", action="store_true",
-                        help="also on pictures with noise, blur, ... of five strengths")
-    parser.add_argument("--rows", type=int, metavar="N", help="only the first N test rows for --corrupt")
+    parser.add_argument("--batch", type=int, metavar="N", help="rows at a time, for memory; results stay as they are")
+    parser.add_argument("--data", metavar="NAME|FILE", help="judge on other rows than the run's test rows: a set by "
+                        "name, a folder of pictures, or a .data file")
+    parser.add_argument("--ood", metavar="NAME", help="tell strange pictures apart, scaled to the network's "
+                        "size: a set, a folder, or noise")
+    parser.add_argument("--corrupt", action="store_true", help="also on pictures with noise, blur, ..., five strengths")
+    parser.add_argument("--rows", type=int, metavar="N", help="only the first N rows for --corrupt (default: all)")
     parser.add_argument("--ensemble", action="store_true", help="also all RUNs together, as one mixture")
     parser.add_argument("--data-path", metavar="FOLDER", help="where the data files are, if not where they were")
-    parser.add_argument("--out", metavar="FOLDER", help="where a comparison of several runs goes (default: evaluation "
-                        "beside the first)")
+    parser.add_argument("--out", metavar="FOLDER", help="where several runs' comparison goes (default: beside them)")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="where the ops run")
     return parser.parse_args(argv)
 
@@ -37,18 +36,19 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     with one_line_errors("evaluate.py", "what was written is complete"):
-        overrides, roots = checked_overrides(args), [pathlib.Path(root) for root in args.runs]
+        roots = [root for root in map(pathlib.Path, args.runs) if len(args.runs) == 1 or not is_evaluation(root)]
+        overrides = checked_overrides(args, roots)
         backend.prepare(mode_of(roots))
         from core.assessment.questions import Asked  # after the switches of prepare()
         from core.assessment.report import assess
 
         asked = Asked(args.data, args.ood, args.corrupt, args.rows)
-        table, places = assess(roots, overrides, asked, args.ensemble, args.out, args.device)
-        print(table)
-        print("figures and numbers: " + ", ".join(str(place) for place in places), file=sys.stderr)
+        tables, places = assess(roots, overrides, asked, args.ensemble, args.out, args.device)
+        print(tables)
+        print("\n  ".join(["figures and numbers:", *places]), file=sys.stderr)
 
 
-def checked_overrides(args):
+def checked_overrides(args, roots):
     """Config keys that the flags stand for. UserError for a number below 1 and for flags that do not go together."""
     for flag in ("particles", "batch", "rows"):
         value = getattr(args, flag)
@@ -56,11 +56,11 @@ def checked_overrides(args):
             raise UserError(f"--{flag} must be at least 1, got {value}")
     if args.rows and not args.corrupt:
         raise UserError("--rows is for --corrupt")
-    if args.out and len(args.runs) < 2:
+    if args.out and len(roots) < 2:
         raise UserError("--out is for a comparison of several runs; one run's files go to RUN/evaluation")
-    if args.ensemble and len(args.runs) < 2:
+    if args.ensemble and len(roots) < 2:
         raise UserError("--ensemble takes at least two runs")
-    if len({pathlib.Path(root).resolve() for root in args.runs}) < len(args.runs):
+    if len({root.resolve() for root in roots}) < len(roots):
         raise UserError("a run is named twice")
     keys = {"test_particles": args.particles, "test_batch_size": args.batch, "data_path": args.data_path}
     return {name: value for name, value in keys.items() if value is not None}

@@ -11,6 +11,7 @@ from core.metrics import (
     equal_bins,
     gap_matrix,
     gaussian_log_prob,
+    log_mean_exp,
     mean_of,
     regression_statistics,
     values_of,
@@ -18,11 +19,12 @@ from core.metrics import (
 
 N_BINS = 15
 LEVELS = np.arange(1, 100) / 100.0
+FEW_ROWS = 20  # below, resampled rows say little about others
 CALIBRATION_ERRORS = ("ece", "adaptive_ece", "classwise_ece", "calibration_area")
 MOST_DRAWS = 500  # of the spread of a CRPS, whose time grows with their square
 
 Interval = collections.namedtuple("Interval", ["value", "low", "high"])
-"""A metric and its 95 % bootstrap interval over rows."""
+"""A metric and its 95 % bootstrap interval over rows; low and high are None of fewer than FEW_ROWS rows."""
 
 Bins = collections.namedtuple("Bins", ["confidence", "accuracy", "count"])
 """Of a reliability diagram, per bin that has rows: mean confidence, accuracy, number of rows."""
@@ -91,19 +93,32 @@ def entropy(probabilities):
     return special.entr(np.asarray(probabilities, np.float64)).sum(axis=-1)
 
 
-def detection(inside, outside):
-    """How well an uncertainty [n], [m] tells strange rows (outside) from the data's own (inside).
+def detection_statistics(inside, outside):
+    """How well an uncertainty [n], [m] tells strange rows (outside) from the data's own (inside); row weights [n + m].
 
-    Returns:
-      auroc: chance that an outside row has the higher value (ties count half). fpr95: share of outside
-      rows that pass where 95 % of the inside rows do.
+    auroc: chance that an outside row has the higher value (ties count half). fpr95: share of outside rows
+    that pass where 95 % of the inside rows do.
     """
-    from sklearn.metrics import roc_auc_score
+    values, n_inside = np.concatenate([inside, outside]), len(inside)
+    _, group = np.unique(values, return_inverse=True)  # in the order of the values
+    of_group = sparse.csr_matrix((np.ones(len(values)), (group, np.arange(len(values)))))
 
-    strange = np.concatenate([np.zeros(len(inside)), np.ones(len(outside))])
-    threshold = np.sort(inside)[int(np.ceil(0.95 * len(inside))) - 1]
-    return {"auroc": float(roc_auc_score(strange, np.concatenate([inside, outside]))),
-            "fpr95": float(np.mean(outside <= threshold))}
+    def shares(weights):
+        """Of the inside and the outside rows, those of each value: [B, values]."""
+        for part, rows in ((of_group[:, :n_inside], weights[:, :n_inside]), (of_group[:, n_inside:],
+                                                                             weights[:, n_inside:])):
+            yield (part @ rows.T).T / rows.sum(axis=1, keepdims=True)
+
+    def auroc(weights):
+        own, strange = shares(weights)
+        return np.sum(strange * (np.cumsum(own, axis=1) - 0.5 * own), axis=1)
+
+    def fpr95(weights):
+        own, strange = shares(weights)
+        threshold = np.argmax(np.cumsum(own, axis=1) >= 0.95 - 1e-9, axis=1)
+        return np.cumsum(strange, axis=1)[np.arange(len(weights)), threshold]
+
+    return {"auroc": auroc, "fpr95": fpr95}
 
 
 # Regression: draws [K, n] of means, [K] of noise variances, targets [n], all in one unit.
@@ -160,19 +175,33 @@ def _covered(cdf):
 # Both.
 
 def with_intervals(statistics, n_rows, n_resamples=1000, seed=0):
-    """{metric: Interval}: percentile bootstrap over rows, the same resamples for every metric.
+    """{metric: Interval}: percentile bootstrap over rows, the same resamples for every metric; none of few rows.
 
     Resampling makes a calibration error larger on average; that shift is taken off the interval of those in
     CALIBRATION_ERRORS, which then shows their spread.
     """
+    values = values_of(statistics, n_rows)
+    if n_rows < FEW_ROWS:
+        return {name: Interval(value, None, None) for name, value in values.items()}
     rng, found = np.random.RandomState(seed), {name: [] for name in statistics}
     size = max(1, min(n_resamples, 2_000_000 // n_rows))
     for start in range(0, n_resamples, size):
         weights = rng.multinomial(n_rows, np.full(n_rows, 1.0 / n_rows), min(size, n_resamples - start)).astype(float)
         for name, statistic in statistics.items():
             found[name].append(statistic(weights))
-    values = values_of(statistics, n_rows)
     return {name: _interval(name, values[name], np.concatenate(found[name])) for name in statistics}
+
+
+def monte_carlo_error(log_probs):
+    """Standard error of mean_n log mean_k p_kn that comes from the number of draws; None of one draw.
+
+    Args:
+      log_probs: [K, n], log p of the target under every draw. By the delta method.
+    """
+    if len(log_probs) < 2:
+        return None
+    shares = np.exp(log_probs - log_mean_exp(log_probs))  # mean 1 over the draws
+    return float(shares.mean(axis=1).std(ddof=1) / np.sqrt(len(shares)))
 
 
 def _interval(name, value, resampled):

@@ -86,7 +86,7 @@ def _about_layers(config, design, device):
                        "this run would not start (raise it, or set large_layers)")
         what = f"{d_a} x {d_s} weights" if layer.spec.has_weights else f"scale and shift of {d_s} units"
         places = f" at {layer.spec.n_locations} places" if layer.spec.n_locations > 1 else ""
-        size = f"; {cost.state_bytes / 2**20:.3g} MiB, {_milliseconds(cost.seconds)} a step"
+        size = f"; {_mebibytes(cost.state_bytes)}, {_milliseconds(cost.seconds)} a step"
         lines.append(f"           {layer.spec.name}: {what}{places}, posterior {layer.kind}{factors}"
                      + (size if layer.family is not None else ""))
     return lines
@@ -99,20 +99,21 @@ _UPDATES = {"cov": "statistics of the curvature", "inverse": "Cholesky roots", "
 def _about_schedule(config, design):
     n_steps = config.epoch * design.steps_per_epoch
     noisy = any(layer.noisy for layer in design.layers)
-    draws = f"{config.train_particles} weight draws" if noisy else "no weight noise"
-    lines = [f"steps      {config.epoch} epochs of {design.steps_per_epoch} steps = {n_steps}; "
+    draws = f"{_count(config.train_particles, 'weight draw')} a step" if noisy else "no weight noise"
+    lines = [f"steps      {_count(config.epoch, 'epoch')} of {_count(design.steps_per_epoch, 'step')} = {n_steps}; "
              f"batch {config.batch_size}, {draws}; {_STEP_SIZES[config.mode](config)}"]
     for name, period in design.schedule.periods.items():
-        lines.append(f"           {_UPDATES[name]} every {period} step{'s' if period > 1 else ''}: "
+        lines.append(f"           {_UPDATES[name]} every {_count(period, 'step', one='')}: "
                      f"{design.schedule.count(name, n_steps)} times")
     if design.schedule.periods and design.schedule.early:
         early = sorted(step for step in design.schedule.early if step <= n_steps)
         lines.append(f"           all of these also at step{'s' if len(early) > 1 else ''} "
                      + ", ".join(map(str, early)))
     drawn = ["weights"] * noisy + ["noise precision"] * (config.mode == REGRESSION)
-    lines.append(f"evaluate   every {config.evaluate_every} epochs with "
-                 + (f"{config.test_particles} draws of {' and '.join(drawn)}" if drawn else "the weights as they are")
-                 + f"; checkpoint every {config.save_every}")
+    lines.append(f"evaluate   every {_count(config.evaluate_every, 'epoch', one='')} with "
+                 + (f"{_count(config.test_particles, 'draw')} of {' and '.join(drawn)}" if drawn
+                    else "the weights as they are")
+                 + f"; checkpoint every {_count(config.save_every, 'epoch', one='')}")
     return lines
 
 
@@ -136,7 +137,16 @@ def _about_cost(config, data, design, device):
     n_steps = config.epoch * design.steps_per_epoch
     return [f"cost       roughly {_milliseconds(cost.seconds)} per step on {cost.n_cores} "
             f"core{'s' if cost.n_cores > 1 else ''}, {_duration(cost.seconds * n_steps)} in all (without "
-            f"evaluation); {cost.peak_bytes / 2**20:.3g} MiB beside TensorFlow itself; device {device}"]
+            f"evaluation); {_mebibytes(cost.peak_bytes)} beside TensorFlow itself; device {device}"]
+
+
+def _count(number, unit, one="1 "):
+    return f"{one}{unit}" if number == 1 else f"{number} {unit}s"
+
+
+def _mebibytes(n_bytes):
+    value = n_bytes / 2**20
+    return f"{value:.0f} MiB" if value >= 100 else f"{value:.3g} MiB"
 
 
 def _milliseconds(seconds):

@@ -88,7 +88,9 @@ def _fetch(folder, name, url, md5, file, processor=None):
         found = pooch.retrieve(url, known_hash=f"md5:{md5}", fname=file, path=pooch.os_cache("noisy-natural-gradient"),
                                processor=processor, progressbar=True)
     except (OSError, ValueError) as error:  # no network, or not the file that was meant
-        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
+        while error.__context__ is not None:  # the first of those that were raised on the way
+            error = error.__context__
+        reason = textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" ...")
         raise UserError(f"data_path {folder} does not hold {name}, and {url} could not be fetched ({reason}): "
                         "put the files there, or set data_path to their folder") from None
     return found if processor else pathlib.Path(found)

@@ -43,16 +43,18 @@ def _brightness(images, strength, rng):
 
 
 def _pixelate(images, strength, rng):
-    """Means over blocks of about 1 + strength / 2 pixels."""
-    rows, columns = (_block_means(length, max(1, round(length / (1 + 0.5 * strength)))) for length in images.shape[1:3])
+    """Means over blocks of 1 + strength / 2 pixels."""
+    rows, columns = (_block_means(length, 1.0 + 0.5 * strength) for length in images.shape[1:3])
     return np.einsum("ih,nhwc,jw->nijc", rows, images, columns, optimize=True)
 
 
-def _block_means(length, n_blocks):
-    """[length, length]: takes every pixel to the mean of its block."""
-    block = np.arange(length) * n_blocks // length
-    same = block[:, None] == block[None, :]
-    return same / same.sum(axis=1, keepdims=True)
+def _block_means(length, width):
+    """[length, length]: takes pixels to the means of blocks `width` wide, and these back to the pixels they cover."""
+    edges = np.minimum(width * np.arange(int(np.ceil(length / width)) + 1), length)
+    pixels = np.arange(length)
+    covered = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])  # [blocks, length]
+    covered = np.maximum(covered, 0.0)
+    return covered.T @ (covered / covered.sum(axis=1, keepdims=True))
 
 
 CORRUPTIONS = {"noise": _noise, "impulses": _impulses, "blur": _blur, "contrast": _contrast, "brightness": _brightness,

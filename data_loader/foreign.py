@@ -5,7 +5,9 @@ import numpy as np
 
 from data_loader import PICTURE_SETS
 from data_loader.parts import Part
-from data_loader.pictures import read_folder
+from data_loader.pictures import read_folder, read_pictures
+from data_loader.regression import read_rows
+from data_loader.splits import rows_hash
 from data_loader.table_file import read_table
 from misc.errors import UserError
 from misc.seeding import stream
@@ -19,12 +21,16 @@ def strange_pictures(name, data_path, shape, n_noise=1000):
     """Pictures [n, height, width, channels] to be told from the data's own, scaled and coloured to fit `shape`.
 
     Args:
-      name: of PICTURE_SETS, of a folder as data set `images` has it, or `noise` (uniform, `n_noise` pictures).
+      name: of PICTURE_SETS, of a folder of pictures or of class folders with pictures, or `noise` (uniform,
+        `n_noise` pictures).
       data_path: where known sets are looked for.
       shape: (height, width, channels) that the network takes.
     """
     if name == NOISE:
         return stream(0, "foreign noise").randint(0, 256, (n_noise, *shape)).astype(np.uint8)
+    path = pathlib.Path(name)
+    if name not in PICTURE_SETS and path.is_dir() and not any(child.is_dir() for child in path.iterdir()):
+        return fitted(read_pictures(path), shape)
     return fitted(_pictures(name, data_path, [*PICTURE_SETS, NOISE])[0].images, shape)
 
 
@@ -46,6 +52,8 @@ def labelled_pictures(name, config, data):
 
 def _pictures(name, data_path, known):
     """(Pictures, names of their classes): a known set's test part (or all of it), or a folder of pictures."""
+    if name == "images":
+        raise UserError("images stands for pictures of your own: name their folder")
     if name in PICTURE_SETS:
         train, test, _ = PICTURE_SETS[name].load(data_path)
         found = test or train
@@ -72,9 +80,15 @@ def fitted(images, shape):
     return np.repeat(images, channels, axis=3)
 
 
-def foreign_table(path, data):
-    """Rows of a .data file, standardised as the training rows of `data` were. UserError if they do not fit."""
-    values = read_table(pathlib.Path(path))
+def foreign_table(name, data_path, data):
+    """Rows of a .data file, or of a set by its name, standardised as the training rows of `data` were.
+
+    UserError if they do not fit, or are the rows that the run was trained on.
+    """
+    is_file = pathlib.Path(name).is_file()
+    values, path = (read_table(pathlib.Path(name)), name) if is_file else read_rows(name, data_path)
+    if rows_hash(values) == data.rows_hash:
+        raise UserError(f"--data {name}: the run was trained on these rows; its test rows are judged without --data")
     n_inputs = data.spec.shape[0]
     if values.shape[1] != n_inputs + 1 or not len(values):
         raise UserError(f"{path} has {values.shape[1]} columns, the network takes {n_inputs} inputs and a target")

@@ -61,20 +61,37 @@ def read_folder(path, like=None):
         raise UserError(f"class folders in {path}: {len(classes)}, at least 2 are needed ({path}/CLASS/PICTURE)")
     if like and classes != like.classes:
         raise UserError(f"{path} has the classes {', '.join(classes)}, the training pictures {', '.join(like.classes)}")
-    files = [(file, label) for label, name in enumerate(classes) for file in sorted((path / name).iterdir())
-             if file.is_file() and not file.name.startswith(".")]
+    files = [(file, label) for label, name in enumerate(classes) for file in _files(path / name)]
     images = [_picture(file) for file, _ in files]
     colours = like.images.shape[3] if like else max((image.shape[2] for image in images), default=1)
     images = [np.repeat(image, colours, axis=2) if image.shape[2] < colours else image for image in images]
-    shape = like.images.shape[1:] if like else images[0].shape if images else None
-    for image, (file, _) in zip(images, files):
-        if image.shape != shape:
-            raise UserError(f"{file} is {image.shape[0]} x {image.shape[1]} pixels with {image.shape[2]} channels, the "
-                            f"pictures before it {shape[0]} x {shape[1]} with {shape[2]}: make them all one size")
+    _check_sizes(images, [file for file, _ in files], like.images.shape[1:] if like else None)
     for label, name in enumerate(classes):
         if all(other != label for _, other in files):
             raise UserError(f"class folder {path / name} holds no picture")
     return Pictures(np.stack(images), np.array([label for _, label in files], np.int32), len(classes), classes)
+
+
+def read_pictures(path):
+    """The picture files of one folder, without classes: uint8 [n, height, width, 1 or 3], all of one size."""
+    files = _files(path)
+    if not files:
+        raise UserError(f"{path} holds no picture")
+    images = [_picture(file) for file in files]
+    _check_sizes(images, files)
+    return np.stack(images)
+
+
+def _files(path):
+    return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+
+
+def _check_sizes(images, files, shape=None):
+    for image, file in zip(images, files):
+        shape = shape or image.shape
+        if image.shape != shape:
+            raise UserError(f"{file} is {image.shape[0]} x {image.shape[1]} pixels with {image.shape[2]} channels, the "
+                            f"pictures before it {shape[0]} x {shape[1]} with {shape[2]}: make them all one size")
 
 
 def _picture(path):

@@ -26,7 +26,7 @@ in their order. `valid` is None without validation rows, `test` if only these ar
 def load_regression(config):
     """Reads, checks, splits and standardises `config.dataset`. UserError if that is impossible."""
     known = DATASETS.get(config.dataset)
-    values, source = _read(config, known)
+    values, source = read_rows(config.dataset, config.data_path)
     _check(values, source, config.dataset, known)
     split_rows, offset = lookup(PROTOCOLS, config.protocol, "protocol")
     index = config.split if config.split is not None else config.seed - offset
@@ -43,20 +43,21 @@ def load_regression(config):
     return data if config.evaluate_on == "test" else data._replace(test=None)
 
 
-def _read(config, known):
-    path = pathlib.Path(config.data_path) / f"{config.dataset}.data"
+def read_rows(name, data_path):
+    """(values with the target last, where they come from): NAME.data in data_path, or a known set, fetched."""
+    path = pathlib.Path(data_path) / f"{name}.data"
     if path.is_file():
         return read_table(path), str(path)
-    if config.dataset in PICTURE_SETS:
-        raise UserError(f"dataset {config.dataset} is for mode classification, this config's mode is regression")
-    if known is None:
+    if name in PICTURE_SETS:
+        raise UserError(f"dataset {name} is for mode classification, this config's mode is regression")
+    if name not in DATASETS:
         names = [*DATASETS, *(file.stem for file in path.parent.glob("*.data"))]
-        raise UserError(f"unknown dataset {config.dataset!r}{did_you_mean(config.dataset, names)}: there is no file "
-                        f"{path} and no set of that name (--list shows them)")
+        raise UserError(f"unknown dataset {name!r}{did_you_mean(name, names)}: there is no file {path} and no set of "
+                        "that name (--list shows them)")
     try:
-        return known.fetch()
+        return DATASETS[name].fetch()
     except UserError as error:
-        raise UserError(f"data set {config.dataset}: there is no file {path} {error}; "
+        raise UserError(f"data set {name}: there is no file {path} {error}; "
                         "put the file there (numbers, target last), or set data_path to its folder") from None
 
 
@@ -64,7 +65,7 @@ def _check(values, source, name, known):
     n_rows, n_columns = values.shape
     if known and (n_rows, n_columns) != (known.n_rows, known.n_inputs + 1):
         raise UserError(f"{source}: {name} has {known.n_rows} rows of {known.n_inputs} inputs and the target, "
-                        f"this has {n_rows} rows of {n_columns} columns")
+                        f"this has {n_rows} rows of {n_columns} columns (for rows of your own take another name)")
     if n_columns < 2:
         raise UserError(f"{source}: one column only; needed are inputs and, last, the target")
     if n_rows < MIN_ROWS:

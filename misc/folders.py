@@ -50,12 +50,21 @@ def check_writable(folder):
         raise UserError(f"cannot write to {existing}: choose another experiments_path or mend its permissions")
 
 
+def is_evaluation(root):
+    """Whether evaluate.py wrote this folder: `experiments/DATASET/*` names them with the runs."""
+    return not (root / "config.json").exists() and any((root / name).is_file()
+                                                       for name in ("comparison.md", "metrics.json"))
+
+
 def read_config(root, overrides):
     """(Config, hash of the data) of the run in a folder; `overrides` are keys that do not touch the training."""
     path = pathlib.Path(root) / "config.json"
     if not path.is_file():
         seeds = "; these are repeated runs: name one of its seeds/N" if (path.parent / "seeds").is_dir() else ""
-        raise UserError(f"{root} holds no run (there is no config.json): give the folder that train.py wrote to{seeds}")
+        beneath = sorted(str(child.parent) for child in pathlib.Path(root).glob("*/config.json"))
+        beneath = f"; there are {', '.join(beneath[:4])}{' and more' * (len(beneath) > 4)}" if beneath else ""
+        raise UserError(f"{root} holds no run (there is no config.json): give the folder that train.py wrote to"
+                        + (seeds or beneath))
     try:
         written = read_json(path)
         values = {name: value for name, value in written["config"].items()

@@ -45,10 +45,11 @@ class SummaryWriter:
 
     def figure(self, tag, figure, step):
         """Writes a matplotlib Figure."""
+        from PIL import Image
+
         content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=100)
-        width, height = (int(length) for length in figure.get_size_inches() * 100)
-        self._image(tag, content.getvalue(), (height, width), step)
+        figure.savefig(content, format="png", dpi=100, bbox_inches="tight")
+        self._image(tag, content.getvalue(), Image.open(content).size[::-1], step)
 
     def _image(self, tag, png, size, step):
         image = tf.Summary.Image(height=size[0], width=size[1], encoded_image_string=png)

@@ -95,12 +95,18 @@ def test_more_draws_and_smaller_batches(digits):
     assert forty.more["mean_mutual_information"] > four.more["mean_mutual_information"]  # biased low by few draws
 
 
-def test_strange_and_damaged_pictures(digits, tmp_path):
+def test_strange_and_damaged_pictures(digits, capsys):
     evaluate.main([str(digits[0]), "--ood", "noise", "--corrupt", "--rows", "100"])
     found = numbers(digits[0])
     assert set(found["ood"]) == {f"{name}_{by}" for name in ("auroc", "fpr95")
                                  for by in ("entropy", "mutual_information")}
-    assert 0.6 < found["ood"]["auroc_mutual_information"] <= 1 and found["ood_rows"] == "noise"
+    assert 0.6 < found["ood"]["auroc_mutual_information"]["value"] <= 1 and found["ood_rows"] == "noise"
+    assert 0 < found["monte_carlo_error"] < 0.5
+    _, strange, damaged = capsys.readouterr().out.strip().split("\n\n")
+    assert f"| {found['ood']['auroc_entropy']['value']:.4g} [" in strange and "noise told from the test rows" in strange
+    blur = np.mean([found["corruptions"]["blur"][str(strength)]["accuracy"] for strength in STRENGTHS])
+    columns, _, accuracy = (line.split("|") for line in damaged.splitlines()[:3])
+    assert accuracy[columns.index(next(name for name in columns if "blur" in name))].strip() == f"{blur:.4g}"
     assert set(found["corruptions"]) == set(CORRUPTIONS)
     for by in found["corruptions"].values():
         assert list(by) == ["0", "1", "2", "3", "4", "5"]
@@ -142,7 +148,7 @@ def test_damaged_pictures_of_a_mixture_are_judged_by_all_runs(digits):
     both = (first[0] + found[1].collected["noise 5"][1][0]) / 2
     assert np.abs(both - first[0]).max() > 1e-3
     expected = values_of(classification_statistics(both, labels), 60)
-    assert evaluate_ensemble(found).more["corruptions"]["noise"]["5"] == pytest.approx(expected, rel=1e-9)
+    assert evaluate_ensemble(found, asked).more["corruptions"]["noise"]["5"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_other_pictures_in_place_of_the_test_rows(digits, tmp_path):
@@ -198,6 +204,27 @@ def test_mixtures_give_every_run_one_weight(toys):
     assert_allclose(classes.mean(axis=0), [[2 / 3, 1 / 6, 1 / 6]] * 2)
     with pytest.raises(UserError, match="the runs have 7 and 50 draws"):
         mixture([{"test": (labels, unsure[:7])}, {"test": (labels, unsure)}])
+
+
+def test_few_rows_and_other_rows_are_said(toys, tmp_path, capsys):
+    """toy1d has two test rows: no intervals."""
+    evaluate.main([str(toys["ekfac"])])
+    out = capsys.readouterr().out
+    assert "Fewer than 20 test rows (ekfac): no intervals" in out and "[" not in out
+    assert numbers(toys["ekfac"])["metrics"]["rmse"]["low"] is None
+    other = train_run(tmp_path, **dict(TOY, split=2, epoch=2), optimizer="ekfac", exp_name="other")
+    evaluate.main([str(toys["ekfac"]), str(other), "--out", str(tmp_path / "two")])
+    assert "not judged on the same rows" in (tmp_path / "two" / "comparison.md").read_text()
+
+
+def test_a_known_set_s_rows_by_its_name(toys, tmp_path):
+    """NAME.data in data_path, or fetched, as for training."""
+    config = json.loads((toys["ekfac"] / "config.json").read_text())["config"]
+    np.savetxt(str(tmp_path / "else.data"), [[-2.0, -8.0], [0.5, 0.0]])
+    found = answers_of(toys["ekfac"], Asked("else", None, False, None), data_path=str(tmp_path)).answers
+    assert found.predictions["target"] == pytest.approx([-8.0, 0.0], abs=1e-5)
+    with pytest.raises(UserError, match="did you mean 'toy1d'"):
+        answers_of(toys["ekfac"], Asked("toy1b", None, False, None), data_path=config["data_path"])
 
 
 def test_rows_of_a_file_in_the_data_s_own_units(toys, tmp_path):
@@ -300,7 +327,7 @@ def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path):
 def test_corruptions_grow(rng, name, shape):
     images = rng.randint(0, 200, (20, *shape)).astype(np.uint8)
     change = [np.abs(corrupt(images, name, s).astype(float) - images).mean() for s in STRENGTHS]
-    assert change[0] > 0 and all(late > early for early, late in zip(change, change[2:])), change
+    assert change[0] > 0 and all(late > early for early, late in zip(change, change[1:])), change
     assert corrupt(images, name, 3).dtype == np.uint8 and corrupt(images, name, 3).shape == images.shape
     assert (corrupt(images, name, 3) == corrupt(images, name, 3)).all()
 
@@ -312,6 +339,22 @@ def test_pictures_are_fitted_to_the_network(rng):
     grey = fitted(np.repeat(images, 3, axis=3), (28, 28, 1))
     assert (grey == images).all()
     assert strange_pictures("noise", None, (4, 4, 1), 7).shape == (7, 4, 4, 1)
+
+
+def test_a_folder_of_strange_pictures_needs_no_classes(rng, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no picture"):
+        strange_pictures(str(tmp_path / "empty"), None, (8, 8, 1))
+    images = rng.randint(0, 256, (3, 8, 8)).astype(np.uint8)
+    (tmp_path / "flat").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(str(tmp_path / "flat" / f"{i}.png"))
+    assert (strange_pictures(str(tmp_path / "flat"), None, (8, 8, 1))[..., 0] == images).all()
+    Image.new("L", (9, 9)).save(str(tmp_path / "flat" / "z.png"))
+    with pytest.raises(UserError, match="make them all one size"):
+        strange_pictures(str(tmp_path / "flat"), None, (8, 8, 1))
 
 
 # What is refused: one line, exit code 2, nothing written.
@@ -340,19 +383,29 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
     refuse("--data digits is what the run was trained on", digits[0], "--data", "digits")
     refuse("'noise' is no set of pictures", digits[0], "--data", "noise")
     refuse("'fashion_mnits' is no set of pictures; did you mean 'fashion_mnist'?", digits[0], "--ood", "fashion_mnits")
-    refuse("there is no such file", toys["ekfac"], "--data", "nowhere")
+    refuse("unknown dataset 'nowhere'", toys["ekfac"], "--data", "nowhere")
+    refuse("the run was trained on these rows", toys["ekfac"], "--data", "toy1d")
+    refuse("--ood digits is the run's own data set", digits[0], "--ood", "digits")
+    refuse("images stands for pictures of your own: name their folder", digits[0], "--ood", "images")
+    refuse("holds no run (there is no config.json): give the folder that train.py wrote to; there are "
+           f"{toys['bbb']}, {toys['diag']}, ", toys["bbb"].parent)
 
 
-def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path):
+def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years")
     both = [toys["ekfac"], toys["kfac"]]
-    refuse("holds other files, which would be lost", *both, "--out", tmp_path)
-    refuse("holds other files, which would be lost", *both, "--out", toys["diag"])
+    refuse("holds other files: choose another --out", *both, "--out", tmp_path)
+    refuse("holds other files: choose another --out", *both, "--out", toys["diag"])
     refuse("is a file: choose another --out", *both, "--out", tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "years" and (toys["diag"] / "config.json").is_file()
-    for _ in range(2):  # its own files it writes anew
-        evaluate.main([str(toys["ekfac"]), str(toys["kfac"]), "--out", str(tmp_path / "out")])
-    assert (tmp_path / "out" / "comparison.md").is_file()
+    for _ in range(2):  # its own earlier files it moves aside; folders that it wrote are no runs
+        written = [root for root in [tmp_path / "out"] if root.exists()]
+        evaluate.main([*map(str, both + written), "--out", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "comparison.md").is_file() and (tmp_path / "out.1" / "comparison.md").is_file()
+    assert "(what was there is out.1 now)" in capsys.readouterr().err
+    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (
+        toys["kfac"] / "evaluation.1", toys["kfac"] / "evaluation"))
+    assert first == second
 
 
 def test_data_that_do_not_fit(refuse, digits, toys, tmp_path):

@@ -10,10 +10,11 @@ from core.calibration import (
     LEVELS,
     adaptive_bins,
     coverage_curve,
-    detection,
+    detection_statistics,
     entropies,
     mixture_cdf,
     mixture_crps,
+    monte_carlo_error,
     more_classification_statistics,
     more_regression_statistics,
     rejection_curve,
@@ -86,7 +87,7 @@ def test_edges(name):
     p, labels, expected = EDGES[name]
     found = with_intervals(more_classification_statistics(p, labels), len(labels), 50)
     assert {key: found[key].value for key in expected} == pytest.approx(expected)
-    assert all(np.isfinite(interval).all() for interval in found.values())
+    assert all(np.isfinite(interval.value) and interval.low is None for interval in found.values())  # few rows
     assert all(np.isfinite(part).all() for part in entropies(p[None]))
     assert rejection_curve(p.max(axis=1), p.argmax(axis=1) == labels)[1][-1] == expected["accuracy"]
 
@@ -118,10 +119,24 @@ def test_entropies_of_agreeing_and_of_contradicting_draws():
 
 def test_detection_against_the_roc_curve(rng):
     inside, outside = np.round(rng.gamma(2.0, size=300), 1), np.round(1.0 + rng.gamma(2.0, size=200), 1)
-    found = detection(inside, outside)
-    false, true, _ = roc_curve([1] * 300 + [0] * 200, -np.concatenate([inside, outside]), drop_intermediate=False)
-    assert found["auroc"] == pytest.approx(auc(false, true))
-    assert found["fpr95"] == pytest.approx(false[true >= 0.95].min())
+    values, weights = np.concatenate([inside, outside]), np.stack([np.ones(500), rng.randint(1, 4, 500)])
+    statistics = detection_statistics(inside, outside)
+    for row, weight in enumerate(weights):  # a row that counts twice is as good as two
+        repeats = weight.astype(int)
+        false, true, _ = roc_curve(np.repeat([1] * 300 + [0] * 200, repeats), -np.repeat(values, repeats),
+                                   drop_intermediate=False)
+        assert statistics["auroc"](weights)[row] == pytest.approx(auc(false, true))
+        assert statistics["fpr95"](weights)[row] == pytest.approx(false[true >= 0.95].min())
+    found = with_intervals(statistics, 500)
+    assert 0 < found["auroc"].low < found["auroc"].value < found["auroc"].high < 1
+
+
+def test_monte_carlo_error_is_the_spread_over_fresh_draws(rng):
+    draws = rng.gamma(4.0, size=(2000, 40, 3)).mean(axis=2)  # 2000 draws, densities of 40 rows
+    estimates = [np.mean(np.log(part.mean(axis=0))) for part in np.split(draws, 50)]
+    errors = [monte_carlo_error(np.log(part)) for part in np.split(draws, 50)]
+    assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.3)
+    assert monte_carlo_error(np.log(draws[:1])) is None
 
 
 @pytest.fixture

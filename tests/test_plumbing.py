@@ -29,7 +29,7 @@ STAGES = ["data_loader", "networks", "core.gaussian", "core.posterior", "core.li
               "statistics", "results", "curves", "report", "pool", "tuning", "worker", "probe", "jobs", "progress",
               "repeat")]
 STAGES += [f"core.assessment.{name}" for name in (
-    "restore", "questions", "answers", "posterior", "figures", "report")]
+    "restore", "questions", "answers", "posterior", "figures", "tables", "report")]
 STAGES += ["train", "evaluate", "regression_baseline"]
 ORDER = FOUNDATIONS + STAGES
 

@@ -1,4 +1,4 @@
 """What a trained posterior is good for. Read in this order:
 
-restore -> questions -> answers -> posterior -> figures -> report
+restore -> questions -> answers -> posterior -> figures -> tables -> report
 """

@@ -6,17 +6,18 @@ import numpy as np
 from core.assessment.questions import BAND, OOD, TEST
 from core.calibration import (
     coverage_curve,
-    detection,
+    detection_statistics,
     entropies,
     mixture_cdf,
     mixture_crps,
+    monte_carlo_error,
     more_classification_statistics,
     more_regression_statistics,
     rejection_curve,
     reliability,
     with_intervals,
 )
-from core.metrics import classification_statistics, predict, values_of
+from core.metrics import classification_statistics, gaussian_log_prob, predict, values_of
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION
 
@@ -24,14 +25,17 @@ Answers = collections.namedtuple("Answers", ["metrics", "more", "predictions", "
 """metrics: {name: calibration.Interval}; more: further numbers for metrics.json; predictions: {column:
 array over rows}; panels: {figure: its data}, see figures.py."""
 
+Strange = collections.namedtuple("Strange", ["names", "pairs", "auroc"])
+"""Names of the own and the strange rows; {uncertainty: (of the own rows [n], of the strange rows [m])}; its AUROC."""
+
 Band = collections.namedtuple("Band", ["x", "mean", "std", "epistemic_std", "samples", "train_x", "train_y"])
 """Over a line of inputs [m], raw units: predictive mean and stds [m], outputs of some draws [S, m], training rows."""
 
 N_SAMPLES = 12
 
 
-def answer_classification(collected, data):
-    """Answers for {name: (labels, probabilities [K, n, C])}."""
+def answer_classification(collected, data, asked):
+    """Answers for {name: (labels, probabilities [K, n, C])} and the questions.Asked."""
     labels, draws = collected[TEST]
     probabilities = draws.mean(axis=0)
     right = probabilities.argmax(axis=1) == labels
@@ -39,7 +43,9 @@ def answer_classification(collected, data):
     total, expected, mutual = entropies(draws)
     share, accuracy = rejection_curve(probabilities.max(axis=1), right)
     more = {"rejection_area": float(accuracy.mean()), "mean_entropy": float(total.mean()),
-            "mean_expected_entropy": float(expected.mean()), "mean_mutual_information": float(mutual.mean())}
+            "mean_expected_entropy": float(expected.mean()), "mean_mutual_information": float(mutual.mean()),
+            "monte_carlo_error": monte_carlo_error(np.log(np.maximum(draws[:, np.arange(len(labels)), labels],
+                                                                     np.finfo(np.float64).tiny)))}
     predictions = {"labels": labels, "predicted": probabilities.argmax(axis=1), "entropy": total,
                    "expected_entropy": expected, "mutual_information": mutual, "probabilities": probabilities}
     panels = {"reliability": reliability(probabilities, labels), "rejection": (share, accuracy)}
@@ -52,9 +58,10 @@ def answer_classification(collected, data):
         pairs = {"entropy": (total, strange[0])}
         if several:
             pairs["mutual information"] = (mutual, strange[2])
-        more["ood"] = {f"{name}_{by.replace(' ', '_')}": value for by, pair in pairs.items()
-                       for name, value in detection(*pair).items()}
-        panels["ood"] = pairs
+        found = {by: with_intervals(detection_statistics(*pair), sum(map(len, pair))) for by, pair in pairs.items()}
+        more["ood"] = {f"{name}_{by.replace(' ', '_')}": dict(interval._asdict())
+                       for by, intervals in found.items() for name, interval in intervals.items()}
+        panels["ood"] = Strange(("test rows", asked.ood), pairs, {by: found[by]["auroc"].value for by in pairs})
     damaged = {name: {strength: _metrics(found[1].mean(axis=0), found[0])
                       for strength in STRENGTHS for found in [collected[f"{name} {strength}"]]}
                for name in CORRUPTIONS if f"{name} {STRENGTHS[0]}" in collected}
@@ -72,15 +79,16 @@ def _metrics(probabilities, labels):
     return values_of(classification_statistics(probabilities, labels), len(labels))
 
 
-def answer_regression(collected, data):
-    """Answers for {name: (targets, Draws)}, in the data's own units."""
+def answer_regression(collected, data, asked):
+    """Answers for {name: (targets, Draws)} and the questions.Asked, in the data's own units."""
     y, draws = collected[TEST]
     prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std)
     means, variances, targets = in_units(draws, y, data)
     cdf, crps = mixture_cdf(means, variances, targets), mixture_crps(means, variances, targets)
     metrics = with_intervals(more_regression_statistics(prediction, crps, cdf, targets), len(targets))
     noise = np.sqrt(variances.mean())
-    more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()), "noise_std": float(noise)}
+    more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()), "noise_std": float(noise),
+            "monte_carlo_error": monte_carlo_error(gaussian_log_prob(targets, means, variances[:, None]))}
     predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
                    "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": cdf}
     panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),

@@ -4,7 +4,6 @@ A question is a Part and a name: "test", "ood", "band" or "KIND STRENGTH" of a c
 """
 import collections
 import functools
-import pathlib
 
 import numpy as np
 import tqdm
@@ -33,6 +32,8 @@ def questions(config, data, asked):
         raise UserError(f"--{'ood' if asked.ood else 'corrupt'} is for pictures, {config.dataset} is a table")
     found = {TEST: _test_rows(config, data, asked, pictures)}
     if asked.ood:
+        if asked.ood == config.dataset:
+            raise UserError(f"--ood {asked.ood} is the run's own data set: there is nothing strange to be told apart")
         found[OOD] = Part(strange_pictures(asked.ood, config.data_path, data.spec.shape, len(found[TEST].x)), None)
     if data.spec.shape == (1,):
         found[BAND] = Part(band_inputs(data), None)
@@ -53,11 +54,7 @@ def _test_rows(config, data, asked, pictures):
     if not asked.data:
         return part
     if not pictures:
-        paths = [pathlib.Path(asked.data), pathlib.Path(config.data_path) / f"{asked.data}.data"]
-        found = [path for path in paths if path.is_file()]
-        if not found:
-            raise UserError(f"--data {asked.data}: there is no such file, nor {asked.data}.data in {config.data_path}")
-        return foreign_table(found[0], data)
+        return foreign_table(asked.data, config.data_path, data)
     return labelled_pictures(asked.data, config, data)
 
 

@@ -6,23 +6,24 @@ import pathlib
 import shutil
 
 import numpy as np
-import tabulate
 
 from core.assessment.answers import ANSWERS
 from core.assessment.figures import FIGURES
 from core.assessment.posterior import layers, precisions
 from core.assessment.questions import TEST, collect, mixture
 from core.assessment.restore import restored
+from core.assessment.tables import comparison, rows_of
+from core.design import n_test_draws
 from misc.config import CLASSIFICATION
 from misc.errors import UserError
-from misc.folders import check_writable, folder_at
+from misc.folders import check_writable, folder_at, unused_name
 from misc.records import write_json, write_rows
 from misc.summary import SummaryWriter
 
 Evaluated = collections.namedtuple(
-    "Evaluated", ["name", "root", "config", "data", "step", "warmth", "collected", "answers", "layers"])
+    "Evaluated", ["name", "root", "config", "data", "step", "warmth", "particles", "collected", "answers", "layers"])
 """One run: its name, folder, Config and Data; the step of its checkpoint and the KL term's part that counted then;
-draws (or None), Answers and posterior.layers."""
+number of weight draws; draws (or None), Answers and posterior.layers."""
 
 ENSEMBLE = "ensemble"
 _STANDARDS = ("input_mean", "input_std", "target_mean", "target_std")
@@ -37,30 +38,35 @@ def assess(roots, overrides, asked, ensemble=False, out=None, device="auto"):
       out: folder of a comparison; None: `evaluation` beside the first run.
 
     Returns:
-      (Markdown table, folders that were written). UserError before anything is written.
+      (Markdown tables, what was written where: lines). UserError before anything is written. What an earlier
+      evaluation wrote moves to NAME.1, NAME.2, ...
     """
     roots = [pathlib.Path(root).resolve() for root in roots]
     out = pathlib.Path(out).resolve() if out else roots[0].parent / "evaluation"
     mixed = out.with_name(f"{out.name}_{ENSEMBLE}")
-    for place in [folder_at(root).evaluation for root in roots] + [out] * (len(roots) > 1) + [mixed] * ensemble:
-        check_ours(place)
+    targets = [folder_at(root).evaluation for root in roots] + [out] * (len(roots) > 1) + [mixed] * ensemble
+    for target in targets:
+        check_ours(target)
     found = [evaluate_run(root, overrides, asked, device, ensemble) for root in roots]
     by_name = distinct_names(found)
     named = {name: run.answers for name, run in by_name.items()}
     rows = {name: rows_of(run, asked) for name, run in by_name.items()}
     if ensemble:
-        named[ENSEMBLE], rows[ENSEMBLE] = evaluate_ensemble(found), rows_of(found[0], asked)
-    places = [write_run(run, asked) for run in found]
-    table = comparison(named, rows)
-    if len(named) > 1:
-        if ensemble:
-            places.append(write_ensemble(named[ENSEMBLE], found, asked, mixed))
-        places.append(write_comparison(named, table, out))
-    return table, places
+        named[ENSEMBLE], rows[ENSEMBLE] = evaluate_ensemble(found, asked), rows_of(found[0], asked)
+    earlier = {target: unused_name(target).name for target in targets if target.exists()}
+    for run in found:
+        write_run(run, asked)
+    tables = comparison(named, rows, asked)
+    if ensemble:
+        write_ensemble(named[ENSEMBLE], found, asked, mixed)
+    if len(found) > 1:
+        write_comparison(named, tables, out)
+    return tables, [f"{target}" + (f" (what was there is {earlier[target]} now)" if target in earlier else "")
+                    for target in targets]
 
 
 def check_ours(folder):
-    """UserError if the folder could not be written anew without losing what is not ours to lose."""
+    """UserError if the folder could not be written anew, or holds what is not ours to move."""
     if folder.is_file():
         raise UserError(f"{folder} is a file: choose another --out")
     check_writable(folder_at(folder))
@@ -68,23 +74,14 @@ def check_ours(folder):
         return
     ours = any((folder / name).is_file() for name in ("metrics.json", "comparison.md"))
     if any(folder.iterdir()) and (not ours or (folder / "config.json").exists()):
-        raise UserError(f"{folder} holds other files, which would be lost: choose another --out")
-
-
-def rows_of(run, asked):
-    """What rows a run was judged on, in a few words."""
-    n_rows = len(run.answers.predictions["labels" if run.config.mode == CLASSIFICATION else "target"])
-    if asked.data:
-        return f"{n_rows} of {asked.data}"
-    split = run.data.split
-    return f"{n_rows} {run.config.evaluate_on}, {run.config.dataset}, {split.protocol} split {split.index}"
+        raise UserError(f"{folder} holds other files: choose another --out")
 
 
 def evaluate_run(root, overrides, asked, device="auto", keep=False):
     """Evaluated of the run in a folder, with its draws if `keep`; UserError if it or what is asked does not fit."""
     with restored(root, overrides, device) as run:
         collected = collect(run, asked)
-        answers, noise = ANSWERS[run.config.mode](collected, run.data), layers(run)
+        answers, noise = ANSWERS[run.config.mode](collected, run.data, asked), layers(run)
         if noise:
             answers.panels["noise"] = noise
         small = precisions(run)
@@ -92,17 +89,19 @@ def evaluate_run(root, overrides, asked, device="auto", keep=False):
             answers.panels["precision"] = small
         warmth = float(run.session.run(run.model.evaluate.warmth))
         return Evaluated(run.config.name, pathlib.Path(root), run.config, run.data, run.step, warmth,
-                         collected if keep else None, answers, noise)
+                         n_test_draws(run.config, run.design.layers), collected if keep else None, answers, noise)
 
 
-def evaluate_ensemble(members):
+def evaluate_ensemble(members, asked):
     """The runs as one mixture: Answers. UserError unless they were tested on the same rows."""
     first = members[0]
     for other in members[1:]:
         if not _same_rows(first, other):
             raise UserError(f"--ensemble: {first.root} and {other.root} have other training and test rows: give the "
                             "runs one data set, and one split (key split)")
-    return ANSWERS[first.config.mode](mixture([member.collected for member in members]), first.data)
+    answers = ANSWERS[first.config.mode](mixture([member.collected for member in members]), first.data, asked)
+    answers.more.pop("monte_carlo_error")  # the runs' draws are not of one distribution
+    return answers
 
 
 def _same_rows(first, other):
@@ -114,43 +113,33 @@ def _same_rows(first, other):
 
 
 def write_run(found, asked):
-    """Writes the run's evaluation/ anew, complete or not at all. Returns the folder."""
+    """Writes the run's evaluation/ anew, complete or not at all."""
     data = found.data
     numbers = {"run": found.name, "step": found.step, "warmth": found.warmth, "rows": rows_of(found, asked),
-               "particles": found.config.test_particles, "dataset": found.config.dataset, "seed": found.config.seed,
+               "particles": found.particles, "dataset": found.config.dataset, "seed": found.config.seed,
                "optimizer": found.config.optimizer, "protocol": data.split.protocol, "split": data.split.index,
                "split_hash": data.split_hash, "rows_hash": data.rows_hash, "source": data.source,
                **_numbers(found.answers, asked), "layers": found.layers}
-    folder = folder_at(found.root).evaluation
-    _write(folder, found.answers, numbers, found.config, {found.name: found.answers.panels}, found.step,
-           getattr(found.data, "classes", None))
-    return folder
+    _write(folder_at(found.root).evaluation, found.answers, numbers, found.config,
+           {found.name: found.answers.panels}, found.step, getattr(found.data, "classes", None))
 
 
 def write_ensemble(answers, members, asked, folder):
-    """Writes the mixture's files into `folder`, and returns it."""
-    numbers = {"run": ENSEMBLE, "of": [str(member.root) for member in members], **_numbers(answers, asked)}
+    """Writes the mixture's files into `folder`."""
+    numbers = {"run": ENSEMBLE, "of": [str(member.root) for member in members],
+               "step": [member.step for member in members], "rows": rows_of(members[0], asked),
+               "particles": [member.particles for member in members], "dataset": members[0].config.dataset,
+               **_numbers(answers, asked)}
     _write(folder, answers, numbers, members[0].config, {ENSEMBLE: answers.panels}, members[0].step,
            getattr(members[0].data, "classes", None))
-    return folder
 
 
-def write_comparison(named, table, folder):
-    """comparison.md and the figures of all runs over each other, {name: Answers}. Returns the folder."""
+def write_comparison(named, tables, folder):
+    """comparison.md and the figures of all runs over each other, {name: Answers}."""
     with _whole(folder) as part:
-        (part / "comparison.md").write_text(table + "\n", encoding="utf-8")
+        (part / "comparison.md").write_text(tables + "\n", encoding="utf-8")
         for figure, drawn in _drawn({name: answers.panels for name, answers in named.items()}):
-            drawn.savefig(str(part / f"{figure}.png"), dpi=110)
-    return folder
-
-
-def comparison(named, judged_on):
-    """A Markdown table: a row per run, the rows it was judged on, its metrics with their 95 % intervals."""
-    columns = list(dict.fromkeys(metric for answers in named.values() for metric in answers.metrics))
-    rows = [[name, judged_on[name], *(f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
-                                      for found in (answers.metrics[column] for column in columns))]
-            for name, answers in named.items()]
-    return tabulate.tabulate(rows, ["run", "judged on", *columns], tablefmt="github", disable_numparse=True)
+            _save(drawn, part, figure)
 
 
 def distinct_names(members):
@@ -177,10 +166,14 @@ def _write(folder, answers, numbers, config, runs, step, classes):
                                                                  for row in zip(*columns.values())])
         writer = SummaryWriter(part / "summary")
         for figure, drawn in _drawn(runs):
-            drawn.savefig(str(part / f"{figure}.png"), dpi=110)
+            _save(drawn, part, figure)
             writer.figure(f"evaluation/{figure}", drawn, step)
         writer.scalars({f"evaluation/{name}": found.value for name, found in answers.metrics.items()}, step)
         writer.close()
+
+
+def _save(figure, folder, name):
+    figure.savefig(str(folder / f"{name}.png"), dpi=110, bbox_inches="tight")
 
 
 def _drawn(runs):
@@ -193,12 +186,13 @@ def _drawn(runs):
 
 @contextlib.contextmanager
 def _whole(folder):
-    """A folder to write into that takes the place of `folder` when all is written. UserError where it cannot."""
+    """A folder to write into that takes the place of `folder` when all is written; what was there moves aside."""
     part = folder.with_name(f"{folder.name}.part{os.getpid()}")
     try:
         part.mkdir(parents=True)
         yield part
-        shutil.rmtree(str(folder), ignore_errors=True)
+        if folder.exists():
+            folder.rename(unused_name(folder))
         part.rename(folder)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from None
