@@ -12,6 +12,7 @@ import collections
 import tensorflow.compat.v1 as tf
 
 from core.adam import adam_step, moved_square, root
+from core.guard import PLAIN
 from core.posterior import FullyFactorized, PointMass
 
 Batch = collections.namedtuple("Batch", ["a", "ds", "ds_fisher", "noise", "grad", "stats"])
@@ -46,11 +47,15 @@ class Family:
     updates, reads = (), ()
     needs_factors, natural, averages, tempered = False, True, False, True
 
-    def __init__(self, prior, config):
-        self._prior, self._config = prior, config
+    def __init__(self, prior, config, solver=PLAIN):
+        self._prior, self._config, self._solver = prior, config, solver
 
     def under(self, prior):
-        return type(self)(prior, self._config)
+        return type(self)(prior, self._config, self._solver)
+
+    def shown(self, new):
+        """Of the entries that a step writes, those that go into the new mean whole: not finite, they show there."""
+        return {"momentum"}
 
     def weights(self, mean, state):
         """The mean of the weights [d_in + 1, d_out] from state["mean"], which is in the family's coordinates."""

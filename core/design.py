@@ -3,6 +3,7 @@ import collections
 
 from core import optimizer
 from core.gaussian import Prior
+from core.guard import plain
 from core.likelihood import LIKELIHOODS
 from core.schedule import Schedule, early_steps, update_periods
 from data_loader.batches import steps_per_epoch
@@ -17,8 +18,11 @@ Design = collections.namedtuple(
 draws that one evaluation call holds."""
 
 
-def design_run(config, spec):
-    """Looks everything up and checks it; builds nothing. UserError for what does not exist or fit."""
+def design_run(config, spec, solver=plain):
+    """Looks everything up and checks it; builds nothing. UserError for what does not exist or fit.
+
+    solver: see core/guard.py.
+    """
     known = lookup(NETWORKS, config.model_name, "model_name")
     if known.pictures_only and len(spec.shape) != 3:
         raise UserError(f"model_name {config.model_name} is for pictures, {config.dataset} has {spec.shape[0]} numbers "
@@ -27,7 +31,7 @@ def design_run(config, spec):
     likelihood = lookup(LIKELIHOODS, config.mode, "mode")(config, spec.n_outputs)
     prior = Prior(spec.n_rows, config.kl, config.eta)
     specs = layer_specs(network, spec.shape, likelihood.n_outputs)
-    layers = optimizer.layer_methods(config, specs, prior)
+    layers = optimizer.layer_methods(config, specs, prior, solver)
     updates = {name: None for layer in layers if layer.family for name in layer.family.updates}
     periods = update_periods(config, list(updates))
     schedule = Schedule(periods, early_steps(config, periods))

@@ -56,19 +56,19 @@ def class_draws(session, model, x, config, ticks=iter):
     return draw_probabilities(network_outputs(session, model, x, config, ticks=ticks))
 
 
-def evaluate_regression(session, model, part, data, config):
+def evaluate_regression(session, model, part, data, config, ticks=iter):
     """Evaluation of one Part at the current step."""
-    draws = regression_draws(session, model, part.x, config)
+    draws = regression_draws(session, model, part.x, config, ticks)
     prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std)
     targets = data.target_mean + data.target_std * part.y
     return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets)
 
 
-def evaluate_classification(session, model, part, data, config):
+def evaluate_classification(session, model, part, data, config, ticks=iter):
     """Evaluation of one Part at the current step: mean probabilities over the draws; the same of the mean weights."""
-    probabilities = np.mean(class_draws(session, model, part.x, config), axis=0)
+    probabilities = np.mean(class_draws(session, model, part.x, config, ticks), axis=0)
     metrics = values_of(classification_statistics(probabilities, part.y), len(part.y))
-    of_mean = draw_probabilities(network_outputs(session, model, part.x, config, mean=True))[0]
+    of_mean = draw_probabilities(network_outputs(session, model, part.x, config, mean=True, ticks=ticks))[0]
     metrics.update({f"mean_{name}": value for name, value in values_of(
         classification_statistics(of_mean, part.y), len(part.y)).items()})
     return Evaluation(probabilities, metrics, part.y)

@@ -47,17 +47,18 @@ def kl_to_prior(mean, trace, log_det, prior_var):
     return 0.5 * (quadratic - dim + dim * np.log(prior_var) - log_det)
 
 
-def noisy_kfac_roots(a_cov, s_cov, damping):
+def noisy_kfac_roots(a_cov, s_cov, damping, solve=(inverse_root, inverse_root)):
     """Inverse Cholesky roots (C_A, C_S) of the damped factors.
 
     C_A^T C_A = (A + d_a I)^-1 and C_S^T C_S = (S + d_s I)^-1, (d_a, d_s) from
     `factored_damping`. With gamma_in they give noisy K-FAC's posterior
-    q(W) = MN(M, (lambda / N) C_A^T C_A, C_S^T C_S); with gamma_in + gamma_ex its step.
+    q(W) = MN(M, (lambda / N) C_A^T C_A, C_S^T C_S); with gamma_in + gamma_ex its step. solve: how A and S
+    are decomposed, functions (matrix, damping).
 
     Reference: Zhang et al. (2018), Sec. 3.3, https://arxiv.org/abs/1712.02390
     """
     d_a, d_s = factored_damping(a_cov, s_cov, damping)
-    return inverse_root(a_cov, d_a), inverse_root(s_cov, d_s)
+    return solve[0](a_cov, d_a), solve[1](s_cov, d_s)
 
 
 def eigen_scale(values_a, values_s):

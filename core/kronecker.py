@@ -1,11 +1,13 @@
 """The curvature families with Kronecker factors: noisy K-FAC and noisy EK-FAC. As in core/curvature.py."""
 import contextlib
+import functools
 
 import tensorflow.compat.v1 as tf
 
 from core.curvature import OF_FISHER, Family, moved
 from core.gaussian import damped_values, eigen_scale, noisy_kfac_roots
-from core.linalg import diagonal_in, eigh, eigvalsh, factored_damping, off_diagonal_share, project, rotate, warm_basis
+from core.guard import PLAIN
+from core.linalg import diagonal_in, eigvalsh, factored_damping, off_diagonal_share, project, rotate
 from core.posterior import EigenMatrixNormal, MatrixNormal
 
 OF_FACTORS = (*OF_FISHER, "curvature_device", "max_factor_dim", "large_layers")
@@ -26,7 +28,7 @@ class Kronecker(Family):
 
     def init(self, shape, dtype):
         a_cov, s_cov = (tf.eye(dim, dtype=dtype) for dim in shape)
-        return dict(a_cov=a_cov, s_cov=s_cov, **self._roots(a_cov, s_cov))
+        return dict(a_cov=a_cov, s_cov=s_cov, **self._roots(PLAIN, a_cov, s_cov, {}))
 
     def update(self, state, batch, rates, due):
         new = dict(state)
@@ -34,8 +36,12 @@ class Kronecker(Family):
             new.update(moved_factors(state, batch, rates))
         if "inverse" in due:
             with refresh_device(self._config):
-                new.update(self._roots(new["a_cov"], new["s_cov"]))
+                new.update(self._roots(self._solver, new["a_cov"], new["s_cov"], state))
         return new
+
+    def shown(self, new):
+        roots = {name for name in new if name.startswith(("root_", "step_inverse_"))}
+        return super().shown(new) | roots | ({"a_cov", "s_cov"} if roots else set())
 
     def posterior(self, mean, state):
         return MatrixNormal(mean, state["root_a"], state["root_s"], self._prior.temper)
@@ -52,17 +58,16 @@ class Kronecker(Family):
         values = [eigvalsh(state[name]) for name in ("a_cov", "s_cov")]
         return factor_report(state, values[0], values[1], self._prior.damping)
 
-    def _roots(self, a_cov, s_cov):
-        root_a, root_s = noisy_kfac_roots(a_cov, s_cov, self._prior.damping)
-        roots = {"root_a": root_a, "root_s": root_s}
+    def _roots(self, solver, a_cov, s_cov, last):
+        kinds = [("root_", solver.root, self._prior.damping)]
         if self._config.damping:
-            for name, root in zip("as", noisy_kfac_roots(a_cov, s_cov, self._step_damping)):
-                roots["step_inverse_" + name] = tf.matmul(root, root, transpose_a=True)
-        return roots
+            kinds.append(("step_inverse_", solver.inverse, self._step_damping))
+        found = {}
+        for kind, solve, damping in kinds:
+            solves = [functools.partial(solve, name.upper(), last=last.get(kind + name)) for name in "as"]
+            found.update(zip((kind + "a", kind + "s"), noisy_kfac_roots(a_cov, s_cov, damping, solves)))
+        return found
 
-
-# config's `basis_update` -> function (matrix, old basis) -> (eigenvalues, new basis).
-BASIS_UPDATES = {"eigh": lambda matrix, basis: eigh(matrix), "orthogonal_iteration": warm_basis}
 
 BASIS = ("q_a", "values_a", "q_s", "values_s")
 
@@ -152,10 +157,10 @@ class EigenKronecker(Family):
         return dict(zip(names, chosen), kept=old["kept"] + count, refreshed=old["refreshed"] + 1.0 - count)
 
     def _refresh(self, old, new):
-        update = BASIS_UPDATES[self._config.basis_update]
+        update = self._solver.bases[self._config.basis_update]
         basis = {}
         for name in "as":
-            basis["values_" + name], basis["q_" + name] = update(new[name + "_cov"], old["q_" + name])
+            basis["values_" + name], basis["q_" + name] = update(name.upper(), new[name + "_cov"], old["q_" + name])
         anew = self._initial_scale(basis)
         if self._config.kfac_init_after_basis:
             return dict(basis, scale=anew)

@@ -2,7 +2,8 @@
 
 A likelihood has: n_outputs, `target_type`, `init`, `score` and `sampled_score` (d log p / d outputs
 for observed and for sampled targets, per example), `kl` of its own parameters, `update`, their
-training step, and `report`, numbers to watch.
+training step, `report`, numbers to watch, and `shown`, entries of its state that show in others if they
+are not finite.
 """
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -18,6 +19,8 @@ class GaussianLikelihood:
     closed form. State: `log_noise` = (log alpha, log beta), current after every step, and
     Adam's two averages of its gradient.
     """
+
+    shown = ("average",)
 
     def __init__(self, config, n_outputs):
         self.n_outputs = n_outputs
@@ -76,6 +79,8 @@ class GaussianLikelihood:
 
 class Categorical:
     """y ~ softmax(outputs), `n_outputs` classes. It has no parameters of its own."""
+
+    shown = ()
 
     def __init__(self, config, n_outputs):
         self.n_outputs = n_outputs

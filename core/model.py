@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from core import optimizer
 from core.curvature import moved
 from core.design import design_run, n_test_draws
+from core.guard import finite, plain
 from core.rates import RATES
 from core.variables import assign, make_variables, read, repeat
 from data_loader.batches import crop_and_flip
@@ -45,9 +46,12 @@ PREVIEW_ROWS = 36
 NORM_DECAY = 0.99  # of the moving averages of batch normalisation
 
 
-def build_model(config, spec, device="/device:CPU:0", training=True):
-    """Builds the graph of a run on `device`; without `training` there is no step in it (`advance` is empty)."""
-    design = design_run(config, spec)
+def build_model(config, spec, device="/device:CPU:0", training=True, solver=plain):
+    """Builds the graph of a run on `device`; without `training` there is no step in it (`advance` is empty).
+
+    solver: how the factors of a layer are decomposed, see core/guard.py.
+    """
+    design = design_run(config, spec, solver)
     optimizer.check_layers(design.layers, config)
     graph = tf.Graph()
     with graph.as_default(), tf.device(device):
@@ -75,8 +79,7 @@ class _Builder:
         advance = self._advance_ops() if training else {}
         with tf.name_scope("evaluate"):
             evaluate = self._evaluate()
-        saver = tf.train.Saver(tf.global_variables(), max_to_keep=self.config.max_to_keep,
-                               save_relative_paths=True)
+        saver = tf.train.Saver(tf.global_variables(), max_to_keep=None, save_relative_paths=True)
         return Model(self.design, graph, tf.global_variables_initializer(), self.load, self.knobs, advance,
                      global_step, evaluate, saver, self.variables)
 
@@ -147,12 +150,20 @@ class _Builder:
         with tf.control_dependencies([step]), tf.device(self.device):
             state = read(self.variables)
             x, y = self._minibatch(step)
-            new = changed(state, self._new_state(state, x, y, step, due))
-            # NOTE: a new basis does not depend on the old one, so its write must be told to wait for the reads.
-            with tf.control_dependencies(tf.nest.flatten(state)):
+            new = self._checked(changed(state, self._new_state(state, x, y, step, due)))
+            # NOTE: a new basis does not depend on the old one, so its write must be told to wait for the reads;
+            # and nothing is written before all is known to be finite.
+            with tf.control_dependencies(tf.nest.flatten(state) + tf.nest.flatten(new)):
                 written = assign(self.variables, new)
         with tf.control_dependencies([written]):
             return step + 1
+
+    def _checked(self, new):
+        """The new state; running it raises, before anything is written, if an entry is not finite."""
+        shown = {layer.spec.name: layer.family.shown(new[layer.spec.name]) for layer in self.design.layers}
+        shown.update(likelihood=self.design.likelihood.shown, train=("steps",))
+        return {scope: {name: value if name in shown[scope] else finite(value, f"{name} of {scope}")
+                        for name, value in entries.items()} for scope, entries in new.items()}
 
     def _minibatch(self, step):
         start = (step % self.design.steps_per_epoch) * self.config.batch_size

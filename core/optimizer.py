@@ -11,6 +11,7 @@ from core import curvature, kronecker
 from core.adam import debias
 from core.curvature import Batch, moved
 from core.factors import statistics
+from core.guard import plain
 from core.posterior import PointMass
 from core.schedule import update_periods
 from misc.config import CLASSIFICATION, REGRESSION
@@ -72,8 +73,10 @@ class LayerMethod(collections.namedtuple("LayerMethod", ["spec", "family", "nois
         return self._replace(family=self.family.under(prior))
 
 
-def layer_methods(config, specs, prior):
+def layer_methods(config, specs, prior, solver=plain):
     """A LayerMethod per layer; one whose factors are too large falls back or is refused.
+
+    solver: name of a layer -> how its factors are decomposed.
 
     UserError for a kind of layer that has no curvature.
     """
@@ -85,7 +88,7 @@ def layer_methods(config, specs, prior):
         if family.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
             family, noisy = LARGE_LAYERS.get(config.large_layers, (None, False))
             noisy = noisy and method.noisy
-        plans.append(LayerMethod(spec, family and family(prior, config), noisy))
+        plans.append(LayerMethod(spec, family and family(prior, config, solver(spec.name)), noisy))
     return plans
 
 

@@ -7,16 +7,18 @@ import time
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from core.checkpoints import UnreadableCheckpoint
 from core.design import design_run, notices
 from core.evaluation import TASKS
+from core.incidents import counts
 from core.model import build_model
 from core.optimizer import check_layers
-from core.trainer import Trainer, UnreadableCheckpoint
+from core.trainer import Trainer
 from data_loader.classification import load_classification
 from data_loader.regression import load_regression
 from misc import backend
 from misc.config import CLASSIFICATION, REGRESSION
-from misc.errors import UserError
+from misc.errors import RunError, UserError
 from misc.folders import changed, check_resumable, check_writable, claim, has_checkpoint, run_folder, start_over
 from misc.log import close_logger, run_logger
 from misc.records import read_json, revision, versions, write_json
@@ -108,20 +110,24 @@ def train(plan, folder, resume=False, quiet=False):
     try:
         if aside:
             log.info("the earlier run is now %s", aside)
+        about = {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
+                 "source": plan.data.source, "rows_hash": plan.data.rows_hash, **provenance()}
         if not resume:
-            write_json(folder.config, {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
-                                       "source": plan.data.source, "rows_hash": plan.data.rows_hash,
-                                       **provenance()})
+            write_json(folder.config, about)
         for notice in notices(config) + (changes_of_provenance(folder) if resume else []):
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         with backend.session(model.graph, config.n_threads) as session:
             started = time.perf_counter()
-            outcome = Trainer(config, model, plan.data, folder, log, bar=not quiet).run(session, resume)
+            outcome = Trainer(plan, model, folder, log, about, bar=not quiet).run(session, resume)
             wall = time.perf_counter() - started
         result, task = summarise(plan, outcome, wall), TASKS[config.mode]
-        task.write(folder, outcome.evaluation, plan.data)
-        write_json(folder.result, result)
+        try:
+            task.write(folder, outcome.evaluation, plan.data)
+            write_json(folder.result, result)
+        except OSError as error:
+            raise RunError(f"cannot write the result to {folder.root} ({error.strerror}); training is saved: make "
+                           "room and start again with --resume") from None
         part = EVALUATED[config.evaluate_on]
         found = ", ".join(f"{label} {outcome.metrics[part + '_' + name]:.4f}" for name, label in task.headline.items())
         log.info("%s %s; %d steps in %.1f s (%.3g steps/s)", config.evaluate_on, found, outcome.steps, outcome.seconds,
@@ -157,5 +163,6 @@ def summarise(plan, outcome, wall_time):
         "seed": config.seed, "test_particles": config.test_particles,
         "n_train": len(data.train.x), "n_valid": len(data.valid.x) if data.valid else 0, "n_test": len(data.split.test),
         "steps": outcome.steps, "train_time_s": outcome.seconds, "wall_time_s": wall_time,
-        "steps_per_second": outcome.steps / outcome.seconds, "device": plan.device, **provenance(),
+        "steps_per_second": outcome.steps / outcome.seconds, "incidents": counts(outcome.incidents),
+        "device": plan.device, "config": config.model_dump(), **provenance(),
     }

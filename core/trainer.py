@@ -1,4 +1,4 @@
-"""The session loop: run the steps of an epoch, evaluate, save, resume."""
+"""The session loop: run steps, evaluate, save, resume."""
 import collections
 import sys
 import time
@@ -7,22 +7,34 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 import tqdm
 
+from core import checkpoints
+from core.checkpoints import Note
 from core.evaluation import TASKS
+from core.incidents import Incidents, counts, step_key
 from data_loader.batches import epoch_plan
-from misc.config import CLASSIFICATION, REGRESSION
-from misc.errors import RunError
+from misc.errors import RunError, Stopped
+from misc.interrupts import NAMES, Interrupts
 from misc.mistakes import picture_grid
-from misc.records import append_row, read_json, read_rows, write_json, write_rows
+from misc.patience import Patient
+from misc.records import Table, read_rows, write_json
 from misc.summary import SummaryWriter
 
 PARTS = ("test", "valid")
+CHECKPOINT = "the checkpoint"
+CALL_SECONDS = 2.0  # about how long a session.run may take: signals wait for it
+FIRST_STEPS = 10  # of a session.run, until it is known how long a step takes
 
-Clock = collections.namedtuple("Clock", ["epoch", "seconds"])
-"""Epochs done, and the seconds of training they took (without evaluating and saving)."""
+Outcome = collections.namedtuple("Outcome", ["metrics", "evaluation", "seconds", "steps", "incidents"])
+"""What a finished run leaves: final metrics, the Evaluation of the test rows, seconds of training, the
+steps they took, and the rows of incidents.csv."""
 
-Outcome = collections.namedtuple("Outcome", ["metrics", "evaluation", "seconds", "steps"])
-"""What a finished run leaves: final metrics, the Evaluation of the test rows, seconds of training, and
-the steps they took."""
+
+class _Interrupted(Exception):
+    """A signal asks training to stop; `note` says where it stands."""
+
+    def __init__(self, note=None):
+        super().__init__()
+        self.note = note
 
 
 def columns(task):
@@ -31,168 +43,231 @@ def columns(task):
             + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", *task.extra])
 
 
-class UnreadableCheckpoint(RunError):
-    """A checkpoint is there, but training cannot go on from it."""
-
-
 class Trainer:
     """Trains a model on its data and keeps the files of its folder up to date.
 
     After every evaluation: metrics.csv, summary/ and log.txt (and a line on the screen where it has no
-    bar); after every save_interval epochs and at the end: checkpoint/.
+    bar); after every save_interval epochs, at a new best validation log-likelihood, when a signal asks and
+    at the end: checkpoint/. What cannot be written is kept in memory and tried again.
+
+    Args:
+      plan: run.Plan. about: what config.json says, should its folder vanish.
     """
 
-    def __init__(self, config, model, data, folder, log, bar=True):
-        self._config, self._model, self._data = config, model, data
-        self._folder, self._log, self._bar = folder, log, bar and sys.stderr.isatty()
-        self._task = TASKS[config.mode]
+    def __init__(self, plan, model, folder, log, about, bar=True):
+        self._config, self._model, self._data = plan.config, model, plan.data
+        self._folder, self._log, self._bar, self._about = folder, log, bar and sys.stderr.isatty(), about
+        self._task = TASKS[plan.config.mode]
         self._columns = columns(self._task)
-        self._parts = [(name, part) for name, part in zip(PARTS, (data.test, data.valid)) if part is not None]
+        self._parts = [(name, part) for name, part in zip(PARTS, (plan.data.test, plan.data.valid)) if part is not None]
         self._final = self._parts[0]  # the test rows, or the validation rows if these are hidden
         self._latest = None  # their last Evaluation
+        self._metrics = Table(folder.metrics, self._columns)
+        self._incidents = Incidents(plan, model, folder.incidents)
+        self._signals, self._disk = Interrupts(), Patient(log, (OSError, tf.errors.OpError))
+        self._pace = None  # seconds of a step
+        self._best = -np.inf  # validation log-likelihood that was saved
 
     def run(self, session, resume=False):
         """Trains to the last epoch, from the newest checkpoint if `resume`. Returns an Outcome.
 
-        RunError if training fails or diverges; what was saved before stays.
+        RunError if training fails or diverges; what was saved before stays. Stopped by a signal, after saving.
         """
         model, rows = self._model, self._data.train
         session.run(model.load.data_op, {model.load.x: rows.x, model.load.y: rows.y})
-        clock = self._restore(session) if resume else self._initialise(session)
+        note = self._restore(session) if resume else self._initialise(session)
         model.graph.finalize()
-        resumed_at = session.run(model.global_step) if resume else None
-        writer = SummaryWriter(self._folder.summary, model.graph, resumed_at)
+        writer = SummaryWriter(self._folder.summary, model.graph, note.step if resume else None)
         writer.hyper_parameters(self._config.model_dump())
         try:
-            self._preview(session, writer, clock)
-            clock = self._train(session, writer, clock)
+            self._preview(session, writer, note)
+            with self._signals:
+                note = self._train(session, writer, note)
             name, part = self._final
             final = self._latest or self._task.evaluate(session, model, part, self._data, self._config)
-            self._task.show(writer, final, part, self._data, session.run(model.global_step))
-        except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
-            if "decomposition" not in str(error):  # only a factorisation that met NaN is the user's to mend
-                raise
-            raise RunError("training diverged: a curvature factor is not finite; "
-                           f"try a smaller {self._step_key} or more damping") from None
+            self._task.show(writer, final, part, self._data, note.step)
+            self._insist(session, note)
         except tf.errors.ResourceExhaustedError:
             raise RunError("out of memory: try fewer particles, a smaller batch_size or test_batch_size") from None
         finally:
             writer.close()
         metrics = dict(self._last_row(), **{f"{name}_{key}": value for key, value in final.metrics.items()})
-        return Outcome(metrics, final, clock.seconds, clock.epoch * model.design.steps_per_epoch)
+        return Outcome(metrics, final, note.seconds, note.step, self._incidents.table.rows)
 
     @property
-    def _step_key(self):
-        return {REGRESSION: "alpha", CLASSIFICATION: "learning_rate"}[self._config.mode]
+    def _per_epoch(self):
+        return self._model.design.steps_per_epoch
 
-    def _preview(self, session, writer, clock):
-        """The first training pictures of the next epoch, as the network sees them, in TensorBoard."""
+    def _preview(self, session, writer, note):
+        """The first training pictures of the epoch, as the network sees them, in TensorBoard."""
         load = self._model.load
-        if self._data.spec.pixels and clock.epoch < self._config.epoch:
-            self._load_epoch(session, clock.epoch + 1)
-            writer.image("inputs/training", picture_grid(session.run(load.preview)),
-                         clock.epoch * self._model.design.steps_per_epoch)
+        if self._data.spec.pixels and note.step < self._config.epoch * self._per_epoch:
+            self._load_epoch(session, note.step // self._per_epoch + 1)
+            writer.image("inputs/training", picture_grid(session.run(load.preview)), note.step)
 
     def _load_epoch(self, session, epoch):
         load = self._model.load
         plan = epoch_plan(self._config, len(self._data.train.x), epoch)
         session.run(load.epoch_op, dict(zip(load.epoch, plan)))
 
+    # Where training begins.
+
     def _initialise(self, session):
         session.run(self._model.init)
-        write_rows(self._folder.metrics, self._columns, [])
-        return Clock(0, 0.0)
+        self._disk.attempt("metrics.csv", self._metrics.write)
+        return Note(0, 0.0, True, None, True)
 
     def _restore(self, session):
-        """The state of the newest checkpoint; rows of metrics.csv written after it are dropped."""
-        path = tf.train.latest_checkpoint(str(self._folder.checkpoint))
-        try:
-            self._model.saver.restore(session, path)
-        except (tf.errors.OpError, ValueError) as error:
-            raise UnreadableCheckpoint(
-                f"checkpoint {path or self._folder.checkpoint} is damaged or incomplete ({type(error).__name__}): "
-                "start anew without --resume") from None
-        epoch = int(session.run(self._model.global_step)) // self._model.design.steps_per_epoch
-        rows = [row for row in self._rows() if int(row["epoch"]) <= epoch]
-        write_rows(self._folder.metrics, self._columns, rows)
-        self._log.info("resuming after epoch %d", epoch)
-        clock = self._folder.checkpoint / "clock.json"
-        return Clock(epoch, read_json(clock).get(str(epoch), 0.0) if clock.is_file() else 0.0)
+        """The state of the newest intact checkpoint; rows written after it are dropped."""
+        note = checkpoints.restore(session, self._model.saver, self._folder.checkpoint, damaged=lambda prefix: (
+            self._log.warning("checkpoint %s is damaged or incomplete: going back to the one before", prefix.name)))
+        done = note.step if note.evaluated else note.step - 1
+        metrics, incidents = ([row for row in read_rows(path) if int(row["step"]) <= last] if path.is_file() else []
+                              for path, last in ((self._folder.metrics, done), (self._folder.incidents, note.step)))
+        self._metrics = Table(self._folder.metrics, self._columns, metrics)
+        self._disk.attempt("metrics.csv", self._metrics.write)
+        self._incidents.start(incidents, int(session.run(self._model.variables["train"]["steps"])))
+        if self._folder.incidents.is_file():
+            self._disk.attempt("incidents.csv", self._incidents.table.write)
+        scores = [other.score for other in checkpoints.notes(self._folder.checkpoint).values()
+                  if other and other.score is not None and other.step <= note.step]
+        self._best = max(scores, default=-np.inf)
+        self._log.info("resuming after epoch %d%s", note.step // self._per_epoch,
+                       f", step {note.step}" if note.step % self._per_epoch else "")
+        return note
 
-    def _train(self, session, writer, clock):
-        """Epochs until the last; evaluates and saves when due. Returns the Clock at the end."""
-        config = self._config
-        with tqdm.tqdm(total=config.epoch, initial=clock.epoch, unit="epoch", dynamic_ncols=True,
+    # Training.
+
+    def _train(self, session, writer, note):
+        """Epochs until the last; evaluates and saves when due. Returns the Note at the end."""
+        config, n_steps = self._config, self._config.epoch * self._per_epoch
+        with tqdm.tqdm(total=config.epoch, initial=note.step // self._per_epoch, unit="epoch", dynamic_ncols=True,
                        disable=not self._bar) as bar:
-            while clock.epoch < config.epoch:
-                clock = self._epoch(session, clock)
-                bar.update()
-                if self._due(clock.epoch, config.evaluate_every):
-                    row, part = self._evaluate(session, writer, clock), self._final[0]
-                    bar.set_postfix_str(part + " " + ", ".join(
-                        f"{label} {row[part + '_' + name]:.3f}" for name, label in self._task.headline.items()))
-                if self._due(clock.epoch, config.save_every):
-                    self._save(session, clock)
-        return clock
+            try:
+                while True:
+                    if note.step % self._per_epoch == 0 and not note.evaluated:
+                        note = self._after_epoch(session, writer, note, bar)
+                    if note.step == n_steps:
+                        return note
+                    note = self._epoch(session, note)
+                    bar.update()
+            except _Interrupted as stop:
+                note = stop.note or note
+        self._insist(session, note)
+        raise Stopped(f"stopped by {NAMES[self._signals.asked]} after step {note.step} of {n_steps}, which is saved: "
+                      "--resume goes on", self._signals.asked)
 
-    def _save(self, session, clock):
-        """A checkpoint, after a note of the seconds that training took so far, by epoch."""
-        path = self._folder.checkpoint / "clock.json"
-        seconds = dict(read_json(path) if path.is_file() else {}, **{str(clock.epoch): clock.seconds})
-        write_json(path, seconds)
-        step = clock.epoch * self._model.design.steps_per_epoch
-        self._model.saver.save(session, str(self._folder.checkpoint / "model"), global_step=step,
-                               write_meta_graph=False)
+    def _after_epoch(self, session, writer, note, bar):
+        """Evaluates and saves, if due. Returns the Note, evaluated."""
+        epoch, row = note.step // self._per_epoch, {}
+        if self._due(epoch, self._config.evaluate_every):
+            row, part = self._evaluate(session, writer, note), self._final[0]
+            bar.set_postfix_str(part + " " + ", ".join(
+                f"{label} {row[part + '_' + name]:.3f}" for name, label in self._task.headline.items()))
+        note = note._replace(evaluated=True, score=row.get("valid_log_likelihood"))
+        better = note.score is not None and note.score > self._best
+        if self._due(epoch, self._config.save_every) or better or CHECKPOINT in self._disk.troubles:
+            self._best = max(self._best, note.score) if better else self._best
+            self._disk.attempt(CHECKPOINT, lambda: self._save(session, note))
+        return note
+
+    def _save(self, session, note):
+        if not self._folder.config.is_file():  # the folder is gone
+            self._folder.root.mkdir(parents=True, exist_ok=True)
+            write_json(self._folder.config, self._about)
+        regular = self._due(note.step // self._per_epoch, self._config.save_every) or note.score is None
+        checkpoints.save(session, self._model.saver, self._folder.checkpoint, note._replace(regular=regular),
+                         self._config.max_to_keep)
 
     def _due(self, epoch, period):
         return epoch % period == 0 or epoch == self._config.epoch
 
-    def _epoch(self, session, clock):
-        """All steps of the next epoch, in as few calls as the schedule allows."""
-        config, model = self._config, self._model
-        first, last = clock.epoch * model.design.steps_per_epoch + 1, (clock.epoch + 1) * model.design.steps_per_epoch
-        decay = config.lr_decay_ratio ** (clock.epoch // config.decay_interval)
-        start = time.perf_counter()
-        self._load_epoch(session, clock.epoch + 1)
-        for segment in model.design.schedule.segments(first, last, config.steps_per_run):
-            session.run(model.advance[segment.due], dict(zip(model.knobs, (segment.rounds, segment.plain, decay))))
-        seconds = clock.seconds + time.perf_counter() - start
-        step = session.run(model.global_step)
-        assert step == last, f"the graph counts {step} steps, the schedule {last}"
-        return Clock(clock.epoch + 1, seconds)
+    def _epoch(self, session, note):
+        """The remaining steps of an epoch, in as few calls as the schedule and CALL_SECONDS allow."""
+        epoch = note.step // self._per_epoch
+        decay = self._config.lr_decay_ratio ** (epoch // self._config.decay_interval)
+        start, before = time.perf_counter(), note
+        self._load_epoch(session, epoch + 1)
+        while note.step < (epoch + 1) * self._per_epoch:
+            for segment in self._segments(note.step + 1, (epoch + 1) * self._per_epoch):
+                step, began = note.step, time.perf_counter()
+                try:
+                    session.run(self._model.advance[segment.due],
+                                dict(zip(self._model.knobs, (segment.rounds, segment.plain, decay))))
+                    after = int(session.run(self._model.global_step))
+                    self._incidents.counted += after - step
+                    self._pace = (time.perf_counter() - began) / (after - step)
+                except tf.errors.OpError as error:
+                    try:
+                        after = self._incidents.attend(session, step, decay, error)
+                    finally:
+                        self._disk.attempt("incidents.csv", self._incidents.table.write)
+                seconds = before.seconds + time.perf_counter() - start
+                note = Note(after, seconds, False, None, True)
+                if self._signals.asked:
+                    raise _Interrupted(note)
+                if after != step + segment.rounds * (segment.plain + (segment.due is not None)):
+                    break  # a step failed and was seen to: what remains is planned anew
+        return note
 
-    def _evaluate(self, session, writer, clock):
+    def _segments(self, first, last):
+        limit = FIRST_STEPS if self._pace is None else max(1, int(CALL_SECONDS / self._pace))
+        return self._model.design.schedule.segments(first, last, self._config.steps_per_run or limit)
+
+    # What it leaves.
+
+    def _evaluate(self, session, writer, note):
         """Writes a row of metrics.csv, TensorBoard's curves and a line of the log. Returns the row."""
-        model = self._model
-        step, report, weight_std = session.run([model.global_step, model.evaluate.report, model.evaluate.weight_std])
-        session.run(model.evaluate.reset)
+        model, epoch = self._model, note.step // self._per_epoch
+        report, weight_std = session.run([model.evaluate.report, model.evaluate.weight_std])
         values = {tag: float(value) for tag, value in report.items()}
         for name, part in self._parts:
-            found = self._task.evaluate(session, model, part, self._data, self._config)
+            found = self._task.evaluate(session, model, part, self._data, self._config, self._ticks)
             values.update({f"{name}/{key}": value for key, value in found.metrics.items()})
             self._latest = found if name == self._final[0] else self._latest
         broken = [tag for tag, value in values.items() if not np.isfinite(value)]
         if broken:
-            raise RunError(f"training diverged: {broken[0]} is not finite after epoch {clock.epoch}; "
-                           f"try a smaller {self._step_key} or more damping")
-        values["speed/steps_per_second"] = clock.epoch * model.design.steps_per_epoch / clock.seconds
+            raise RunError(f"training diverged: {broken[0]} is not finite after epoch {epoch}; "
+                           f"try a smaller {step_key(self._config)} or more damping")
+        session.run(model.evaluate.reset)
+        self._incidents.counted = 0
+        values["speed/steps_per_second"] = note.step / note.seconds
+        values.update({f"incidents/{name}": count for name, count in counts(self._incidents.table.rows).items()})
+        self._disk.attempt("TensorBoard's events", lambda: self._show(writer, values, weight_std, note.step))
+        row = {tag.replace("/", "_"): value for tag, value in values.items()}
+        row.update(epoch=epoch, step=note.step, seconds=round(note.seconds, 3))
+        row = {name: row[name] for name in self._columns if name in row}
+        self._metrics.add(row)
+        self._disk.attempt("metrics.csv", self._metrics.write)
+        watched = [f"{self._final[0]}_{name}" for name in self._task.headline]
+        self._log.info("epoch %d: %s", epoch, ", ".join(f"{name} {row[name]:.4f}" for name in (
+            *watched, "train_lower_bound", *self._task.extra)), extra={"screen": not self._bar})
+        return row
+
+    @staticmethod
+    def _show(writer, values, weight_std, step):
         writer.scalars(values, step)
         for name, std in weight_std.items():
             writer.histogram(f"{name}/weight_noise_std", std, step)
         writer.flush()
-        row = {tag.replace("/", "_"): value for tag, value in values.items()}
-        row.update(epoch=clock.epoch, step=int(step), seconds=round(clock.seconds, 3))
-        row = {name: row[name] for name in self._columns if name in row}
-        append_row(self._folder.metrics, self._columns, row)
-        watched = [f"{self._final[0]}_{name}" for name in self._task.headline]
-        self._log.info("epoch %d: %s", clock.epoch, ", ".join(f"{name} {row[name]:.4f}" for name in (
-            *watched, "train_lower_bound", *self._task.extra)), extra={"screen": not self._bar})
-        return row
+
+    def _ticks(self, batches):
+        for batch in batches:
+            if self._signals.asked:
+                raise _Interrupted
+            yield batch
 
     def _last_row(self):
         """Metrics of the last evaluation, which was after the last epoch."""
-        rows = self._rows()
-        return {name: float(rows[-1][name]) for name in self._columns[3:] if rows[-1][name]} if rows else {}
+        row = self._metrics.rows[-1] if self._metrics.rows else {}
+        return {name: float(row[name]) for name in self._columns[3:] if row.get(name, "") != ""}
 
-    def _rows(self):
-        return read_rows(self._folder.metrics) if self._folder.metrics.is_file() else []
+    def _insist(self, session, note):
+        """Saves what is not saved, with patience; RunError if it cannot be."""
+        saved = [other.step for other in checkpoints.notes(self._folder.checkpoint).values() if other]
+        due = {"metrics.csv": self._metrics.write}
+        if self._incidents.table.rows:
+            due["incidents.csv"] = self._incidents.table.write
+        if note.step not in saved or self._disk.troubles:
+            due[CHECKPOINT] = lambda: self._save(session, note)
+        self._disk.insist(due, self._folder.root)

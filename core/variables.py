@@ -35,6 +35,18 @@ def assign(variables, values):
     ])
 
 
+def fetch(session, variables):
+    """The values now, as arrays in the same nesting."""
+    return session.run(variables)
+
+
+def put(session, variables, values):
+    """Writes arrays (same nesting). Adds nothing to the graph, which may be finalised."""
+    pairs = [(variable.initializer, values[scope][name])
+             for scope, entries in variables.items() for name, variable in entries.items()]
+    session.run([op for op, _ in pairs], {op.inputs[1]: value for op, value in pairs})
+
+
 def repeat(advance, count, step):
     """`advance(step) -> step` applied `count` times in the graph: one loop, no Python in it.
 

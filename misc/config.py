@@ -60,7 +60,9 @@ class Config(pydantic.BaseModel):
         None, "Epochs between evaluations. Default: 10 for regression, 1 for classification.", ge=1)
     save_interval: typing.Optional[int] = key(
         None, "Epochs between checkpoints. Default: 100 for regression, 5 for classification.", ge=1)
-    max_to_keep: int = key(3, "Checkpoints kept.", ge=1)
+    max_to_keep: int = key(3, "Checkpoints kept, beside the best by validation log-likelihood.", ge=1)
+    max_skipped_steps: int = key(10, "Steps in a row that are not finite, and so left out, after which a run stops.",
+                                 ge=1)
 
     # Posterior.
     kl: float = key(1.0, "Weight of the KL term, lambda; below 1 is a colder posterior.", gt=0)

@@ -16,6 +16,14 @@ class RunError(UserError):
     exit_code = 1
 
 
+class Stopped(UserError):
+    """A run that was asked to stop by a signal, and saved. Exit code 128 + the signal's number."""
+
+    def __init__(self, message, number):
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
 @contextlib.contextmanager
 def one_line_errors(program, hint):
     """Turns a UserError into `PROGRAM: message` on stderr and its exit code; Ctrl-C into 130 and the hint.

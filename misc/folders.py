@@ -15,8 +15,8 @@ from misc.records import read_json, write_json
 OWNER = ".owner"  # who holds the folder's lock
 
 Folder = collections.namedtuple(
-    "Folder", ["root", "summary", "checkpoint", "config", "log", "metrics", "result", "predictions", "probabilities",
-               "evaluation"]
+    "Folder", ["root", "summary", "checkpoint", "config", "log", "metrics", "incidents", "result", "predictions",
+               "probabilities", "evaluation"]
 )
 
 
@@ -34,6 +34,7 @@ def folder_at(root):
         config=root / "config.json",
         log=root / "log.txt",
         metrics=root / "metrics.csv",
+        incidents=root / "incidents.csv",
         result=root / "result.json",
         predictions=root / "predictions.csv",
         probabilities=root / "predictions.npz",
@@ -106,7 +107,7 @@ def _owner(folder):
 
 def has_checkpoint(folder):
     """Whether a run could go on from here."""
-    return (folder.checkpoint / "checkpoint").is_file() and folder.config.is_file()
+    return any(folder.checkpoint.glob("model-*.json")) and folder.config.is_file()
 
 
 def changed(folder, config, rows_hash, free):

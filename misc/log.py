@@ -1,5 +1,7 @@
 """One logger per run: everything to log.txt, and to the screen above the progress bar."""
+import contextlib
 import logging
+import logging.handlers
 import sys
 
 import tqdm
@@ -13,6 +15,17 @@ class _TqdmHandler(logging.Handler):
             tqdm.tqdm.write(self.format(record), file=sys.stderr)
 
 
+class _PatientFileHandler(logging.handlers.WatchedFileHandler):
+    """Writes what the disk takes; a full disk or a missing folder stops nothing."""
+
+    def emit(self, record):
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record):
+        pass
+
+
 def run_logger(path, screen=True, name="run"):
     """A logger that appends to the file `path` and, if `screen`, prints; close it with `close_logger`.
 
@@ -21,7 +34,7 @@ def run_logger(path, screen=True, name="run"):
     logger = logging.getLogger(f"{name}:{path}")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    to_file = logging.FileHandler(str(path), encoding="utf-8")
+    to_file = _PatientFileHandler(str(path), encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger.addHandler(to_file)
     if screen:

@@ -41,6 +41,30 @@ def append_row(path, columns, row):
         csv.DictWriter(handle, columns).writerow(row)
 
 
+class Table:
+    """A CSV file and its rows in memory, so that nothing is lost while the file cannot be written."""
+
+    def __init__(self, path, columns, rows=()):
+        self.rows = list(rows)
+        self._path, self._columns, self._n_written = path, columns, None
+
+    def add(self, row):
+        """Takes a row on; `write` brings it to the file."""
+        self.rows.append(row)
+
+    def write(self):
+        """Brings the file up to date, as a whole if it is not as this left it. Raises OSError."""
+        if self._n_written is None or not self._path.is_file():
+            self._n_written = None
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_rows(self._path, self._columns, self.rows)
+        else:
+            start, self._n_written = self._n_written, None  # unknown, if an append fails half-way
+            for row in self.rows[start:]:
+                append_row(self._path, self._columns, row)
+        self._n_written = len(self.rows)
+
+
 def read_rows(path):
     """The lines of a CSV file as dicts of strings; a last line cut short by a crash is left out."""
     with open(str(path), newline="", encoding="utf-8") as handle:

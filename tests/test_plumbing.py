@@ -22,9 +22,10 @@ from tests.conftest import ROOT
 # Foundations import nothing of ours but each other; stages are in reading order.
 FOUNDATIONS = ["misc", "core.variables", "core.linalg", "core.adam", "core.metrics", "core.calibration",
                "core.schedule", "core.convolution"]
-STAGES = ["data_loader", "networks", "core.gaussian", "core.posterior", "core.likelihood", "core.factors",
+STAGES = ["data_loader", "networks", "core.guard", "core.gaussian", "core.posterior", "core.likelihood", "core.factors",
           "core.curvature", "core.kronecker",
-          "core.optimizer", "core.rates", "core.design", "core.model", "core.evaluation", "core.trainer",
+          "core.optimizer", "core.rates", "core.design", "core.model", "core.mender", "core.evaluation",
+          "core.incidents", "core.checkpoints", "core.trainer",
           "core.cost", "core.explain", "core.run"] + [f"core.baseline.{name}" for name in (
               "statistics", "results", "curves", "report", "pool", "tuning", "worker", "probe", "jobs", "progress",
               "repeat")]

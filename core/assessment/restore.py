@@ -3,8 +3,7 @@ import collections
 import contextlib
 import pathlib
 
-import tensorflow.compat.v1 as tf
-
+from core import checkpoints
 from core.model import build_model
 from core.run import plan
 from misc import backend
@@ -16,15 +15,14 @@ Restored = collections.namedtuple("Restored", ["folder", "config", "data", "desi
 
 
 @contextlib.contextmanager
-def restored(root, overrides, device="auto"):
-    """The run in the folder `root`, as a Restored, while this holds. UserError if it cannot be read back."""
+def restored(root, overrides, device="auto", best=False):
+    """The run in the folder `root`, as a Restored, while this holds. UserError if it cannot be read back.
+
+    best: its checkpoint of the best validation log-likelihood instead of the newest.
+    """
     config, rows_hash = read_config(root, dict(overrides, curvature_device="auto"))  # no curvature is computed here
     folder = folder_at(pathlib.Path(root))
-    try:
-        checkpoint = tf.train.latest_checkpoint(str(folder.checkpoint))
-    except (tf.errors.OpError, ValueError, UnicodeDecodeError):
-        checkpoint = None
-    if checkpoint is None:
+    if not checkpoints.notes(folder.checkpoint):
         raise UserError(f"{root} has no checkpoint (yet): there are no weights to evaluate")
     made = plan(config, device)
     if rows_hash not in (None, made.data.rows_hash):
@@ -33,9 +31,8 @@ def restored(root, overrides, device="auto"):
     model = build_model(config, made.data.spec, made.device, training=False)
     with backend.session(model.graph, config.n_threads) as session:
         try:
-            model.saver.restore(session, checkpoint)
-        except (tf.errors.OpError, ValueError) as error:
-            raise UserError(f"checkpoint {checkpoint} is damaged, or not of this network ({type(error).__name__})"
-                            ) from None
+            note = checkpoints.restore(session, model.saver, folder.checkpoint, best)
+        except checkpoints.UnreadableCheckpoint as error:
+            raise UserError(str(error)) from None
         model.graph.finalize()
-        yield Restored(folder, config, made.data, made.design, model, session, int(session.run(model.global_step)))
+        yield Restored(folder, config, made.data, made.design, model, session, note.step)

@@ -1,0 +1,124 @@
+"""Checkpoints that are whole or do not count.
+
+Beside the files of TensorFlow's Saver, model-STEP.*, stands model-STEP.json: their checksums and a
+note of where training stood. It is written last; a checkpoint without it, or with other checksums, is
+none. Kept are the newest `max_to_keep`, and the best by validation log-likelihood.
+"""
+import collections
+import hashlib
+import os
+
+import tensorflow.compat.v1 as tf
+
+from misc.errors import RunError
+from misc.records import read_json, write_json
+
+Note = collections.namedtuple("Note", ["step", "seconds", "evaluated", "score", "regular"])
+"""Steps done and the seconds of training they took; whether the evaluation after them is done; the
+validation log-likelihood then, or None; whether it was saved for its time rather than its score."""
+
+
+class UnreadableCheckpoint(RunError):
+    """Checkpoints are there, but none that training could go on from."""
+
+
+def notes(folder):
+    """{prefix of the files: Note}, newest first; whether they are intact is another matter."""
+    found = {}
+    for path in folder.glob("model-*.json"):
+        try:
+            written = read_json(path)
+            found[path.with_suffix("")] = Note(**{name: written[name] for name in Note._fields})
+        except (OSError, ValueError, KeyError, TypeError):
+            found[path.with_suffix("")] = None
+    return dict(sorted(found.items(), key=lambda pair: -_step(pair[0])))
+
+
+def is_intact(prefix):
+    """Whether the files are those that were saved."""
+    try:
+        sums = read_json(f"{prefix}.json")["files"]
+        return bool(sums) and all(checksum(prefix.with_name(name)) == value for name, value in sums.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def restore(session, saver, folder, best=False, damaged=lambda prefix: None):
+    """The Note of the newest (or best) intact checkpoint, whose values are in the session then.
+
+    damaged: function (prefix), called for each that is passed over. UnreadableCheckpoint if none is intact.
+    """
+    found = [(prefix, note) for prefix, note in notes(folder).items()
+             if not best or (note and note.score is not None)]
+    if best:
+        found.sort(key=lambda pair: -pair[1].score)
+    for prefix, note in found:
+        if note is not None and is_intact(prefix):
+            try:
+                saver.restore(session, str(prefix))
+                return note
+            except (tf.errors.OpError, ValueError):  # of another network, or gone meanwhile
+                pass
+        damaged(prefix)
+    raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and of this network: start anew" if found else
+                               f"there is no checkpoint with a validation log-likelihood in {folder}" if best else
+                               f"there is no checkpoint in {folder}")
+
+
+def save(session, saver, folder, note, max_to_keep):
+    """Writes a checkpoint and removes those that are not to be kept. Raises what the disk does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = folder / f"model-{note.step}"
+    _remove([prefix.with_suffix(".json")])
+    saver.save(session, str(folder / "model"), global_step=note.step, write_meta_graph=False, write_state=False)
+    files = [path for path in _files(prefix) if path.suffix != ".json"]
+    for path in files:
+        _to_disk(path)
+    write_json(prefix.with_suffix(".json"), dict(note._asdict(), files={path.name: checksum(path) for path in files}))
+    _to_disk(folder)
+    kept = to_keep(notes(folder), max_to_keep)
+    tf.train.update_checkpoint_state(str(folder), prefix.name, [path.name for path in reversed(kept)])
+    for path in folder.glob("model-*"):
+        if path.name.split(".")[0] not in {other.name for other in kept}:
+            _remove([path])
+
+
+def to_keep(found, max_to_keep):
+    """Of {prefix: Note}, newest first: the newest of those saved for their time, the newest, the best."""
+    known = {prefix: note for prefix, note in found.items() if note is not None}
+    kept = [prefix for prefix, note in known.items() if note.regular][:max_to_keep]
+    scored = [prefix for prefix, note in known.items() if note.score is not None]
+    best = [max(scored, key=lambda prefix: known[prefix].score)] if scored else []
+    return [prefix for prefix in known if prefix in kept + best + list(known)[:1]]
+
+
+def checksum(path):
+    """SHA-256 of a file."""
+    found = hashlib.sha256()
+    with open(str(path), "rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _step(prefix):
+    number = prefix.name.rsplit("-", 1)[1]
+    return int(number) if number.isdigit() else -1
+
+
+def _files(prefix):
+    return sorted(prefix.parent.glob(f"{prefix.name}.*"))
+
+
+def _remove(paths):
+    for path in sorted(paths, key=lambda path: path.suffix != ".json"):  # first what makes them count
+        if path.exists():
+            path.unlink()
+
+
+def _to_disk(path):
+    handle = os.open(str(path), os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
