@@ -5,10 +5,9 @@ import sys
 
 from misc import backend
 from misc.errors import UserError, one_line_errors
-from misc.folders import is_evaluation, read_config
+from misc.folders import read_config, without_evaluations
 
 EXAMPLES = """examples:
-  python evaluate.py experiments/concrete/ekfac_concrete
   python evaluate.py experiments/digits/ekfac_digits --ood fashion_mnist --corrupt
   python evaluate.py experiments/toy1d/ekfac_toy1d experiments/toy1d/bbb_toy1d
   python evaluate.py experiments/digits/ekfac_digits_{1,2,3} --ensemble"""
@@ -27,6 +26,7 @@ def parse_args(argv):
     parser.add_argument("--corrupt", action="store_true", help="also on pictures with noise, blur, ..., five strengths")
     parser.add_argument("--rows", type=int, metavar="N", help="only the first N rows for --corrupt (default: all)")
     parser.add_argument("--ensemble", action="store_true", help="also all RUNs together, as one mixture")
+    parser.add_argument("--best", action="store_true", help="the checkpoint of the best validation log-likelihood")
     parser.add_argument("--data-path", metavar="FOLDER", help="where the data files are, if not where they were")
     parser.add_argument("--out", metavar="FOLDER", help="where several runs' comparison goes (default: beside them)")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="where the ops run")
@@ -36,13 +36,13 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     with one_line_errors("evaluate.py", "what was written is complete"):
-        roots = [root for root in map(pathlib.Path, args.runs) if len(args.runs) == 1 or not is_evaluation(root)]
+        roots = without_evaluations([pathlib.Path(root) for root in args.runs])
         overrides = checked_overrides(args, roots)
         backend.prepare(mode_of(roots))
         from core.assessment.questions import Asked  # after the switches of prepare()
         from core.assessment.report import assess
 
-        asked = Asked(args.data, args.ood, args.corrupt, args.rows)
+        asked = Asked(args.data, args.ood, args.corrupt, args.rows, args.best)
         tables, places = assess(roots, overrides, asked, args.ensemble, args.out, args.device)
         print(tables)
         print("\n  ".join(["figures and numbers:", *places]), file=sys.stderr)
@@ -54,6 +54,8 @@ def checked_overrides(args, roots):
         value = getattr(args, flag)
         if value is not None and value < 1:
             raise UserError(f"--{flag} must be at least 1, got {value}")
+    if "" in (args.data, args.ood, args.out, args.data_path):
+        raise UserError("a flag has an empty value: give a name, or leave the flag out")
     if args.rows and not args.corrupt:
         raise UserError("--rows is for --corrupt")
     if args.out and len(roots) < 2:

@@ -177,31 +177,40 @@ def _covered(cdf):
 def with_intervals(statistics, n_rows, n_resamples=1000, seed=0):
     """{metric: Interval}: percentile bootstrap over rows, the same resamples for every metric; none of few rows.
 
+    n_rows: a number, or those of several groups, one after the other, that are resampled each by itself.
+
     Resampling makes a calibration error larger on average; that shift is taken off the interval of those in
     CALIBRATION_ERRORS, which then shows their spread.
     """
-    values = values_of(statistics, n_rows)
-    if n_rows < FEW_ROWS:
+    groups = np.atleast_1d(n_rows)
+    n_rows, values = groups.sum(), values_of(statistics, groups.sum())
+    if groups.min() < FEW_ROWS:
         return {name: Interval(value, None, None) for name, value in values.items()}
     rng, found = np.random.RandomState(seed), {name: [] for name in statistics}
     size = max(1, min(n_resamples, 2_000_000 // n_rows))
     for start in range(0, n_resamples, size):
-        weights = rng.multinomial(n_rows, np.full(n_rows, 1.0 / n_rows), min(size, n_resamples - start)).astype(float)
+        weights = np.concatenate([rng.multinomial(n, np.full(n, 1.0 / n), min(size, n_resamples - start))
+                                  for n in groups], axis=1).astype(float)
         for name, statistic in statistics.items():
             found[name].append(statistic(weights))
     return {name: _interval(name, values[name], np.concatenate(found[name])) for name in statistics}
 
 
-def monte_carlo_error(log_probs):
-    """Standard error of mean_n log mean_k p_kn that comes from the number of draws; None of one draw.
+def monte_carlo(log_probs):
+    """What the number of draws does to mean_n log mean_k p_kn, by the delta method; None of one draw.
 
     Args:
-      log_probs: [K, n], log p of the target under every draw. By the delta method.
+      log_probs: [K, n], log p of the target under every draw.
+
+    Returns:
+      {"error": its standard error, "bias": how much too low it is on average (negative)}.
     """
-    if len(log_probs) < 2:
+    n_draws = len(log_probs)
+    if n_draws < 2:
         return None
     shares = np.exp(log_probs - log_mean_exp(log_probs))  # mean 1 over the draws
-    return float(shares.mean(axis=1).std(ddof=1) / np.sqrt(len(shares)))
+    return {"error": float(shares.mean(axis=1).std(ddof=1) / np.sqrt(n_draws)),
+            "bias": float(-0.5 * shares.var(axis=0, ddof=1).mean() / n_draws)}
 
 
 def _interval(name, value, resampled):

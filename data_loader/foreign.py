@@ -21,17 +21,24 @@ def strange_pictures(name, data_path, shape, n_noise=1000):
     """Pictures [n, height, width, channels] to be told from the data's own, scaled and coloured to fit `shape`.
 
     Args:
-      name: of PICTURE_SETS, of a folder of pictures or of class folders with pictures, or `noise` (uniform,
-        `n_noise` pictures).
+      name: of PICTURE_SETS, of a folder with pictures (in it or in folders beneath, of any sizes), or `noise`
+        (uniform, `n_noise` pictures).
       data_path: where known sets are looked for.
       shape: (height, width, channels) that the network takes.
     """
     if name == NOISE:
         return stream(0, "foreign noise").randint(0, 256, (n_noise, *shape)).astype(np.uint8)
-    path = pathlib.Path(name)
-    if name not in PICTURE_SETS and path.is_dir() and not any(child.is_dir() for child in path.iterdir()):
-        return fitted(read_pictures(path), shape)
+    if name not in PICTURE_SETS and is_there(name) and pathlib.Path(name).is_dir():
+        return np.concatenate([fitted(image[None], shape) for image in read_pictures(pathlib.Path(name))])
     return fitted(_pictures(name, data_path, [*PICTURE_SETS, NOISE])[0].images, shape)
+
+
+def is_there(name):
+    """Whether it names a file or folder; a name that cannot be one does not."""
+    try:
+        return pathlib.Path(name).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def labelled_pictures(name, config, data):
@@ -58,7 +65,7 @@ def _pictures(name, data_path, known):
         train, test, _ = PICTURE_SETS[name].load(data_path)
         found = test or train
         return found, found.classes or PICTURE_SETS[name].classes or [str(label) for label in range(found.n_classes)]
-    if not pathlib.Path(name).is_dir():
+    if not is_there(name) or not pathlib.Path(name).is_dir():
         raise UserError(f"{name!r} is no set of pictures{did_you_mean(name, known)}; known: {', '.join(known)}, or a "
                         "folder with a folder per class")
     found = read_folder(pathlib.Path(name))
@@ -85,7 +92,7 @@ def foreign_table(name, data_path, data):
 
     UserError if they do not fit, or are the rows that the run was trained on.
     """
-    is_file = pathlib.Path(name).is_file()
+    is_file = is_there(name) and pathlib.Path(name).is_file()
     values, path = (read_table(pathlib.Path(name)), name) if is_file else read_rows(name, data_path)
     if rows_hash(values) == data.rows_hash:
         raise UserError(f"--data {name}: the run was trained on these rows; its test rows are judged without --data")

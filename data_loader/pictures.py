@@ -65,7 +65,12 @@ def read_folder(path, like=None):
     images = [_picture(file) for file, _ in files]
     colours = like.images.shape[3] if like else max((image.shape[2] for image in images), default=1)
     images = [np.repeat(image, colours, axis=2) if image.shape[2] < colours else image for image in images]
-    _check_sizes(images, [file for file, _ in files], like.images.shape[1:] if like else None)
+    shape = like.images.shape[1:] if like else None
+    for image, (file, _) in zip(images, files):
+        shape = shape or image.shape
+        if image.shape != shape:
+            raise UserError(f"{file} is {image.shape[0]} x {image.shape[1]} pixels with {image.shape[2]} channels, the "
+                            f"pictures before it {shape[0]} x {shape[1]} with {shape[2]}: make them all one size")
     for label, name in enumerate(classes):
         if all(other != label for _, other in files):
             raise UserError(f"class folder {path / name} holds no picture")
@@ -73,25 +78,16 @@ def read_folder(path, like=None):
 
 
 def read_pictures(path):
-    """The picture files of one folder, without classes: uint8 [n, height, width, 1 or 3], all of one size."""
-    files = _files(path)
+    """The picture files in a folder and beneath, without classes: a list of uint8 [height, width, 1 or 3]."""
+    files = _files(path) + [file for child in sorted(path.rglob("*")) if child.is_dir() and not any(
+        part.startswith(".") for part in child.relative_to(path).parts) for file in _files(child)]
     if not files:
         raise UserError(f"{path} holds no picture")
-    images = [_picture(file) for file in files]
-    _check_sizes(images, files)
-    return np.stack(images)
+    return [_picture(file) for file in files]
 
 
 def _files(path):
     return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-
-
-def _check_sizes(images, files, shape=None):
-    for image, file in zip(images, files):
-        shape = shape or image.shape
-        if image.shape != shape:
-            raise UserError(f"{file} is {image.shape[0]} x {image.shape[1]} pixels with {image.shape[2]} channels, the "
-                            f"pictures before it {shape[0]} x {shape[1]} with {shape[2]}: make them all one size")
 
 
 def _picture(path):

@@ -12,6 +12,7 @@ from misc.config import Config, key_mode
 from misc.errors import UserError
 from misc.records import read_json, write_json
 
+EVALUATION = {"comparison.md", "metrics.json", "predictions.npz", "predictions.csv", "summary"}  # and figures
 OWNER = ".owner"  # who holds the folder's lock
 
 Folder = collections.namedtuple(
@@ -53,8 +54,17 @@ def check_writable(folder):
 
 def is_evaluation(root):
     """Whether evaluate.py wrote this folder: `experiments/DATASET/*` names them with the runs."""
-    return not (root / "config.json").exists() and any((root / name).is_file()
-                                                       for name in ("comparison.md", "metrics.json"))
+    names = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    return bool(names & {"comparison.md", "metrics.json"}) and all(name in EVALUATION or name.endswith(".png")
+                                                                   for name in names)
+
+
+def without_evaluations(roots):
+    """The folders, without those that evaluate.py wrote. UserError if nothing else is there."""
+    runs = [root for root in roots if not is_evaluation(root)]
+    if not runs:
+        raise UserError(f"{roots[0]} is what evaluate.py wrote: give a folder that train.py wrote to")
+    return runs
 
 
 def read_config(root, overrides):
@@ -152,6 +162,7 @@ def move_aside(folder):
     Other files and folders, such as the repeated runs of regression_baseline.py, stay.
     """
     earlier = [path for path in folder[1:] if path.exists()]
+    earlier += sorted(path for path in folder.root.glob("evaluation.*") if is_evaluation(path)) if earlier else []
     if not earlier:
         return None
     aside = unused_name(folder.root)

@@ -11,7 +11,7 @@ def write_json(path, values):
     """Writes a dict so that the file is either the old one or the complete new one."""
     part = f"{path}.part"
     with open(part, "w", encoding="utf-8") as handle:
-        json.dump(values, handle, indent=2)
+        json.dump(values, handle, indent=2, allow_nan=False)
         handle.write("\n")
     os.replace(part, str(path))
 

@@ -1,4 +1,5 @@
 """Fixtures: a fresh graph per test, seeded numpy, a tiny data set on disk, settings for it."""
+import json
 import pathlib
 
 import numpy as np
@@ -67,3 +68,15 @@ def real_data():
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real data in {REAL_DATA.relative_to(ROOT.parent)}")
     return REAL_DATA
+
+
+@pytest.fixture
+def config_file(settings, tmp_path):
+    """Function (**overrides) -> path of a config file with `settings`."""
+
+    def make(**overrides):
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(settings(**overrides)))
+        return path
+
+    return make

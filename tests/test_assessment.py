@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 import evaluate
 import train
 from core.assessment import posterior
+from core.assessment.figures import FIGURES
 from core.assessment.questions import Asked, band_inputs, collect, mixture
 from core.assessment.report import evaluate_ensemble, evaluate_run
 from core.assessment.restore import restored
@@ -100,8 +101,9 @@ def test_strange_and_damaged_pictures(digits, capsys):
     found = numbers(digits[0])
     assert set(found["ood"]) == {f"{name}_{by}" for name in ("auroc", "fpr95")
                                  for by in ("entropy", "mutual_information")}
-    assert 0.6 < found["ood"]["auroc_mutual_information"]["value"] <= 1 and found["ood_rows"] == "noise"
-    assert 0 < found["monte_carlo_error"] < 0.5
+    assert 0.6 < found["ood"]["auroc_mutual_information"]["value"] <= 1 and found["ood_set"] == "noise"
+    assert 0 < found["monte_carlo"]["error"] < 0.5 and found["monte_carlo"]["bias"] < 0
+    assert (found["ood_rows"], found["corrupted_rows"]) == (359, 100)
     _, strange, damaged = capsys.readouterr().out.strip().split("\n\n")
     assert f"| {found['ood']['auroc_entropy']['value']:.4g} [" in strange and "noise told from the test rows" in strange
     blur = np.mean([found["corruptions"]["blur"][str(strength)]["accuracy"] for strength in STRENGTHS])
@@ -210,7 +212,7 @@ def test_few_rows_and_other_rows_are_said(toys, tmp_path, capsys):
     """toy1d has two test rows: no intervals."""
     evaluate.main([str(toys["ekfac"])])
     out = capsys.readouterr().out
-    assert "Fewer than 20 test rows (ekfac): no intervals" in out and "[" not in out
+    assert "Fewer than 20 rows (ekfac): no intervals" in out and "[" not in out
     assert numbers(toys["ekfac"])["metrics"]["rmse"]["low"] is None
     other = train_run(tmp_path, **dict(TOY, split=2, epoch=2), optimizer="ekfac", exp_name="other")
     evaluate.main([str(toys["ekfac"]), str(other), "--out", str(tmp_path / "two")])
@@ -225,6 +227,20 @@ def test_a_known_set_s_rows_by_its_name(toys, tmp_path):
     assert found.predictions["target"] == pytest.approx([-8.0, 0.0], abs=1e-5)
     with pytest.raises(UserError, match="did you mean 'toy1d'"):
         answers_of(toys["ekfac"], Asked("toy1b", None, False, None), data_path=config["data_path"])
+
+
+def test_other_validation_rows_are_other_rows(tmp_path):
+    roots = [train_run(tmp_path, **dict(DIGITS, epoch=1), exp_name=f"fold{fold}", validation_fraction=0.2,
+                       validation_fold=fold, evaluate_on="validation") for fold in (0, 1)]
+    evaluate.main([*map(str, roots), "--out", str(tmp_path / "two")])
+    assert "not judged on the same rows" in (tmp_path / "two" / "comparison.md").read_text()
+
+
+def test_every_run_s_rows_are_in_sight(rng):
+    """The axes that runs share have room for all of them."""
+    cold, hot = ({"right": 10.0**rng.uniform(-4, top, (2, 30)), "wrong": np.zeros((2, 0))} for top in (-2, 0))
+    for axis in FIGURES["uncertainty"]({"cold": cold, "hot": hot}).axes:
+        assert axis.get_xlim()[1] > hot["right"][0].max() and axis.get_ylim()[1] > hot["right"][1].max()
 
 
 def test_rows_of_a_file_in_the_data_s_own_units(toys, tmp_path):
@@ -352,9 +368,10 @@ def test_a_folder_of_strange_pictures_needs_no_classes(rng, tmp_path):
     for i, image in enumerate(images):
         Image.fromarray(image).save(str(tmp_path / "flat" / f"{i}.png"))
     assert (strange_pictures(str(tmp_path / "flat"), None, (8, 8, 1))[..., 0] == images).all()
-    Image.new("L", (9, 9)).save(str(tmp_path / "flat" / "z.png"))
-    with pytest.raises(UserError, match="make them all one size"):
-        strange_pictures(str(tmp_path / "flat"), None, (8, 8, 1))
+    for folder in (".cache", "deeper"):
+        (tmp_path / "flat" / folder).mkdir()
+        Image.new("L", (9, 5)).save(str(tmp_path / "flat" / folder / "z.png"))
+    assert strange_pictures(str(tmp_path / "flat"), None, (8, 8, 1)).shape == (4, 8, 8, 1)
 
 
 # What is refused: one line, exit code 2, nothing written.
@@ -378,6 +395,9 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
     refuse("a run is named twice", digits[0], digits[0])
     refuse("runs of regression and of classification cannot be compared", digits[0], toys["ekfac"])
     refuse("--ood is for pictures, toy1d is a table", toys["ekfac"], "--ood", "noise")
+    refuse("a flag has an empty value", digits[0], "--ood", "")
+    refuse("there is no checkpoint with a validation log-likelihood", digits[0], "--best")
+    refuse("is no set of pictures", digits[0], "--ood", "x" * 300)
     refuse("--rows is for --corrupt", digits[0], "--rows", "5")
     refuse("--out is for a comparison", digits[0], "--out", "somewhere")
     refuse("--data digits is what the run was trained on", digits[0], "--data", "digits")
@@ -391,11 +411,15 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
            f"{toys['bbb']}, {toys['diag']}, ", toys["bbb"].parent)
 
 
-def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys):
+def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys, monkeypatch):
     (tmp_path / "thesis.txt").write_text("years")
+    (tmp_path / "metrics.json").write_text("{}")  # a name that others use, too
     both = [toys["ekfac"], toys["kfac"]]
     refuse("holds other files: choose another --out", *both, "--out", tmp_path)
     refuse("holds other files: choose another --out", *both, "--out", toys["diag"])
+    refuse("holds, or is, another folder of this evaluation", *both, "--out", toys["kfac"] / "evaluation")
+    monkeypatch.chdir(tmp_path)
+    refuse("is where you are", *both, "--out", ".")
     refuse("is a file: choose another --out", *both, "--out", tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "years" and (toys["diag"] / "config.json").is_file()
     for _ in range(2):  # its own earlier files it moves aside; folders that it wrote are no runs

@@ -14,7 +14,7 @@ from core.calibration import (
     entropies,
     mixture_cdf,
     mixture_crps,
-    monte_carlo_error,
+    monte_carlo,
     more_classification_statistics,
     more_regression_statistics,
     rejection_curve,
@@ -89,6 +89,8 @@ def test_edges(name):
     assert {key: found[key].value for key in expected} == pytest.approx(expected)
     assert all(np.isfinite(interval.value) and interval.low is None for interval in found.values())  # few rows
     assert all(np.isfinite(part).all() for part in entropies(p[None]))
+    many = with_intervals(more_classification_statistics(np.repeat(p, 20, 0), np.repeat(labels, 20)), 20 * len(p), 50)
+    assert all(np.isfinite(interval).all() for interval in many.values())
     assert rejection_curve(p.max(axis=1), p.argmax(axis=1) == labels)[1][-1] == expected["accuracy"]
 
 
@@ -127,16 +129,19 @@ def test_detection_against_the_roc_curve(rng):
                                    drop_intermediate=False)
         assert statistics["auroc"](weights)[row] == pytest.approx(auc(false, true))
         assert statistics["fpr95"](weights)[row] == pytest.approx(false[true >= 0.95].min())
-    found = with_intervals(statistics, 500)
+    found = with_intervals(statistics, [300, 200])
+    assert with_intervals(detection_statistics(inside, outside[:3]), [300, 3])["auroc"].low is None
     assert 0 < found["auroc"].low < found["auroc"].value < found["auroc"].high < 1
 
 
-def test_monte_carlo_error_is_the_spread_over_fresh_draws(rng):
-    draws = rng.gamma(4.0, size=(2000, 40, 3)).mean(axis=2)  # 2000 draws, densities of 40 rows
-    estimates = [np.mean(np.log(part.mean(axis=0))) for part in np.split(draws, 50)]
-    errors = [monte_carlo_error(np.log(part)) for part in np.split(draws, 50)]
-    assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.3)
-    assert monte_carlo_error(np.log(draws[:1])) is None
+def test_monte_carlo_is_the_spread_and_the_shift_over_fresh_draws(rng):
+    """Rows of one draw go up and down together, as under drawn weights."""
+    draws = rng.gamma(4.0, size=(4000, 40)) * rng.gamma(6.0, size=(4000, 1))  # densities of 40 rows
+    truth, parts = np.mean(np.log(draws.mean(axis=0))), np.split(draws, 200)
+    estimates, found = [np.mean(np.log(part.mean(axis=0))) for part in parts], [monte_carlo(np.log(p)) for p in parts]
+    assert np.mean([each["error"] for each in found]) == pytest.approx(np.std(estimates), rel=0.15)
+    assert np.mean([each["bias"] for each in found]) == pytest.approx(np.mean(estimates) - truth, rel=0.5)
+    assert monte_carlo(np.log(draws[:1])) is None
 
 
 @pytest.fixture

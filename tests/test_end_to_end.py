@@ -18,18 +18,6 @@ from tests.conftest import ROOT
 from tests.interrupted import kill_and_resume
 
 
-@pytest.fixture
-def config_file(settings, tmp_path):
-    """Function (**overrides) -> path of a JSON config for tiny.data."""
-
-    def make(**overrides):
-        path = tmp_path / "config.json"
-        path.write_text(json.dumps(settings(**overrides)))
-        return path
-
-    return make
-
-
 def rows(path):
     with open(str(path)) as handle:
         return list(csv.DictReader(handle))

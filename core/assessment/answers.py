@@ -10,7 +10,7 @@ from core.calibration import (
     entropies,
     mixture_cdf,
     mixture_crps,
-    monte_carlo_error,
+    monte_carlo,
     more_classification_statistics,
     more_regression_statistics,
     rejection_curve,
@@ -44,8 +44,8 @@ def answer_classification(collected, data, asked):
     share, accuracy = rejection_curve(probabilities.max(axis=1), right)
     more = {"rejection_area": float(accuracy.mean()), "mean_entropy": float(total.mean()),
             "mean_expected_entropy": float(expected.mean()), "mean_mutual_information": float(mutual.mean()),
-            "monte_carlo_error": monte_carlo_error(np.log(np.maximum(draws[:, np.arange(len(labels)), labels],
-                                                                     np.finfo(np.float64).tiny)))}
+            "monte_carlo": monte_carlo(np.log(np.maximum(draws[:, np.arange(len(labels)), labels],
+                                                         np.finfo(np.float64).tiny)))}
     predictions = {"labels": labels, "predicted": probabilities.argmax(axis=1), "entropy": total,
                    "expected_entropy": expected, "mutual_information": mutual, "probabilities": probabilities}
     panels = {"reliability": reliability(probabilities, labels), "rejection": (share, accuracy)}
@@ -58,7 +58,9 @@ def answer_classification(collected, data, asked):
         pairs = {"entropy": (total, strange[0])}
         if several:
             pairs["mutual information"] = (mutual, strange[2])
-        found = {by: with_intervals(detection_statistics(*pair), sum(map(len, pair))) for by, pair in pairs.items()}
+        found = {by: with_intervals(detection_statistics(*pair), [len(part) for part in pair])
+                 for by, pair in pairs.items()}
+        more["ood_rows"] = len(strange[0])
         more["ood"] = {f"{name}_{by.replace(' ', '_')}": dict(interval._asdict())
                        for by, intervals in found.items() for name, interval in intervals.items()}
         panels["ood"] = Strange(("test rows", asked.ood), pairs, {by: found[by]["auroc"].value for by in pairs})
@@ -69,6 +71,7 @@ def answer_classification(collected, data, asked):
         first = next(iter(damaged))
         n_rows = len(collected[f"{first} {STRENGTHS[0]}"][0])
         clean = _metrics(probabilities[:n_rows], labels[:n_rows])
+        more["corrupted_rows"] = n_rows
         more["corruptions"] = {name: dict({"0": clean}, **{str(s): found for s, found in by.items()})
                                for name, by in damaged.items()}
         panels["corruptions"] = more["corruptions"]
@@ -88,7 +91,7 @@ def answer_regression(collected, data, asked):
     metrics = with_intervals(more_regression_statistics(prediction, crps, cdf, targets), len(targets))
     noise = np.sqrt(variances.mean())
     more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()), "noise_std": float(noise),
-            "monte_carlo_error": monte_carlo_error(gaussian_log_prob(targets, means, variances[:, None]))}
+            "monte_carlo": monte_carlo(gaussian_log_prob(targets, means, variances[:, None]))}
     predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
                    "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": cdf}
     panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
@@ -114,7 +117,7 @@ def band(inputs, draws, data):
     def raw(x):
         return data.input_mean[0] + data.input_std[0] * x[:, 0]
 
-    samples = means[:: max(1, len(means) // N_SAMPLES)][:N_SAMPLES]
+    samples = means[:: max(1, len(means) // N_SAMPLES)][:N_SAMPLES if np.ptp(means, axis=0).any() else 1]
     return Band(raw(inputs), found.mean, found.std, found.epistemic_std, samples,
                 raw(data.train.x), data.target_mean + data.target_std * data.train.y)
 

@@ -52,9 +52,11 @@ def uncertainty_figure(runs):
         for kind, style in (("right", dict(color="tab:blue", alpha=0.3)), ("wrong", dict(color="tab:red", alpha=0.7))):
             axis.scatter(*np.maximum(kinds[kind], LEAST_NATS), s=10, linewidths=0, label=kind, **style)
         n_wrong, n_right = len(kinds["wrong"][0]), len(kinds["right"][0])
-        axis.set(xlabel="expected entropy, nats", xscale="log", yscale="log", xlim=(0.8 * LEAST_NATS, None),
-                 ylim=(0.8 * LEAST_NATS, None), title=f"{name}:\n{n_wrong} of {n_wrong + n_right} wrong")
-    axes[0].set_ylabel("mutual information, nats")
+        axis.set(xlabel="expected entropy, nats", xscale="log", yscale="log",
+                 title=f"{name}:\n{n_wrong} of {n_wrong + n_right} wrong")
+    most = [1.3 * max(kinds[kind][i].max() if len(kinds[kind][i]) else 0.0 for kinds in runs.values()
+                      for kind in ("right", "wrong")) + LEAST_NATS for i in (0, 1)]
+    axes[0].set(ylabel="mutual information, nats", xlim=(0.8 * LEAST_NATS, most[0]), ylim=(0.8 * LEAST_NATS, most[1]))
     return _done(figure)
 
 
@@ -148,7 +150,7 @@ def band_figure(runs):
                               linewidth=0, label=label)
         axis.plot(band.x, band.mean, color="tab:blue", label="mean")
         lines = axis.plot(band.x, band.samples.T, color="tab:orange", linewidth=0.5, alpha=0.7)
-        lines[0].set_label(f"{len(lines)} draws" if len(lines) > 1 else "the one draw")
+        lines[0].set_label(f"{len(lines)} draws" if len(lines) > 1 else "the weights as they are")
         axis.plot(band.train_x, band.train_y, "k.", markersize=5, label="training rows")
         axis.set(xlabel="input", title=name, ylim=(min(limits) - margin, max(limits) + margin))
     axes[0].set_ylabel("target")
@@ -183,7 +185,7 @@ def precision_figure(runs):
     """Normalised precision of the weights of small layers: a row per run, a column per layer."""
     names = list(dict.fromkeys(layer for found in runs.values() for layer in found))
     most = max(len(matrix) for found in runs.values() for matrix in found.values())
-    side = max(2.7, most / 110.0)  # inches: a pixel per weight at least
+    side = max(2.7, most / 110.0)  # inches: about a pixel per weight
     figure, axes = _panels(len(runs), len(names), height=side + 0.4, width=side + 0.9)
     for row, (name, found) in zip(np.reshape(axes, (len(runs), -1)), runs.items()):
         for axis, layer in zip(row, names):
@@ -191,7 +193,7 @@ def precision_figure(runs):
                 _leave_out(axis, f"{name}:\n{layer} has no weight noise\nor is large")
                 continue
             axis.grid(False)
-            image = axis.imshow(found[layer], cmap="viridis", vmin=0.0, vmax=0.5, interpolation="nearest")
+            image = axis.imshow(found[layer], cmap="viridis", vmin=0.0, vmax=0.5, interpolation="antialiased")
             axis.set_title(f"{name}: {layer}", fontsize=9)
             axis.set(xlabel="weight", ylabel="weight")
             figure.colorbar(image, ax=axis, shrink=0.8, extend="max", label="|precision|, normalised")

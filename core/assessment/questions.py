@@ -18,8 +18,8 @@ from misc.errors import UserError
 
 TEST, OOD, BAND = "test", "ood", "band"
 
-Asked = collections.namedtuple("Asked", ["data", "ood", "corrupt", "rows"])
-"""What the command line asks beside the test rows: --data, --ood, --corrupt, --rows."""
+Asked = collections.namedtuple("Asked", ["data", "ood", "corrupt", "rows", "best"], defaults=(False,))
+"""What the command line asks beside the test rows and the newest checkpoint: the flags of these names."""
 
 
 def questions(config, data, asked):

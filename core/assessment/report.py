@@ -1,9 +1,9 @@
 """What evaluate.py leaves: numbers, predictions, figures and TensorBoard images of a run; comparisons of several."""
 import collections
 import contextlib
-import os
 import pathlib
 import shutil
+import tempfile
 
 import numpy as np
 
@@ -16,14 +16,15 @@ from core.assessment.tables import comparison, rows_of
 from core.design import n_test_draws
 from misc.config import CLASSIFICATION
 from misc.errors import UserError
-from misc.folders import check_writable, folder_at, unused_name
+from misc.folders import check_writable, folder_at, is_evaluation, unused_name
 from misc.records import write_json, write_rows
 from misc.summary import SummaryWriter
 
 Evaluated = collections.namedtuple(
-    "Evaluated", ["name", "root", "config", "data", "step", "warmth", "particles", "collected", "answers", "layers"])
+    "Evaluated", ["name", "root", "config", "data", "step", "warmth", "particles", "targets", "collected", "answers",
+                  "layers"])
 """One run: its name, folder, Config and Data; the step of its checkpoint and the KL term's part that counted then;
-number of weight draws; draws (or None), Answers and posterior.layers."""
+number of weight draws; labels or targets of the rows it is judged on; draws (or None), Answers and posterior.layers."""
 
 ENSEMBLE = "ensemble"
 _STANDARDS = ("input_mean", "input_std", "target_mean", "target_std")
@@ -43,11 +44,12 @@ def assess(roots, overrides, asked, ensemble=False, out=None, device="auto"):
     """
     roots = [pathlib.Path(root).resolve() for root in roots]
     out = pathlib.Path(out).resolve() if out else roots[0].parent / "evaluation"
-    mixed = out.with_name(f"{out.name}_{ENSEMBLE}")
+    mixed = out.parent / f"{out.name}_{ENSEMBLE}"
     targets = [folder_at(root).evaluation for root in roots] + [out] * (len(roots) > 1) + [mixed] * ensemble
     for target in targets:
-        check_ours(target)
+        check_ours(target, [other for other in targets + roots if other is not target])
     found = [evaluate_run(root, overrides, asked, device, ensemble) for root in roots]
+    same = all(same_rows(found[0], other) for other in found[1:])
     by_name = distinct_names(found)
     named = {name: run.answers for name, run in by_name.items()}
     rows = {name: rows_of(run, asked) for name, run in by_name.items()}
@@ -56,7 +58,7 @@ def assess(roots, overrides, asked, ensemble=False, out=None, device="auto"):
     earlier = {target: unused_name(target).name for target in targets if target.exists()}
     for run in found:
         write_run(run, asked)
-    tables = comparison(named, rows, asked)
+    tables = comparison(named, rows, asked, same)
     if ensemble:
         write_ensemble(named[ENSEMBLE], found, asked, mixed)
     if len(found) > 1:
@@ -65,21 +67,24 @@ def assess(roots, overrides, asked, ensemble=False, out=None, device="auto"):
                     for target in targets]
 
 
-def check_ours(folder):
+def check_ours(folder, others):
     """UserError if the folder could not be written anew, or holds what is not ours to move."""
     if folder.is_file():
         raise UserError(f"{folder} is a file: choose another --out")
+    if any(folder == other or folder in other.parents for other in others):
+        raise UserError(f"{folder} holds, or is, another folder of this evaluation: choose another --out")
+    if folder == pathlib.Path.cwd() or folder in pathlib.Path.cwd().parents:
+        raise UserError(f"{folder} is where you are, and would be moved: choose another --out")
     check_writable(folder_at(folder))
     if not folder.exists():
         return
-    ours = any((folder / name).is_file() for name in ("metrics.json", "comparison.md"))
-    if any(folder.iterdir()) and (not ours or (folder / "config.json").exists()):
+    if any(folder.iterdir()) and not is_evaluation(folder):
         raise UserError(f"{folder} holds other files: choose another --out")
 
 
 def evaluate_run(root, overrides, asked, device="auto", keep=False):
     """Evaluated of the run in a folder, with its draws if `keep`; UserError if it or what is asked does not fit."""
-    with restored(root, overrides, device) as run:
+    with restored(root, overrides, device, asked.best) as run:
         collected = collect(run, asked)
         answers, noise = ANSWERS[run.config.mode](collected, run.data, asked), layers(run)
         if noise:
@@ -89,26 +94,27 @@ def evaluate_run(root, overrides, asked, device="auto", keep=False):
             answers.panels["precision"] = small
         warmth = float(run.session.run(run.model.evaluate.warmth))
         return Evaluated(run.config.name, pathlib.Path(root), run.config, run.data, run.step, warmth,
-                         n_test_draws(run.config, run.design.layers), collected if keep else None, answers, noise)
+                         n_test_draws(run.config, run.design.layers), collected[TEST][0],
+                         collected if keep else None, answers, noise)
 
 
 def evaluate_ensemble(members, asked):
     """The runs as one mixture: Answers. UserError unless they were tested on the same rows."""
     first = members[0]
     for other in members[1:]:
-        if not _same_rows(first, other):
+        if not same_rows(first, other):
             raise UserError(f"--ensemble: {first.root} and {other.root} have other training and test rows: give the "
                             "runs one data set, and one split (key split)")
     answers = ANSWERS[first.config.mode](mixture([member.collected for member in members]), first.data, asked)
-    answers.more.pop("monte_carlo_error")  # the runs' draws are not of one distribution
+    answers.more.pop("monte_carlo")  # the runs' draws are not of one distribution
     return answers
 
 
-def _same_rows(first, other):
+def same_rows(first, other):
     """Whether two runs were judged on the same rows, in the same standardisation."""
-    pairs = [(run.data.rows_hash, run.data.split_hash, run.config.evaluate_on) for run in (first, other)]
-    arrays = [(run.collected[TEST][0], *(getattr(run.data, name, 0.0) for name in _STANDARDS))
-              for run in (first, other)]
+    pairs = [(run.data.rows_hash, run.data.split_hash, run.config.evaluate_on, run.config.evaluate_on == "validation"
+              and (run.config.validation_fraction, run.config.validation_fold)) for run in (first, other)]
+    arrays = [(run.targets, *(getattr(run.data, name, 0.0) for name in _STANDARDS)) for run in (first, other)]
     return pairs[0] == pairs[1] and all(np.array_equal(*pair) for pair in zip(*arrays))
 
 
@@ -151,7 +157,7 @@ def distinct_names(members):
 
 def _numbers(answers, asked):
     return {"metrics": {name: dict(found._asdict()) for name, found in answers.metrics.items()}, **answers.more,
-            **({"ood_rows": asked.ood} if asked.ood else {})}
+            **({"ood_set": asked.ood} if asked.ood else {})}
 
 
 def _write(folder, answers, numbers, config, runs, step, classes):
@@ -187,14 +193,17 @@ def _drawn(runs):
 @contextlib.contextmanager
 def _whole(folder):
     """A folder to write into that takes the place of `folder` when all is written; what was there moves aside."""
-    part = folder.with_name(f"{folder.name}.part{os.getpid()}")
+    part = None
     try:
-        part.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = pathlib.Path(tempfile.mkdtemp(prefix=f"{folder.name}.part", dir=str(folder.parent)))
         yield part
+        part.chmod(0o755)
         if folder.exists():
             folder.rename(unused_name(folder))
         part.rename(folder)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from None
     finally:
-        shutil.rmtree(str(part), ignore_errors=True)
+        if part is not None:
+            shutil.rmtree(str(part), ignore_errors=True)

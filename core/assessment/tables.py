@@ -21,14 +21,17 @@ def n_rows_of(answers):
     return len(next(iter(answers.predictions.values())))
 
 
-def comparison(named, judged_on, asked):
-    """The tables of all runs, {name: Answers}, {name: rows_of it}; with a warning where they mislead."""
+def comparison(named, judged_on, asked, same=True):
+    """The tables of all runs, {name: Answers}, {name: rows_of it}; with a warning where they mislead.
+
+    same: whether all were judged on the same rows.
+    """
     tables = [metrics_table(named, judged_on)]
     if asked.ood:
-        tables.append(strange_table(named, asked.ood))
+        tables.append(strange_table(named, asked))
     if asked.corrupt:
         tables.append(damaged_table(named))
-    return "\n\n".join(tables + warnings(named, judged_on))
+    return "\n\n".join(tables + warnings(named, same))
 
 
 def metrics_table(named, judged_on):
@@ -39,12 +42,13 @@ def metrics_table(named, judged_on):
         for name, answers in named.items()])
 
 
-def strange_table(named, ood):
+def strange_table(named, asked):
     """A row per run and uncertainty: how well it tells strange rows from the data's own."""
     rows = [[name, kind, *(with_interval(answers.more["ood"][f"{metric}_{kind.replace(' ', '_')}"])
                            for metric in ("auroc", "fpr95"))]
             for name, answers in named.items() for kind in answers.panels["ood"].pairs]
-    return _markdown(["run", f"{ood} told from the test rows by", "auroc", "fpr95"], rows)
+    own = asked.data or "the test rows"
+    return _markdown(["run", f"{asked.ood} told from {own} by", "auroc", "fpr95"], rows)
 
 
 def damaged_table(named):
@@ -56,16 +60,18 @@ def damaged_table(named):
             means = [np.mean([values[metric] for strength, values in found[kind].items() if strength != AS_THEY_ARE])
                      for kind in kinds]
             numbers = [found[kinds[0]][AS_THEY_ARE][metric], *means, np.mean(means)]
-            rows.append([name, metric, *(f"{number:.4g}" for number in numbers)])
-    return _markdown(["run", "metric", "as they are", *(f"{kind} 1-5" for kind in kinds), "mean damaged"], rows)
+            rows.append([name, metric, answers.more["corrupted_rows"], *(f"{number:.4g}" for number in numbers)])
+    return _markdown(["run", "metric", "rows", "as they are", *(f"{kind} 1-5" for kind in kinds), "mean damaged"], rows)
 
 
-def warnings(named, judged_on):
+def warnings(named, same):
     """Lines about what the numbers cannot bear."""
-    few = [name for name, answers in named.items() if n_rows_of(answers) < FEW_ROWS]
-    found = [f"Fewer than {FEW_ROWS} test rows ({', '.join(few)}): no intervals, and the metrics are mostly chance."
+    few = [name for name, answers in named.items() if min(
+        n_rows_of(answers), answers.more.get("corrupted_rows", FEW_ROWS), answers.more.get("ood_rows", FEW_ROWS)
+    ) < FEW_ROWS]
+    found = [f"Fewer than {FEW_ROWS} rows ({', '.join(few)}): no intervals, and the metrics are mostly chance."
              ] if few else []
-    if len(set(judged_on.values())) > 1:
+    if not same:
         found.append("These runs were not judged on the same rows: their numbers differ by that, too.")
     return found
 

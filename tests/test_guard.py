@@ -1,0 +1,168 @@
+"""Numbers that are not finite are never written; factors that fail are mended, and it is written down."""
+import csv
+import json
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from numpy.testing import assert_allclose
+
+import train
+from core import guard
+from core.incidents import LEFT_OUT
+from core.mender import Mender
+from core.variables import fetch, put
+from misc.folders import run_folder
+from tests.test_model import Run, flat
+
+
+@pytest.fixture
+def solve():
+    """Function (kind, matrix, damping or last basis, last): the mending solver's result and what it recorded."""
+
+    def run(kind, matrix, *rest):
+        found = []
+        solver = guard.mending("dense0", lambda *incident: found.append(incident))
+        with tf.Graph().as_default(), tf.Session() as session:
+            tensors = [tf.constant(value) for value in (matrix, *rest)]
+            how = solver.bases["eigh"] if kind == "basis" else getattr(solver, kind)
+            return session.run(how("A", *tensors)), found
+
+    return run
+
+
+def gram(rng, n=6):
+    x = rng.randn(3 * n, n)
+    return (x.T @ x / len(x)).astype(np.float32)
+
+
+def test_good_factors_need_no_remedy(solve, rng):
+    matrix = gram(rng)
+    root, found = solve("root", matrix, np.float32(0.1), np.eye(6, dtype=np.float32))
+    assert_allclose(root.T @ root, np.linalg.inv(matrix + 0.1 * np.eye(6)), rtol=1e-3, atol=1e-4)
+    inverse, more = solve("inverse", matrix, np.float32(0.1), np.eye(6, dtype=np.float32))
+    assert_allclose(inverse, root.T @ root, rtol=1e-4)
+    (values, basis), none = solve("basis", matrix, np.eye(6, dtype=np.float32))
+    assert_allclose((basis * values) @ basis.T, matrix, atol=1e-5)
+    assert found + more + none == []
+
+
+def test_jitter_then_the_last_good_factor(solve):
+    last = np.full((3, 3), 7.0, np.float32)
+    slightly = np.diag([1.0, 1.0, -3e-7]).astype(np.float32)
+    root, found = solve("root", slightly, np.float32(0.0), last)
+    assert [(layer, factor, remedy) for layer, factor, _, remedy in found] == [("dense0", "A", "jitter")]
+    assert np.isfinite(root).all() and found[0][2] == pytest.approx(1 / 3e-7, rel=1e-3)
+    for kind in ("root", "inverse"):
+        kept, found = solve(kind, np.diag([1.0, 1.0, -0.5]).astype(np.float32), np.float32(0.0), last)
+        assert (kept == last).all() and found[0][3] == guard.LAST_GOOD
+
+
+def test_float64_where_float32_is_too_coarse(monkeypatch):
+    """A decomposition that fails in float32 only."""
+    cholesky, found = guard.scipy.linalg.cholesky, []
+
+    def coarse(matrix, **keys):
+        if matrix.dtype == np.float32:
+            raise guard.scipy.linalg.LinAlgError
+        return cholesky(matrix, **keys)
+
+    monkeypatch.setattr(guard.scipy.linalg, "cholesky", coarse)
+    root = guard._mended_root(lambda *incident: found.append(incident), 2.0 * np.eye(3, dtype=np.float32), 0.0, None)
+    assert_allclose(root, np.eye(3) / np.sqrt(2.0), rtol=1e-5)
+    assert root.dtype == np.float32 and found == [(1.0, "float64")]
+
+
+def test_a_factor_that_is_not_finite_stops_the_step(solve):
+    for kind in ("root", "basis"):
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            solve(kind, np.full((2, 2), np.nan, np.float32), *[np.float32(0.0)] * (kind == "root"), np.eye(
+                2, dtype=np.float32))
+        assert guard.not_finite(error.value) == "factor A of layer dense0"
+
+
+@pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb", "adam", "sgd"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nothing_of_a_step_that_is_not_finite_is_written(config, optimizer, value):
+    """With one target that is not a number, or endless, every step leaves the state as it was."""
+    run = Run(config(optimizer=optimizer, batch_size=39))
+    load, targets = run.model.load, run.data.train.y.copy()
+    targets[3] = value
+    run.session.run(load.data_op, {load.x: run.data.train.x, load.y: targets})
+    before = flat(fetch(run.session, run.model.variables))
+    with pytest.raises(tf.errors.OpError):
+        run.steps(1)
+    after = flat(fetch(run.session, run.model.variables))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("optimizer, damping", [("kfac", 0.0), ("kfac", 0.1), ("ekfac", 0.0)])
+def test_a_mended_step_is_the_step_where_nothing_fails(config, optimizer, damping):
+    made = config(optimizer=optimizer, damping=damping, precision="float64")
+    run = Run(made)
+    run.steps(5)
+    before = fetch(run.session, run.model.variables)
+    mender = Mender(made, run.data.spec, "/device:CPU:0", run.data.train)
+    after, found = mender.step(before, 6, 1.0)
+    assert found == []
+    expected = flat(run.steps(1))
+    for name, value in flat(after).items():
+        if "q_" not in name:  # eigenvectors have no sign of their own
+            assert_allclose(np.abs(value), np.abs(expected[name]), rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag"])
+def test_a_step_is_left_out_counted_and_the_run_goes_on(config, config_file, optimizer, monkeypatch):
+    """One row of the training data is endless: with the step that has it left out, all else goes on."""
+    import core.run
+
+    load = core.run.LOADERS["regression"]
+
+    def poisoned(made):
+        data = load(made)
+        data.train.y[0] = np.inf
+        return data
+
+    monkeypatch.setitem(core.run.LOADERS, "regression", poisoned)
+    keys = dict(optimizer=optimizer, epoch=4)
+    folder = run_folder(config(**keys))
+    train.main(["--config", str(config_file(**keys))])
+    with open(str(folder.incidents), newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["remedy"] for row in rows] == [LEFT_OUT] * 4  # once an epoch
+    assert all(row["layer"] and row["factor"] for row in rows)
+    result = json.loads(folder.result.read_text())
+    assert result["incidents"] == {"left_out": 4, "mended": 0} and np.isfinite(list(result["metrics"].values())).all()
+    # the number of steps per session.run changes nothing
+    before = tf.train.load_checkpoint(str(folder.checkpoint)).get_tensor("dense0/mean")
+    train.main(["--config", str(config_file(**keys, steps_per_run=1))])
+    assert (tf.train.load_checkpoint(str(folder.checkpoint)).get_tensor("dense0/mean") == before).all()
+
+
+def test_too_many_steps_left_out_end_the_run(config_file, capsys):
+    keys = dict(alpha=1e30, epoch=30, max_skipped_steps=3)
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--config", str(config_file(**keys))])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert stop.value.code == 1 and "training diverged" in error and "3 steps in a row were left out" in error
+    assert " is not finite at step " in error and "smaller alpha" in error
+
+
+def test_a_factor_that_cannot_be_inverted_is_mended_in_training(config):
+    """A state whose factor is not positive definite: the plain step fails, the mended one goes on."""
+    made = config(optimizer="kfac", beta=0.01, eta=1e4, kl=1e-3)
+    run = Run(made)
+    run.steps(3)
+    state = fetch(run.session, run.model.variables)
+    state["dense0"]["a_cov"] = np.diag([1e4, 1e4, -1.0, 1.0]).astype(np.float32)
+    put(run.session, run.model.variables, state)
+    try:
+        plain_failed = not all(np.isfinite(value).all() for value in flat(run.steps(1)).values())
+    except tf.errors.OpError:
+        plain_failed = True
+    assert plain_failed
+    after, found = Mender(made, run.data.spec, "/device:CPU:0", run.data.train).step(state, 4, 1.0)
+    assert [(layer, factor, remedy) for layer, factor, _, remedy in found] == [("dense0", "A", guard.LAST_GOOD)]
+    assert all(np.isfinite(value).all() for value in flat(after).values())
+    assert (after["dense0"]["root_a"] == state["dense0"]["root_a"]).all()
+    assert not np.array_equal(after["dense0"]["mean"], state["dense0"]["mean"])
