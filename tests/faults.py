@@ -38,7 +38,8 @@ def run(config, *flags, after=None, number=signal.SIGKILL):
     process = subprocess.Popen([sys.executable, "train.py", "--config", str(config), *flags], cwd=str(ROOT),
                                stderr=subprocess.PIPE)
     try:
-        return process.returncode, process.communicate(timeout=after)[1].decode(), False
+        errors = process.communicate(timeout=after)[1].decode()
+        return process.returncode, errors, False
     except subprocess.TimeoutExpired:
         process.send_signal(number)
         errors = process.communicate()[1].decode()

@@ -69,8 +69,8 @@ def binary(rng, x, y):
     return (x > 1.5).astype(float), (y > 0).astype(float)
 
 
-KINDS = (constant_columns, doubled_columns, scales, few_rows, one_hot_targets, outliers, identical_rows, nearly_constant,
-         rank_one, heavy_tails, binary)
+KINDS = (constant_columns, doubled_columns, scales, few_rows, one_hot_targets, outliers, identical_rows,
+         nearly_constant, rank_one, heavy_tails, binary)
 
 
 def outcome(values):
@@ -108,9 +108,9 @@ def main():
             np.savetxt(str(pathlib.Path(place) / f"{name}.data"), np.column_stack([x, y]))
             for method in METHODS:
                 found, detail = outcome(dict(
-                    dataset=name, optimizer=method, model_name="ffn", hidden=[20], batch_size=10, seed=index, data_path=place,
-                    epoch=-(-args.steps // -(-int(0.9 * len(x)) // 10)), epoch_rate=1000, experiments_path=f"{place}/e",
-                    train_particles=3, test_particles=10))
+                    dataset=name, optimizer=method, model_name="ffn", hidden=[20], batch_size=10, seed=index,
+                    data_path=place, epoch=-(-args.steps // -(-int(0.9 * len(x)) // 10)), epoch_rate=1000,
+                    experiments_path=f"{place}/e", train_particles=3, test_particles=10))
                 counts[found] += 1
                 if found not in ("finite", "finite, with incidents"):
                     print(json.dumps([kind.__name__, name, method, found, detail]), flush=True)
