@@ -20,7 +20,7 @@ from misc.records import Table, read_rows, write_json
 from misc.summary import SummaryWriter
 
 PARTS = ("test", "valid")
-CHECKPOINT = "the checkpoint"
+CHECKPOINT, EVENTS = "the checkpoint", "TensorBoard's events"
 CALL_SECONDS = 2.0  # about how long a session.run may take: signals wait for it
 FIRST_STEPS = 10  # of a session.run, until it is known how long a step takes
 
@@ -81,6 +81,7 @@ class Trainer:
         writer.hyper_parameters(self._config.model_dump())
         try:
             self._preview(session, writer, note)
+            self._disk.attempt(EVENTS, writer.flush)
             with self._signals:
                 note = self._train(session, writer, note)
             name, part = self._final
@@ -90,7 +91,7 @@ class Trainer:
         except tf.errors.ResourceExhaustedError:
             raise RunError("out of memory: try fewer particles, a smaller batch_size or test_batch_size") from None
         finally:
-            writer.close()
+            self._disk.attempt(EVENTS, writer.close)
         metrics = dict(self._last_row(), **{f"{name}_{key}": value for key, value in final.metrics.items()})
         return Outcome(metrics, final, note.seconds, note.step, self._incidents.table.rows)
 
@@ -233,7 +234,7 @@ class Trainer:
         self._incidents.counted = 0
         values["speed/steps_per_second"] = note.step / note.seconds
         values.update({f"incidents/{name}": count for name, count in counts(self._incidents.table.rows).items()})
-        self._disk.attempt("TensorBoard's events", lambda: self._show(writer, values, weight_std, note.step))
+        self._disk.attempt(EVENTS, lambda: self._show(writer, values, weight_std, note.step))
         row = {tag.replace("/", "_"): value for tag, value in values.items()}
         row.update(epoch=epoch, step=note.step, seconds=round(note.seconds, 3))
         row = {name: row[name] for name in self._columns if name in row}

@@ -1,12 +1,18 @@
 """TensorBoard scalars, histograms and pictures from Python numbers: no placeholder or op per tag."""
 import io
+import os
+import pathlib
+import platform
+import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 
 class SummaryWriter:
-    """Writes events to one folder.
+    """Collects events, and writes them to one folder when `flush` or `close` is called.
+
+    What could not be written (they raise OSError or TensorFlow's errors) stays collected for the next time.
 
     Args:
       folder: where the event file goes.
@@ -16,10 +22,11 @@ class SummaryWriter:
     """
 
     def __init__(self, folder, graph=None, resumed_at=None):
-        self._writer = tf.summary.FileWriter(str(folder), graph=graph)
+        self._folder, self._file, self._pending, self._n_files = pathlib.Path(folder), None, [], 0
+        if graph is not None:
+            self._collect(graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
         if resumed_at is not None:
-            session_log = tf.SessionLog(status=tf.SessionLog.START)
-            self._writer.add_session_log(session_log, global_step=resumed_at + 1)
+            self._collect(resumed_at + 1, session_log=tf.SessionLog(status=tf.SessionLog.START))
 
     def scalars(self, values, step):
         """Writes {tag: number} at `step`."""
@@ -62,13 +69,36 @@ class SummaryWriter:
         plain = {name: value if isinstance(value, (bool, int, float, str)) else str(value)
                  for name, value in values.items()}
         proto = hparams_pb(plain)
-        self._writer.add_summary(tf.Summary.FromString(proto.SerializeToString()), global_step=0)
+        self._collect(summary=tf.Summary.FromString(proto.SerializeToString()))
 
     def _add(self, values, step):
-        self._writer.add_summary(tf.Summary(value=values), global_step=step)
+        self._collect(step, summary=tf.Summary(value=values))
+
+    def _collect(self, step=0, **content):
+        self._pending.append(tf.Event(wall_time=time.time(), step=int(step), **content).SerializeToString())
 
     def flush(self):
-        self._writer.flush()
+        """Writes what is collected."""
+        try:
+            self._write()
+        except Exception:
+            self._file = None  # half a record may stand there: the next try begins another file
+            raise
+        self._pending.clear()
+
+    def _write(self):
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            name = f"events.out.tfevents.{int(time.time()):010d}.{platform.node()}.{os.getpid()}.{self._n_files}"
+            self._n_files += 1
+            self._file = tf.python_io.TFRecordWriter(str(self._folder / name))
+            self._file.write(tf.Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        for event in self._pending:
+            self._file.write(event)
+        self._file.flush()
 
     def close(self):
-        self._writer.close()
+        """Writes what is collected, for good."""
+        self.flush()
+        self._file.close()
+        self._file = None

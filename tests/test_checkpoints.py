@@ -21,6 +21,7 @@ from misc.interrupts import Interrupts
 from misc.log import close_logger, run_logger
 from misc.patience import Patient
 from misc.records import Table, read_rows
+from misc.summary import SummaryWriter
 from tests.conftest import ROOT
 
 
@@ -258,3 +259,18 @@ def test_a_table_is_whole_after_a_failed_append(tmp_path):
     table.add({"a": "3"})
     table.write()
     assert [row["a"] for row in read_rows(tmp_path / "t.csv")] == ["1", "2", "3"]
+
+
+def test_events_that_could_not_be_written_come_later(tmp_path):
+    place = tmp_path / "summary"
+    place.write_text("in the way")
+    writer = SummaryWriter(place)
+    writer.scalars({"loss": 1.0}, 1)
+    with pytest.raises(OSError):
+        writer.flush()
+    place.unlink()
+    writer.scalars({"loss": 2.0}, 2)
+    writer.close()
+    found = [(event.step, value.simple_value) for path in place.glob("events.*")
+             for event in tf.train.summary_iterator(str(path)) for value in event.summary.value]
+    assert found == [(1, 1.0), (2, 2.0)]
