@@ -52,11 +52,11 @@ def uncertainty_figure(runs):
         for kind, style in (("right", dict(color="tab:blue", alpha=0.3)), ("wrong", dict(color="tab:red", alpha=0.7))):
             axis.scatter(*np.maximum(kinds[kind], LEAST_NATS), s=10, linewidths=0, label=kind, **style)
         n_wrong, n_right = len(kinds["wrong"][0]), len(kinds["right"][0])
-        axis.set(xlabel="expected entropy, nats", xscale="log", yscale="log",
+        axis.set(xlabel="expected entropy, nats (1e-4: or less)", xscale="log", yscale="log",
                  title=f"{name}:\n{n_wrong} of {n_wrong + n_right} wrong")
     most = [1.3 * max(kinds[kind][i].max() if len(kinds[kind][i]) else 0.0 for kinds in runs.values()
                       for kind in ("right", "wrong")) + LEAST_NATS for i in (0, 1)]
-    axes[0].set(ylabel="mutual information, nats", xlim=(0.8 * LEAST_NATS, most[0]), ylim=(0.8 * LEAST_NATS, most[1]))
+    axes[0].set(ylabel="mutual information, nats (1e-4: or less)", xlim=(0.8 * LEAST_NATS, most[0]), ylim=(0.8 * LEAST_NATS, most[1]))
     return _done(figure)
 
 
@@ -134,8 +134,8 @@ def residuals_figure(runs):
         for sign in (-1.96, 1.96):
             axis.plot(ends, sign * ends, "--", color="grey", linewidth=1, label="1.96 std")
         inside = np.mean(np.abs(residual) <= 1.96 * std)
-        axis.set(xlabel="predictive std (the target's units)", title=f"{name}:\n{100 * inside:.0f} % inside")
-    axes[0].set_ylabel("target - predicted")
+        axis.set(xlabel="predictive std", title=f"{name}:\n{100 * inside:.0f} % within 1.96 std")
+    axes[0].set_ylabel("target - predicted (its units)")
     return _done(figure)
 
 
