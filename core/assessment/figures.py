@@ -56,7 +56,8 @@ def uncertainty_figure(runs):
                  title=f"{name}:\n{n_wrong} of {n_wrong + n_right} wrong")
     most = [1.3 * max(kinds[kind][i].max() if len(kinds[kind][i]) else 0.0 for kinds in runs.values()
                       for kind in ("right", "wrong")) + LEAST_NATS for i in (0, 1)]
-    axes[0].set(ylabel="mutual information, nats (1e-4: or less)", xlim=(0.8 * LEAST_NATS, most[0]), ylim=(0.8 * LEAST_NATS, most[1]))
+    axes[0].set(ylabel="mutual information, nats (1e-4: or less)", xlim=(0.8 * LEAST_NATS, most[0]),
+                ylim=(0.8 * LEAST_NATS, most[1]))
     return _done(figure)
 
 

@@ -125,7 +125,8 @@ def write_run(found, asked):
                "particles": found.particles, "dataset": found.config.dataset, "seed": found.config.seed,
                "optimizer": found.config.optimizer, "trained_on": data.source, "rows_hash": data.rows_hash,
                **({} if asked.data else {"protocol": data.split.protocol, "split": data.split.index,
-                                         "split_hash": data.split_hash}), **_numbers(found.answers, asked), "layers": found.layers}
+                                         "split_hash": data.split_hash}),
+               **_numbers(found.answers, asked), "layers": found.layers}
     _write(folder_at(found.root).evaluation, found.answers, numbers, found.config,
            {found.name: found.answers.panels}, found.step, getattr(found.data, "classes", None))
 
