@@ -1,4 +1,6 @@
 """What training does about a step that failed: take it again, or leave it out, and write it down."""
+import tensorflow.compat.v1 as tf
+
 from core.mender import Mender, failure
 from core.variables import fetch, put
 from misc.config import REGRESSION
@@ -43,7 +45,7 @@ class Incidents:
             put(session, model.variables, after)
             self.counted += 1
             found = found or [(*_place(what), "", AGAIN)]
-        except type(error) as last:
+        except tf.errors.OpError as last:
             what = failure(last)
             if what is None:
                 raise

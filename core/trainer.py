@@ -265,10 +265,10 @@ class Trainer:
 
     def _insist(self, session, note):
         """Saves what is not saved, with patience; RunError if it cannot be."""
-        saved = [other.step for other in checkpoints.notes(self._folder.checkpoint).values() if other]
+        saved = checkpoints.is_intact(self._folder.checkpoint / f"model-{note.step}")
         due = {"metrics.csv": self._metrics.write}
         if self._incidents.table.rows:
             due["incidents.csv"] = self._incidents.table.write
-        if note.step not in saved or self._disk.troubles:
+        if not saved or self._disk.troubles:
             due[CHECKPOINT] = lambda: self._save(session, note)
         self._disk.insist(due, self._folder.root)
