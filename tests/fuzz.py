@@ -1,0 +1,335 @@
+"""Generated configs and data files: each one trains, or is refused in one line and leaves nothing.
+
+    python -m tests.fuzz [--configs N] [--files N] [--seed S]
+
+Never a traceback, never exit code 0 with a metric that is not finite, no file left behind by a refusal. Counts are
+printed; what breaks a rule is shrunk by hypothesis to its smallest form and shown, with exit code 1.
+"""
+import argparse
+import collections
+import contextlib
+import gzip
+import io
+import itertools
+import json
+import os
+import pathlib
+import pickle
+import shutil
+import sys
+import tempfile
+import typing
+
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+from typing_extensions import Literal
+
+from misc import backend
+
+backend.prepare()
+
+import train  # noqa: E402
+from core.optimizer import METHODS  # noqa: E402
+from misc.config import Config, key_mode  # noqa: E402
+from misc.errors import UserError  # noqa: E402
+from networks import NETWORKS  # noqa: E402
+from tests.test_classification_data import write_cifar10, write_idx  # noqa: E402
+
+LARGEST = dict(epoch=3, train_particles=4, test_particles=9, width=1.0)  # what is trained; what is larger is explained
+TINY = {
+    "regression": dict(dataset="tiny", data_path=".", model_name="ffn", hidden=[4], epoch=2, batch_size=10, train_particles=2,
+                       test_particles=4, Teigen=2),
+    "classification": dict(mode="classification", dataset="digits", model_name="ffn", hidden=[4], epoch=1,
+                           batch_size=700, train_particles=1, test_particles=3, TEigen=2, TInv=2, TCov=1, TScale=1),
+}
+
+
+# What is asked of every run.
+
+class Place:
+    """A folder with data in which train.py is run again and again; counts what happened."""
+
+    def __init__(self, root):
+        self.root, self.counts = root, collections.Counter()
+        rng = np.random.RandomState(0)
+        x = rng.randn(40, 3)
+        self.table = np.column_stack([x, np.sin(2.0 * x[:, 0]) + x[:, 1] + 0.1 * rng.randn(40)])
+        np.savetxt(str(root / "tiny.data"), self.table, fmt="%.4f")
+
+    def files(self):
+        return {str(path) for path in self.root.rglob("*")}
+
+    def judge(self, config, *flags):
+        """Runs train.py on the text of a config; AssertionError if a rule is broken."""
+        (self.root / "config.json").write_bytes(config if isinstance(config, bytes) else config.encode())
+        before, heard, said, code, before_cwd = self.files(), io.StringIO(), io.StringIO(), 0, os.getcwd()
+        os.chdir(str(self.root))
+        try:
+            with contextlib.redirect_stderr(heard), contextlib.redirect_stdout(said):
+                train.main(["--config", "config.json", *flags])
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            os.chdir(before_cwd)
+        new = self.files() - before
+        try:
+            lines = heard.getvalue().splitlines()
+            if code == 0 and "--explain" not in flags:
+                found = [path for path in new if path.endswith("result.json")]
+                assert len(found) == 1, f"{len(found)} results"
+                metrics = json.loads(pathlib.Path(found[0]).read_text())["metrics"]
+                assert metrics and all(np.isfinite(value) for value in metrics.values()), metrics
+            elif code == 0:
+                assert said.getvalue() and not new, f"left {sorted(new)}"
+            elif code == 2:
+                assert len(lines) == 1 and lines[0].startswith("train.py: "), lines
+                assert not new, f"left {sorted(new)}"
+            else:
+                assert code == 1 and lines[-1].startswith("train.py: "), (code, lines[-3:])
+            self.counts[{0: "explained" if "--explain" in flags else "trained", 1: "ended in a line"}.get(
+                code, "refused")] += 1
+        finally:
+            for path in sorted(new, key=len):
+                if os.path.isdir(path):
+                    shutil.rmtree(path)
+                elif os.path.exists(path):
+                    os.remove(path)
+
+
+# Configs.
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.sampled_from([2**31, 2**63, 10**30, -1, 0]), st.floats(),
+    st.text(max_size=12), st.lists(st.integers(-2, 5), max_size=3), st.dictionaries(st.text(max_size=3), st.none()))
+NAMES = st.one_of(st.text(max_size=12), st.sampled_from(
+    ["", ".", "..", "../x", "a/b", "/", "tiny.data", "x\0y", "a" * 300, "~", "nowhere/at/all", "\ud800", "CON", "a b"]))
+PATHS = {"data_path", "experiments_path"}  # anywhere on the machine would do: from a list only
+SPECIAL = {
+    "dataset": st.one_of(NAMES, st.sampled_from(["tiny", "digits", "concrete", "cifar10", "images", "tinny"])),
+    "exp_name": NAMES,
+    "optimizer": st.sampled_from(sorted(METHODS) + ["ekfca", "SGD"]),
+    "model_name": st.sampled_from(sorted(NETWORKS) + ["fnn50"]),
+    "hidden": st.lists(st.sampled_from([1, 2, 7, 0, -3, 10**9, 1.5, True]), max_size=3),
+    **{name: st.sampled_from(["e", "e/f", "tiny.data", "tiny.data/below", "x\0y", "a" * 300, "", ".", "\ud800"])
+       for name in PATHS},
+}
+
+
+def value_of(name):
+    """Values for a key: of its type and in its range mostly, and anything."""
+    field = Config.model_fields[name]
+    kind, limits = field.annotation, {}
+    if getattr(kind, "__origin__", None) is typing.Union:
+        kind = kind.__args__[0]
+    for item in field.metadata:
+        limits.update({bound: getattr(item, bound) for bound in ("ge", "gt", "le", "lt") if hasattr(item, bound)})
+    low, high = limits.get("ge", limits.get("gt", 0)), limits.get("le", limits.get("lt"))
+    if name in SPECIAL:
+        good = SPECIAL[name]
+    elif getattr(kind, "__origin__", None) is Literal:
+        good = st.sampled_from(kind.__args__)
+    elif kind is bool:
+        good = st.booleans()
+    elif kind is int:
+        good = st.one_of(st.integers(low, low + 8), st.sampled_from([10**3, 10**6, 10**12]))
+    else:
+        good = st.one_of(st.floats(low, 2.0 if high is None else high),
+                         st.sampled_from([1e-300, 1e-30, 1e-8, 1e8, 1e30, 1e300, 1]))
+    if name in PATHS:
+        return good
+    return st.integers(0, 9).flatmap(lambda number: ANYTHING if number == 9 else good)
+
+
+@st.composite
+def configs(draw):
+    """(text of a config, flags)."""
+    mode = draw(st.sampled_from(sorted(TINY)))
+    values = dict(TINY[mode], optimizer=draw(st.sampled_from(sorted(METHODS))))
+    names = st.sampled_from([name for name in Config.model_fields if key_mode(name) in (None, mode)])
+    for name in draw(st.lists(names, max_size=4, unique=True)):
+        values[name] = draw(value_of(name))
+    odd = draw(st.sampled_from([""] * 15 + ["unknown", "other mode", "missing", "text", "set"]))
+    if odd == "unknown":
+        values[draw(st.text(max_size=12))] = draw(ANYTHING)
+    elif odd == "other mode":
+        name = draw(st.sampled_from(sorted(Config.model_fields)))
+        values[name] = draw(value_of(name))
+    elif odd == "missing":
+        values.pop(draw(st.sampled_from(sorted(values))))
+    text = json.dumps(values)
+    if odd == "text":
+        return draw(damaged(text.encode())), []
+    flags = ["--set", draw(st.one_of(st.text(max_size=15), st.sampled_from(
+        ["epoch", "epoch=", "=3", "kl=1e", "hidden=[3,", "kl=NaN", "seed=2=3", "activation=tanh"])))] * (odd == "set")
+    return text, flags
+
+
+def is_small(text, flags):
+    """Whether the run would be over in a second or two."""
+    try:
+        values = json.loads(text)
+        config = Config.from_dict(dict(values)) if not flags else None
+    except (ValueError, TypeError, UserError, UnicodeError):
+        return True  # it will be refused
+    return config is None or (
+        all(getattr(config, name) <= limit for name, limit in LARGEST.items()) and sum(config.hidden or [60]) < 100
+        and (config.dataset == "digits" or config.mode == "regression")
+        and config.model_name in ("ffn", "ffn50", "ffn100", "linear", "mlp"))
+
+
+# Data.
+
+@st.composite
+def damaged(draw, content):
+    """Bytes with one to three accidents."""
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(content)))
+        to = draw(st.integers(at, min(len(content), at + 40)))
+        how = draw(st.sampled_from(["cut", "delete", "insert", "flip", "double"]))
+        if how == "cut":
+            content = content[:at]
+        elif how == "delete":
+            content = content[:at] + content[to:]
+        elif how == "insert":
+            content = content[:at] + draw(st.binary(min_size=1, max_size=6)) + content[at:]
+        elif how == "flip" and at < len(content):
+            content = content[:at] + bytes([content[at] ^ (1 << draw(st.integers(0, 7)))]) + content[at + 1:]
+        else:
+            content = content + content[at:to]
+    return content
+
+
+WORDS = st.sampled_from(["nan", "inf", "-inf", "1e400", "1e308", "-1e308", "1e-320", "x", "", "1,5", "0x10", "1_000",
+                         "\u0661", "1e5", "--1", "\x00", '"3"', "#", "1;2", "NA", "\ufeff1", "1" * 400, "0"])
+
+
+@st.composite
+def tables(draw, table):
+    """Bytes of a NAME.data file: words, columns or rows gone wrong, or bytes damaged."""
+    n, d = table.shape
+    rows = [[f"{value:.4f}" for value in row] for row in table[: draw(st.sampled_from([n, n, n, 12, 5, 2, 1, 0]))]]
+    for _ in range(draw(st.integers(0, 3))):
+        how = draw(st.sampled_from(["word", "constant", "scale", "ragged", "header", "blank", "copy"]))
+        i, j = draw(st.integers(0, max(0, len(rows) - 1))), draw(st.integers(0, d - 1))
+        if not rows or j >= min(map(len, rows)):
+            continue
+        if how == "word":
+            rows[i][j] = draw(WORDS)
+        elif how == "constant":
+            word = draw(WORDS)
+            rows = [[*row[:j], word, *row[j + 1:]] for row in rows]
+        elif how == "scale":
+            power = draw(st.sampled_from(["e300", "e-300", "e30", "e-30", "e8", "e-8"]))
+            rows = [[*row[:j], row[j] + power, *row[j + 1:]] for row in rows]
+        elif how == "ragged":
+            rows[i] = draw(st.sampled_from([rows[i][:-1], rows[i] + ["1"], []]))
+        elif how == "copy":
+            rows = [list(rows[i]) for _ in rows]
+        else:
+            rows.insert(i, ["a", "b", "c", "d"] if how == "header" else [""])
+    separator = draw(st.sampled_from([" ", " ", "\t", ",", ", ", ";", "  "]))
+    end = draw(st.sampled_from(["\n", "\n", "\r\n", "\n\n", "\r"]))
+    content = end.join(separator.join(row) for row in rows).encode("utf-8", "replace")
+    if draw(st.integers(0, 4)) == 0:
+        content = draw(damaged(content))
+    return content
+
+
+@st.composite
+def pictures(draw, sets):
+    """(data set, file to damage, its bytes)."""
+    name = draw(st.sampled_from(sorted(sets)))
+    file = draw(st.sampled_from(sorted(sets[name])))
+    content = file.read_bytes()
+    if file.suffix == ".gz":
+        return name, file, draw(st.one_of(damaged(content), damaged(gzip.decompress(content)).map(gzip.compress)))
+    if name == "cifar10" and draw(st.booleans()):
+        batch = pickle.loads(content, encoding="bytes")
+        key = draw(st.sampled_from([b"data", b"labels"]))
+        batch[key] = draw(st.sampled_from([None, [], [1], [-1] * 2, [10] * 2, "abc", 3, [1.5] * 2, [[1, 2], [3]], os.system,
+                                           np.zeros((2, 5)), np.zeros((2, 3072)), {}]))
+        return name, file, pickle.dumps(batch, protocol=2)
+    return name, file, draw(damaged(content))
+
+
+def picture_sets(place):
+    """{data set: files}, each a whole, small set."""
+    from PIL import Image
+
+    rng = np.random.RandomState(0)
+    write_cifar10(place, rng)
+    write_idx(place / "mnist", rng, packed=("train-images-idx3-ubyte",), sizes=(9, 6))
+    for kind, i in itertools.product("ab", range(6)):
+        path = place / "images" / kind / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.randint(0, 256, (6, 5)).astype(np.uint8)).save(str(path))
+    return {"cifar10": [path for path in (place / "cifar-10-batches-py").iterdir() if "batch" in path.name],
+            "mnist": list((place / "mnist").iterdir()), "images": list((place / "images").rglob("*.png"))}
+
+
+# The campaign.
+
+def search(check, strategy, n, seed):
+    """Calls check(example) for `n` generated examples."""
+    run = hypothesis.given(strategy)(check)
+    run = hypothesis.settings(max_examples=n, deadline=None, database=None, print_blob=False,
+                              suppress_health_check=list(hypothesis.HealthCheck))(run)
+    hypothesis.seed(seed)(run)()
+
+
+def fuzz_configs(place, n, seed):
+    def check(example):
+        text, flags = example
+        place.judge(text, *flags, *([] if is_small(text, flags) else ["--explain"]))
+
+    search(check, configs(), n, seed)
+
+
+def fuzz_tables(place, n, seed):
+    def check(example):
+        content, method = example
+        (place.root / "mine.data").write_bytes(content)
+        place.judge(json.dumps(dict(TINY["regression"], dataset="mine", data_path=".", optimizer=method)))
+
+    search(check, st.tuples(tables(place.table), st.sampled_from(["ekfac", "kfac", "diag"])), n, seed)
+
+
+def fuzz_pictures(place, n, seed):
+    sets = picture_sets(place.root)
+
+    def check(example):
+        name, file, content = example
+        whole = file.read_bytes()
+        file.write_bytes(content)
+        try:
+            place.judge(json.dumps(dict(TINY["classification"], dataset=name, optimizer="kfac", batch_size=5,
+                                        data_path="images" if name == "images" else ".")))
+        finally:
+            file.write_bytes(whole)
+
+    search(check, pictures(sets), n, seed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configs", type=int, default=600)
+    parser.add_argument("--files", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    broken = False
+    for what, fuzz, n in (("configs", fuzz_configs, args.configs), ("tables", fuzz_tables, 2 * args.files // 3),
+                          ("pictures", fuzz_pictures, args.files // 3)):
+        with tempfile.TemporaryDirectory() as folder:
+            place = Place(pathlib.Path(folder))
+            try:
+                fuzz(place, n, args.seed)
+            except Exception as error:  # what hypothesis found, shrunk, with what it was
+                broken = True
+                print(f"BROKEN: {type(error).__name__}: {error}\n" + "\n".join(getattr(error, "__notes__", [])))
+            print(f"{what}: " + ", ".join(f"{name} {count}" for name, count in sorted(place.counts.items())), flush=True)
+    sys.exit(broken)
+
+
+if __name__ == "__main__":
+    main()
