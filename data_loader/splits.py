@@ -58,8 +58,10 @@ def hold_out(rows, fraction, fold=0):
     """
     n_valid = int(round(fraction * len(rows)))
     end = len(rows) - fold * n_valid
-    if fold and (n_valid == 0 or end < n_valid):
-        raise UserError(f"validation_fold {fold} does not exist: {len(rows)} rows give {len(rows) // max(n_valid, 1)} "
+    if fold and n_valid == 0:
+        raise UserError(f"validation_fold {fold} goes with validation rows: set validation_fraction, e.g. to 0.1")
+    if fold and end < n_valid:
+        raise UserError(f"validation_fold {fold} does not exist: {len(rows)} rows give {len(rows) // n_valid} "
                         f"folds of {n_valid}, counted from 0")
     return np.concatenate([rows[: end - n_valid], rows[end:]]), rows[end - n_valid: end]
 

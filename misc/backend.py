@@ -44,6 +44,9 @@ def session(graph, threads):
       threads: 0 lets TensorFlow choose. Otherwise every op uses this many threads, and
         with 1 the ops also run in the caller's thread, which saves a hand-over per
         `session.run`: the best choice for small networks.
+
+    NOTE: TensorFlow has one pool of threads for the insides of all ops, made by the first session of a process;
+    a later session gets no other number. Convolutions round differently with another number of threads.
     """
     import tensorflow.compat.v1 as tf
 

@@ -15,6 +15,7 @@ from misc.errors import UserError
 from misc.table import did_you_mean
 
 REGRESSION, CLASSIFICATION = "regression", "classification"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # of a file or folder, never a path
 
 
 def key(default, meaning, mode=None, **limits):
@@ -33,10 +34,10 @@ class Config(pydantic.BaseModel):
     mode: Literal["regression", "classification"] = key(REGRESSION, "Selects likelihood, data and metrics.")
     exp_name: typing.Optional[str] = key(
         None, "Name of the run's folder, experiments/DATASET/EXP_NAME. Default: OPTIMIZER_DATASET.",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$",
+        pattern=NAME, max_length=200,
     )
     dataset: str = key(..., "A known data set (`--list`) or the NAME of a file NAME.data in data_path.",
-                       pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+                       pattern=NAME, max_length=200)
     data_path: str = key("data", "Folder searched first for data files.", min_length=1)
     experiments_path: str = key("experiments", "Folder that the runs' folders go to.", min_length=1)
     optimizer: str = key(..., "The method; `--list` shows all.")
@@ -292,5 +293,7 @@ def _explain(item):
     if item["type"] == "value_error":
         return item["msg"].split("Value error, ", 1)[-1]
     message = item["msg"][0].lower() + item["msg"][1:]
+    if item["type"] == "string_pattern_mismatch":
+        message = "a name has letters, digits, _ . + - only and begins with a letter or digit"
     hint = " (VALUE is read as JSON: true, 0.1, [20, 20], null)" if item["type"] in ("bool_type", "list_type") else ""
     return f"{name}: {message}, got {json.dumps(item['input'], default=repr)}{hint}"

@@ -90,6 +90,7 @@ def read_config(root, overrides):
 @contextlib.contextmanager
 def claim(folder, wait=0):
     """While this holds, no other process writes to the folder. UserError if one still does after `wait` seconds."""
+    made = [path for path in (folder.root, *folder.root.parents) if not path.exists()]
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(str(folder.root / ".lock"))
@@ -99,6 +100,9 @@ def claim(folder, wait=0):
         raise UserError(f"another process{_owner(folder)} is training in {folder.root}: wait for it, or set another "
                         "exp_name") from None
     except OSError as error:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
         raise UserError(f"cannot create {folder.root}: {error.strerror}") from None
     try:
         yield
