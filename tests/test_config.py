@@ -22,7 +22,7 @@ GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
     ({"kl": float("inf")}, "kl: input should be a finite number"),
     ({"beta": 1.5}, "beta: input should be less than or equal to 1, got 1.5"),
     ({"scale_init": "exat"}, "scale_init: input should be 'damped' or 'exact'"),
-    ({"exp_name": "../x"}, "exp_name: string should match pattern"),
+    ({"exp_name": "../x"}, "exp_name: a name has letters, digits, _ . + - only"),
     ({"hidden": [5]}, "hidden goes with model_name ffn and only with it"),
     ({"model_name": "ffn"}, "hidden goes with model_name ffn and only with it"),
     ({"model_name": "ffn", "hidden": [5, 0]}, "hidden.1: input should be greater than 0, got 0"),

@@ -65,8 +65,9 @@ def test_validation_rows_come_from_the_training_rows():
     assert train.tolist() == [0, 1, 2, 3, 7, 8, 9] and valid.tolist() == [4, 5, 6]
     assert [hold_out(np.arange(10), 0.3, fold)[1].tolist() for fold in (0, 2)] == [[7, 8, 9], [1, 2, 3]]
     assert hold_out(np.arange(10), 0.0)[1].tolist() == []
-    for fraction, message in ((0.3, "10 rows give 3 folds of 3"), (0.0, "10 rows give 10 folds of 0")):
-        with pytest.raises(UserError, match=f"validation_fold 3 does not exist: {message}"):
+    for fraction, message in ((0.3, "validation_fold 3 does not exist: 10 rows give 3 folds of 3"),
+                              (0.0, "validation_fold 3 goes with validation rows: set validation_fraction")):
+        with pytest.raises(UserError, match=message):
             hold_out(np.arange(10), fraction, fold=3)
 
 
