@@ -3,7 +3,8 @@ import argparse
 import sys
 
 from misc import backend
-from misc.config import Config, config_table
+from misc.config import Config
+from misc.config_table import config_table
 from misc.errors import one_line_errors
 
 EXAMPLES = """examples:

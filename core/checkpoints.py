@@ -5,8 +5,12 @@ note of where training stood. It is written last; a checkpoint without it, or wi
 none. Kept are the newest `max_to_keep`, and the best by validation log-likelihood.
 """
 import collections
+import contextlib
 import hashlib
+import json
 import os
+import pathlib
+import tempfile
 
 import tensorflow.compat.v1 as tf
 
@@ -23,15 +27,19 @@ class UnreadableCheckpoint(RunError):
 
 
 def notes(folder):
-    """{prefix of the files: Note}, newest first; whether they are intact is another matter."""
+    """{prefix of the files: Note, or None without a whole one}, newest first; the other files are another matter."""
     found = {}
     for path in folder.glob("model-*.json"):
         try:
             written = read_json(path)
-            found[path.with_suffix("")] = Note(**{name: written[name] for name in Note._fields})
+            note = Note(**{name: written[name] for name in Note._fields})
+            whole = written["note"] == _note_sum(note, written["files"]) and note.step == _step(path.with_suffix(""))
+            found[path.with_suffix("")] = note if whole else None
         except (OSError, ValueError, KeyError, TypeError):
             found[path.with_suffix("")] = None
-    return dict(sorted(found.items(), key=lambda pair: -_step(pair[0])))
+    for path in folder.glob("model-*.index"):
+        found.setdefault(path.with_suffix(""), None)
+    return dict(sorted(found.items(), key=lambda pair: (-_step(pair[0]), -len(pair[0].name))))
 
 
 def is_intact(prefix):
@@ -55,37 +63,50 @@ def restore(session, saver, folder, best=False, damaged=lambda prefix: None):
     for prefix, note in found:
         if note is not None and is_intact(prefix):
             try:
-                saver.restore(session, str(prefix))
+                with _plain_path(prefix) as path:
+                    saver.restore(session, str(path))
                 return note
             except (tf.errors.OpError, ValueError):  # of another network, or gone meanwhile
                 pass
         damaged(prefix)
-    raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and of this network: start anew" if found else
-                               f"there is no checkpoint with a validation log-likelihood in {folder}" if best else
-                               f"there is no checkpoint in {folder}")
+    raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and of this network: train anew" if found else
+                               f"there is no checkpoint with a validation log-likelihood in {folder}: they come with "
+                               "validation_fraction" if best else f"there is no checkpoint in {folder}")
 
 
 def save(session, saver, folder, note, max_to_keep):
     """Writes a checkpoint and removes those that are not to be kept. Raises what the disk does."""
     folder.mkdir(parents=True, exist_ok=True)
     prefix = folder / f"model-{note.step}"
+    while is_intact(prefix):  # of the same step, before its evaluation: it counts until the new one does
+        prefix = prefix.with_name(f"{prefix.name}-again")
     _remove([prefix.with_suffix(".json")])
-    saver.save(session, str(folder / "model"), global_step=note.step, write_meta_graph=False, write_state=False)
+    saver.save(session, str(prefix), write_meta_graph=False, write_state=False)
     files = [path for path in _files(prefix) if path.suffix != ".json"]
     for path in files:
         _to_disk(path)
-    write_json(prefix.with_suffix(".json"), dict(note._asdict(), files={path.name: checksum(path) for path in files}))
+    sums = {path.name: checksum(path) for path in files}
+    write_json(prefix.with_suffix(".json"), dict(note._asdict(), files=sums, note=_note_sum(note, sums)))
     _to_disk(folder)
-    kept = to_keep(notes(folder), max_to_keep)
+    kept = to_keep({prefix: note, **notes(folder)}, max_to_keep)
     tf.train.update_checkpoint_state(str(folder), prefix.name, [path.name for path in reversed(kept)])
     for path in folder.glob("model-*"):
         if path.name.split(".")[0] not in {other.name for other in kept}:
             _remove([path])
 
 
+def set_aside(prefix):
+    """Takes damaged files out of the count: they are called damaged-model-... from now on."""
+    for path in _files(prefix):
+        path.replace(path.with_name(f"damaged-{path.name}"))
+
+
 def to_keep(found, max_to_keep):
     """Of {prefix: Note}, newest first: the newest of those saved for their time, the newest, the best."""
-    known = {prefix: note for prefix, note in found.items() if note is not None}
+    known = {}
+    for prefix, note in found.items():
+        if note is not None and all(note.step != other.step for other in known.values()):
+            known[prefix] = note
     kept = [prefix for prefix, note in known.items() if note.regular][:max_to_keep]
     scored = [prefix for prefix, note in known.items() if note.score is not None]
     best = [max(scored, key=lambda prefix: known[prefix].score)] if scored else []
@@ -101,8 +122,25 @@ def checksum(path):
     return found.hexdigest()
 
 
+@contextlib.contextmanager
+def _plain_path(prefix):
+    """The prefix, by way of a link if TensorFlow would take its path for a pattern."""
+    if not set("[\\") & set(str(prefix)):
+        yield prefix
+        return
+    with tempfile.TemporaryDirectory() as place:
+        link = pathlib.Path(place) / "checkpoint"
+        link.symlink_to(prefix.parent.resolve(), target_is_directory=True)
+        yield link / prefix.name
+
+
+def _note_sum(note, sums):
+    """SHA-256 of a Note and its files' checksums."""
+    return hashlib.sha256(json.dumps([note, sums], sort_keys=True).encode()).hexdigest()
+
+
 def _step(prefix):
-    number = prefix.name.rsplit("-", 1)[1]
+    number = prefix.name.split("-")[1]
     return int(number) if number.isdigit() else -1
 
 

@@ -75,9 +75,9 @@ def evaluate_classification(session, model, part, data, config, ticks=iter):
 
 
 def write_predictions(folder, evaluation, data):
-    """predictions.csv: target, mean, std and epistemic std of every test row, in the data's own units."""
-    prediction, columns = evaluation.prediction, ["target", "mean", "std", "epistemic_std"]
-    table = zip(evaluation.targets, prediction.mean, prediction.std, prediction.epistemic_std)
+    """predictions.csv: target, mean, std, epistemic std and log density of every test row, in the data's own units."""
+    prediction, columns = evaluation.prediction, ["target", "mean", "std", "epistemic_std", "log_prob"]
+    table = zip(evaluation.targets, prediction.mean, prediction.std, prediction.epistemic_std, prediction.log_prob)
     write_rows(folder.predictions, columns, [dict(zip(columns, (f"{value:.9g}" for value in row))) for row in table])
 
 

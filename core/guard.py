@@ -16,7 +16,8 @@ import tensorflow.compat.v1 as tf
 
 from core.linalg import diagonal_in, eigh, inverse_root, warm_basis
 
-JITTER = 1e-6  # of a factor's largest diagonal entry
+JITTER = 1e-6  # of a factor's largest diagonal entry; for large factors as many units of float32's rounding as rows
+ROUNDING = 1e-3  # a share of the largest eigenvalue: a smallest one below minus that is no matter of rounding
 LAST_GOOD = "last good"
 _MARK = "not finite: "
 
@@ -79,12 +80,25 @@ def mending(layer, record):
 # Arrays from here on.
 
 def _mended_root(record, matrix, damping, last):
-    """Inverse Cholesky root of matrix + damping I, by the first of these that works: as it is, with jitter, with
-    jitter in float64, the last one."""
+    """Inverse Cholesky root of matrix + damping I, by the first of these that works: as it is, with jitter, in
+    float64 with eigenvalues that rounding made negative or tiny lifted, the last one."""
     damped = matrix + damping * np.eye(len(matrix), dtype=matrix.dtype)
-    jitter = JITTER * np.abs(np.diag(damped)).max() * np.eye(len(matrix), dtype=matrix.dtype)
-    tried = (("", damped), ("jitter", damped + jitter), ("float64", damped.astype(np.float64) + jitter))
-    return _first(record, damped, [(remedy, lambda which=which: _root(which)) for remedy, which in tried], last)
+    jitter = _least(len(matrix)) * np.abs(np.diag(damped)).max() * np.eye(len(matrix), dtype=matrix.dtype)
+    return _first(record, damped, [
+        ("", lambda: _root(damped)), ("jitter", lambda: _root(damped + jitter)),
+        ("float64", lambda: _root(_lifted(damped.astype(np.float64))))], last)
+
+
+def _least(dim):
+    """What a smallest eigenvalue is lifted to, as a share of the largest."""
+    return max(JITTER, dim * float(np.finfo(np.float32).eps))
+
+
+def _lifted(matrix):
+    values, vectors = scipy.linalg.eigh(matrix, check_finite=False)
+    if values[0] < -ROUNDING * values[-1]:
+        raise scipy.linalg.LinAlgError("not positive definite")
+    return (vectors * np.maximum(values, _least(len(matrix)) * values[-1])) @ vectors.T
 
 
 def _root(matrix):

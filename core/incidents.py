@@ -62,7 +62,8 @@ class Incidents:
             count += 1
         if count >= self._config.max_skipped_steps:
             raise RunError(f"training diverged: {what} is not finite at step {step}, and {count} steps in a row were "
-                           f"left out; try a smaller {step_key(self._config)} or more damping")
+                           f"left out; try a smaller {step_key(self._config)}, more damping, or keys "
+                           "that are less extreme")
 
 
 def step_key(config):

@@ -40,8 +40,9 @@ class Kronecker(Family):
         return new
 
     def shown(self, new):
-        roots = {name for name in new if name.startswith(("root_", "step_inverse_"))}
-        return super().shown(new) | roots | ({"a_cov", "s_cov"} if roots else set())
+        kind = "step_inverse_" if self._config.damping else "root_"  # what `precondition` reads
+        used = {name for name in new if name.startswith(kind)}
+        return super().shown(new) | used | ({"a_cov", "s_cov"} if used else set())
 
     def posterior(self, mean, state):
         return MatrixNormal(mean, state["root_a"], state["root_s"], self._prior.temper)

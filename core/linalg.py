@@ -3,6 +3,8 @@
 One convention everywhere: a layer is s = [a, 1] W with W of shape [d_in + 1, d_out],
 and vec() is row-major, so kron(A, S) vec(V) = vec(A V S) for symmetric S.
 """
+import functools
+
 import numpy as np
 import scipy.linalg
 import tensorflow.compat.v1 as tf
@@ -141,7 +143,7 @@ def _by_lapack(decompose, *dims):
     """A function of a tensor [d, d] from one of arrays; `dims`: the number of dimensions of each result, all d long."""
 
     def run(matrix):
-        found = tf.numpy_function(decompose, [matrix], [matrix.dtype] * len(dims))
+        found = tf.numpy_function(functools.partial(_said, decompose), [matrix], [matrix.dtype] * len(dims))
         found = found if isinstance(found, (list, tuple)) else [found]
         for tensor, n_dims in zip(found, dims):
             tensor.set_shape([int(matrix.shape[0])] * n_dims)
@@ -150,16 +152,24 @@ def _by_lapack(decompose, *dims):
     return run
 
 
+def _said(decompose, matrix):
+    """decompose(matrix), or a ValueError that says a decomposition failed."""
+    try:
+        return decompose(_finite(matrix))
+    except scipy.linalg.LinAlgError as error:
+        raise ValueError(f"decomposition: {error}") from None
+
+
 def _lapack_eigh(matrix):
-    return scipy.linalg.eigh(_finite(matrix), check_finite=False, driver="evd")
+    return scipy.linalg.eigh(matrix, check_finite=False, driver="evd")
 
 
 def _lapack_eigvalsh(matrix):
-    return scipy.linalg.eigvalsh(_finite(matrix), check_finite=False)
+    return scipy.linalg.eigvalsh(matrix, check_finite=False)
 
 
 def _lapack_qr(matrix):
-    return scipy.linalg.qr(_finite(matrix), mode="economic", check_finite=False)[0]
+    return scipy.linalg.qr(matrix, mode="economic", check_finite=False)[0]
 
 
 def _finite(matrix):

@@ -10,14 +10,14 @@ from core.variables import fetch, put
 from data_loader.batches import epoch_plan
 from misc import backend
 
-# What a failed step raises: a check (core/guard.py), a factorisation (InvalidArgument), LAPACK (Unknown).
-FACTORISATION = "decomposition"
+# What a factorisation that fails says: TensorFlow's on a CPU, LAPACK by core/linalg.py, cuSolver.
+FACTORISATIONS = ("decomposition", "Got info =")
 
 
 def failure(error):
     """What failed in a step, from the error of its `session.run`; None if that is no matter of numbers."""
     what = not_finite(error)
-    if what is None and FACTORISATION in str(error):
+    if what is None and any(words in str(error) for words in FACTORISATIONS):
         what = "a factor that cannot be decomposed"
     return what
 

@@ -33,6 +33,20 @@ def predict(outputs, precisions, targets, target_mean, target_std):
     )
 
 
+def mix(predictions, targets):
+    """The equal mixture of Predictions for the same rows; targets [n] in the data's own units.
+
+    The draws of each count alike, however many they are. What the members' means differ by is epistemic.
+    """
+    means, stds, epistemic, log_probs = (np.array([getattr(each, name) for each in predictions], np.float64)
+                                         for name in ("mean", "std", "epistemic_std", "log_prob"))
+    between = means.var(axis=0)
+    variance = np.square(stds).mean(axis=0) + between
+    mean = means.mean(axis=0)
+    return Prediction(mean, np.sqrt(variance), np.sqrt(np.square(epistemic).mean(axis=0) + between),
+                      log_mean_exp(log_probs), gaussian_log_prob(targets, mean, variance))
+
+
 def regression_statistics(prediction, targets):
     """{metric: statistic}; `targets` [n] in the data's own units.
 

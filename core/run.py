@@ -5,6 +5,7 @@ import sys
 import time
 
 import numpy as np
+import scipy
 import tensorflow.compat.v1 as tf
 
 from core.checkpoints import UnreadableCheckpoint
@@ -21,7 +22,7 @@ from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import RunError, UserError
 from misc.folders import changed, check_resumable, check_writable, claim, has_checkpoint, run_folder, start_over
 from misc.log import close_logger, run_logger
-from misc.records import read_json, revision, versions, write_json
+from misc.records import read_json, read_result, revision, versions, write_json
 from misc.table import lookup
 
 LOADERS = {REGRESSION: load_regression, CLASSIFICATION: load_classification}
@@ -30,7 +31,7 @@ DEVICES = {"cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
 
 # Keys that a resumed run may change: they do not touch a result.
 FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_keep", "num_workers", "runs",
-                  "experiments_path", "data_path"}  # the rows themselves are compared by their hash
+                  "exp_name", "experiments_path", "data_path"}  # the rows themselves are compared by their hash
 
 # evaluate_on -> how the names of its metrics begin.
 EVALUATED = {"test": "test", "validation": "valid"}
@@ -69,9 +70,10 @@ def execute(plan, resume=False):
     if resume:
         check_resumable(folder, plan.config, plan.data.rows_hash, FREE_ON_RESUME)
     with claim(folder):
-        if resume and folder.result.is_file():
+        result = read_result(folder.result) if resume else None
+        if result:
             print(f"the run in {folder.root} is finished already: nothing to do", file=sys.stderr)
-            return read_json(folder.result)
+            return result
         return train(plan, folder, resume)
 
 
@@ -92,7 +94,7 @@ def finish(config, folder, device="auto"):
 
 def is_finished(folder, config, rows_hash):
     """Whether the folder holds the result of exactly this run."""
-    return (folder.config.is_file() and folder.result.is_file()
+    return (folder.config.is_file() and read_result(folder.result) is not None
             and not changed(folder, config, rows_hash, FREE_ON_RESUME))
 
 
@@ -113,15 +115,19 @@ def train(plan, folder, resume=False, quiet=False):
         about = {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
                  "source": plan.data.source, "rows_hash": plan.data.rows_hash, **provenance()}
         if not resume:
-            write_json(folder.config, about)
-        for notice in notices(config) + (changes_of_provenance(folder) if resume else []):
+            try:
+                write_json(folder.config, about)
+            except OSError as error:
+                raise RunError(f"cannot write to {folder.root} ({error.strerror}): make room, or choose another "
+                               "experiments_path") from None
+        for notice in notices(config) + (changes_of_provenance(folder, about) if resume else []):
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         with backend.session(model.graph, config.n_threads) as session:
             started = time.perf_counter()
             outcome = Trainer(plan, model, folder, log, about, bar=not quiet).run(session, resume)
             wall = time.perf_counter() - started
-        result, task = summarise(plan, outcome, wall), TASKS[config.mode]
+        result, task = summarise(plan, outcome, wall, about), TASKS[config.mode]
         try:
             task.write(folder, outcome.evaluation, plan.data)
             write_json(folder.result, result)
@@ -133,36 +139,37 @@ def train(plan, folder, resume=False, quiet=False):
         log.info("%s %s; %d steps in %.1f s (%.3g steps/s)", config.evaluate_on, found, outcome.steps, outcome.seconds,
                  result["steps_per_second"])
         return result
+    except UserError as error:
+        log.info("%s", error, extra={"screen": False})
+        raise
     finally:
         close_logger(log)
 
 
 def provenance():
     """Versions of the libraries, revision of this code, and the machine."""
-    return {"versions": versions([tf, np]), "revision": revision(), "host": platform.node()}
+    return {"versions": versions([tf, np, scipy]), "revision": revision(), "host": platform.node()}
 
 
-def changes_of_provenance(folder):
-    """Sentences about what is not as it was when the run in the folder began."""
-    then, now = read_json(folder.config), provenance()
-    flat = [dict({"revision": found.get("revision"), "host": found.get("host")}, **found.get("versions", {}))
-            for found in (then, now)]
+def changes_of_provenance(folder, now):
+    """Sentences about what is not as it was when the run in the folder began; now: what config.json would say."""
+    flat = [dict({name: found.get(name) for name in ("revision", "host", "device")}, **found.get("versions", {}))
+            for found in (read_json(folder.config), now)]
     return [f"note: resumed with {name} {flat[1].get(name)}, begun with {flat[0][name]}: the bits may differ from an "
             "uninterrupted run's" for name in flat[0] if flat[0][name] not in (None, flat[1].get(name))]
 
 
-def summarise(plan, outcome, wall_time):
-    """What result.json says: metrics, and all that a comparison must know about them."""
+def summarise(plan, outcome, wall_time, about):
+    """What result.json says: metrics, and all that a comparison must know about them; about: as in config.json."""
     config, data = plan.config, plan.data
     return {
         "metrics": outcome.metrics,
         "units": TASKS[config.mode].units,
         "dataset": config.dataset, "optimizer": config.optimizer, "model_name": config.model_name,
         "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
-        "source": data.source, "rows_hash": data.rows_hash, "evaluate_on": config.evaluate_on,
-        "seed": config.seed, "test_particles": config.test_particles,
+        "evaluate_on": config.evaluate_on, "test_particles": config.test_particles,
         "n_train": len(data.train.x), "n_valid": len(data.valid.x) if data.valid else 0, "n_test": len(data.split.test),
         "steps": outcome.steps, "train_time_s": outcome.seconds, "wall_time_s": wall_time,
         "steps_per_second": outcome.steps / outcome.seconds, "incidents": counts(outcome.incidents),
-        "device": plan.device, "config": config.model_dump(), **provenance(),
+        **about,
     }

@@ -4,6 +4,7 @@ The trainer owns the step number. Between two due updates the graph runs all ste
 `session.run`; a `Segment` says how many.
 """
 import collections
+import math
 
 from misc.config import REGRESSION
 
@@ -35,8 +36,11 @@ class Schedule:
 
     def due_sets(self, n_steps):
         """All sets of names, beyond the base, that are due together within `n_steps` steps."""
-        periods = [period for period in self.periods.values() if period > 1]
-        marks = {step for period in periods for step in range(period, n_steps + 1, period)}
+        periods = [period for period in self.periods.values() if 1 < period <= n_steps]
+        cycle = 1
+        for period in periods:
+            cycle = cycle * period // math.gcd(cycle, period)
+        marks = {step for period in periods for step in range(period, min(n_steps, cycle) + 1, period)}
         marks |= {step for step in self.early if step <= n_steps}
         return sorted({self.due(step) for step in marks} - {self.base}, key=sorted)
 

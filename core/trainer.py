@@ -1,5 +1,6 @@
 """The session loop: run steps, evaluate, save, resume."""
 import collections
+import functools
 import sys
 import time
 
@@ -14,9 +15,10 @@ from core.incidents import Incidents, counts, step_key
 from data_loader.batches import epoch_plan
 from misc.errors import RunError, Stopped
 from misc.interrupts import NAMES, Interrupts
+from misc.log import Screen
 from misc.mistakes import picture_grid
 from misc.patience import Patient
-from misc.records import Table, read_rows, write_json
+from misc.records import Table, read_rows_until, write_json
 from misc.summary import SummaryWriter
 
 PARTS = ("test", "valid")
@@ -120,11 +122,19 @@ class Trainer:
 
     def _restore(self, session):
         """The state of the newest intact checkpoint; rows written after it are dropped."""
+        damaged = []
         note = checkpoints.restore(session, self._model.saver, self._folder.checkpoint, damaged=lambda prefix: (
-            self._log.warning("checkpoint %s is damaged or incomplete: going back to the one before", prefix.name)))
+            self._log.warning("checkpoint %s is damaged or incomplete: it is passed over", prefix.name)
+            or damaged.append(prefix)))
+        for prefix in damaged:  # else they would count among the newest
+            self._disk.attempt("a damaged checkpoint", functools.partial(checkpoints.set_aside, prefix))
         done = note.step if note.evaluated else note.step - 1
-        metrics, incidents = ([row for row in read_rows(path) if int(row["step"]) <= last] if path.is_file() else []
-                              for path, last in ((self._folder.metrics, done), (self._folder.incidents, note.step)))
+        metrics, incidents = (read_rows_until(path, last) for path, last in (
+            (self._folder.metrics, done), (self._folder.incidents, note.step)))
+        missing = done // self._per_epoch // self._config.evaluate_every - len(metrics)
+        if missing > 0:
+            self._log.warning("metrics.csv lacks the rows of %d earlier evaluation(s): weights and results are not "
+                              "touched, its curve is", missing)
         self._metrics = Table(self._folder.metrics, self._columns, metrics)
         self._disk.attempt("metrics.csv", self._metrics.write)
         self._incidents.start(incidents, int(session.run(self._model.variables["train"]["steps"])))
@@ -143,7 +153,7 @@ class Trainer:
         """Epochs until the last; evaluates and saves when due. Returns the Note at the end."""
         config, n_steps = self._config, self._config.epoch * self._per_epoch
         with tqdm.tqdm(total=config.epoch, initial=note.step // self._per_epoch, unit="epoch", dynamic_ncols=True,
-                       disable=not self._bar) as bar:
+                       file=Screen(), disable=not self._bar) as bar:
             try:
                 while True:
                     if note.step % self._per_epoch == 0 and not note.evaluated:
@@ -167,13 +177,15 @@ class Trainer:
                 f"{label} {row[part + '_' + name]:.3f}" for name, label in self._task.headline.items()))
         note = note._replace(evaluated=True, score=row.get("valid_log_likelihood"))
         better = note.score is not None and note.score > self._best
-        if self._due(epoch, self._config.save_every) or better or CHECKPOINT in self._disk.troubles:
-            self._best = max(self._best, note.score) if better else self._best
-            self._disk.attempt(CHECKPOINT, lambda: self._save(session, note))
+        due = self._due(epoch, self._config.save_every) or better or CHECKPOINT in self._disk.troubles
+        if due and self._disk.attempt(CHECKPOINT, lambda: self._save(session, note)) and better:
+            self._best = note.score
         return note
 
     def _save(self, session, note):
-        if not self._folder.config.is_file():  # the folder is gone
+        if not self._folder.config.is_file():
+            self._log.warning("%s was gone: it is made anew, without TensorBoard's earlier curves and the earlier log",
+                              self._folder.root)
             self._folder.root.mkdir(parents=True, exist_ok=True)
             write_json(self._folder.config, self._about)
         regular = self._due(note.step // self._per_epoch, self._config.save_every) or note.score is None
@@ -265,10 +277,11 @@ class Trainer:
 
     def _insist(self, session, note):
         """Saves what is not saved, with patience; RunError if it cannot be."""
-        saved = checkpoints.is_intact(self._folder.checkpoint / f"model-{note.step}")
+        saved = any(written == note._replace(regular=written.regular) and checkpoints.is_intact(prefix)
+                    for prefix, written in checkpoints.notes(self._folder.checkpoint).items() if written)
         due = {"metrics.csv": self._metrics.write}
         if self._incidents.table.rows:
             due["incidents.csv"] = self._incidents.table.write
-        if not saved or self._disk.troubles:
+        if not saved:
             due[CHECKPOINT] = lambda: self._save(session, note)
         self._disk.insist(due, self._folder.root)

@@ -4,6 +4,8 @@ Files in `folder` are taken as they are; what is not there is downloaded once, c
 (pooch). `test` is None for a set without test pictures of its own. UserError if there is no way.
 """
 import pathlib
+import shutil
+import tarfile
 import textwrap
 
 from data_loader.pictures import read_cifar, read_digits, read_folder, read_idx
@@ -69,10 +71,25 @@ def _idx_path(folder, name, file):
     return None
 
 
-def _unpacked(folder, name, url, md5):
-    import pooch
+def _unpack(path, action, _):
+    """The files of a .tar.gz, unpacked beside it: a processor for pooch. Only plain files, and only below there."""
+    home = pathlib.Path(path + ".untar")
+    with tarfile.open(path) as archive:
+        members = [member for member in archive.getmembers() if member.isfile()]
+        targets = [home / member.name for member in members]
+        for target in targets:
+            if home.resolve() not in target.resolve().parents:
+                raise ValueError(f"the archive would write to {target}")
+        if action != "fetch" or not all(target.is_file() for target in targets):
+            for member, target in zip(members, targets):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.extractfile(member) as source, open(str(target), "wb") as handle:
+                    shutil.copyfileobj(source, handle)
+    return [str(target) for target in targets]
 
-    files = _fetch(folder, name, url, md5, url.rsplit("/", 1)[1], processor=pooch.Untar())
+
+def _unpacked(folder, name, url, md5):
+    files = _fetch(folder, name, url, md5, url.rsplit("/", 1)[1], processor=_unpack)
     inside = [pathlib.Path(file).parent for file in files if pathlib.Path(file).parent.name == name]
     if not inside:
         raise UserError(f"{url}: the archive has no folder {name}")

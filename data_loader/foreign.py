@@ -93,6 +93,8 @@ def foreign_table(name, data_path, data):
     UserError if they do not fit, or are the rows that the run was trained on.
     """
     is_file = is_there(name) and pathlib.Path(name).is_file()
+    if not is_file and name.endswith(".data"):
+        raise UserError(f"--data {name}: there is no such file")
     values, path = (read_table(pathlib.Path(name)), name) if is_file else read_rows(name, data_path)
     if rows_hash(values) == data.rows_hash:
         raise UserError(f"--data {name}: the run was trained on these rows; its test rows are judged without --data")

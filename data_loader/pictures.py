@@ -3,7 +3,9 @@
 Every reader returns a Pictures or raises a UserError that names the file and what is wrong.
 """
 import collections
+import functools
 import gzip
+import operator
 import pathlib
 import pickle
 import zlib
@@ -150,8 +152,9 @@ def _idx(path, n_dims):
     if content[:4] != bytes([0, 0, 8, n_dims]):
         raise UserError(f"{path} is not an idx file of unsigned bytes in {n_dims} dimension{'s' if n_dims > 1 else ''}")
     header = 4 + 4 * n_dims
-    shape = tuple(np.frombuffer(content[4:header], ">u4").astype(int)) if len(content) >= header else (0,)
-    if len(content) < header or len(content) - header != int(np.prod(shape)):
+    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4")) if len(content) >= header else (0,)
+    n_bytes = functools.reduce(operator.mul, shape)  # of Python's ints, which have no largest
+    if len(content) < header or len(content) - header != n_bytes:
         raise UserError(f"{path} is truncated: its header says {' x '.join(map(str, shape))}, it holds "
                         f"{max(0, len(content) - header)} bytes; fetch it again")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

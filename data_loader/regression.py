@@ -28,10 +28,8 @@ def load_regression(config):
     known = DATASETS.get(config.dataset)
     values, source = read_rows(config.dataset, config.data_path)
     _check(values, source, config.dataset, known)
-    split_rows, offset = lookup(PROTOCOLS, config.protocol, "protocol")
-    index = config.split if config.split is not None else config.seed - offset
-    if index < 0:
-        raise UserError("protocol standard with seed 0 has no default split: set split")
+    split_rows, _ = lookup(PROTOCOLS, config.protocol, "protocol")
+    index = split_of(config)
     split = split_rows(len(values), index, known.n_standard_splits if known else 20)
     if known and config.protocol == "standard":
         _check_standard(values, source, config.dataset, known)
@@ -43,6 +41,15 @@ def load_regression(config):
     return data if config.evaluate_on == "test" else data._replace(test=None)
 
 
+def split_of(config):
+    """Number of the config's split: as set, else by the seed. UserError if it has none."""
+    index = config.split if config.split is not None else config.seed - lookup(
+        PROTOCOLS, config.protocol, "protocol")[1]
+    if index < 0:
+        raise UserError("protocol standard with seed 0 has no default split: set split")
+    return index
+
+
 def read_rows(name, data_path):
     """(values with the target last, where they come from): NAME.data in data_path, or a known set, fetched."""
     path = pathlib.Path(data_path) / f"{name}.data"
@@ -51,7 +58,7 @@ def read_rows(name, data_path):
     if name in PICTURE_SETS:
         raise UserError(f"dataset {name} is for mode classification, this config's mode is regression")
     if name not in DATASETS:
-        names = [*DATASETS, *(file.stem for file in path.parent.glob("*.data"))]
+        names = [*DATASETS, *(file.stem for file in path.parent.glob("*.data") if file.is_file())]
         raise UserError(f"unknown dataset {name!r}{did_you_mean(name, names)}: there is no file {path} and no set of "
                         "that name (--list shows them)")
     try:

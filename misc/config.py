@@ -1,20 +1,20 @@
 """One run's settings, read from JSON and checked before anything is built.
 
 `Config` is the one table of keys: validation, `--set`, `--help-config` and the table in
-README.md are all made from it. A key without a default must be given.
+README.md (misc/config_table.py) are all made from it. A key without a default must be given.
 """
 import json
 import os
 import typing
 
 import pydantic
-import tabulate
 from typing_extensions import Literal
 
 from misc.errors import UserError
 from misc.table import did_you_mean
 
 REGRESSION, CLASSIFICATION = "regression", "classification"
+TINIEST, LARGEST = 1e-30, 1e30  # of float keys: what is squared or divided by may still be a float32
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # of a file or folder, never a path
 
 
@@ -50,7 +50,7 @@ class Config(pydantic.BaseModel):
     activation: Literal["relu", "tanh", "elu"] = key("relu", "Non-linearity of the hidden layers.")
 
     # How long, on how much at a time.
-    epoch: int = key(1000, "Passes over the training rows.", ge=1)
+    epoch: int = key(1000, "Passes over the training rows.", ge=1, le=10**6)
     batch_size: int = key(10, "Training rows per step.", ge=1)
     test_batch_size: int = key(1000, "Rows per evaluation batch; changes memory, not results.", ge=1)
     train_particles: int = key(10, "Weight draws per step, each shared by the whole minibatch.", ge=1)
@@ -127,7 +127,7 @@ class Config(pydantic.BaseModel):
     precision: Literal["float32", "float64"] = key("float32", "Floating-point type of the graph.")
     threads: typing.Optional[int] = key(
         None, "Threads per op (LAPACK's decompositions have their own); 0: TensorFlow's choice. Default: 1 for "
-        "regression, 0 for classification.", ge=0)
+        "regression, 0 for classification.", ge=0, le=1024)
 
     # Classification only.
     data_aug: bool = key(False, "Random crop (pad 4) and flip.", CLASSIFICATION)
@@ -147,6 +147,10 @@ class Config(pydantic.BaseModel):
     @pydantic.model_validator(mode="after")
     def _keys_fit_together(self):
         wrong = sorted(name for name in self.model_fields_set if key_mode(name) not in (None, self.mode))
+        for name, value in self:
+            if isinstance(value, float) and (0 < abs(value) < TINIEST or abs(value) > LARGEST):
+                raise ValueError(f"{name}: {value:g} is beyond what the graph can count with: take a value between "
+                                 f"{TINIEST:g} and {LARGEST:g}")
         if wrong and "mode" not in self.model_fields_set:
             raise ValueError(f"{', '.join(wrong)}: for mode {key_mode(wrong[0])} only, and mode is not set (default "
                              f'{self.mode}): add "mode": "{key_mode(wrong[0])}"')
@@ -211,36 +215,6 @@ class Config(pydantic.BaseModel):
 def key_mode(name):
     """The one mode that a config key belongs to, or None."""
     return Config.model_fields[name].json_schema_extra["mode"]
-
-
-def config_table(fmt="simple"):
-    """All keys with type, range, default and meaning; `fmt` as in tabulate (simple, github, ...)."""
-    if fmt not in tabulate.tabulate_formats:
-        raise UserError(f"--help-config {fmt}: known formats are {', '.join(tabulate.tabulate_formats)}")
-    rows = []
-    for name, field in Config.model_fields.items():
-        default = "required" if field.is_required() else json.dumps(field.default)
-        meaning = field.description + (f" ({key_mode(name)} only)" if key_mode(name) else "")
-        rows.append([name, _type_name(field.annotation), _range(field), default, meaning])
-    return tabulate.tabulate(rows, ["key", "type", "range", "default", "meaning"], tablefmt=fmt, disable_numparse=True)
-
-
-def _type_name(annotation):
-    """'int', 'float', 'a/b/c' for choices; 'null or ...' is left out, the default says it."""
-    if getattr(annotation, "__origin__", None) is typing.Union:
-        annotation = annotation.__args__[0]
-    if getattr(annotation, "__origin__", None) is Literal:
-        return " / ".join(annotation.__args__)
-    return "list of int" if "List" in str(annotation) else annotation.__name__
-
-
-_SIGNS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
-
-
-def _range(field):
-    limits = [f"{sign} {getattr(item, name)}" for item in field.metadata for name, sign in _SIGNS
-              if getattr(item, name, None) is not None]
-    return ", ".join(limits)
 
 
 def _read_json(path):

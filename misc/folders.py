@@ -13,7 +13,7 @@ from misc.errors import UserError
 from misc.records import read_json, write_json
 
 EVALUATION = {"comparison.md", "metrics.json", "predictions.npz", "predictions.csv", "summary"}  # and figures
-OWNER = ".owner"  # who holds the folder's lock
+LOCK, OWNER = "lock", "owner"  # .NAME.lock and .NAME.owner beside a run's folder, which may be deleted meanwhile
 
 Folder = collections.namedtuple(
     "Folder", ["root", "summary", "checkpoint", "config", "log", "metrics", "incidents", "result", "predictions",
@@ -93,27 +93,37 @@ def claim(folder, wait=0):
     made = [path for path in (folder.root, *folder.root.parents) if not path.exists()]
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(str(folder.root / ".lock"))
+        lock = filelock.FileLock(str(_beside(folder, LOCK)))
         lock.acquire(timeout=wait, poll_interval=0.2)
-        write_json(folder.root / OWNER, {"pid": os.getpid(), "host": platform.node()})
+        write_json(_beside(folder, OWNER), {"pid": os.getpid(), "host": platform.node()})
+    except NotImplementedError:
+        raise UserError(f"the file system of {folder.root} knows no locks: choose another experiments_path") from None
     except filelock.Timeout:
         raise UserError(f"another process{_owner(folder)} is training in {folder.root}: wait for it, or set another "
                         "exp_name") from None
     except OSError as error:
-        for path in made:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        raise UserError(f"cannot create {folder.root}: {error.strerror}") from None
+        with contextlib.suppress(OSError):
+            for path in [_beside(folder, LOCK), _beside(folder, OWNER)] if made else []:
+                if path.exists():
+                    path.unlink()
+            for path in made:
+                if path.exists():
+                    path.rmdir()
+        raise UserError(f"cannot create {folder.root} ({error.strerror}): choose another experiments_path") from None
     try:
         yield
     finally:
         lock.release()
 
 
+def _beside(folder, kind):
+    return folder.root.with_name(f".{folder.root.name}.{kind}")
+
+
 def _owner(folder):
     """' (pid .. on ..)' of whoever claimed the folder, or nothing. (A lock of a dead process holds nobody off.)"""
     try:
-        owner = read_json(folder.root / OWNER)
+        owner = read_json(_beside(folder, OWNER))
         return f" (pid {owner['pid']} on {owner['host']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
@@ -132,8 +142,11 @@ def changed(folder, config, rows_hash, free):
       rows_hash: of its data.
       free: names of keys that may differ.
     """
-    before = read_json(folder.config)
-    then = {name: before["config"].get(name, field.default) for name, field in type(config).model_fields.items()}
+    try:
+        before = read_json(folder.config)
+        then = {name: before["config"].get(name, field.default) for name, field in type(config).model_fields.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [f"{folder.config.name} (it is damaged)"]
     pairs = [(name, then[name], value) for name, value in config.model_dump().items() if name not in free]
     pairs.append(("the data's rows_hash", before.get("rows_hash"), rows_hash))
     return [f"{name} (then {old!r}, now {new!r})" for name, old, new in pairs if old != new]
@@ -141,6 +154,8 @@ def changed(folder, config, rows_hash, free):
 
 def check_resumable(folder, config, rows_hash, free):
     """UserError unless the folder holds a checkpoint of a run with this config and data; see `changed`."""
+    if any(folder.checkpoint.glob("model-*.json")) and not folder.config.is_file():
+        raise UserError(f"--resume: {folder.config} is gone: bring it back or start anew without --resume")
     if not has_checkpoint(folder):
         raise UserError(f"--resume: there is no checkpoint in {folder.checkpoint}; start the run without --resume")
     differ = changed(folder, config, rows_hash, free)
@@ -156,7 +171,7 @@ def start_over(folder):
         for path in (folder.summary, folder.checkpoint):
             path.mkdir(parents=True)
     except OSError as error:
-        raise UserError(f"cannot create {folder.root}: {error.strerror}") from None
+        raise UserError(f"cannot create {folder.root} ({error.strerror}): choose another experiments_path") from None
     return aside
 
 

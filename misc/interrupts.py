@@ -1,4 +1,5 @@
 """Ctrl-C and SIGTERM as a wish that training can fulfil: finish what runs, save, end."""
+import contextlib
 import os
 import signal
 import sys
@@ -45,7 +46,8 @@ class Interrupts:
                 os._exit(128 + number)
             if number in NAMES:
                 self.asked = number
-                print(f"\n{NAMES[number]}: saving, then stopping (once more: at once)", file=sys.stderr)
+                with contextlib.suppress(OSError):
+                    print(f"\n{NAMES[number]}: saving, then stopping (once more: at once)", file=sys.stderr)
 
 
 def _nothing(*_):

@@ -7,12 +7,27 @@ import sys
 import tqdm
 
 
+class Screen:
+    """stderr, which may be a full disk or a closed pipe: what it does not take is not shown, and nothing stops."""
+
+    def write(self, text):
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self):
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name):
+        return getattr(sys.stderr, name)
+
+
 class _TqdmHandler(logging.Handler):
     """Writes to stderr without tearing a progress bar apart."""
 
     def emit(self, record):
         if getattr(record, "screen", True):
-            tqdm.tqdm.write(self.format(record), file=sys.stderr)
+            tqdm.tqdm.write(self.format(record), file=Screen())
 
 
 class _PatientFileHandler(logging.handlers.WatchedFileHandler):

@@ -1,5 +1,6 @@
 """The files of a run that people and scripts read: CSV tables and JSON objects."""
 import csv
+import hashlib
 import json
 import os
 import pathlib
@@ -13,6 +14,8 @@ def write_json(path, values):
     with open(part, "w", encoding="utf-8") as handle:
         json.dump(values, handle, indent=2, allow_nan=False)
         handle.write("\n")
+        handle.flush()
+        os.fsync(handle.fileno())
     os.replace(part, str(path))
 
 
@@ -71,6 +74,24 @@ def read_rows(path):
         return [row for row in csv.DictReader(handle) if None not in row.values()]
 
 
+def read_rows_until(path, step):
+    """The rows of a file of `write_rows` up to `step`; without what is damaged, and none if there is no such file."""
+    try:
+        rows = read_rows(path)
+    except (OSError, ValueError, csv.Error):
+        return []
+    return [row for row in rows if str(row.get("step")).isdigit() and int(row["step"]) <= step and None not in row]
+
+
+def read_result(path):
+    """The dict of a result.json, or None if it is not there or damaged: then the run is not finished."""
+    try:
+        found = read_json(path)
+        return found if isinstance(found, dict) and "metrics" in found else None
+    except (OSError, ValueError):
+        return None
+
+
 def versions(modules):
     """{name: version} of Python and the given imported modules."""
     found = {module.__name__.split(".")[0]: module.__version__ for module in modules}
@@ -78,12 +99,19 @@ def versions(modules):
 
 
 def revision():
-    """The git revision of this code, with -dirty if files differ from it; None outside a checkout."""
+    """The git revision of this code, with -dirty and a hash of what differs if files do; None outside a checkout."""
     root = pathlib.Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        return subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=str(root),
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout.decode().strip()
+        found = _git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").decode().strip()
+        if found.endswith("-dirty"):
+            found += "-" + hashlib.sha256(_git(root, "diff", "HEAD")).hexdigest()[:8]
+        return found
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _git(root, *arguments):
+    return subprocess.run(["git", *arguments], cwd=str(root), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          check=True).stdout

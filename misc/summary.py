@@ -87,11 +87,14 @@ class SummaryWriter:
         self._pending.clear()
 
     def _write(self):
+        if self._file is not None and not self._path.is_file():  # the folder was deleted
+            self._file = None
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             name = f"events.out.tfevents.{int(time.time()):010d}.{platform.node()}.{os.getpid()}.{self._n_files}"
             self._n_files += 1
-            self._file = tf.python_io.TFRecordWriter(str(self._folder / name))
+            self._path = self._folder / name
+            self._file = tf.python_io.TFRecordWriter(str(self._path))
             self._file.write(tf.Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         for event in self._pending:
             self._file.write(event)

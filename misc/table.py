@@ -13,5 +13,5 @@ def lookup(table, key, what):
 
 def did_you_mean(key, known):
     """`; did you mean 'x'?` for the known name nearest to `key`, or nothing."""
-    near = difflib.get_close_matches(str(key), list(known), n=1, cutoff=0.3)
+    near = difflib.get_close_matches(str(key), list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

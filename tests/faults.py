@@ -107,7 +107,9 @@ class Campaign:
                     n, n_here = n - 1, n_here + 1
                     self.counts[f"{signal.Signals(number).name}"] += 1
                     if number == signal.SIGTERM:
-                        self.note("SIGTERM's exit code", code in (143, -signal.SIGTERM), f"{code}: {errors[-300:]}")
+                        begun = any((folder / "checkpoint").glob("model-*.json")) and "resuming after" in errors
+                        self.note("SIGTERM's exit code", code == 143 or (code == -signal.SIGTERM and not begun),
+                                  f"{code}: {errors[-300:]}")
                 elif code != 0:
                     self.note("resumed run", False, errors[-500:])
                     return

@@ -18,6 +18,7 @@ from misc.config import Config
 from misc.errors import RunError, UserError
 
 METHODS = ("ekfac", "kfac", "diag")
+EXTREME = ({}, {"kl": 1e-8, "eta": 1e8, "beta": 0.3}, {"kl": 1e-8, "eta": 1e8, "beta": 0.3, "damping": 1e-2})
 
 
 def constant_columns(rng, x, y):
@@ -110,7 +111,8 @@ def main():
                 found, detail = outcome(dict(
                     dataset=name, optimizer=method, model_name="ffn", hidden=[20], batch_size=10, seed=index,
                     data_path=place, epoch=-(-args.steps // -(-int(0.9 * len(x)) // 10)), epoch_rate=1000,
-                    experiments_path=f"{place}/e", train_particles=3, test_particles=10))
+                    experiments_path=f"{place}/e", train_particles=3, test_particles=10,
+                    **EXTREME[index // len(KINDS) % len(EXTREME)]))
                 counts[found] += 1
                 if found not in ("finite", "finite, with incidents"):
                     print(json.dumps([kind.__name__, name, method, found, detail]), flush=True)

@@ -1,5 +1,6 @@
 """Labelled pictures from the layouts people have them in; splits, statistics, crops. All written here, no network."""
 import gzip
+import io
 import pickle
 import struct
 import tarfile
@@ -266,6 +267,22 @@ def test_an_archive_of_something_else(refuse, pooch_serves, tmp_path):
         tar.add(str(tmp_path / "text"), "other/text")
     pooch_serves(lambda url: tmp_path / "archive.tar.gz")
     refuse("cifar-10-python.tar.gz: the archive has no folder cifar-10-batches-py", "cifar10")
+
+
+@pytest.mark.parametrize("inside", ["../../evil", "/evil", "cifar-10-batches-py/../../evil"])
+def test_an_archive_cannot_write_outside_its_folder(refuse, pooch_serves, tmp_path, inside):
+    home = tmp_path / "cache" / "below"
+    home.mkdir(parents=True)
+    with tarfile.open(str(home / "archive.tar.gz"), "w:gz") as tar:
+        entry = tarfile.TarInfo(inside)
+        tar.addfile(entry, io.BytesIO(b""))
+        link = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        tar.addfile(link)
+    pooch_serves(lambda url: home / "archive.tar.gz")
+    before = sorted(tmp_path.rglob("*"))
+    refuse("could not be fetched .the archive would write to", "cifar10")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name, address", [("mnist", MNIST_URL), ("fashion_mnist", FASHION_URL)])

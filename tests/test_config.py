@@ -5,7 +5,8 @@ import re
 import pytest
 
 from core.optimizer import METHODS
-from misc.config import Config, config_table, key_mode
+from misc.config import Config, key_mode
+from misc.config_table import config_table
 from misc.errors import UserError
 from tests.conftest import ROOT
 
@@ -22,7 +23,7 @@ GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
     ({"kl": float("inf")}, "kl: input should be a finite number"),
     ({"beta": 1.5}, "beta: input should be less than or equal to 1, got 1.5"),
     ({"scale_init": "exat"}, "scale_init: input should be 'damped' or 'exact'"),
-    ({"exp_name": "../x"}, "exp_name: a name has letters, digits, _ . + - only"),
+    ({"exp_name": "../x"}, r"exp_name: a name has letters, digits, _ . \+ - only"),
     ({"hidden": [5]}, "hidden goes with model_name ffn and only with it"),
     ({"model_name": "ffn"}, "hidden goes with model_name ffn and only with it"),
     ({"model_name": "ffn", "hidden": [5, 0]}, "hidden.1: input should be greater than 0, got 0"),
@@ -30,6 +31,9 @@ GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
      "TCov belongs to mode classification, this config's mode is regression: remove it"),
     ({"TCov": 5, "TInv": 5}, "TCov, TInv: for mode classification only, and mode is not set .default regression.: add"),
     ({"seed": -1}, "seed: input should be greater than or equal to 0"),
+    ({"threads": 10**12}, "threads: input should be less than or equal to 1024"),
+    ({"epoch": 10**7}, "epoch: input should be less than or equal to 1000000"),
+    ({"kl": 1e-40}, "kl: "), ({"eta": 1e40}, "eta: "), ({"alpha": 1e31}, "alpha: "),
 ])
 def test_bad_values_say_what_would_be_right(bad, message):
     with pytest.raises(UserError, match=message.replace("?", r"\?") if "\\" not in message else message):

@@ -93,6 +93,14 @@ def test_broken_idx_files(tmp_path, rng):
         read_idx(tmp_path / "none", good)
 
 
+def test_idx_sizes_that_wrap_around(tmp_path):
+    """2^31 x 2 x 2^32 pixels make 0 of them in 64 bits."""
+    (tmp_path / "images").write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 4))
+    (tmp_path / "labels").write_bytes(idx(np.zeros(1, np.uint8)))
+    with pytest.raises(UserError, match="images"):
+        read_idx(tmp_path / "images", tmp_path / "labels")
+
+
 def test_digits_need_no_download():
     found = read_digits()
     assert found.images.shape == (1797, 8, 8, 1) and (found.images.min(), found.images.max()) == (0, 255)

@@ -28,7 +28,7 @@ STAGES = ["data_loader", "networks", "core.guard", "core.gaussian", "core.poster
           "core.incidents", "core.checkpoints", "core.trainer",
           "core.cost", "core.explain", "core.run"] + [f"core.baseline.{name}" for name in (
               "statistics", "results", "curves", "report", "pool", "tuning", "worker", "probe", "jobs", "progress",
-              "repeat")]
+              "ensembles", "repeat")]
 STAGES += [f"core.assessment.{name}" for name in (
     "restore", "questions", "answers", "posterior", "figures", "tables", "report")]
 STAGES += ["train", "evaluate", "regression_baseline"]

@@ -45,6 +45,12 @@ def test_due_sets_are_those_that_occur():
     assert set(schedule.due_sets(2)) == {frozenset(["scale", "basis"])}
 
 
+def test_due_sets_of_huge_and_of_long_runs():
+    """Periods beyond the run are never due; a long run is not walked through step by step."""
+    assert Schedule({"scale": 1, "basis": 10**12}).due_sets(10**9) == []
+    assert len(Schedule({"scale": 1, "basis": 2, "reinit": 3}).due_sets(10**15)) == 3
+
+
 def test_periods_and_steps_count_from_one():
     with pytest.raises(ValueError, match="period of 'basis' must be >= 1"):
         Schedule({"basis": 0})

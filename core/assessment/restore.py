@@ -2,6 +2,7 @@
 import collections
 import contextlib
 import pathlib
+import sys
 
 from core import checkpoints
 from core.model import build_model
@@ -31,7 +32,8 @@ def restored(root, overrides, device="auto", best=False):
     model = build_model(config, made.data.spec, made.device, training=False)
     with backend.session(model.graph, config.n_threads) as session:
         try:
-            note = checkpoints.restore(session, model.saver, folder.checkpoint, best)
+            note = checkpoints.restore(session, model.saver, folder.checkpoint, best, damaged=lambda prefix: print(
+                f"{root}: checkpoint {prefix.name} is damaged or incomplete: it is passed over", file=sys.stderr))
         except checkpoints.UnreadableCheckpoint as error:
             raise UserError(str(error)) from None
         model.graph.finalize()

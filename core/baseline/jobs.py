@@ -5,15 +5,18 @@ import re
 from core import run
 from core.baseline.worker import Job
 from core.optimizer import check_layers
+from data_loader.regression import split_of
 from misc.config import REGRESSION, Config
 from misc.errors import UserError
 from misc.folders import check_writable, run_folder
 
 VALIDATION_FRACTION = 0.1
+MEMBER_SEEDS = 100003  # from one member's seed to the next: far from the seeds that people count through
 MOST_RUNS = 100000
 
-Experiment = collections.namedtuple("Experiment", ["config", "root", "seeds"])
-"""One config that is run for all `seeds`. root: experiments/DATASET/EXP_NAME, where its tables go."""
+Experiment = collections.namedtuple("Experiment", ["config", "root", "seeds", "members"], defaults=(1,))
+"""One config that is run for all `seeds`. root: experiments/DATASET/EXP_NAME, where its tables go; members:
+runs per seed, which differ in their seeds and share their split."""
 
 
 def parse_seeds(text):
@@ -94,9 +97,15 @@ def check_experiments(experiments, device="auto"):
         check_writable(run_folder(experiment.config))
 
 
-def with_seed(config, seed):
-    """The same config for another seed."""
-    return Config.from_dict(dict(config.model_dump(exclude_unset=True), seed=seed))
+def with_seed(config, seed, member=1):
+    """The same config for another seed; or for a member, counted from 1, of the ensemble on the split of that seed.
+
+    The first member is the run of the seed; the others differ from it in initial weights, noise and order.
+    """
+    values = dict(config.model_dump(exclude_unset=True), seed=seed)
+    if member > 1:
+        values.update(split=split_of(Config.from_dict(values)), seed=(seed + MEMBER_SEEDS * (member - 1)) % 2**31)
+    return Config.from_dict(values)
 
 
 def settings_of(config):
@@ -105,11 +114,18 @@ def settings_of(config):
 
 
 def make_jobs(experiment, device, space, parent):
-    """A Job per seed."""
-    return [Job(str(seed_root(experiment, seed)), with_seed(experiment.config, seed).model_dump(exclude_unset=True),
-                device, space, parent) for seed in experiment.seeds]
+    """A Job per seed, then one per further member and seed."""
+    return [Job(str(run_root(experiment, seed, member)),
+                with_seed(experiment.config, seed, member).model_dump(exclude_unset=True), device, space, parent)
+            for member, seed in every_run(experiment)]
 
 
-def seed_root(experiment, seed):
-    """Run folder of one seed."""
-    return experiment.root / "seeds" / str(seed)
+def every_run(experiment):
+    """(member, seed) of all runs, in the order of `make_jobs`."""
+    return [(member, seed) for member in range(1, experiment.members + 1) for seed in experiment.seeds]
+
+
+def run_root(experiment, seed, member=1):
+    """Run folder of one seed, or of a further member of its ensemble."""
+    root = experiment.root / "seeds" / str(seed)
+    return root if member == 1 else root / "ensemble" / str(member)

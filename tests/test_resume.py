@@ -1,0 +1,173 @@
+"""What `--resume` makes of files that are damaged, old, gone or in odd places."""
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import evaluate
+import train
+from core import checkpoints
+from misc.folders import claim, run_folder
+from misc.records import read_rows
+from tests.conftest import ROOT
+from tests.test_checkpoints import assert_same, steps, weights
+
+
+@pytest.fixture
+def cut_short(config, config_file):
+    """Function (**settings): a run that lacks only its result; (path of its config, folder, weights)."""
+
+    def run(**settings):
+        path, folder = config_file(**settings), run_folder(config(**settings))
+        train.main(["--config", str(path)])
+        folder.result.unlink()
+        return path, folder, weights(folder)
+
+    return run
+
+
+def resume(path, code=None):
+    if code is None:
+        train.main(["--config", str(path), "--resume"])
+        return
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--config", str(path), "--resume"])
+    assert stop.value.code == code
+
+
+@pytest.mark.parametrize("key, value", [("step", 47), ("seconds", 0.5), ("evaluated", False), ("regular", False)])
+def test_a_note_that_was_touched_does_not_count(cut_short, capsys, key, value):
+    """Its numbers are under a checksum, too: a flipped bit in them would change the run."""
+    path, folder, expected = cut_short(epoch=6)
+    note = folder.checkpoint / "model-48.json"
+    note.write_text(json.dumps(dict(json.loads(note.read_text()), **{key: value})))
+    resume(path)
+    error = capsys.readouterr().err
+    assert "model-48 is damaged or incomplete: it is passed over" in error and "resuming after epoch 4" in error
+    assert_same(weights(folder), expected)
+
+
+def test_a_note_of_another_step_does_not_count(cut_short):
+    _, folder, _ = cut_short(epoch=6)
+    for path in folder.checkpoint.glob("model-48.*"):
+        path.rename(path.with_name(path.name.replace("48", "64")))
+    assert {prefix.name: note and note.step for prefix, note in checkpoints.notes(folder.checkpoint).items()} == {
+        "model-64": None, "model-32": 32, "model-16": 16}
+
+
+def test_damaged_checkpoints_are_set_aside(cut_short):
+    """They no longer count among the newest, and are still there to be looked at."""
+    path, folder, _ = cut_short(epoch=6, max_to_keep=2)
+    assert steps(folder) == [48, 32]
+    (folder.checkpoint / "model-48.index").write_bytes(b"")
+    resume(path)
+    assert steps(folder) == [48, 32] and checkpoints.is_intact(folder.checkpoint / "model-48")
+    assert {name.name.split(".")[0] for name in folder.checkpoint.glob("damaged-*")} == {"damaged-model-48"}
+
+
+def test_while_a_checkpoint_is_written_anew_the_old_one_counts(cut_short, monkeypatch):
+    """A signal between an evaluation and its checkpoint leaves one of the same step that lacks the evaluation."""
+    path, folder, expected = cut_short(epoch=6)
+    note = checkpoints.notes(folder.checkpoint)[folder.checkpoint / "model-48"]
+
+    class Full:
+        def save(self, *_, **__):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError):
+        checkpoints.save(None, Full(), folder.checkpoint, note, 5)
+    assert steps(folder) == [48, 32, 16] and checkpoints.is_intact(folder.checkpoint / "model-48")
+
+    class Saver:
+        def save(self, _, prefix, **__):
+            for suffix in (".index", ".data-00000-of-00001"):
+                shutil.copy(str(folder.checkpoint / f"model-48{suffix}"), f"{prefix}{suffix}")
+
+    checkpoints.save(None, Saver(), folder.checkpoint, note, 5)
+    names = [prefix.name for prefix in checkpoints.notes(folder.checkpoint)]
+    assert names == ["model-48-again", "model-32", "model-16"]
+    resume(path)
+    assert_same(weights(folder), expected)
+
+
+@pytest.mark.parametrize("place", ["a [1] b", "back\\slash[", "glob*?", "ünï", "x" * 200])
+def test_folders_with_odd_names(config_file, tmp_path, config, place):
+    settings = dict(experiments_path=str(tmp_path / place))
+    path, folder = config_file(**settings), run_folder(config(**settings))
+    train.main(["--config", str(path)])
+    folder.result.unlink()
+    resume(path)
+    assert folder.result.is_file()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"config": 3}', "\0"])
+def test_a_damaged_config_file(cut_short, capsys, text):
+    path, folder, _ = cut_short()
+    folder.config.write_text(text)
+    capsys.readouterr()
+    resume(path, 2)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "config.json (it is damaged)" in error
+
+
+def test_a_config_file_that_is_gone(cut_short, capsys):
+    path, folder, _ = cut_short()
+    folder.config.unlink()
+    capsys.readouterr()
+    resume(path, 2)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "config.json is gone: bring it back or start anew without --resume" in error
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_damaged_result_is_made_again(cut_short, text):
+    path, folder, _ = cut_short()
+    folder.result.write_text(text)
+    resume(path)
+    assert json.loads(folder.result.read_text())["metrics"]
+
+
+def test_rows_that_cannot_be_read_are_missed_and_said(cut_short, capsys):
+    """Metrics are for people: what is damaged there changes no weights and stops no run."""
+    path, folder, expected = cut_short(epoch=6)
+    lines = folder.metrics.read_bytes().splitlines(keepends=True)
+    folder.metrics.write_bytes(b"".join([lines[0], b"\xff\xfe,\n", *lines[2:]]))
+    resume(path)
+    assert "metrics.csv lacks the rows of 3 earlier evaluation(s)" in capsys.readouterr().err
+    folder.result.unlink()
+    folder.metrics.write_bytes(b"".join([lines[0], b"1,x\n", *lines[2:]]))
+    resume(path)
+    assert "metrics.csv lacks the rows of 1 earlier evaluation(s)" in capsys.readouterr().err
+    assert [row["epoch"] for row in read_rows(folder.metrics)] == ["4", "6"]
+    assert_same(weights(folder), expected)
+
+
+def test_evaluate_says_what_it_passes_over(cut_short, capsys):
+    path, folder, _ = cut_short(epoch=6)
+    resume(path)
+    (folder.checkpoint / "model-48.index").write_bytes(b"")
+    evaluate.main([str(folder.root)])
+    assert "checkpoint model-48 is damaged or incomplete: it is passed over" in capsys.readouterr().err
+
+
+def test_the_lock_outlives_the_folder(config):
+    """Whoever deletes the folder of a run that trains does not open it to a second one."""
+    folder = run_folder(config())
+    code = ("import sys; from misc.folders import claim, folder_at; import pathlib\n"
+            "with claim(folder_at(pathlib.Path(sys.argv[1]))): print('claimed')")
+    with claim(folder):
+        shutil.rmtree(str(folder.root))
+        second = subprocess.run([sys.executable, "-c", code, str(folder.root)], cwd=str(ROOT), capture_output=True,
+                                text=True)
+        assert second.returncode != 0 and "another process (pid" in second.stderr
+    third = subprocess.run([sys.executable, "-c", code, str(folder.root)], cwd=str(ROOT), stdout=subprocess.PIPE)
+    assert third.stdout == b"claimed\n"
+
+
+def test_a_screen_that_takes_nothing(config_file):
+    """stderr on a full disk: the run goes on, and its result is there."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "train.py", "--config", str(config_file())], cwd=str(ROOT), stderr=full)
+    assert done.returncode == 0
