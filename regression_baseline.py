@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   python regression_baseline.py --config config/regression/ekfac_energy.json --protocol standard --seeds 1-20
   python regression_baseline.py --config config/regression/kfac_wine.json --against config/regression/ekfac_wine.json
   python regression_baseline.py --config config/regression/ekfac_yacht.json --tune config/search/regression.json
+  python regression_baseline.py --config config/regression/ekfac_yacht.json --runs 5 --ensemble 5
   tensorboard --logdir=experiments/concrete/ekfac_concrete/seeds
 
 Finished runs of the same config are reused and interrupted ones go on; a changed config is run anew."""
@@ -28,6 +29,7 @@ def parse_args(argv):
     what.add_argument("--protocol", choices=["published", "standard"], help="splits, instead of the config's")
     what.add_argument("--validate", action="store_true", help="evaluate on validation rows; test rows stay unseen")
     what.add_argument("--tune", metavar="SPACE.json", help="search hyper-parameters inside each split's training rows")
+    what.add_argument("--ensemble", type=int, default=1, metavar="M", help="train M members per seed and mix them, too")
     what.add_argument("--resume", action="store_true", help="reuse what is there (this is what happens anyway)")
     what.add_argument("--fresh", action="store_true", help="move earlier runs aside and train all anew")
     how = parser.add_argument_group("how to run it")

@@ -1,4 +1,4 @@
-"""Adam as a pure function, for the parameters that natural gradient does not train."""
+"""Moving averages, and Adam as a pure function, for the parameters that natural gradient does not train."""
 import tensorflow.compat.v1 as tf
 
 DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
@@ -7,6 +7,11 @@ DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
 def debias(average, decay, step):
     """A moving average that started at 0, divided by the weight it has gathered by `step` (from 1)."""
     return average / (1.0 - tf.pow(tf.constant(decay, average.dtype), step))
+
+
+def moved(average, value, rate):
+    """A moving average after one more value. At rate 1 it is the value to the last bit, however small that is."""
+    return (1.0 - rate) * average + rate * value
 
 
 def moved_square(square, grad):

@@ -11,7 +11,7 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
-from core.adam import adam_step, moved_square, root
+from core.adam import adam_step, moved, moved_square, root
 from core.guard import PLAIN
 from core.posterior import FullyFactorized, PointMass
 
@@ -28,11 +28,6 @@ Rates = collections.namedtuple("Rates", ["mean", "cov", "scale", "step", "clip"]
 """Scalars of one step: step size of the mean, 1 - decay of the moving averages of A and S (or f)
 and of R, the step's number from 1, and the largest KL divergence of a step (None: no limit), all
 as the graph's floats."""
-
-
-def moved(average, value, rate):
-    """A moving average after one more value. At rate 1 it is the value to the last bit, however small that is."""
-    return (1.0 - rate) * average + rate * value
 
 
 class Family:

@@ -4,7 +4,8 @@ import functools
 
 import tensorflow.compat.v1 as tf
 
-from core.curvature import OF_FISHER, Family, moved
+from core.adam import moved
+from core.curvature import OF_FISHER, Family
 from core.gaussian import damped_values, eigen_scale, noisy_kfac_roots
 from core.guard import PLAIN
 from core.linalg import diagonal_in, eigvalsh, factored_damping, off_diagonal_share, project, rotate

@@ -8,7 +8,7 @@ are not finite.
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.adam import adam_step
+from core.adam import adam_step, moved
 from misc.config import CLASSIFICATION, REGRESSION
 
 
@@ -16,24 +16,24 @@ class GaussianLikelihood:
     """y ~ N(f, 1/tau), tau ~ Gamma(alpha_0, beta_0), with posterior q(tau) = Gamma(alpha, beta).
 
     q(tau) is independent of the weights' posterior, so every expectation over it is in
-    closed form. State: `log_noise` = (log alpha, log beta), current after every step, and
-    Adam's two averages of its gradient.
+    closed form. State: `log_noise` = (log alpha, log beta), current after every step, and what
+    its update (NOISE_UPDATES) keeps.
     """
 
-    shown = ("average",)
+    shown = ("average", "mean_square")
 
     def __init__(self, config, n_outputs):
         self.n_outputs = n_outputs
-        self._shape, self._rate = config.noise_prior_shape, config.noise_prior_rate
-        self._learning_rate = config.learning_rate
+        self.shape, self.rate = config.noise_prior_shape, config.noise_prior_rate
+        self._update = NOISE_UPDATES[config.noise_update](self, config)
 
     def target_type(self, dtype):
         return dtype
 
     def init(self, dtype):
         """q(tau) starts at the prior."""
-        log_noise = tf.constant(np.log([self._shape, self._rate]), dtype)
-        return {"log_noise": log_noise, "average": tf.zeros([2], dtype), "square": tf.zeros([2], dtype)}
+        log_noise = tf.constant(np.log([self.shape, self.rate]), dtype)
+        return dict(self._update.init(dtype), log_noise=log_noise)
 
     def precision(self, state):
         """E[tau] = alpha / beta."""
@@ -50,10 +50,10 @@ class GaussianLikelihood:
 
     def kl(self, state):
         """KL(q(tau) || prior), a scalar."""
-        return self._kl(state["log_noise"])
+        return self.kl_of(state["log_noise"])
 
     def update(self, state, outputs, targets, temper, step):
-        """One Adam step of q(tau) on E[log p] - temper KL.
+        """One step of q(tau) towards the maximum of E[log p] - temper KL.
 
         Args:
           outputs, targets: [K, n, 1] and [n].
@@ -63,18 +63,55 @@ class GaussianLikelihood:
         Returns:
           The new state, and E[log p] per example before it, mean over particles and examples.
         """
-        log_noise = state["log_noise"]
-        log_prob = expected_log_prob(log_noise, tf.reduce_mean(tf.square(targets[None, :, None] - outputs)))
-        grad = tf.gradients(log_prob - temper * self._kl(log_noise), log_noise)[0]
-        direction, average, square = adam_step(grad, state["average"], state["square"], step)
-        new = {"log_noise": log_noise + self._learning_rate * direction, "average": average, "square": square}
-        return new, log_prob
+        mean_square = tf.reduce_mean(tf.square(targets[None, :, None] - outputs))
+        log_prob = expected_log_prob(state["log_noise"], mean_square)
+        return self._update(state, log_prob, mean_square, temper, step), log_prob
 
     def report(self, state):
         return {"kl/noise_precision": self.kl(state), "train/noise_precision": self.precision(state)}
 
-    def _kl(self, log_noise):
-        return kl_gamma(tf.exp(log_noise[0]), tf.exp(log_noise[1]), self._shape, self._rate)
+    def kl_of(self, log_noise):
+        """KL(q(tau) || prior) for (log alpha, log beta)."""
+        return kl_gamma(tf.exp(log_noise[0]), tf.exp(log_noise[1]), self.shape, self.rate)
+
+
+class AdamNoise:
+    """One Adam step of (log alpha, log beta) with step size `learning_rate`, as published."""
+
+    def __init__(self, likelihood, config):
+        self._kl, self._learning_rate = likelihood.kl_of, config.learning_rate
+
+    def init(self, dtype):
+        return {"average": tf.zeros([2], dtype), "square": tf.zeros([2], dtype)}
+
+    def __call__(self, state, log_prob, mean_square, temper, step):
+        log_noise = state["log_noise"]
+        grad = tf.gradients(log_prob - temper * self._kl(log_noise), log_noise)[0]
+        direction, average, square = adam_step(grad, state["average"], state["square"], step)
+        return {"log_noise": log_noise + self._learning_rate * direction, "average": average, "square": square}
+
+
+class ConjugateNoise:
+    """The maximum itself, Gamma(alpha_0 + 1 / (2 temper), beta_0 + m / (2 temper)).
+
+    m: moving average of E[(y - f)^2], which weighs a step by `learning_rate` and begins as a plain average. So
+    the noise level starts at that of the untrained network and comes down no faster than the residuals do.
+    """
+
+    def __init__(self, likelihood, config):
+        self._shape, self._rate, self._learning_rate = likelihood.shape, likelihood.rate, config.learning_rate
+
+    def init(self, dtype):
+        return {"mean_square": tf.ones([], dtype)}
+
+    def __call__(self, state, log_prob, mean_square, temper, step):
+        share = tf.maximum(1.0 / step, self._learning_rate)
+        average = moved(state["mean_square"], mean_square, share)
+        return {"log_noise": tf.log(tf.stack([self._shape + 0.5 / temper, self._rate + 0.5 * average / temper])),
+                "mean_square": average}
+
+
+NOISE_UPDATES = {"adam": AdamNoise, "conjugate": ConjugateNoise}
 
 
 class Categorical:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core import optimizer
-from core.curvature import moved
+from core.adam import moved
 from core.design import design_run, n_test_draws
 from core.guard import finite, plain
 from core.rates import RATES

@@ -8,8 +8,8 @@ import collections
 import tensorflow.compat.v1 as tf
 
 from core import curvature, kronecker
-from core.adam import debias
-from core.curvature import Batch, moved
+from core.adam import debias, moved
+from core.curvature import Batch
 from core.factors import statistics
 from core.guard import plain
 from core.posterior import PointMass

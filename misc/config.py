@@ -80,13 +80,17 @@ class Config(pydantic.BaseModel):
     noise_prior_shape: float = key(6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)
     noise_prior_rate: float = key(6.0, "Rate of the Gamma prior over the noise precision (standardised targets).",
                                   REGRESSION, gt=0)
+    noise_update: Literal["adam", "conjugate"] = key(
+        "adam", "Noise precision's posterior by Adam steps, or in closed form from an average of the squared errors.",
+        REGRESSION)
 
     # Step.
     alpha: float = key(1e-2, "Step size of the mean.", REGRESSION, gt=0)
     beta: float = key(1e-3, "1 - decay of the moving averages of A and S (diag: of f).", REGRESSION, gt=0, le=1)
     omega: float = key(1e-2, "1 - decay of the moving average of R.", REGRESSION, gt=0, le=1)
     learning_rate: float = key(
-        1e-3, "Regression: Adam step of the noise precision. Classification: step of the mean.", gt=0)
+        1e-3, "Regression: Adam step of the noise precision, or 1 - decay of the conjugate update's average. "
+        "Classification: step of the mean.", gt=0)
     momentum: float = key(0.9, "Regression: decay of the gradient's moving average (bias-corrected). "
                           "Classification: share of the last step that is added to the next.", ge=0, lt=1)
     lr_decay_interval: typing.Optional[int] = key(

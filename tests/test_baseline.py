@@ -302,6 +302,8 @@ def unused_port():
     ("--report {tmp}/none/table.md: there is no such folder", ["--report", "{tmp}/none/table.md"]),
     ("--tune judges on validation rows by itself", ["--tune", "{space}", "--validate"]),
     ("--tune none.json: there is no such file", ["--tune", "none.json"]),
+    ("--ensemble 0: give the number of members", ["--ensemble", "0"]),
+    ("--ensemble does not go with --tune", ["--ensemble", "2", "--tune", "{space}"]),
 ])
 def test_bad_arguments(write, tmp_path, capsys, message, arguments):
     port = unused_port()

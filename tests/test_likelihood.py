@@ -68,6 +68,24 @@ def test_update_climbs_the_tempered_bound_to_its_maximum(session, likelihood, rn
     assert_allclose(beta, 3.0 + 0.5 * np.mean(targets**2) / temper, rtol=1e-3)
 
 
+def test_the_conjugate_update_is_that_maximum(session, config, rng):
+    """At once, for the average of the squared errors so far; that average is plain until a step weighs less than
+    learning_rate."""
+    likelihood = GaussianLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, learning_rate=0.4,
+                                           noise_update="conjugate"), 1)
+    targets, temper, state = rng.randn(4, 6), 0.05, likelihood.init(tf.float64)
+    average = None
+    for i in range(4):
+        outputs, share = tf.zeros([1, 6, 1], tf.float64), max(1.0 / (i + 1), 0.4)
+        state, _ = likelihood.update(state, outputs, tf.constant(targets[i]), temper, tensor(i + 1.0))
+        average = share * np.mean(targets[i]**2) + (1 - share) * (average if i else 0.0)
+        alpha, beta = np.exp(session.run(state["log_noise"]))
+        assert_allclose([alpha, beta], [2.0 + 0.5 / temper, 3.0 + 0.5 * average / temper], rtol=1e-12)
+    log_noise = state["log_noise"]
+    bound = expected_log_prob(log_noise, tensor(average)) - temper * likelihood.kl_of(log_noise)
+    assert_allclose(session.run(tf.gradients(bound, log_noise)[0]), 0.0, atol=1e-12)
+
+
 def test_categorical_score_is_the_gradient_of_its_log_prob(session, rng):
     logits, labels = tf.constant(rng.randn(2, 5, 3)), tf.constant([0, 2, 1, 1, 0])
     likelihood = Categorical(None, 3)

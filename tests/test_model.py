@@ -160,7 +160,7 @@ CHANGES = {
     "batch_size": (7, {}), "train_particles": (3, {}), "kl": (0.5, {}), "eta": (0.5, {}), "damping": (0.1, {}),
     "kl_warmup": (2, {}), "basis_update": ("orthogonal_iteration", {}), "basis_tolerance": (0.5, {}),
     "true_fisher": (False, {}), "scale_init": ("exact", {}),
-    "noise_prior_shape": (3.0, {}), "noise_prior_rate": (3.0, {}),
+    "noise_prior_shape": (3.0, {}), "noise_prior_rate": (3.0, {}), "noise_update": ("conjugate", {}),
     "alpha": (0.01, {}), "beta": (0.2, {}), "omega": (0.3, {}), "learning_rate": (0.1, {}), "momentum": (0.5, {}),
     "amor_eigen": (False, {}), "Teigen": (2, {}),
     "re_init": (False, {"re_init_iters": 4}), "re_init_iters": (5, {"re_init_iters": 4}),

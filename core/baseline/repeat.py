@@ -6,13 +6,16 @@ import sys
 
 from core.baseline import report, results
 from core.baseline.curves import draw_curves
+from core.baseline.ensembles import write_mixtures
 from core.baseline.jobs import (
     Experiment,
     check_experiments,
     choose_seeds,
     describe_experiment,
+    every_run,
     experiment_root,
     make_jobs,
+    run_root,
     settings_of,
     with_seed,
 )
@@ -36,10 +39,14 @@ def plan_experiments(args):
     check_backend(args.backend, args.address)
     if args.tune and args.validate:
         raise UserError("--tune judges on validation rows by itself: leave --validate out")
+    if args.ensemble < 1:
+        raise UserError(f"--ensemble {args.ensemble}: give the number of members, e.g. 5")
+    if args.tune and args.ensemble > 1:
+        raise UserError("--ensemble does not go with --tune: tune first, then give the values found to an ensemble")
     configs = [describe_experiment(path, args.set, args.protocol, args.validate, bool(args.tune))
                for path in args.config]
-    experiments = [Experiment(config, experiment_root(config), choose_seeds(config, args.runs, args.seeds))
-                   for config in configs]
+    experiments = [Experiment(config, experiment_root(config), choose_seeds(config, args.runs, args.seeds),
+                              args.ensemble) for config in configs]
     check_experiments(experiments, args.device)
     space = read_space(args.tune, configs[0]) if args.tune else None
     for config in configs[1:] if args.tune else []:
@@ -109,6 +116,8 @@ def repeat(args):
         written = {i: _write_summary(experiments[i], tracks[i], finished[i], failed, rival, space, notes)
                    for i in order if finished[i]}
         tables = [written[i] for i in sorted(written)]
+        tables += [found for experiment, table, rows in zip(experiments, tracks, finished)
+                   for found in _write_ensemble(experiment, table, rows, failed)]
         _show(args, tables)
         for note in notes:
             print(note, file=sys.stderr)
@@ -119,8 +128,8 @@ def repeat(args):
 
 def _tracks(experiment, batch):
     rows_hash = load_regression(with_seed(experiment.config, experiment.seeds[0])).rows_hash
-    return [Track(f"{experiment.config.name} seed {seed}", job, rows_hash)
-            for seed, job in zip(experiment.seeds, batch)]
+    return [Track(f"{experiment.config.name} seed {seed}" + (f" member {member}" if member > 1 else ""), job, rows_hash)
+            for (member, seed), job in zip(every_run(experiment), batch)]
 
 
 def _train(args, tracks, failed):
@@ -151,7 +160,7 @@ def _train(args, tracks, failed):
 
 def _write_runs(experiment, tracks):
     """runs.csv of one experiment, if a run has finished; returns its rows."""
-    rows = [results.run_row(track.job.root) for track in tracks if track.finished]
+    rows = [results.run_row(track.job.root) for track in _of_seeds(experiment, tracks) if track.finished]
     if rows:
         results.write_runs(experiment.root, rows)
     else:  # the tables of earlier runs are not of these
@@ -159,6 +168,24 @@ def _write_runs(experiment, tracks):
             if (experiment.root / name).exists():
                 (experiment.root / name).rename(unused_name(experiment.root / name))
     return rows
+
+
+def _of_seeds(experiment, tracks):
+    """The Tracks of the runs themselves: those of further members of ensembles come after them."""
+    return tracks[:len(experiment.seeds)]
+
+
+def _write_ensemble(experiment, tracks, rows, failed):
+    """ensemble.csv and ensemble.json of one experiment; [its summary], or nothing without a whole ensemble."""
+    if experiment.members == 1:
+        return []
+    finished = {track.job.root for track in tracks if track.finished}
+    roots = {seed: [str(run_root(experiment, seed, member + 1)) for member in range(experiment.members)]
+             for seed in experiment.seeds}
+    why = {seed: next((failed[root] for root in members if root in failed), "a member is not finished")
+           for seed, members in roots.items() if not finished.issuperset(members)}
+    return write_mixtures(experiment, [members for seed, members in roots.items() if seed not in why], rows, why,
+                          settings_of(experiment.config))
 
 
 def _clear(folder):
@@ -172,7 +199,7 @@ def _clear(folder):
 
 def _write_summary(experiment, tracks, rows, failed, rival, space, notes):
     """summary.json and curves.png of one experiment; returns the summary. `notes` gets why a comparison is missing."""
-    against = None
+    against, tracks = None, _of_seeds(experiment, tracks)
     if rival not in (None, experiment.root):
         try:
             against = results.Rival(rival)

@@ -1,0 +1,62 @@
+"""Ensembles of repeated runs: their mixture by hand, and what regression_baseline.py leaves of them."""
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from core.metrics import mix, predict
+from misc.records import read_json, read_rows
+from tests.test_baseline import baseline, home, write  # noqa: F401
+
+
+def test_a_mixture_of_mixtures(rng):
+    """Members of 3 draws each mixed are all draws together."""
+    outputs, precisions, targets = rng.randn(4, 3, 6), rng.gamma(3.0, 1.0, (4, 3)), rng.randn(6)
+    members = [predict(output, precision, targets, 2.0, 3.0) for output, precision in zip(outputs, precisions)]
+    whole = predict(outputs.reshape(12, 6), precisions.reshape(12), targets, 2.0, 3.0)
+    found = mix(members, 2.0 + 3.0 * targets)
+    for name in whole._fields:
+        assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-12, err_msg=name)
+
+
+def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
+    assert baseline(write(), "--runs", "2", "--ensemble", "3", "--report", str(tmp_path / "t.md")) == 0
+    printed = capsys.readouterr().out
+    root = home(tmp_path)
+    rows, mixtures = read_rows(root / "runs.csv"), read_rows(root / "ensemble.csv")
+    assert [row["seed"] for row in rows] == [row["seed"] for row in mixtures] == ["1", "2"]
+    folders = [root / "seeds" / "2", *(root / "seeds" / "2" / "ensemble" / str(member) for member in (2, 3))]
+    found = [read_json(folder / "result.json") for folder in folders]
+    assert len({result["split_hash"] for result in found}) == 1 and len({result["seed"] for result in found}) == 3
+    tables = [read_rows(folder / "predictions.csv") for folder in folders]
+    means, logs, targets = (np.array([[float(row[name]) for row in table] for table in tables])
+                            for name in ("mean", "log_prob", "target"))
+    assert float(mixtures[1]["rmse"]) == pytest.approx(np.sqrt(np.square(means.mean(0) - targets[0]).mean()))
+    assert float(mixtures[1]["log_likelihood"]) == pytest.approx(np.log(np.exp(logs).mean(0)).mean(), rel=1e-6)
+    assert float(mixtures[1]["train_time_s"]) == pytest.approx(sum(result["train_time_s"] for result in found))
+    summary = read_json(root / "ensemble.json")
+    gain = np.mean([float(ours["rmse"]) - float(single["rmse"]) for ours, single in zip(mixtures, rows)])
+    assert summary["against"]["metrics"]["rmse"]["mean"] == pytest.approx(gain) and summary["members"] == 3
+    assert "| ekfac | ekfac x3 |" in printed and "base x3 minus base, split by split" in printed
+    assert {row["column"] for row in read_rows(tmp_path / "t.csv")} == {"ekfac", "ekfac x3"}
+
+    assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0  # its runs are there already
+    assert "4 of 4 runs are finished already" in capsys.readouterr().err
+    assert [row["members"] for row in read_rows(root / "ensemble.csv")] == ["2", "2"]
+
+
+def test_an_ensemble_that_lacks_a_member(write, tmp_path, monkeypatch):  # noqa: F811
+    from core import run
+    from misc.errors import RunError
+
+    honest = run.train
+
+    def train_or_fail(plan, folder, *args, **kwargs):
+        if folder.root.name == "2" and folder.root.parent.name == "ensemble" and plan.config.split == 1:
+            raise RunError("training diverged")
+        return honest(plan, folder, *args, **kwargs)
+
+    monkeypatch.setattr(run, "train", train_or_fail)
+    assert baseline(write(), "--runs", "2", "--ensemble", "2") == 1
+    assert [row["seed"] for row in read_rows(home(tmp_path) / "ensemble.csv")] == ["2"]
+    assert read_json(home(tmp_path) / "ensemble.json")["failed"] == {"1": "training diverged"}
+    assert read_json(home(tmp_path) / "summary.json")["failed"] == {}
