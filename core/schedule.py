@@ -40,7 +40,8 @@ class Schedule:
         cycle = 1
         for period in periods:
             cycle = cycle * period // math.gcd(cycle, period)
-        marks = {step for period in periods for step in range(period, min(n_steps, cycle) + 1, period)}
+        last = min(n_steps, cycle + max(self.early, default=0))  # a whole cycle after the last early step has them all
+        marks = {step for period in periods for step in range(period, last + 1, period)}
         marks |= {step for step in self.early if step <= n_steps}
         return sorted({self.due(step) for step in marks} - {self.base}, key=sorted)
 
