@@ -1,0 +1,186 @@
+"""How near the posteriors come to that of Hamiltonian Monte Carlo: same network, same prior, same splits.
+
+    pip install -r benchmarks/requirements.txt
+    python -m benchmarks.hmc --data yacht --splits 0-4 [--methods ekfac kfac diag bbb] [--set KEY=VALUE ...]
+
+NUTS (numpyro), chains from different draws of the prior: weights N(0, eta), noise precision Gamma, as the config says.
+A split has converged where the largest split r-hat of the network's outputs over the test rows is below 1.05; others
+are marked. Every method is then trained on the same split, and the table has RMSE, log-likelihood and the correlation
+(Pearson, over the test rows) of its predictive std with that of HMC, whole and of the weights' part alone.
+
+Reference: Zhang et al. (2018), Sec. 5.1, https://arxiv.org/abs/1712.02390
+"""
+import argparse
+import collections
+import pathlib
+import tempfile
+import time
+
+import numpy as np
+import tabulate
+
+from misc import backend
+from misc.config import Config
+from misc.errors import UserError, one_line_errors
+from misc.records import read_rows, write_rows
+
+METHODS = ("ekfac", "kfac", "diag", "bbb")
+COLUMNS = ["data", "split", "method", "rmse", "log_likelihood", "std_correlation", "epistemic_correlation", "r_hat",
+           "r_hat_median", "converged", "seconds"]
+CONVERGED = 1.05
+
+Sampler = collections.namedtuple("Sampler", ["chains", "warmup", "samples", "depth", "seed"])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", default=["yacht"], metavar="SET", help="name as in config/regression")
+    parser.add_argument("--splits", default="0-4", help="of the standard protocol, from 0")
+    parser.add_argument("--methods", nargs="*", default=METHODS, choices=METHODS, help="to be held against HMC")
+    parser.add_argument("--config", default="config/regression/{method}_{data}.json", help="where their settings are")
+    parser.add_argument("--chains", type=int, default=4)
+    parser.add_argument("--warmup", type=int, default=500, help="draws of each chain that are thrown away")
+    parser.add_argument("--samples", type=int, default=500, help="draws of each chain that count")
+    parser.add_argument("--depth", type=int, default=10, help="doublings of a trajectory at most")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for HMC and all methods")
+    parser.add_argument("--out", metavar="CSV", help="where the rows go, beside the printed table")
+    args = parser.parse_args()
+    with one_line_errors("benchmarks.hmc", "what was printed stands"):
+        backend.prepare()
+        from core.baseline.jobs import parse_seeds
+
+        sampler = Sampler(args.chains, args.warmup, args.samples, args.depth, 0)
+        rows = []
+        for data in args.data:
+            for split in parse_seeds(args.splits):
+                configs = {method: read_config(args.config.format(method=method, data=data), args.set, split)
+                           for method in args.methods or METHODS[:1]}
+                rows += compare(data, split, configs if args.methods else {}, next(iter(configs.values())), sampler)
+                if args.out:
+                    write_rows(pathlib.Path(args.out), COLUMNS, rows)
+        print(table(rows))
+
+
+def read_config(path, overrides, split):
+    """The Config of a file on a standard split; its model seed is that of the split."""
+    values = Config.from_file(path, overrides).model_dump(exclude_unset=True)
+    config = Config.from_dict(dict(values, protocol="standard", split=split, seed=split + 1))
+    if config.model_name not in ("ffn", "ffn50", "ffn100") or config.activation != "relu":
+        raise UserError(f"{path}: HMC is written for ReLU networks ffn, ffn50, ffn100")
+    return config
+
+
+def compare(data, split, configs, of, sampler):
+    """Rows of the table for one split. of: the Config whose network and priors HMC takes."""
+    from core.run import plan
+
+    found = plan(of).data
+    reference, facts = run_hmc(of, found, sampler)
+    rows = [dict(data=data, split=split, method="hmc", std_correlation=1.0, epistemic_correlation=1.0, **facts)]
+    say(rows[0])
+    for method, config in configs.items():
+        rows.append(dict(data=data, split=split, method=method, **run_method(config, reference)))
+        say(rows[-1])
+    return rows
+
+
+def say(row):
+    print(", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                    for name, value in row.items()), flush=True)
+
+
+def hidden_widths(config):
+    """Widths of the hidden layers."""
+    return config.hidden or [int(config.model_name[3:])]
+
+
+def run_hmc(config, data, sampler):
+    """(Prediction for the test rows, {what the table says of it})."""
+    import jax
+    import numpyro
+    from numpyro.diagnostics import split_gelman_rubin
+    from numpyro.distributions import Gamma, Normal
+    from numpyro.infer import MCMC, NUTS
+    from numpyro.infer.initialization import init_to_sample
+
+    widths = [data.train.x.shape[1], *hidden_widths(config), 1]
+    shapes = [(n_in + 1, n_out) for n_in, n_out in zip(widths, widths[1:])]
+
+    def outputs(weights, x):
+        for i, weight in enumerate(weights):
+            x = x @ weight[:-1] + weight[-1]
+            x = jax.nn.relu(x) if i < len(weights) - 1 else x
+        return x[:, 0]
+
+    def model(x, y):
+        weights = [numpyro.sample(f"w{i}", Normal(0.0, config.eta**0.5).expand(shape).to_event(2))
+                   for i, shape in enumerate(shapes)]
+        precision = numpyro.sample("precision", Gamma(config.noise_prior_shape, config.noise_prior_rate))
+        numpyro.sample("y", Normal(outputs(weights, x), precision**-0.5), obs=y)
+
+    started = time.perf_counter()
+    kernel = NUTS(model, max_tree_depth=sampler.depth, init_strategy=init_to_sample)
+    chains = MCMC(kernel, num_warmup=sampler.warmup, num_samples=sampler.samples, num_chains=sampler.chains,
+                  chain_method="sequential", progress_bar=True)
+    chains.run(jax.random.PRNGKey(sampler.seed + config.seed), np.float32(data.train.x), np.float32(data.train.y))
+    draws = chains.get_samples(group_by_chain=True)
+    seconds = time.perf_counter() - started
+    test = jax.jit(jax.vmap(jax.vmap(lambda *weights: outputs(weights, np.float32(data.test.x)))))
+    found = np.asarray(test(*(draws[f"w{i}"] for i in range(len(shapes)))), np.float64)  # [chains, samples, rows]
+    r_hat = split_gelman_rubin(found)
+    prediction, metrics = judge(found.reshape(-1, found.shape[-1]), np.asarray(draws["precision"]).ravel(), data)
+    return prediction, dict(metrics, r_hat=float(r_hat.max()), r_hat_median=float(np.median(r_hat)),
+                            converged="yes" if r_hat.max() < CONVERGED else "NO", seconds=seconds)
+
+
+def judge(outputs, precisions, data):
+    """(Prediction, {rmse, log_likelihood}) of draws [K, n] and [K], standardised, for the test rows."""
+    from core.metrics import predict, regression_statistics, values_of
+
+    prediction = predict(outputs, precisions, data.test.y, data.target_mean, data.target_std)
+    targets = data.target_mean + data.target_std * data.test.y
+    found = values_of(regression_statistics(prediction, targets), len(targets))
+    return prediction, {name: found[name] for name in ("rmse", "log_likelihood")}
+
+
+def run_method(config, reference):
+    """What the table says of one of our methods."""
+    from core.run import finish
+    from misc.folders import claim, folder_at
+    from misc.records import read_json
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = folder_at(pathlib.Path(place) / "run")
+        with claim(folder):
+            finish(config, folder)
+        result, rows = read_json(folder.result), read_rows(folder.predictions)
+    std, epistemic = (np.array([float(row[name]) for row in rows]) for name in ("std", "epistemic_std"))
+    return {"rmse": result["metrics"]["test_rmse"], "log_likelihood": result["metrics"]["test_log_likelihood"],
+            "std_correlation": float(np.corrcoef(std, reference.std)[0, 1]),
+            "epistemic_correlation": float(np.corrcoef(epistemic, reference.epistemic_std)[0, 1]),
+            "seconds": result["train_time_s"]}
+
+
+def table(rows):
+    """Mean and standard error over splits, as Markdown; HMC's rows say how many splits converged."""
+    groups = collections.OrderedDict()
+    for row in rows:
+        groups.setdefault((row["data"], row["method"]), []).append(row)
+    lines = []
+    for (data, method), group in groups.items():
+        cells = [spread([row[name] for row in group]) for name in COLUMNS[3:7]]
+        done = [row["converged"] for row in group if "converged" in row]
+        note = f" ({done.count('yes')} of {len(done)} splits converged)" if done else ""
+        lines.append([data, method + note, *cells, f"{np.mean([row['seconds'] for row in group]):.0f}"])
+    heads = ["data", "method", "RMSE", "log-likelihood", "correlation of std", "of its epistemic part", "s per fit"]
+    return tabulate.tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+
+
+def spread(values):
+    """mean ± standard error."""
+    error = f" ± {np.std(values, ddof=1) / len(values)**0.5:.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{error}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""What a user would pick instead, on the same splits and the same network: a table of methods x sets.
+
+    pip install -r benchmarks/requirements.txt
+    python -m benchmarks.peers --data concrete yacht --splits 0-4 [--methods laplace_kron mc_dropout ...] [--out CSV]
+
+All have one noise level for all inputs, and data standardised as by train.py. What a method has to be told (GRIDS)
+is chosen on a tenth of the training rows of each split, by log-likelihood, and it is trained once more on all of
+them; the noise level of those that do not learn one is the best for these validation rows. `seconds` is the last
+fit, `tuning` the choice. Ours stand beside them by regression_baseline.py --protocol standard: its seed S is split S - 1.
+"""
+import argparse
+import collections
+import itertools
+import pathlib
+import time
+
+import numpy as np
+import scipy.optimize
+import tabulate
+
+from benchmarks.hmc import judge, spread
+from misc import backend
+from misc.config import Config
+from misc.errors import one_line_errors
+from misc.records import write_rows
+
+COLUMNS = ["data", "split", "method", "rmse", "log_likelihood", "seconds", "tuning", "chosen"]
+DRAWS, BATCH, HIDDEN = 200, 32, 50
+
+Fit = collections.namedtuple("Fit", ["predict", "precision"])
+"""predict: function (x [n, d]) -> outputs [K, n]; precision: of the noise, or None if it is still to be found."""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", default=["yacht_hydrodynamics"], metavar="SET")
+    parser.add_argument("--splits", default="0-4", help="of the standard protocol, from 0")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--data-path", default="data", metavar="FOLDER")
+    parser.add_argument("--out", metavar="CSV", help="where the rows go, beside the printed table")
+    args = parser.parse_args()
+    with one_line_errors("benchmarks.peers", "what was printed stands"):
+        backend.prepare()
+        import torch
+
+        from core.baseline.jobs import parse_seeds
+
+        torch.set_num_threads(1)
+        rows = []
+        for name, split, method in itertools.product(args.data, parse_seeds(args.splits), args.methods):
+            rows.append(dict(data=name, split=split, method=method, **compete(name, split, method, args.data_path)))
+            print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                            for key, value in rows[-1].items()), flush=True)
+            if args.out:
+                write_rows(pathlib.Path(args.out), COLUMNS, rows)
+        print(table(rows))
+
+
+def compete(name, split, method, data_path):
+    """What the table says of a method on one split. Choices see training rows only."""
+    from data_loader.regression import load_regression
+
+    settings = dict(dataset=name, optimizer="sgd", model_name="ffn50", protocol="standard", split=split,
+                    data_path=data_path)
+    part = load_regression(Config.from_dict(dict(settings, validation_fraction=0.1, evaluate_on="validation")))
+    fit, started = METHODS[method], time.perf_counter()
+    grid = [dict(zip(GRIDS[method], values)) for values in itertools.product(*GRIDS[method].values())]
+    trials = []
+    for setting in grid:
+        found = fit(part.train.x, part.train.y, split, **setting)
+        outputs = found.predict(part.valid.x)
+        precision = best_precision(outputs, part.valid.y) if found.precision is None else found.precision
+        trials.append((log_likelihood(outputs, precision, part.valid.y), precision, setting))
+    _, precision, setting = max(trials, key=lambda trial: trial[0])
+    data, chosen = load_regression(Config.from_dict(settings)), time.perf_counter()
+    found = fit(data.train.x, data.train.y, split, **setting)
+    seconds = time.perf_counter() - chosen
+    outputs = found.predict(data.test.x)
+    precisions = np.full(len(outputs), precision if found.precision is None else found.precision)
+    return dict(judge(outputs, precisions, data)[1], seconds=seconds, tuning=chosen - started,
+                chosen=" ".join(f"{key}={value}" for key, value in setting.items()))
+
+
+def log_likelihood(outputs, precision, targets):
+    """Mean log density under the mixture over draws, standardised."""
+    from core.metrics import predict
+
+    return predict(outputs, np.full(len(outputs), precision), targets, 0.0, 1.0).log_prob.mean()
+
+
+def best_precision(outputs, targets):
+    """The noise precision of the highest log-likelihood."""
+    def loss(log_precision):
+        return -log_likelihood(outputs, np.exp(log_precision), targets)
+
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(-3.0, 12.0), method="bounded").x))
+
+
+# Networks in torch.
+
+def network(n_inputs, seed, dropout=0.0):
+    import torch
+    from torch import nn
+
+    torch.manual_seed(seed)
+    layers = [nn.Linear(n_inputs, HIDDEN), nn.ReLU(), *[nn.Dropout(dropout)] * (dropout > 0), nn.Linear(HIDDEN, 1)]
+    return nn.Sequential(*layers)
+
+
+def tensors(*arrays):
+    import torch
+
+    return [torch.as_tensor(np.float32(array)) for array in arrays]
+
+
+def minibatches(n_rows, epochs):
+    """Indices of every step."""
+    import torch
+
+    for _ in range(epochs):
+        yield from torch.randperm(n_rows).split(BATCH)
+
+
+def descend(model, x, y, epochs, weight_decay):
+    """Adam on mean (y - f)^2 / 2 + weight_decay |w|^2 / (2 N), its steps falling to 0 along a cosine."""
+    import torch
+
+    x, y = tensors(x, y)
+    rule = torch.optim.Adam(model.parameters(), lr=1e-2)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(rule, epochs * -(-len(x) // BATCH))
+    for rows in minibatches(len(x), epochs):
+        rule.zero_grad()
+        decay = sum((parameter**2).sum() for parameter in model.parameters()) * weight_decay / len(x)
+        (((model(x[rows])[:, 0] - y[rows])**2).mean() + decay).mul(0.5).backward()
+        rule.step()
+        falling.step()
+
+
+def outputs_of(models, x):
+    import torch
+
+    with torch.no_grad():
+        return np.stack([model(*tensors(x))[:, 0].numpy() for model in models])
+
+
+def fit_ensemble(x, y, seed, epochs, weight_decay):
+    """Five networks from different starts, mixed."""
+    models = [network(x.shape[1], 1000 * seed + member) for member in range(5)]
+    for model in models:
+        descend(model, x, y, epochs, weight_decay)
+    return Fit(lambda inputs: outputs_of(models, inputs), None)
+
+
+def fit_dropout(x, y, seed, rate, epochs):
+    """Dropout before the last layer that goes on in prediction (Gal and Ghahramani 2016)."""
+    model = network(x.shape[1], seed, rate)
+    descend(model, x, y, epochs, 1e-2)
+    return Fit(lambda inputs: outputs_of([model.train()] * DRAWS, inputs), None)
+
+
+def fit_laplace(x, y, seed, epochs):
+    """Kronecker-factored Laplace, prior and noise by the marginal likelihood (Immer et al. 2021)."""
+    import torch
+    from laplace import marglik_training
+    from laplace.curvature import CurvlinopsGGN
+    from torch.utils.data import DataLoader, TensorDataset
+
+    rows = DataLoader(TensorDataset(*tensors(x, y[:, None])), batch_size=BATCH * 4, shuffle=True)
+    found = marglik_training(network(x.shape[1], seed), rows, "regression", "kron", CurvlinopsGGN, n_epochs=epochs,
+                             optimizer_kwargs={"lr": 1e-2}, n_epochs_burnin=20, marglik_frequency=10)[0]
+
+    def predict(inputs):
+        mean, variance = found(*tensors(inputs))
+        noise = np.random.RandomState(seed).randn(DRAWS, len(inputs))
+        return mean.detach().numpy()[:, 0] + noise * np.sqrt(variance.detach().numpy()[:, 0, 0])
+
+    return Fit(predict, float(torch.as_tensor(found.sigma_noise).detach())**-2)
+
+
+def fit_ivon(x, y, seed, lr, hess_init, prior_precision):
+    """The improved variational online Newton method (Shen et al. 2024), with the noise learned beside the weights."""
+    import ivon
+    import torch
+
+    model, epochs = network(x.shape[1], seed), 400
+    log_precision = torch.zeros([], requires_grad=True)
+    rule = ivon.IVON(model.parameters(), lr=lr, ess=len(x), hess_init=hess_init, beta2=0.999,
+                     weight_decay=prior_precision / len(x), clip_radius=1e-1)
+    noise_rule = torch.optim.Adam([log_precision], lr=1e-2)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(rule, epochs * -(-len(x) // BATCH))
+    inputs, targets = tensors(x, y)
+    for rows in minibatches(len(x), epochs):
+        with rule.sampled_params(train=True):
+            rule.zero_grad(), noise_rule.zero_grad()
+            error = (model(inputs[rows])[:, 0] - targets[rows])**2
+            (0.5 * (log_precision.exp() * error - log_precision).mean()).backward()
+        rule.step(), noise_rule.step(), falling.step()
+
+    def predict(inputs):
+        found = []
+        for _ in range(DRAWS):
+            with rule.sampled_params():
+                found.append(outputs_of([model], inputs)[0])
+        return np.stack(found)
+
+    return Fit(predict, float(log_precision.detach().exp()))
+
+
+def fit_mean_field(x, y, seed, epochs, prior_variance):
+    """Mean-field variational inference (Blundell et al. 2015), with local reparameterisation: a draw per row."""
+    import torch
+
+    torch.manual_seed(seed)
+    start = network(x.shape[1], seed)
+    means = [torch.cat([layer.weight.T, layer.bias[None]]).detach().requires_grad_() for layer in (start[0], start[-1])]
+    logs = [torch.full_like(mean, -4.0).requires_grad_() for mean in means]
+    log_precision = torch.zeros([], requires_grad=True)
+    rule = torch.optim.Adam([*means, *logs, log_precision], lr=1e-2)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(rule, epochs * -(-len(x) // BATCH))
+
+    def forward(inputs, layer):
+        """layer: function (inputs with a 1 appended, mean, log std) -> pre-activations."""
+        for i, (mean, log) in enumerate(zip(means, logs)):
+            inputs = layer(torch.cat([inputs, torch.ones(len(inputs), 1)], 1), mean, log)
+            inputs = torch.relu(inputs) if i == 0 else inputs
+        return inputs[:, 0]
+
+    def per_row(a, mean, log):
+        std = (a**2 @ (2 * log).exp() + 1e-12).sqrt()
+        return a @ mean + std * torch.randn_like(std)
+
+    def per_draw(a, mean, log):
+        return a @ (mean + log.exp() * torch.randn_like(mean))
+
+    inputs, targets = tensors(x, y)
+    for rows in minibatches(len(x), epochs):
+        rule.zero_grad()
+        kl = sum((0.5 * (((2 * log).exp() + mean**2) / prior_variance - 1.0 + np.log(prior_variance)) - log).sum()
+                 for mean, log in zip(means, logs))
+        error = (forward(inputs[rows], per_row) - targets[rows])**2
+        (0.5 * (log_precision.exp() * error - log_precision).mean() + kl / len(x)).backward()
+        rule.step(), falling.step()
+
+    def predict(inputs):
+        with torch.no_grad():
+            return np.stack([forward(*tensors(inputs), per_draw).numpy() for _ in range(DRAWS)])
+
+    return Fit(predict, float(log_precision.detach().exp()))
+
+
+METHODS = {"laplace_kron": fit_laplace, "ivon": fit_ivon, "mc_dropout": fit_dropout, "ensemble": fit_ensemble,
+           "mean_field": fit_mean_field}
+GRIDS = {
+    "laplace_kron": {"epochs": [300]},
+    "ivon": {"lr": [0.01, 0.1], "hess_init": [0.1, 1.0], "prior_precision": [1.0]},
+    "mc_dropout": {"rate": [0.005, 0.01, 0.05, 0.1], "epochs": [100, 400]},
+    "ensemble": {"epochs": [100, 400], "weight_decay": [0.01, 0.1, 1.0]},
+    "mean_field": {"epochs": [400], "prior_variance": [0.1, 1.0]},
+}
+
+
+def table(rows):
+    """Mean and standard error over splits, as Markdown."""
+    groups = collections.OrderedDict()
+    for row in rows:
+        groups.setdefault((row["data"], row["method"]), []).append(row)
+    lines = [[data, method, len(group), *(spread([row[name] for row in group]) for name in ("rmse", "log_likelihood")),
+              *(f"{np.mean([row[name] for row in group]):.1f}" for name in ("seconds", "tuning"))]
+             for (data, method), group in groups.items()]
+    heads = ["data", "method", "splits", "RMSE", "log-likelihood", "s per fit", "s of tuning"]
+    return tabulate.tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+
+
+if __name__ == "__main__":
+    main()
