@@ -6,7 +6,7 @@
 All have one noise level for all inputs, and data standardised as by train.py. What a method has to be told (GRIDS)
 is chosen on a tenth of the training rows of each split, by log-likelihood, and it is trained once more on all of
 them; the noise level of those that do not learn one is the best for these validation rows. `seconds` is the last
-fit, `tuning` the choice. Ours stand beside them by regression_baseline.py --protocol standard: its seed S is split S - 1.
+fit, `tuning` the choice. Ours stand beside them by regression_baseline.py --protocol standard (seed S: split S - 1).
 """
 import argparse
 import collections
