@@ -15,7 +15,11 @@ from misc.table import did_you_mean
 
 REGRESSION, CLASSIFICATION = "regression", "classification"
 TINIEST, LARGEST = 1e-30, 1e30  # of float keys: what is squared or divided by may still be a float32
+PATH = r"^[^\x00]+$"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # of a file or folder, never a path
+
+PATTERNS = {NAME: "a name has letters, digits, _ . + - only and begins with a letter or digit",
+            PATH: "a path has at least one character and none of code 0"}
 
 
 def key(default, meaning, mode=None, **limits):
@@ -38,8 +42,8 @@ class Config(pydantic.BaseModel):
     )
     dataset: str = key(..., "A known data set (`--list`) or the NAME of a file NAME.data in data_path.",
                        pattern=NAME, max_length=200)
-    data_path: str = key("data", "Folder searched first for data files.", min_length=1)
-    experiments_path: str = key("experiments", "Folder that the runs' folders go to.", min_length=1)
+    data_path: str = key("data", "Folder searched first for data files.", pattern=PATH)
+    experiments_path: str = key("experiments", "Folder that the runs' folders go to.", pattern=PATH)
     optimizer: str = key(..., "The method; `--list` shows all.")
     fisher_approx: typing.Optional[Literal["eigen", "kron", "diagonal"]] = key(
         None, "Redundant with optimizer: accepted from older files, a notice if it disagrees, otherwise unused.")
@@ -272,6 +276,6 @@ def _explain(item):
         return item["msg"].split("Value error, ", 1)[-1]
     message = item["msg"][0].lower() + item["msg"][1:]
     if item["type"] == "string_pattern_mismatch":
-        message = "a name has letters, digits, _ . + - only and begins with a letter or digit"
+        message = PATTERNS[item["ctx"]["pattern"]]
     hint = " (VALUE is read as JSON: true, 0.1, [20, 20], null)" if item["type"] in ("bool_type", "list_type") else ""
     return f"{name}: {message}, got {json.dumps(item['input'], default=repr)}{hint}"

@@ -46,8 +46,11 @@ def folder_at(root):
 def check_writable(folder):
     """UserError if the folder could not be made. Makes nothing."""
     existing = folder.root
-    while not existing.exists():
-        existing = existing.parent
+    try:
+        while not existing.exists():
+            existing = existing.parent
+    except OSError as error:
+        raise UserError(f"cannot create {folder.root} ({error.strerror}): choose another experiments_path") from None
     if not existing.is_dir() or not os.access(str(existing), os.W_OK | os.X_OK):
         raise UserError(f"cannot write to {existing}: choose another experiments_path or mend its permissions")
 

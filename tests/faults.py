@@ -107,9 +107,11 @@ class Campaign:
                     n, n_here = n - 1, n_here + 1
                     self.counts[f"{signal.Signals(number).name}"] += 1
                     if number == signal.SIGTERM:
-                        begun = any((folder / "checkpoint").glob("model-*.json")) and "resuming after" in errors
-                        self.note("SIGTERM's exit code", code == 143 or (code == -signal.SIGTERM and not begun),
-                                  f"{code}: {errors[-300:]}")
+                        saved = [int(file.stem.split("-")[1]) for file in (folder / "checkpoint").glob("model-*.json")]
+                        begun = saved and "resuming after" in errors  # before and after training it ends at once
+                        ended = max(saved, default=0) == expected["global_step"]
+                        self.note("SIGTERM's exit code", code == 143 or (
+                            code == -signal.SIGTERM and (ended or not begun)), f"{code}: {errors[-300:]}")
                 elif code != 0:
                     self.note("resumed run", False, errors[-500:])
                     return

@@ -326,7 +326,8 @@ def main():
                 fuzz(place, n, args.seed)
             except Exception as error:  # what hypothesis found, shrunk, with what it was
                 broken = True
-                print(f"BROKEN: {type(error).__name__}: {error}\n" + "\n".join(getattr(error, "__notes__", [])))
+                for one in getattr(error, "exceptions", [error]):  # a group where there are several
+                    print(f"BROKEN: {type(one).__name__}: {one}\n" + "\n".join(getattr(one, "__notes__", [])))
             counts = ", ".join(f"{name} {count}" for name, count in sorted(place.counts.items()))
             print(f"{what}: {counts}", flush=True)
     sys.exit(broken)

@@ -102,6 +102,7 @@ def test_experiments_folder_not_writable(refuse, tiny_data, monkeypatch):
     (tiny_data / "file").write_text("")
     refuse("cannot write to", experiments_path=str(tiny_data / "file"))
     refuse("cannot write to", experiments_path=str(tiny_data / "file" / "below"))
+    refuse("cannot create aaa", experiments_path="a" * 300)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     refuse("cannot write to")
 

@@ -33,6 +33,8 @@ GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
     ({"seed": -1}, "seed: input should be greater than or equal to 0"),
     ({"threads": 10**12}, "threads: input should be less than or equal to 1024"),
     ({"epoch": 10**7}, "epoch: input should be less than or equal to 1000000"),
+    ({"experiments_path": "x\0y"}, "experiments_path: a path has at least one character and none of code 0"),
+    ({"data_path": ""}, "data_path: a path has at least one character"),
     ({"kl": 1e-40}, "kl: "), ({"eta": 1e40}, "eta: "), ({"alpha": 1e31}, "alpha: "),
 ])
 def test_bad_values_say_what_would_be_right(bad, message):
