@@ -93,7 +93,7 @@ class Campaign:
         return folder, weights(folder), time.time() - start
 
     def kills(self, kind, method, expected, seconds, n):
-        """At least `n` signals, over as many runs as it takes."""
+        """At least `n` kill -9s, and some SIGTERMs among them, over as many runs as it takes."""
         while n > 0:
             path, folder = self.config(kind, method, f"killed_{kind}_{method}")
             shutil.rmtree(str(folder), ignore_errors=True)
@@ -104,7 +104,7 @@ class Campaign:
                 after = self.rng.uniform(0.3, 1.1) * seconds if n_here < 4 else None
                 code, errors, struck = run(path, *resume, after=after, number=number)
                 if struck and code != 0:
-                    n, n_here = n - 1, n_here + 1
+                    n, n_here = n - (number == signal.SIGKILL), n_here + 1
                     self.counts[f"{signal.Signals(number).name}"] += 1
                     if number == signal.SIGTERM:
                         saved = [int(file.stem.split("-")[1]) for file in (folder / "checkpoint").glob("model-*.json")]
