@@ -166,9 +166,10 @@ class _Builder:
                         for name, value in entries.items()} for scope, entries in new.items()}
 
     def _minibatch(self, step):
-        start = (step % self.design.steps_per_epoch) * self.config.batch_size
+        size = min(self.config.batch_size, self.design.spec.n_rows)
+        start = (step % self.design.steps_per_epoch) * size
         with tf.device(self.x.device):
-            rows = self.epoch[0].read_value()[start:start + self.config.batch_size]
+            rows = self.epoch[0].read_value()[start:start + size]
             x, y = self._rows(rows), tf.gather(self.y, rows)
         return self._prepared(x), y
 

@@ -11,7 +11,7 @@ import core.run
 import train
 from core import guard
 from core.incidents import LEFT_OUT
-from core.mender import Mender
+from core.mender import Mender, failure
 from core.variables import fetch, put
 from misc.folders import run_folder
 from tests.test_model import Run, flat
@@ -136,6 +136,13 @@ def test_a_step_is_left_out_counted_and_the_run_goes_on(config, config_file, opt
     before = tf.train.load_checkpoint(str(folder.checkpoint)).get_tensor("dense0/mean")
     train.main(["--config", str(config_file(**keys, steps_per_run=1))])
     assert (tf.train.load_checkpoint(str(folder.checkpoint)).get_tensor("dense0/mean") == before).all()
+
+
+@pytest.mark.parametrize("message", ["Cholesky decomposition was not successful. The input might not be valid.",
+                                     "Input matrix is not invertible.", "Got info = 3 for batch index 0"])
+def test_what_a_failed_factorisation_says(message):
+    assert failure(tf.errors.InvalidArgumentError(None, None, message)) == "a factor that cannot be decomposed"
+    assert failure(tf.errors.InvalidArgumentError(None, None, "indices[0] = 9 is not in [0, 3)")) is None
 
 
 def test_too_many_steps_left_out_end_the_run(config_file, capsys):

@@ -186,6 +186,12 @@ def test_every_option_changes_the_result(config, key):
     assert one.shape != other.shape or np.abs(one - other).max() > 1e-9
 
 
+def test_a_batch_larger_than_the_data_is_all_of_it(config):
+    """Also where its size is beyond 32 bits."""
+    whole, larger = (flat(Run(config(optimizer="kfac", batch_size=size)).steps(4)) for size in (39, 10**12))
+    assert all(np.array_equal(whole[name], larger[name]) for name in whole)
+
+
 def test_every_option_is_accounted_for():
     regression = {name for name in Config.model_fields if key_mode(name) != "classification"}
     assert regression == set(CHANGES) | NO_CHANGE
