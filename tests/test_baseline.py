@@ -159,7 +159,7 @@ def test_finished_runs_are_reused_and_a_changed_config_is_run_again(write, tmp_p
     assert (home(tmp_path) / "seeds" / "1.1" / "result.json").is_file()  # moved aside
     baseline(write(kl=0.5), "--seeds", "2", "--fresh")
     assert (home(tmp_path) / "seeds" / "2.2" / "result.json").is_file() and list(numbers(home(tmp_path))) == ["2"]
-    assert {path.name for path in (home(tmp_path) / "seeds").iterdir()} == {"1", "1.1", "2", "2.1", "2.2", "3"}
+    assert {path.name for path in (home(tmp_path) / "seeds").glob("[!.]*")} == {"1", "1.1", "2", "2.1", "2.2", "3"}
 
 
 def test_other_rows_are_noticed(write, tiny_data, tmp_path):

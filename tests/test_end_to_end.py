@@ -125,7 +125,8 @@ def test_starting_over_moves_the_earlier_run_aside(config):
     folder = run_folder(config())
     for _ in range(3):
         run.execute(run.plan(config(epoch=1)))
-    assert sorted(path.name for path in folder.root.parent.iterdir()) == ["ekfac_tiny", "ekfac_tiny.1", "ekfac_tiny.2"]
+    names = sorted(path.name for path in folder.root.parent.glob("[!.]*"))
+    assert names == ["ekfac_tiny", "ekfac_tiny.1", "ekfac_tiny.2"]
     assert (folder.root.with_name("ekfac_tiny.1") / "result.json").is_file()
 
 

@@ -30,11 +30,13 @@ def restored(root, overrides, device="auto", best=False):
         raise UserError(f"{root}: {made.data.source} is not the data that the run was trained on (hash {rows_hash}, "
                         f"now {made.data.rows_hash}): say where they are with --data-path")
     model = build_model(config, made.data.spec, made.device, training=False)
+    damaged = []
     with backend.session(model.graph, config.n_threads) as session:
         try:
-            note = checkpoints.restore(session, model.saver, folder.checkpoint, best, damaged=lambda prefix: print(
-                f"{root}: checkpoint {prefix.name} is damaged or incomplete: it is passed over", file=sys.stderr))
+            note = checkpoints.restore(session, model.saver, folder.checkpoint, best, damaged=damaged.append)
         except checkpoints.UnreadableCheckpoint as error:
             raise UserError(str(error)) from None
+        for prefix in damaged:
+            print(f"{root}: checkpoint {prefix.name} is damaged or incomplete: it is passed over", file=sys.stderr)
         model.graph.finalize()
         yield Restored(folder, config, made.data, made.design, model, session, note.step)
