@@ -19,6 +19,7 @@ import time
 import numpy as np
 import tabulate
 
+from benchmarks.checks import check_out, check_packages
 from misc import backend
 from misc.config import Config
 from misc.errors import UserError, one_line_errors
@@ -46,6 +47,8 @@ def main():
     parser.add_argument("--out", metavar="CSV", help="where the rows go, beside the printed table")
     args = parser.parse_args()
     with one_line_errors("benchmarks.hmc", "what was printed stands"):
+        check_packages(["jax", "numpyro"])
+        check_out(args.out)
         backend.prepare()
         from core.baseline.jobs import parse_seeds
 
@@ -64,7 +67,9 @@ def main():
 def read_config(path, overrides, split):
     """The Config of a file on a standard split; its model seed is that of the split."""
     values = Config.from_file(path, overrides).model_dump(exclude_unset=True)
-    config = Config.from_dict(dict(values, protocol="standard", split=split, seed=split + 1))
+    config = Config.from_dict(dict(values, protocol="standard", split=split, seed=split + 1, evaluate_on="test"))
+    if config.kl != 1:
+        raise UserError(f"{path}: kl {config.kl:g}: the posterior that HMC samples has kl 1")
     if config.model_name not in ("ffn", "ffn50", "ffn100") or config.activation != "relu":
         raise UserError(f"{path}: HMC is written for ReLU networks ffn, ffn50, ffn100")
     return config
@@ -74,6 +79,9 @@ def compare(data, split, configs, of, sampler):
     """Rows of the table for one split. of: the Config whose network and priors HMC takes."""
     from core.run import plan
 
+    for name in ("eta", "noise_prior_shape", "noise_prior_rate", "model_name", "hidden"):
+        if any(getattr(config, name) != getattr(of, name) for config in configs.values()):
+            raise UserError(f"the configs differ in {name}: give one value for all, --set {name}=VALUE")
     found = plan(of).data
     reference, facts = run_hmc(of, found, sampler)
     rows = [dict(data=data, split=split, method="hmc", std_correlation=1.0, epistemic_correlation=1.0, **facts)]

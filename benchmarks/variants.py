@@ -5,8 +5,9 @@
 
 The space is a JSON object, {NAME: {KEY: VALUE, ...}, ...}: what each variant changes in METHOD_SET.json of ekfac, say
 (`optimizer`, too). Every run holds out a tenth of the training rows of a standard split, another tenth for every
-fold, and is judged there; no run looks at test rows. Runs that the log holds already are not made again. The table has
-the paired differences to the first variant: mean ± standard error over the runs that both have; of the RMSE in percent.
+fold, and is judged there; no run looks at test rows. Runs that the log holds already, with the same settings and
+rows, are not made again; one that failed is said, and left out. The table has the paired differences to the first
+variant: mean ± standard error over the runs that both have; of the RMSE in percent.
 """
 import argparse
 import itertools
@@ -18,13 +19,14 @@ import tempfile
 import numpy as np
 import tabulate
 
+from benchmarks.checks import check_out
 from misc import backend
 from misc.config import Config
 from misc.errors import RunError, UserError, one_line_errors
 from misc.records import read_json, read_rows, write_rows
 
 KEYS = ["data", "variant", "split", "fold"]
-COLUMNS = [*KEYS, "settings", "rmse", "log_likelihood", "noise_precision", "seconds"]
+COLUMNS = [*KEYS, "rmse", "log_likelihood", "noise_precision", "seconds", "failed", "rows_hash", "settings"]
 
 
 def main(argv=None):
@@ -40,8 +42,13 @@ def main(argv=None):
     parser.add_argument("--out", default="docs/recipe_log.csv", metavar="CSV")
     args = parser.parse_args(argv)
     with one_line_errors("benchmarks.variants", "the same command goes on from here"):
+        check_out(args.out)
         backend.prepare()
-        print(table(screen(args)))
+        rows = screen(args)
+        print(table([row for row in rows if not row["failed"]]))
+        failed = [f"{' '.join(key_of(row))}: {row['failed']}" for row in rows if row["failed"]]
+        if failed:
+            raise RunError(f"{len(failed)} of {len(rows)} runs failed: {'; '.join(failed)}")
 
 
 def screen(args):
@@ -54,12 +61,14 @@ def screen(args):
     wanted = [(data, variant, str(split), str(fold)) for variant, data in itertools.product(space, args.data)
               for split, fold in itertools.product(parse_seeds(args.splits), parse_seeds(args.folds))]
     for (variant, data), group in itertools.groupby(wanted, key=lambda key: key[1::-1]):
-        due = [key for key in group if key not in found or found[key]["settings"] != json.dumps(space[variant])]
         configs = {key: config_of(args.config.format(data=data), args.set, space[variant], *map(int, key[2:]))
-                   for key in due}
-        rows = run_parallel(row_of, list(configs.values()), args.jobs) if due else []
+                   for key in group}
+        identities = {key: identity(config) for key, config in configs.items()}
+        due = [key for key, row in identities.items() if any(
+            found.get(key, {}).get(name) != value for name, value in dict(row, failed="").items())]
+        rows = run_parallel(row_of, [configs[key] for key in due], args.jobs) if due else []
         for key, row in zip(due, rows):
-            found[key] = dict(zip(KEYS, key), settings=json.dumps(space[variant]), **row)
+            found[key] = dict(zip(KEYS, key), **identities[key], **row)
         if due:
             write_rows(path, COLUMNS, list(found.values()))
     return [found[key] for key in wanted]
@@ -71,10 +80,20 @@ def read_space(path, names=None):
         space = read_json(pathlib.Path(path))
     except (OSError, ValueError) as error:
         raise UserError(f"--space {path}: {error}") from None
+    if not isinstance(space, dict) or not all(isinstance(values, dict) for values in space.values()):
+        raise UserError(f"--space {path} must hold one JSON object of objects, {{NAME: {{KEY: VALUE, ...}}, ...}}")
     unknown = sorted(set(names or []) - set(space))
     if unknown:
         raise UserError(f"--variants {', '.join(unknown)}: {path} has {', '.join(space)}")
     return {name: space[name] for name in names or space}
+
+
+def identity(config):
+    """All that the numbers of a run depend on: its settings and the hash of the rows."""
+    from data_loader.regression import load_regression
+
+    settings = config.model_dump(exclude_unset=True, exclude={"data_path", "exp_name", "experiments_path"})
+    return {"settings": json.dumps(settings, sort_keys=True), "rows_hash": load_regression(config).rows_hash}
 
 
 def key_of(row):
@@ -97,11 +116,12 @@ def row_of(config):
         folder = folder_at(pathlib.Path(place) / "run")
         failure = work(Job(str(folder.root), config.model_dump(exclude_unset=True), "cpu", None, os.getpid()))
         if failure:
-            raise RunError(f"{config.dataset}, split {config.split}, fold {config.validation_fold}: {failure}")
+            return {"failed": failure}
         result = read_json(folder.result)
     metrics = result["metrics"]
     return {"rmse": metrics["valid_rmse"], "log_likelihood": metrics["valid_log_likelihood"],
-            "noise_precision": metrics["train_noise_precision"], "seconds": round(result["train_time_s"], 2)}
+            "noise_precision": metrics["train_noise_precision"], "seconds": round(result["train_time_s"], 2),
+            "failed": ""}
 
 
 def table(rows):

@@ -17,9 +17,10 @@ import tensorflow.compat.v1 as tf
 from misc.errors import RunError
 from misc.records import read_json, write_json
 
-Note = collections.namedtuple("Note", ["step", "seconds", "evaluated", "score", "regular"])
+Note = collections.namedtuple("Note", ["step", "seconds", "evaluated", "score", "regular", "row"], defaults=(None,))
 """Steps done and the seconds of training they took; whether the evaluation after them is done; the
-validation log-likelihood then, or None; whether it was saved for its time rather than its score."""
+validation log-likelihood then, or None; whether it was saved for its time rather than its score; the row of
+metrics.csv that the evaluation gave, or None."""
 
 
 class UnreadableCheckpoint(RunError):

@@ -15,7 +15,7 @@ from core.incidents import Incidents, counts, step_key
 from data_loader.batches import epoch_plan
 from misc.errors import RunError, Stopped
 from misc.interrupts import NAMES, Interrupts
-from misc.log import Screen
+from misc.log import SCREEN
 from misc.mistakes import picture_grid
 from misc.patience import Patient
 from misc.records import Table, read_rows_until, write_json
@@ -131,6 +131,8 @@ class Trainer:
         done = note.step if note.evaluated else note.step - 1
         metrics, incidents = (read_rows_until(path, last) for path, last in (
             (self._folder.metrics, done), (self._folder.incidents, note.step)))
+        if note.row and (not metrics or int(metrics[-1]["step"]) != note.step):
+            metrics.append(note.row)
         missing = done // self._per_epoch // self._config.evaluate_every - len(metrics)
         if missing > 0:
             self._log.warning("metrics.csv lacks the rows of %d earlier evaluation(s): weights and results are not "
@@ -153,7 +155,7 @@ class Trainer:
         """Epochs until the last; evaluates and saves when due. Returns the Note at the end."""
         config, n_steps = self._config, self._config.epoch * self._per_epoch
         with tqdm.tqdm(total=config.epoch, initial=note.step // self._per_epoch, unit="epoch", dynamic_ncols=True,
-                       file=Screen(), disable=not self._bar) as bar:
+                       file=SCREEN, disable=not self._bar) as bar:
             try:
                 while True:
                     if note.step % self._per_epoch == 0 and not note.evaluated:
@@ -175,7 +177,7 @@ class Trainer:
             row, part = self._evaluate(session, writer, note), self._final[0]
             bar.set_postfix_str(part + " " + ", ".join(
                 f"{label} {row[part + '_' + name]:.3f}" for name, label in self._task.headline.items()))
-        note = note._replace(evaluated=True, score=row.get("valid_log_likelihood"))
+        note = note._replace(evaluated=True, score=row.get("valid_log_likelihood"), row=row or None)
         better = note.score is not None and note.score > self._best
         due = self._due(epoch, self._config.save_every) or better or CHECKPOINT in self._disk.troubles
         if due and self._disk.attempt(CHECKPOINT, lambda: self._save(session, note)) and better:

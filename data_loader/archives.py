@@ -83,8 +83,10 @@ def _unpack(path, action, _):
         if action != "fetch" or not all(target.is_file() for target in targets):
             for member, target in zip(members, targets):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.extractfile(member) as source, open(str(target), "wb") as handle:
+                part = target.with_name(f"{target.name}.part")
+                with archive.extractfile(member) as source, open(str(part), "wb") as handle:
                     shutil.copyfileobj(source, handle)
+                part.replace(target)
     return [str(target) for target in targets]
 
 

@@ -168,6 +168,9 @@ class Config(pydantic.BaseModel):
         if (self.model_name == "ffn") != (self.hidden is not None):
             raise ValueError("hidden goes with model_name ffn and only with it, e.g. "
                              '"model_name": "ffn", "hidden": [50, 50]')
+        if self.noise_update == "conjugate" and self.learning_rate > 1:
+            raise ValueError(f"learning_rate {self.learning_rate:g}: with noise_update conjugate it is a share, "
+                             "at most 1")
         if self.evaluate_on == "validation" and self.validation_fraction == 0:
             raise ValueError("evaluate_on validation needs validation rows: set validation_fraction, e.g. to 0.1")
         return self

@@ -94,9 +94,9 @@ def read_config(root, overrides):
 def claim(folder, wait=0):
     """While this holds, no other process writes to the folder. UserError if one still does after `wait` seconds."""
     made = [path for path in (folder.root, *folder.root.parents) if not path.exists()]
+    lock = filelock.FileLock(str(_beside(folder, LOCK)))
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(str(_beside(folder, LOCK)))
         lock.acquire(timeout=wait, poll_interval=0.2)
         write_json(_beside(folder, OWNER), {"pid": os.getpid(), "host": platform.node()})
     except NotImplementedError:
@@ -105,10 +105,11 @@ def claim(folder, wait=0):
         raise UserError(f"another process{_owner(folder)} is training in {folder.root}: wait for it, or set another "
                         "exp_name") from None
     except OSError as error:
+        lock.release()
         with contextlib.suppress(OSError):
-            for path in [_beside(folder, LOCK), _beside(folder, OWNER)] if made else []:
-                if path.exists():
-                    path.unlink()
+            for kind in (LOCK, OWNER, f"{OWNER}.part") if made else ():
+                if _beside(folder, kind).exists():
+                    _beside(folder, kind).unlink()
             for path in made:
                 if path.exists():
                     path.rmdir()
@@ -120,7 +121,8 @@ def claim(folder, wait=0):
 
 
 def _beside(folder, kind):
-    return folder.root.with_name(f".{folder.root.name}.{kind}")
+    root = folder.root.resolve()  # one folder, one lock, whatever link leads there
+    return root.with_name(f".{root.name}.{kind}")
 
 
 def _owner(folder):

@@ -22,12 +22,15 @@ class Screen:
         return getattr(sys.stderr, name)
 
 
+SCREEN = Screen()  # the one: a line clears the bars that are written to the same file
+
+
 class _TqdmHandler(logging.Handler):
     """Writes to stderr without tearing a progress bar apart."""
 
     def emit(self, record):
         if getattr(record, "screen", True):
-            tqdm.tqdm.write(self.format(record), file=Screen())
+            tqdm.tqdm.write(self.format(record), file=SCREEN)
 
 
 class _PatientFileHandler(logging.handlers.WatchedFileHandler):

@@ -87,7 +87,7 @@ def read_result(path):
     """The dict of a result.json, or None if it is not there or damaged: then the run is not finished."""
     try:
         found = read_json(path)
-        return found if isinstance(found, dict) and "metrics" in found else None
+        return found if isinstance(found, dict) and found.get("metrics") else None
     except (OSError, ValueError):
         return None
 

@@ -35,6 +35,7 @@ GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
     ({"epoch": 10**7}, "epoch: input should be less than or equal to 1000000"),
     ({"experiments_path": "x\0y"}, "experiments_path: a path has at least one character and none of code 0"),
     ({"data_path": ""}, "data_path: a path has at least one character"),
+    ({"noise_update": "conjugate", "learning_rate": 2.0}, "learning_rate 2: with noise_update conjugate it is a share"),
     ({"kl": 1e-40}, "kl: "), ({"eta": 1e40}, "eta: "), ({"alpha": 1e31}, "alpha: "),
 ])
 def test_bad_values_say_what_would_be_right(bad, message):

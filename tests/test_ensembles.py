@@ -44,6 +44,23 @@ def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
     assert [row["members"] for row in read_rows(root / "ensemble.csv")] == ["2", "2"]
 
 
+def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F811
+    """They are said; all else is there. Without --ensemble, tables of other settings are put aside."""
+    root = home(tmp_path)
+    assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0
+    (root / "seeds" / "1" / "predictions.csv").write_text("target,mean\n1,2\n")
+    (root / "seeds" / "2" / "metrics.csv").unlink()
+    capsys.readouterr()
+    assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0
+    found = capsys.readouterr()
+    assert "base x2 seed 1 is not mixed: " in found.err and "| ekfac | ekfac x2 |" in found.out
+    assert [row["seed"] for row in read_rows(root / "ensemble.csv")] == ["2"]
+    assert [row["best_epoch"] for row in read_rows(root / "runs.csv")] == ["4", ""]
+    assert baseline(write(), "--runs", "2") == 0 and (root / "ensemble.json").is_file()
+    assert baseline(write(kl=0.5), "--runs", "1") == 0
+    assert not (root / "ensemble.json").exists() and (root / "ensemble.json.1").is_file()
+
+
 def test_an_ensemble_that_lacks_a_member(write, tmp_path, monkeypatch):  # noqa: F811
     from core import run
     from misc.errors import RunError

@@ -1,15 +1,19 @@
 """What `--resume` makes of files that are damaged, old, gone or in odd places."""
+import io
 import json
 import shutil
 import subprocess
 import sys
 
 import pytest
+import tqdm
 
 import evaluate
 import train
 from core import checkpoints
-from misc.folders import claim, run_folder
+from misc.errors import UserError
+from misc.folders import claim, folder_at, run_folder
+from misc.log import SCREEN
 from misc.records import read_rows
 from tests.conftest import ROOT
 from tests.test_checkpoints import assert_same, steps, weights
@@ -135,13 +139,27 @@ def test_rows_that_cannot_be_read_are_missed_and_said(cut_short, capsys):
     lines = folder.metrics.read_bytes().splitlines(keepends=True)
     folder.metrics.write_bytes(b"".join([lines[0], b"\xff\xfe,\n", *lines[2:]]))
     resume(path)
-    assert "metrics.csv lacks the rows of 3 earlier evaluation(s)" in capsys.readouterr().err
+    assert "metrics.csv lacks the rows of 2 earlier evaluation(s)" in capsys.readouterr().err
     folder.result.unlink()
     folder.metrics.write_bytes(b"".join([lines[0], b"1,x\n", *lines[2:]]))
     resume(path)
     assert "metrics.csv lacks the rows of 1 earlier evaluation(s)" in capsys.readouterr().err
     assert [row["epoch"] for row in read_rows(folder.metrics)] == ["4", "6"]
     assert_same(weights(folder), expected)
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_result_is_that_of_the_last_evaluation(cut_short, config, config_file, kept):
+    """Whatever is left of metrics.csv: the checkpoint has its last row, too."""
+    keys = dict(epoch=6, validation_fraction=0.2)
+    whole = run_folder(config(**keys, exp_name="whole"))
+    train.main(["--config", str(config_file(**keys, exp_name="whole"))])
+    path, folder, _ = cut_short(**keys)
+    lines = folder.metrics.read_bytes().splitlines(keepends=True)
+    folder.metrics.write_bytes(b"".join(lines[:1 + kept]))
+    resume(path)
+    assert json.loads(folder.result.read_text())["metrics"] == json.loads(whole.result.read_text())["metrics"]
+    assert read_rows(folder.metrics)[-1]["epoch"] == "6" and len(read_rows(folder.metrics)) == kept + 1
 
 
 def test_evaluate_says_what_it_passes_over(cut_short, capsys):
@@ -164,6 +182,23 @@ def test_the_lock_outlives_the_folder(config):
         assert second.returncode != 0 and "another process (pid" in second.stderr
     third = subprocess.run([sys.executable, "-c", code, str(folder.root)], cwd=str(ROOT), stdout=subprocess.PIPE)
     assert third.stdout == b"claimed\n"
+
+
+def test_a_link_to_a_folder_is_that_folder(config, tmp_path):
+    folder = run_folder(config())
+    with claim(folder):
+        (tmp_path / "link").symlink_to(folder.root)
+        with pytest.raises(UserError, match="another process"), claim(folder_at(tmp_path / "link")):
+            pass
+
+
+def test_a_line_clears_the_bar(monkeypatch):
+    """One screen for both: else the line would be written into the bar."""
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with tqdm.tqdm(total=2, file=SCREEN, ncols=40):
+        tqdm.tqdm.write("a line", file=SCREEN)
+    assert "\ra line\n" in screen.getvalue()
 
 
 def test_a_screen_that_takes_nothing(config_file):

@@ -29,11 +29,26 @@ def test_the_log_and_its_table(screen, capsys):
     rows = screen()
     assert [(row["variant"], row["fold"]) for row in rows] == [
         ("first", "0"), ("first", "1"), ("second", "0"), ("second", "1")]
-    assert len({row["rmse"] for row in rows}) == 4 and json.loads(rows[2]["settings"]) == {"kl": 0.1}
+    assert len({row["rmse"] for row in rows}) == 4 and json.loads(rows[2]["settings"])["kl"] == 0.1
     printed = capsys.readouterr().out
     gain = np.mean([float(rows[i + 2]["log_likelihood"]) - float(rows[i]["log_likelihood"]) for i in range(2)])
     assert f"{gain:+.3f} ±" in printed and "+0.000 ± 0.000" in printed
     assert screen() == rows  # to the last digit of the seconds: nothing was trained again
+    other = screen("--set", "kl=0.5")  # for all variants, but where they set it themselves
+    assert other[2:] == rows[2:] and other[0]["rmse"] != rows[0]["rmse"]
+
+
+def test_a_variant_that_diverges(screen, tmp_path, capsys):
+    """The others are in the log, and it is tried again."""
+    space = {"first": {}, "wild": {"optimizer": "sgd", "alpha": 1e30}, "last": {"kl": 0.1}}
+    (tmp_path / "space.json").write_text(json.dumps(space))
+    with pytest.raises(SystemExit) as stop:
+        screen("--folds", "0")
+    found = capsys.readouterr()
+    assert stop.value.code == 1 and "1 of 3 runs failed: tiny wild 0 0: training diverged" in found.err
+    assert "| tiny   | last " in found.out
+    rows = read_rows(tmp_path / "log.csv")
+    assert [bool(row["failed"]) for row in rows] == [False, True, False]
 
 
 def test_no_test_row_has_a_part_in_it(screen, tiny_data):
@@ -46,7 +61,13 @@ def test_no_test_row_has_a_part_in_it(screen, tiny_data):
         (row["rmse"], row["log_likelihood"]) for row in before]
 
 
-def test_a_variant_that_is_not_there(screen, capsys):
+@pytest.mark.parametrize("message, arguments", [
+    ("--variants third", ["--variants", "third"]),
+    ("--out none/x.csv: there is no such folder", ["--out", "none/x.csv"]),
+    ("must hold one JSON object of objects", ["--space", "LIST"])])
+def test_bad_arguments(screen, tmp_path, capsys, message, arguments):
+    (tmp_path / "list.json").write_text('{"a": 1}')
+    arguments = [word.replace("LIST", str(tmp_path / "list.json")) for word in arguments]
     with pytest.raises(SystemExit) as stop:
-        screen("--variants", "third")
-    assert stop.value.code == 2 and "--variants third" in capsys.readouterr().err
+        screen(*arguments)
+    assert stop.value.code == 2 and message in capsys.readouterr().err

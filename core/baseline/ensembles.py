@@ -1,4 +1,5 @@
 """Ensembles: the mixture of the predictions of several runs on one split, read from the runs' files."""
+import json
 import pathlib
 
 import numpy as np
@@ -6,8 +7,10 @@ import numpy as np
 from core.baseline import results
 from core.metrics import Prediction, mix, regression_statistics, values_of
 from misc.errors import RunError
-from misc.folders import folder_at
-from misc.records import read_rows, write_json, write_rows
+from misc.folders import folder_at, unused_name
+from misc.records import read_result, read_rows, write_json, write_rows
+
+READ = Prediction._fields[:-1]  # columns of predictions.csv
 
 
 def mixture_row(roots):
@@ -21,20 +24,37 @@ def mixture_row(roots):
                 steps_per_second=whole["steps"] / whole["train_time_s"], members=len(rows))
 
 
-def write_mixtures(experiment, ensembles, rows, failed, settings):
+def put_aside(root, settings=None):
+    """Renames an experiment's tables of ensembles, if there are any, and of other settings."""
+    found = read_result(root / "ensemble.json")
+    if settings is not None and found and found["settings"] == json.loads(json.dumps(settings)):
+        return
+    for path in (root / "ensemble.csv", root / "ensemble.json"):
+        if path.exists():
+            path.rename(unused_name(path))
+
+
+def write_mixtures(experiment, ensembles, rows, failed, settings, notes):
     """ensemble.csv, a row per whole ensemble, and ensemble.json, with the paired differences to the single runs.
 
     Args:
-      ensembles: [[run folder of every member]]; rows: of runs.csv.
+      ensembles: {seed: [run folder of every member]}; rows: of runs.csv.
       failed: {seed: why there is no ensemble}; settings: as for `results.summary`.
+      notes: gets a sentence for every ensemble that cannot be mixed.
 
     Returns:
       [the dict of ensemble.json], or [] if there is no ensemble.
     """
-    mixtures = [mixture_row(roots) for roots in ensembles]
+    name, mixtures, failed = f"{experiment.config.name} x{experiment.members}", [], dict(failed)
+    for seed, roots in ensembles.items():
+        try:
+            mixtures.append(mixture_row(roots))
+        except RunError as error:
+            failed[seed] = str(error)
+            notes.append(f"{name} seed {seed} is not mixed: {error}")
     if not mixtures:
+        put_aside(experiment.root)
         return []
-    name = f"{experiment.config.name} x{experiment.members}"
     write_rows(experiment.root / "ensemble.csv", [*results.COLUMNS, "members"], mixtures)
     found = results.summary(name, settings, mixtures, len(experiment.seeds), failed)
     found.update(optimizer=f"{found['optimizer']} x{experiment.members}", members=experiment.members)
@@ -46,9 +66,9 @@ def write_mixtures(experiment, ensembles, rows, failed, settings):
 def _read_predictions(root):
     """(Prediction, targets) of predictions.csv."""
     path = folder_at(pathlib.Path(root)).predictions
-    rows = read_rows(path)
-    if "log_prob" not in rows[0]:
-        raise RunError(f"{path} is of an earlier version and cannot be mixed: run again with --fresh")
-    columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-    targets = columns.pop("target")
-    return Prediction(**columns, moment_log_prob=None), targets
+    try:
+        rows = read_rows(path)
+        columns = {name: np.array([float(row[name]) for row in rows]) for name in ("target", *READ)}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{path} is damaged or of an earlier version: run again with --fresh") from None
+    return Prediction(*(columns[name] for name in READ), moment_log_prob=None), columns["target"]

@@ -12,7 +12,7 @@ from core.baseline.results import PREFIX
 from core.baseline.worker import FAILURE
 from misc.config import Config
 from misc.folders import changed, folder_at
-from misc.records import read_json, read_rows
+from misc.records import read_result, read_rows
 
 SECONDS = 1.0
 SHOWN = 4
@@ -137,8 +137,8 @@ class Track:
         before = self.total - config.epoch
         if not self._folder.config.is_file() or changed(self._folder, config, self._rows_hash, run.FREE_ON_RESUME):
             return before
-        if self._folder.result.is_file():
-            result = read_json(self._folder.result)
+        result = read_result(self._folder.result)
+        if result:
             metrics, prefix = result["metrics"], PREFIX[result["evaluate_on"]]
             self.outcome = (f"{result['evaluate_on']} RMSE {metrics[prefix + 'rmse']:.4f}, log-likelihood "
                             f"{metrics[prefix + 'log_likelihood']:.4f} in {result['train_time_s']:.0f} s")

@@ -6,7 +6,7 @@ import sys
 
 from core.baseline import report, results
 from core.baseline.curves import draw_curves
-from core.baseline.ensembles import write_mixtures
+from core.baseline.ensembles import put_aside, write_mixtures
 from core.baseline.jobs import (
     Experiment,
     check_experiments,
@@ -117,7 +117,7 @@ def repeat(args):
                    for i in order if finished[i]}
         tables = [written[i] for i in sorted(written)]
         tables += [found for experiment, table, rows in zip(experiments, tracks, finished)
-                   for found in _write_ensemble(experiment, table, rows, failed)]
+                   for found in _write_ensemble(experiment, table, rows, failed, notes)]
         _show(args, tables)
         for note in notes:
             print(note, file=sys.stderr)
@@ -175,17 +175,22 @@ def _of_seeds(experiment, tracks):
     return tracks[:len(experiment.seeds)]
 
 
-def _write_ensemble(experiment, tracks, rows, failed):
-    """ensemble.csv and ensemble.json of one experiment; [its summary], or nothing without a whole ensemble."""
+def _write_ensemble(experiment, tracks, rows, failed, notes):
+    """ensemble.csv and ensemble.json of one experiment; [its summary], or nothing without a whole ensemble.
+
+    `notes` gets why ensembles are missing whose runs are all there. Tables of other settings are moved aside.
+    """
+    settings = settings_of(experiment.config)
     if experiment.members == 1:
+        put_aside(experiment.root, settings)
         return []
     finished = {track.job.root for track in tracks if track.finished}
     roots = {seed: [str(run_root(experiment, seed, member + 1)) for member in range(experiment.members)]
              for seed in experiment.seeds}
     why = {seed: next((failed[root] for root in members if root in failed), "a member is not finished")
            for seed, members in roots.items() if not finished.issuperset(members)}
-    return write_mixtures(experiment, [members for seed, members in roots.items() if seed not in why], rows, why,
-                          settings_of(experiment.config))
+    whole = {seed: members for seed, members in roots.items() if seed not in why}
+    return write_mixtures(experiment, whole, rows, why, settings, notes)
 
 
 def _clear(folder):
@@ -211,9 +216,11 @@ def _write_summary(experiment, tracks, rows, failed, rival, space, notes):
     settings = settings_of(experiment.config)
     found = results.summary(experiment.config.name, settings, rows, len(tracks), why, against, space)
     results.write_summary(experiment.root, found)
-    draw_curves(experiment.root / "curves.png", [results.curves(track.job.root) for track in tracks if track.finished],
-                f"{experiment.config.name}: {experiment.config.dataset}, protocol {experiment.config.protocol}, "
-                f"{experiment.config.test_particles} draws", experiment.config.evaluate_on)
+    curves = [results.curves(track.job.root) for track in tracks if track.finished]
+    if any(curves):
+        draw_curves(experiment.root / "curves.png", [curve for curve in curves if curve],
+                    f"{experiment.config.name}: {experiment.config.dataset}, protocol {experiment.config.protocol}, "
+                    f"{experiment.config.test_particles} draws", experiment.config.evaluate_on)
     return found
 
 

@@ -7,7 +7,7 @@ from core.baseline.statistics import DDOF, compare, summarise
 from core.run import EVALUATED
 from misc.errors import UserError
 from misc.folders import folder_at
-from misc.records import read_json, read_rows, write_json, write_rows
+from misc.records import read_json, read_rows, read_rows_until, write_json, write_rows
 
 METRICS = ("rmse", "log_likelihood", "moment_log_likelihood")
 UNITS = "the data's own units; log-likelihood per row, in nats"
@@ -36,24 +36,30 @@ def run_row(root):
     result = read_json(folder.result)
     prefix = PREFIX[result["evaluate_on"]]
     judge = "valid_" if result["n_valid"] else prefix
-    best = max(read_rows(folder.metrics), key=lambda row: float(row[f"{judge}log_likelihood"]))
+    best = max(_curve_rows(folder, judge), key=lambda row: float(row[f"{judge}log_likelihood"]), default=None)
     row = {name: result[name] for name in COLUMNS if name in result}
     row.update({name: result["metrics"][prefix + name] for name in METRICS})
-    row.update(
-        best_epoch=int(best["epoch"]), best_epoch_rmse=float(best[f"{prefix}rmse"]),
-        best_epoch_log_likelihood=float(best[f"{prefix}log_likelihood"]),
-        best_epoch_chosen_on=f"{result['evaluate_on']} rows (optimistic)" if judge == prefix else "validation rows",
-        noise_precision=result["metrics"]["train_noise_precision"], units=UNITS, ddof=DDOF)
+    if best:
+        row.update(
+            best_epoch=int(best["epoch"]), best_epoch_rmse=float(best[f"{prefix}rmse"]),
+            best_epoch_log_likelihood=float(best[f"{prefix}log_likelihood"]),
+            best_epoch_chosen_on=f"{result['evaluate_on']} rows (optimistic)" if judge == prefix else "validation rows")
+    row.update(noise_precision=result["metrics"]["train_noise_precision"], units=UNITS, ddof=DDOF)
     chosen = folder.root / "tuning" / "chosen.json"
     return dict(row, tuned=json.dumps(read_json(chosen)["values"]) if chosen.is_file() else "")
 
 
 def curves(root):
-    """[{"epoch", "rmse", "log_likelihood"}] of a finished run folder."""
+    """[{"epoch", "rmse", "log_likelihood"}] of a finished run folder; empty if its metrics.csv is gone."""
     folder = folder_at(pathlib.Path(root))
     prefix = PREFIX[read_json(folder.result)["evaluate_on"]]
     return [{"epoch": int(row["epoch"]), "rmse": float(row[f"{prefix}rmse"]),
-             "log_likelihood": float(row[f"{prefix}log_likelihood"])} for row in read_rows(folder.metrics)]
+             "log_likelihood": float(row[f"{prefix}log_likelihood"])} for row in _curve_rows(folder, prefix)]
+
+
+def _curve_rows(folder, prefix):
+    """The rows of metrics.csv that can be read; none if it is gone."""
+    return [row for row in read_rows_until(folder.metrics, float("inf")) if row.get(f"{prefix}log_likelihood")]
 
 
 def write_runs(root, rows):

@@ -3,6 +3,7 @@
 Imports TensorFlow only when it works, so that a new process can set its switches first.
 """
 import collections
+import contextlib
 import logging
 import os
 import pathlib
@@ -46,9 +47,11 @@ def work(job):
     except UserError as error:
         why = " ".join(str(error).split())
     except Exception as error:
-        (root / TRACEBACK).write_text(traceback.format_exc())
+        with contextlib.suppress(OSError):
+            (root / TRACEBACK).write_text(traceback.format_exc())
         why = f"{type(error).__name__}: {' '.join(str(error).split())} (see {root / TRACEBACK})"
-    (root / FAILURE).write_text(why)
+    with contextlib.suppress(OSError):
+        (root / FAILURE).write_text(why)
     return why
 
 
