@@ -4,11 +4,11 @@ import pytest
 from tests.fuzz import Place, fuzz_configs, fuzz_pictures, fuzz_tables
 
 
-@pytest.mark.parametrize("fuzz", [fuzz_configs, fuzz_tables, fuzz_pictures])
-def test_trains_or_is_refused_in_one_line(tmp_path, fuzz):
+@pytest.mark.parametrize("fuzz, n", [(fuzz_configs, 15), (fuzz_tables, 20), (fuzz_pictures, 6)])
+def test_trains_or_is_refused_in_one_line(tmp_path, fuzz, n):
     place = Place(tmp_path)
-    fuzz(place, 20, 7)
-    assert place.counts["refused"] and sum(place.counts.values()) >= 10
+    fuzz(place, n, 7)
+    assert place.counts["refused"] and sum(place.counts.values()) >= n // 2
 
 
 def test_the_rules_can_be_broken(tmp_path, monkeypatch):
