@@ -186,8 +186,10 @@ def table(rows):
 
 def spread(values):
     """mean ± standard error."""
-    error = f" ± {np.std(values, ddof=1) / len(values)**0.5:.3f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{error}"
+    from core.baseline.statistics import summarise
+
+    found = summarise(values)
+    return f"{found['mean']:.3f}" + ("" if found["se"] is None else f" ± {found['se']:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """Ensembles of repeated runs: their mixture by hand, and what regression_baseline.py leaves of them."""
+import shutil
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from core.baseline.ensembles import mixture_row
 from core.metrics import mix, predict
+from misc.errors import RunError
 from misc.records import read_json, read_rows
 from tests.test_baseline import baseline, home, write  # noqa: F401
 
@@ -16,6 +20,17 @@ def test_a_mixture_of_mixtures(rng):
     found = mix(members, 2.0 + 3.0 * targets)
     for name in whole._fields:
         assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("text", ["", "target,mean,std,epistemic_std,log_prob\n1,1,1,1,-1\n"])
+def test_predictions_of_other_rows(write, tmp_path, text):  # noqa: F811
+    assert baseline(write(epoch=1), "--runs", "1") == 0
+    roots = [home(tmp_path) / "seeds" / "1", tmp_path / "copy"]
+    shutil.copytree(str(roots[0]), str(roots[1]))
+    mixture_row(roots)
+    (roots[1] / "predictions.csv").write_text(text)
+    with pytest.raises(RunError, match="not of the same rows"):
+        mixture_row(roots)
 
 
 def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
@@ -63,7 +78,6 @@ def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F81
 
 def test_an_ensemble_that_lacks_a_member(write, tmp_path, monkeypatch):  # noqa: F811
     from core import run
-    from misc.errors import RunError
 
     honest = run.train
 

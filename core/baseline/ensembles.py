@@ -17,6 +17,9 @@ def mixture_row(roots):
     """A row as in runs.csv for the equal mixture of finished runs on one split. RunError if they cannot be mixed."""
     rows = [results.run_row(root) for root in roots]
     predictions, targets = zip(*map(_read_predictions, roots))
+    if not all(np.array_equal(other, targets[0]) for other in targets[1:]) or not len(targets[0]):
+        raise RunError(f"the predictions in {', '.join(map(str, roots))} are not of the same rows: run again with "
+                       "--fresh")
     metrics = values_of(regression_statistics(mix(predictions, targets[0]), targets[0]), len(targets[0]))
     whole = {name: value for name, value in rows[0].items() if not name.startswith("best_epoch")}
     whole.update((name, sum(row[name] for row in rows)) for name in ("steps", "train_time_s", "wall_time_s"))
