@@ -48,7 +48,7 @@ class Contender:
 
         load = self.model.load
         plan = epoch_plan(self.config, len(self.data.train.x), self.epoch + 1)
-        self.session.run(load.epoch_op, dict(zip(load.epoch, plan)))
+        self.session.run(load.epoch_op, dict(zip(load.epoch, plan.values())))
 
     def advance(self, rounds, plain, due):
         self.session.run(self.model.advance[due], dict(zip(self.model.knobs, (rounds, plain, 1.0))))

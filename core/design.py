@@ -43,8 +43,12 @@ def design_run(config, spec, solver=plain):
 def notices(config):
     """Sentences about settings that are accepted but do nothing."""
     unread = lookup(NETWORKS, config.model_name, "model_name").ignores
-    return optimizer.notices(config) + [f"note: model_name {config.model_name} does not go by {name}"
-                                        for name in unread if config.sets(name)]
+    found = optimizer.notices(config) + [f"note: model_name {config.model_name} does not go by {name}"
+                                         for name in unread if config.sets(name)]
+    if config.noise_update != "held_out":
+        found += [f"note: noise_update {config.noise_update} does not go by {name}"
+                  for name in ("held_out", "held_out_epochs") if config.sets(name)]
+    return found
 
 
 def n_test_draws(config, layers):

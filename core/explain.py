@@ -3,6 +3,7 @@ from core.cost import run_cost
 from core.design import notices
 from core.optimizer import METHODS
 from data_loader import DATASETS, PICTURE_SETS
+from data_loader.batches import held_out_rows
 from misc.config import CLASSIFICATION, REGRESSION
 from networks import NETWORKS
 
@@ -102,6 +103,10 @@ def _about_schedule(config, design):
     draws = f"{_count(config.train_particles, 'weight draw')} a step" if noisy else "no weight noise"
     lines = [f"steps      {_count(config.epoch, 'epoch')} of {_count(design.steps_per_epoch, 'step')} = {n_steps}; "
              f"batch {config.batch_size}, {draws}; {_STEP_SIZES[config.mode](config)}"]
+    if design.likelihood.held_out:
+        n_held = len(held_out_rows(config, design.spec.n_rows))
+        lines.append(f"           the noise level from {_count(n_held, 'training row')}, which train only after epoch "
+                     f"{config.epochs_held_out}")
     for name, period in design.schedule.periods.items():
         lines.append(f"           {_UPDATES[name]} every {_count(period, 'step', one='')}: "
                      f"{design.schedule.count(name, n_steps)} times")

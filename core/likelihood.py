@@ -2,14 +2,19 @@
 
 A likelihood has: n_outputs, `target_type`, `init`, `score` and `sampled_score` (d log p / d outputs
 for observed and for sampled targets, per example), `kl` of its own parameters, `update`, their
-training step, `report`, numbers to watch, and `shown`, entries of its state that show in others if they
-are not finite.
+training step, `held_out`, whether that goes by rows the weights do not train on, `report`, numbers to
+watch, and `shown`, entries of its state that show in others if they are not finite.
 """
+import collections
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.adam import adam_step, moved
 from misc.config import CLASSIFICATION, REGRESSION
+
+HeldOut = collections.namedtuple("HeldOut", ["outputs", "targets", "on"])
+"""Rows that the weights do not train on: [K, m, 1] and [m]; on: 1.0 if they are to be judged by, or 0.0."""
 
 
 class GaussianLikelihood:
@@ -26,6 +31,7 @@ class GaussianLikelihood:
         self.n_outputs = n_outputs
         self.shape, self.rate = config.noise_prior_shape, config.noise_prior_rate
         self._update = NOISE_UPDATES[config.noise_update](self, config)
+        self.held_out = config.noise_update == "held_out"
 
     def target_type(self, dtype):
         return dtype
@@ -52,20 +58,24 @@ class GaussianLikelihood:
         """KL(q(tau) || prior), a scalar."""
         return self.kl_of(state["log_noise"])
 
-    def update(self, state, outputs, targets, temper, step):
+    def update(self, state, outputs, targets, temper, step, held_out=None):
         """One step of q(tau) towards the maximum of E[log p] - temper KL.
 
         Args:
           outputs, targets: [K, n, 1] and [n].
           temper: lambda / N.
           step: number of the step, from 1, as a float.
+          held_out: HeldOut, if `self.held_out`: then q(tau) goes by their density under the mixture over draws
+            instead, and stays if that is off.
 
         Returns:
-          The new state, and E[log p] per example before it, mean over particles and examples.
+          The new state, and E[log p] per example of `targets` before it, mean over particles and examples.
         """
-        mean_square = tf.reduce_mean(tf.square(targets[None, :, None] - outputs))
+        mean_square = mean_squared_error(outputs, targets)
         log_prob = expected_log_prob(state["log_noise"], mean_square)
-        return self._update(state, log_prob, mean_square, temper, step), log_prob
+        if held_out is None:
+            return self._update(state, log_prob, mean_square, temper, step), log_prob
+        return self._update(state, held_out, self.precision(state), temper), log_prob
 
     def report(self, state):
         return {"kl/noise_precision": self.kl(state), "train/noise_precision": self.precision(state)}
@@ -105,19 +115,37 @@ class ConjugateNoise:
         return {"mean_square": tf.ones([], dtype)}
 
     def __call__(self, state, log_prob, mean_square, temper, step):
-        share = tf.maximum(1.0 / step, self._learning_rate)
+        return self._averaged(state, mean_square, temper, tf.maximum(1.0 / step, self._learning_rate))
+
+    def _averaged(self, state, mean_square, temper, share):
         average = moved(state["mean_square"], mean_square, share)
         return {"log_noise": tf.log(tf.stack([self._shape + 0.5 / temper, self._rate + 0.5 * average / temper])),
                 "mean_square": average}
 
 
-NOISE_UPDATES = {"adam": AdamNoise, "conjugate": ConjugateNoise}
+class HeldOutNoise(ConjugateNoise):
+    """The same for rows that the weights do not train on; m weighs the step that was judged n-th by 3 / n, at most 1.
+
+    So m goes by the last third of them, whatever their number (polynomial-decay averaging, Shamir and Zhang 2013).
+    """
+
+    def init(self, dtype):
+        return dict(super().init(dtype), judged=tf.zeros([], dtype))
+
+    def __call__(self, state, held_out, precision, temper):
+        mean_square = mixture_squared_error(held_out.outputs, held_out.targets, precision)
+        judged = state["judged"] + held_out.on
+        share = held_out.on * tf.minimum(3.0 / tf.maximum(judged, 1.0), 1.0)
+        return dict(self._averaged(state, mean_square, temper, share), judged=judged)
+
+
+NOISE_UPDATES = {"adam": AdamNoise, "conjugate": ConjugateNoise, "held_out": HeldOutNoise}
 
 
 class Categorical:
     """y ~ softmax(outputs), `n_outputs` classes. It has no parameters of its own."""
 
-    shown = ()
+    shown, held_out = (), False
 
     def __init__(self, config, n_outputs):
         self.n_outputs = n_outputs
@@ -145,11 +173,26 @@ class Categorical:
     def report(self, state):
         return {}
 
-    def update(self, state, outputs, targets, temper, step):
+    def update(self, state, outputs, targets, temper, step, held_out=None):
         """Nothing to train; log p per example, mean over particles and examples."""
         log_prob = tf.reduce_sum(tf.one_hot(targets, self.n_outputs, dtype=outputs.dtype)
                                  * tf.nn.log_softmax(outputs), axis=-1)
         return state, tf.reduce_mean(log_prob)
+
+
+def mean_squared_error(outputs, targets):
+    """E[(y - f)^2], mean over particles and examples: [K, n, 1], [n] -> a scalar."""
+    return tf.reduce_mean(tf.square(targets[None, :, None] - outputs))
+
+
+def mixture_squared_error(outputs, targets, precision):
+    """mean_i sum_k w_ik (y_i - f_ik)^2 with w_ik proportional to N(y_i; f_ik, 1 / precision), sum_k w_ik = 1.
+
+    The noise variance after an EM step for the mixture over draws, prod_i mean_k N(y_i; f_ik, 1 / precision): what
+    the draws' spread explains already is not counted again. [K, n, 1], [n] -> a scalar.
+    """
+    squares = tf.square(targets[None, :, None] - outputs)
+    return tf.reduce_mean(tf.reduce_sum(tf.nn.softmax(-0.5 * precision * squares, axis=0) * squares, axis=0))
 
 
 def expected_log_prob(log_noise, mean_square):

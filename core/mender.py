@@ -53,7 +53,7 @@ class Mender:
         put(session, model.variables, values)
         put(session, {"": {"step": model.global_step}}, {"": {"step": step - 1}})
         plan = epoch_plan(self._config, len(self._rows.x), (step - 1) // per_epoch + 1)
-        session.run(model.load.epoch_op, dict(zip(model.load.epoch, plan)))
+        session.run(model.load.epoch_op, dict(zip(model.load.epoch, plan.values())))
         due = model.design.schedule.due(step)
         counts = (1, 1, None) if due == model.design.schedule.base else (1, 0, due)
         self._found.clear()

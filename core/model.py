@@ -15,9 +15,10 @@ from core import optimizer
 from core.adam import moved
 from core.design import design_run, n_test_draws
 from core.guard import finite, plain
+from core.likelihood import HeldOut
 from core.rates import RATES
-from core.variables import assign, make_variables, read, repeat
-from data_loader.batches import crop_and_flip
+from core.variables import assign, changed, make_variables, read, repeat
+from data_loader.batches import crop_and_flip, epoch_plan
 from misc.seeding import stream_seed
 from networks.layers import ACTIVATIONS, LayerBuilder
 
@@ -95,14 +96,14 @@ class _Builder:
         with tf.device(pixels) if pixels else contextlib.nullcontext():
             self.x = local("x", [spec.n_rows, *spec.shape], tf.uint8 if spec.pixels else self.dtype)
             self.y = local("y", [spec.n_rows], self.design.likelihood.target_type(self.dtype))
-            self.epoch = [local("order", [spec.n_rows], tf.int32)]
-            if self.config.data_aug:
-                self.epoch.append(local("crops", [spec.n_rows, 3], tf.int32))
-            feeds = {var: tf.placeholder(var.dtype.base_dtype, var.shape) for var in [self.x, self.y, *self.epoch]}
+            self.epoch = {name: local(name, array.shape, array.dtype)
+                          for name, array in epoch_plan(self.config, spec.n_rows, 1).items()}
+            planned = list(self.epoch.values())
+            feeds = {var: tf.placeholder(var.dtype.base_dtype, var.shape) for var in [self.x, self.y, *planned]}
             put = {var: var.assign(feed, read_value=False) for var, feed in feeds.items()}
-            preview = self._rows(self.epoch[0].read_value()[:PREVIEW_ROWS])
+            preview = self._rows(self.epoch["order"].read_value()[:PREVIEW_ROWS])
         return Load(feeds[self.x], feeds[self.y], tf.group(put[self.x], put[self.y]),
-                    [feeds[var] for var in self.epoch], tf.group([put[var] for var in self.epoch]), preview)
+                    [feeds[var] for var in planned], tf.group([put[var] for var in planned]), preview)
 
     def _initial_state(self):
         """Initial means, the families' states, the likelihood's, and the running sums of a report."""
@@ -169,14 +170,14 @@ class _Builder:
         size = min(self.config.batch_size, self.design.spec.n_rows)
         start = (step % self.design.steps_per_epoch) * size
         with tf.device(self.x.device):
-            rows = self.epoch[0].read_value()[start:start + size]
+            rows = self.epoch["order"].read_value()[start:start + size]
             x, y = self._rows(rows), tf.gather(self.y, rows)
         return self._prepared(x), y
 
     def _rows(self, rows):
         """Rows of the training data; pictures cropped and flipped, if so configured, but bytes still."""
         x = tf.gather(self.x, rows)
-        return crop_and_flip(x, tf.gather(self.epoch[1], rows)) if self.config.data_aug else x
+        return crop_and_flip(x, tf.gather(self.epoch["crops"], rows)) if self.config.data_aug else x
 
     def _prepared(self, x):
         """What the network sees: pixels standardised per channel."""
@@ -215,9 +216,18 @@ class _Builder:
                 rate = tf.maximum(1.0 / now, 1.0 - NORM_DECAY)
                 for key, value in zip(("moving_mean", "moving_variance"), record.moments):
                     new[name][key] = moved(state[name][key], value, rate)
-        new["likelihood"], log_prob = likelihood.update(state["likelihood"], outputs, y, prior.temper, now)
+        held_out = self._held_out(step, weights) if likelihood.held_out else None
+        new["likelihood"], log_prob = likelihood.update(state["likelihood"], outputs, y, prior.temper, now, held_out)
         new["train"] = {"log_prob": state["train"]["log_prob"] + log_prob, "steps": state["train"]["steps"] + 1.0}
         return new
+
+    def _held_out(self, step, weights):
+        """HeldOut of as many rows as a minibatch has, others in every step, with the weights of this step."""
+        n_held = int(self.epoch["held_out"].shape[0])
+        size = min(self.config.batch_size, n_held)
+        rows = tf.gather(self.epoch["held_out"], (step % n_held * size + tf.range(size)) % n_held)
+        outputs = self._forward(self._prepared(self._rows(rows)), weights)[0]
+        return HeldOut(outputs, tf.gather(self.y, rows), tf.cast(self.epoch["judged"].read_value(), self.dtype))
 
     def _draw_weights(self, layers, state, n_particles, purpose, step):
         return [layer.posterior(state[layer.spec.name]).sample(n_particles, self._seed(step, purpose, layer.spec.name))
@@ -281,12 +291,6 @@ class _Builder:
 def gradients(outputs, records, score):
     """d log p / d s of every layer, given d log p / d outputs."""
     return tf.gradients(outputs, [record.preactivations for record in records], grad_ys=score)
-
-
-def changed(old, new):
-    """The entries of `new` that are not the very tensors of `old`."""
-    return {scope: {name: value for name, value in entries.items() if value is not old[scope].get(name)}
-            for scope, entries in new.items()}
 
 
 def glorot(spec, seed, dtype):

@@ -111,7 +111,7 @@ class Trainer:
     def _load_epoch(self, session, epoch):
         load = self._model.load
         plan = epoch_plan(self._config, len(self._data.train.x), epoch)
-        session.run(load.epoch_op, dict(zip(load.epoch, plan)))
+        session.run(load.epoch_op, dict(zip(load.epoch, plan.values())))
 
     # Where training begins.
 

@@ -63,3 +63,9 @@ def repeat(advance, count, step):
 
     loop_vars = [tf.constant(0), step]
     return tf.while_loop(lambda i, _: i < count, body, loop_vars, parallel_iterations=1, back_prop=False)[1]
+
+
+def changed(old, new):
+    """The entries of `new` that are not the very tensors of `old`; both {scope: {name: tensor}}."""
+    return {scope: {name: value for name, value in entries.items() if value is not old[scope].get(name)}
+            for scope, entries in new.items()}

@@ -1,6 +1,6 @@
 """Minibatches: the order of the rows, and how pictures are shifted and flipped, per epoch.
 
-Both are functions of (seed, epoch), drawn for all rows at once, so that what happens to a row is
+All are functions of (seed, epoch), drawn for all rows at once, so that what happens to a row is
 a function of (seed, epoch, row) and a resumed run sees exactly what an uninterrupted one does.
 """
 import numpy as np
@@ -26,10 +26,28 @@ def epoch_crops(n_rows, seed, epoch):
     return stream(seed, "crops", epoch).randint(0, [2 * PADDING + 1, 2 * PADDING + 1, 2], (n_rows, 3)).astype(np.int32)
 
 
+def held_out_rows(config, n_rows):
+    """The rows by which the noise level is found: int32 [m]. They do not train until `held_out_epochs` are over."""
+    n_held = max(1, int(config.held_out * n_rows))
+    return stream(config.seed, "held_out").permutation(n_rows)[:n_held].astype(np.int32)
+
+
 def epoch_plan(config, n_rows, epoch):
-    """The arrays that `epoch` (from 1) needs: the order, and the crops under data_aug."""
-    order = epoch_order(n_rows, config.seed, epoch)
-    return [order, epoch_crops(n_rows, config.seed, epoch)] if config.data_aug else [order]
+    """{name: array} that `epoch` (from 1) needs: the order, the crops under data_aug, and which rows are held out.
+
+    While rows are held out, others have their places, each at most once more in the epoch than it would be.
+    """
+    plan = {"order": epoch_order(n_rows, config.seed, epoch)}
+    if config.data_aug:
+        plan["crops"] = epoch_crops(n_rows, config.seed, epoch)
+    if config.noise_update == "held_out":
+        plan["held_out"] = held_out_rows(config, n_rows)
+        plan["judged"] = np.float32(epoch <= config.epochs_held_out)
+        if plan["judged"]:
+            kept = plan["order"][~np.isin(plan["order"], plan["held_out"])]
+            again = stream(config.seed, "again", epoch).permutation(kept)
+            plan["order"] = np.concatenate([kept, again])[:n_rows]
+    return plan
 
 
 def crop_and_flip(images, crops):

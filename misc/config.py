@@ -84,9 +84,14 @@ class Config(pydantic.BaseModel):
     noise_prior_shape: float = key(6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)
     noise_prior_rate: float = key(6.0, "Rate of the Gamma prior over the noise precision (standardised targets).",
                                   REGRESSION, gt=0)
-    noise_update: Literal["adam", "conjugate"] = key(
-        "adam", "Noise precision's posterior by Adam steps, or in closed form from an average of the squared errors.",
-        REGRESSION)
+    noise_update: Literal["adam", "conjugate", "held_out"] = key(
+        "adam", "Noise precision's posterior by Adam steps, or in closed form from an average of squared errors: of "
+        "the minibatches, or of rows that do not train at first.", REGRESSION)
+    held_out: float = key(0.1, "Share of the training rows by which noise_update held_out finds the noise level.",
+                          REGRESSION, gt=0, le=0.5)
+    held_out_epochs: typing.Optional[int] = key(
+        None, "Epochs until these rows train, too, and the noise level stays. Default: half of epoch.", REGRESSION,
+        ge=1)
 
     # Step.
     alpha: float = key(1e-2, "Step size of the mean.", REGRESSION, gt=0)
@@ -216,6 +221,11 @@ class Config(pydantic.BaseModel):
     def decay_interval(self):
         """Epochs between decays of the step sizes."""
         return self.lr_decay_interval or (self.epoch + 1) // 2
+
+    @property
+    def epochs_held_out(self):
+        """Epochs in which rows are held out to find the noise level."""
+        return self.held_out_epochs or (self.epoch + 1) // 2
 
     @property
     def n_threads(self):

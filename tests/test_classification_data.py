@@ -513,7 +513,8 @@ def test_crops_are_a_function_of_seed_and_epoch():
 
 def test_the_plan_of_an_epoch(settings):
     plans = [epoch_plan(settings("digits", data_aug=True, batch_size=size, seed=6), 11, 4) for size in (2, 100)]
-    for order, crops in plans:
-        assert (order == epoch_order(11, 6, 4)).all() and (crops == epoch_crops(11, 6, 4)).all()
-    plain, = epoch_plan(settings("digits", seed=6), 11, 4)
-    assert (plain == plans[0][0]).all() and sorted(plain) == list(range(11))
+    for plan in plans:
+        assert list(plan) == ["order", "crops"]
+        assert (plan["order"] == epoch_order(11, 6, 4)).all() and (plan["crops"] == epoch_crops(11, 6, 4)).all()
+    plain, = epoch_plan(settings("digits", seed=6), 11, 4).values()
+    assert (plain == plans[0]["order"]).all() and sorted(plain) == list(range(11))

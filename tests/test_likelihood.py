@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
-from core.likelihood import Categorical, GaussianLikelihood, expected_log_prob, kl_gamma
+from core.likelihood import Categorical, GaussianLikelihood, HeldOut, expected_log_prob, kl_gamma
 
 
 @pytest.fixture
@@ -84,6 +84,44 @@ def test_the_conjugate_update_is_that_maximum(session, config, rng):
     log_noise = state["log_noise"]
     bound = expected_log_prob(log_noise, tensor(average)) - temper * likelihood.kl_of(log_noise)
     assert_allclose(session.run(tf.gradients(bound, log_noise)[0]), 0.0, atol=1e-12)
+
+
+def held_out_likelihood(config, **keys):
+    return GaussianLikelihood(config(noise_update="held_out", noise_prior_shape=1e-6, noise_prior_rate=1e-6, **keys), 1)
+
+
+def test_the_held_out_update_climbs_to_the_best_noise_level_for_the_mixture(session, config, rng):
+    """Its fixed point maximises the mean log density of the held-out rows under the mixture over draws."""
+    likelihood, outputs, targets = held_out_likelihood(config, learning_rate=1.0), rng.randn(5, 7, 1), rng.randn(7)
+    log_noise = tf.placeholder(tf.float64, [2])
+    state = dict(likelihood.init(tf.float64), log_noise=log_noise)
+    rows = HeldOut(tf.constant(outputs), tf.constant(targets), tensor(1.0))
+    new = likelihood.update(state, tf.zeros([1, 2, 1], tf.float64), tf.zeros([2], tf.float64), 1e-4, tensor(1.0), rows)
+    value = np.zeros(2)
+    for _ in range(300):
+        value = session.run(new[0]["log_noise"], {log_noise: value})
+
+    def loss(log_variance):
+        return -np.mean(np.log(stats.norm.pdf(targets, outputs[..., 0], np.exp(0.5 * log_variance)).mean(axis=0)))
+
+    best = optimize.minimize_scalar(loss, bounds=(value[1] - value[0] - 1, value[1] - value[0] + 1), method="bounded",
+                                    options={"xatol": 1e-9})
+    assert_allclose(value[1] - value[0], best.x, atol=1e-4)
+    assert abs(best.x - np.log(np.mean((targets - outputs[..., 0])**2))) > 0.1  # E_q[(y - f)^2] is not that
+
+
+def test_the_held_out_update_ends_with_the_rows(session, config, rng):
+    """And E[log p] stays that of the training rows."""
+    likelihood = held_out_likelihood(config, learning_rate=0.5)
+    state = dict(likelihood.init(tf.float64), mean_square=tensor(0.7))
+    outputs, targets = tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
+    updated = [likelihood.update(state, outputs, targets, 0.1, tensor(9.0), HeldOut(2.0 * outputs, targets, tensor(on)))
+               for on in (1.0, 0.0)]
+    (on, off), log_probs = session.run([[new["mean_square"] for new, _ in updated], [prob for _, prob in updated]])
+    assert abs(on - 0.7) > 0.01
+    assert off == 0.7
+    by_hand = expected_log_prob(state["log_noise"], tf.reduce_mean(tf.square(targets[None, :, None] - outputs)))
+    assert_allclose(log_probs, session.run(by_hand), rtol=1e-12)
 
 
 def test_categorical_score_is_the_gradient_of_its_log_prob(session, rng):

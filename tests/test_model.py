@@ -31,7 +31,7 @@ class Run:
             epoch = done // per_epoch
             last = min(done + n, (epoch + 1) * per_epoch)
             plan = epoch_plan(self.config, len(self.data.train.x), epoch + 1)
-            self.session.run(model.load.epoch_op, dict(zip(model.load.epoch, plan)))
+            self.session.run(model.load.epoch_op, dict(zip(model.load.epoch, plan.values())))
             for segment in model.design.schedule.segments(done + 1, last, self.config.steps_per_run):
                 self.session.run(model.advance[segment.due], dict(zip(model.knobs, (*segment[:2], 1.0))))
             n, done = n - (last - done), last
@@ -155,12 +155,15 @@ def test_a_dead_network_stays_finite(config, tiny_data):
 
 
 # key -> (value that must change the weights after two epochs, other settings that both runs need).
+HELD_OUT = {"noise_update": "held_out", "held_out_epochs": 1}
+
 CHANGES = {
     "optimizer": ("kfac", {}), "model_name": ("linear", {}), "hidden": ([5], {}), "activation": ("tanh", {}),
     "batch_size": (7, {}), "train_particles": (3, {}), "kl": (0.5, {}), "eta": (0.5, {}), "damping": (0.1, {}),
     "kl_warmup": (2, {}), "basis_update": ("orthogonal_iteration", {}), "basis_tolerance": (0.5, {}),
     "true_fisher": (False, {}), "scale_init": ("exact", {}),
     "noise_prior_shape": (3.0, {}), "noise_prior_rate": (3.0, {}), "noise_update": ("conjugate", {}),
+    "held_out": (0.3, HELD_OUT), "held_out_epochs": (2, HELD_OUT),
     "alpha": (0.01, {}), "beta": (0.2, {}), "omega": (0.3, {}), "learning_rate": (0.1, {}), "momentum": (0.5, {}),
     "amor_eigen": (False, {}), "Teigen": (2, {}),
     "re_init": (False, {"re_init_iters": 4}), "re_init_iters": (5, {"re_init_iters": 4}),
@@ -190,6 +193,31 @@ def test_a_batch_larger_than_the_data_is_all_of_it(config):
     """Also where its size is beyond 32 bits."""
     whole, larger = (flat(Run(config(optimizer="kfac", batch_size=size)).steps(4)) for size in (39, 10**12))
     assert all(np.array_equal(whole[name], larger[name]) for name in whole)
+
+
+def test_held_out_rows_train_only_when_their_time_is_over(config):
+    """Until then no order has them, every other row comes once or twice, and their targets move the noise level and
+    nothing else; then they train like any other row, and the noise level stays."""
+    settings = config(noise_update="held_out", held_out=0.5, held_out_epochs=2, epoch=4)
+    plans = [epoch_plan(settings, 39, epoch) for epoch in (1, 2, 3)]
+    for plan in plans[:2]:
+        counts = np.bincount(plan["order"], minlength=39)
+        assert counts.sum() == 39
+        assert not counts[plan["held_out"]].any()
+        assert set(np.delete(counts, plan["held_out"])) == {1, 2}
+    assert set(np.bincount(plans[2]["order"], minlength=39)) == {1}
+    assert [float(plan["judged"]) for plan in plans] == [1.0, 1.0, 0.0]
+    run, other = Run(settings), Run(settings)
+    y = other.data.train.y.copy()
+    y[plans[0]["held_out"]] += 3.0
+    other.session.run(other.model.load.data_op, {other.model.load.x: other.data.train.x, other.model.load.y: y})
+    one, two = run.steps(1), other.steps(1)
+    assert one["likelihood"]["mean_square"] < two["likelihood"]["mean_square"]
+    assert np.array_equal(one["dense0"]["mean"], two["dense0"]["mean"])  # the first step has the noise of the prior
+    one = run.steps(2 * run.model.design.steps_per_epoch - 1)
+    two = run.steps(5)
+    assert one["likelihood"]["mean_square"] == two["likelihood"]["mean_square"]
+    assert not np.array_equal(one["dense0"]["mean"], two["dense0"]["mean"])
 
 
 def test_every_option_is_accounted_for():
