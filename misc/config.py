@@ -90,8 +90,8 @@ class Config(pydantic.BaseModel):
     held_out: float = key(0.1, "Share of the training rows by which noise_update held_out finds the noise level.",
                           REGRESSION, gt=0, le=0.5)
     held_out_epochs: typing.Optional[int] = key(
-        None, "Epochs until these rows train, too, and the noise level stays. Default: half of epoch.", REGRESSION,
-        ge=1)
+        None, "Epochs until these rows train, too, and the noise level stays. Default: three fifths of epoch.",
+        REGRESSION, ge=1)
 
     # Step.
     alpha: float = key(1e-2, "Step size of the mean.", REGRESSION, gt=0)
@@ -225,7 +225,7 @@ class Config(pydantic.BaseModel):
     @property
     def epochs_held_out(self):
         """Epochs in which rows are held out to find the noise level."""
-        return self.held_out_epochs or (self.epoch + 1) // 2
+        return self.held_out_epochs or max(1, 3 * self.epoch // 5)
 
     @property
     def n_threads(self):
