@@ -124,9 +124,10 @@ class ConjugateNoise:
 
 
 class HeldOutNoise(ConjugateNoise):
-    """The same for rows that the weights do not train on; m weighs the step that was judged n-th by 3 / n, at most 1.
+    """The same for rows that the weights do not train on; m weighs the step that was judged n-th by 6 / n, at most 1.
 
-    So m goes by the last third of them, whatever their number (polynomial-decay averaging, Shamir and Zhang 2013).
+    So m goes by about the last sixth of them, whatever their number (polynomial-decay averaging, Shamir and Zhang
+    2013): with the default periods, by those after the step sizes have decayed.
     """
 
     def init(self, dtype):
@@ -135,7 +136,7 @@ class HeldOutNoise(ConjugateNoise):
     def __call__(self, state, held_out, precision, temper):
         mean_square = mixture_squared_error(held_out.outputs, held_out.targets, precision)
         judged = state["judged"] + held_out.on
-        share = held_out.on * tf.minimum(3.0 / tf.maximum(judged, 1.0), 1.0)
+        share = held_out.on * tf.minimum(6.0 / tf.maximum(judged, 1.0), 1.0)
         return dict(self._averaged(state, mean_square, temper, share), judged=judged)
 
 
