@@ -45,10 +45,9 @@ def notices(config):
     unread = lookup(NETWORKS, config.model_name, "model_name").ignores
     found = optimizer.notices(config) + [f"note: model_name {config.model_name} does not go by {name}"
                                          for name in unread if config.sets(name)]
-    if config.noise_update != "held_out":
-        found += [f"note: noise_update {config.noise_update} does not go by {name}"
-                  for name in ("held_out", "held_out_epochs") if config.sets(name)]
-    return found
+    unread = ("learning_rate",) if config.noise_update == "held_out" else ("held_out", "held_out_epochs")
+    return found + [f"note: noise_update {config.noise_update} does not go by {name}"
+                    for name in unread if config.sets(name)]
 
 
 def n_test_draws(config, layers):
