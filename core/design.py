@@ -45,9 +45,11 @@ def notices(config):
     unread = lookup(NETWORKS, config.model_name, "model_name").ignores
     found = optimizer.notices(config) + [f"note: model_name {config.model_name} does not go by {name}"
                                          for name in unread if config.sets(name)]
-    unread = ("learning_rate",) if config.noise_update == "held_out" else ("held_out", "held_out_epochs")
-    return found + [f"note: noise_update {config.noise_update} does not go by {name}"
-                    for name in unread if config.sets(name)]
+    unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
+    found += [f"note: noise_update {config.noise_update} does not go by {name}" for name in unread if config.sets(name)]
+    if config.holds_out and config.epochs_held_out >= config.epoch:
+        found.append(f"note: the rows held out until epoch {config.epochs_held_out} of {config.epoch} never train")
+    return found
 
 
 def n_test_draws(config, layers):

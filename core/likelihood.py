@@ -13,8 +13,9 @@ import tensorflow.compat.v1 as tf
 from core.adam import adam_step, moved
 from misc.config import CLASSIFICATION, REGRESSION
 
-HeldOut = collections.namedtuple("HeldOut", ["outputs", "targets", "on"])
-"""Rows that the weights do not train on: [K, m, 1] and [m]; on: 1.0 if they are to be judged by, or 0.0."""
+HeldOut = collections.namedtuple("HeldOut", ["outputs", "targets", "n_rows", "on"])
+"""Some of the `n_rows` rows that the weights do not train on, outputs [K, b, 1] and targets [b]; on: a scalar, false
+when they train, too."""
 
 
 class GaussianLikelihood:
@@ -31,15 +32,14 @@ class GaussianLikelihood:
         self.n_outputs = n_outputs
         self.shape, self.rate = config.noise_prior_shape, config.noise_prior_rate
         self._update = NOISE_UPDATES[config.noise_update](self, config)
-        self.held_out = config.noise_update == "held_out"
+        self.held_out = config.holds_out
 
     def target_type(self, dtype):
         return dtype
 
     def init(self, dtype):
-        """q(tau) starts at the prior."""
-        log_noise = tf.constant(np.log([self.shape, self.rate]), dtype)
-        return dict(self._update.init(dtype), log_noise=log_noise)
+        """The state at step 0."""
+        return self._update.init(dtype)
 
     def precision(self, state):
         """E[tau] = alpha / beta."""
@@ -66,7 +66,7 @@ class GaussianLikelihood:
           temper: lambda / N.
           step: number of the step, from 1, as a float.
           held_out: HeldOut, if `self.held_out`: then q(tau) goes by their density under the mixture over draws
-            instead, and stays if that is off.
+            instead, and stays where `on` is false.
 
         Returns:
           The new state, and E[log p] per example of `targets` before it, mean over particles and examples.
@@ -75,7 +75,7 @@ class GaussianLikelihood:
         log_prob = expected_log_prob(state["log_noise"], mean_square)
         if held_out is None:
             return self._update(state, log_prob, mean_square, temper, step), log_prob
-        return self._update(state, held_out, self.precision(state), temper), log_prob
+        return self._update(state, held_out, self.precision(state), step), log_prob
 
     def report(self, state):
         return {"kl/noise_precision": self.kl(state), "train/noise_precision": self.precision(state)}
@@ -86,13 +86,15 @@ class GaussianLikelihood:
 
 
 class AdamNoise:
-    """One Adam step of (log alpha, log beta) with step size `learning_rate`, as published."""
+    """One Adam step of (log alpha, log beta) with step size `learning_rate`, from the prior, as published."""
 
     def __init__(self, likelihood, config):
         self._kl, self._learning_rate = likelihood.kl_of, config.learning_rate
+        self._start = np.log([likelihood.shape, likelihood.rate])
 
     def init(self, dtype):
-        return {"average": tf.zeros([2], dtype), "square": tf.zeros([2], dtype)}
+        return {"log_noise": tf.constant(self._start, dtype), "average": tf.zeros([2], dtype),
+                "square": tf.zeros([2], dtype)}
 
     def __call__(self, state, log_prob, mean_square, temper, step):
         log_noise = state["log_noise"]
@@ -105,39 +107,39 @@ class ConjugateNoise:
     """The maximum itself, Gamma(alpha_0 + 1 / (2 temper), beta_0 + m / (2 temper)).
 
     m: moving average of E[(y - f)^2], which weighs a step by `learning_rate` and begins as a plain average. So
-    the noise level starts at that of the untrained network and comes down no faster than the residuals do.
+    the noise level starts at that of the untrained network and comes down no faster than the residuals do. (Before
+    the first step it is that of one row with the squared error 1: under a weak prior its mean would mean nothing.)
     """
 
     def __init__(self, likelihood, config):
         self._shape, self._rate, self._learning_rate = likelihood.shape, likelihood.rate, config.learning_rate
 
     def init(self, dtype):
-        return {"mean_square": tf.ones([], dtype)}
+        return {"log_noise": self._posterior(tf.ones([], dtype), 0.5), "mean_square": tf.ones([], dtype)}
 
     def __call__(self, state, log_prob, mean_square, temper, step):
-        return self._averaged(state, mean_square, temper, tf.maximum(1.0 / step, self._learning_rate))
+        average = moved(state["mean_square"], mean_square, tf.maximum(1.0 / step, self._learning_rate))
+        return {"log_noise": self._posterior(average, 0.5 / temper), "mean_square": average}
 
-    def _averaged(self, state, mean_square, temper, share):
-        average = moved(state["mean_square"], mean_square, share)
-        return {"log_noise": tf.log(tf.stack([self._shape + 0.5 / temper, self._rate + 0.5 * average / temper])),
-                "mean_square": average}
+    def _posterior(self, average, half_count):
+        """(log alpha, log beta) after 2 half_count rows with that mean square."""
+        shape = tf.convert_to_tensor(self._shape + half_count, average.dtype)
+        return tf.log(tf.stack([shape, self._rate + half_count * average]))
 
 
 class HeldOutNoise(ConjugateNoise):
-    """The same for rows that the weights do not train on; m weighs the step that was judged n-th by 6 / n, at most 1.
+    """The same for m rows that the weights do not train on: Gamma(alpha_0 + m / 2, beta_0 + m v / 2).
 
-    So m goes by about the last sixth of them, whatever their number (polynomial-decay averaging, Shamir and Zhang
-    2013): with the default periods, by those after the step sizes have decayed.
+    v: average of `mixture_squared_error` that weighs step n by 16 / (n + 15), as polynomial-decay averaging does
+    (Shamir and Zhang 2013): 95 % of it are the last sixth of the steps, whatever their number; with the default
+    periods, those after the step sizes have decayed.
     """
 
-    def init(self, dtype):
-        return dict(super().init(dtype), judged=tf.zeros([], dtype))
-
-    def __call__(self, state, held_out, precision, temper):
-        mean_square = mixture_squared_error(held_out.outputs, held_out.targets, precision)
-        judged = state["judged"] + held_out.on
-        share = held_out.on * tf.minimum(6.0 / tf.maximum(judged, 1.0), 1.0)
-        return dict(self._averaged(state, mean_square, temper, share), judged=judged)
+    def __call__(self, state, held_out, precision, step):
+        value = mixture_squared_error(held_out.outputs, held_out.targets, precision)
+        average = moved(state["mean_square"], value, 16.0 / (step + 15.0))
+        new = {"log_noise": self._posterior(average, 0.5 * held_out.n_rows), "mean_square": average}
+        return {name: tf.where(held_out.on, value, state[name]) for name, value in new.items()}
 
 
 NOISE_UPDATES = {"adam": AdamNoise, "conjugate": ConjugateNoise, "held_out": HeldOutNoise}

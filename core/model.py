@@ -222,12 +222,12 @@ class _Builder:
         return new
 
     def _held_out(self, step, weights):
-        """HeldOut of as many rows as a minibatch has, others in every step, with the weights of this step."""
+        """HeldOut of as many rows as a minibatch has, the next ones in every step, with the weights of this step."""
         n_held = int(self.epoch["held_out"].shape[0])
         size = min(self.config.batch_size, n_held)
         rows = tf.gather(self.epoch["held_out"], (step % n_held * size + tf.range(size)) % n_held)
         outputs = self._forward(self._prepared(self._rows(rows)), weights)[0]
-        return HeldOut(outputs, tf.gather(self.y, rows), tf.cast(self.epoch["judged"].read_value(), self.dtype))
+        return HeldOut(outputs, tf.gather(self.y, rows), n_held, self.epoch["holding_out"].read_value())
 
     def _draw_weights(self, layers, state, n_particles, purpose, step):
         return [layer.posterior(state[layer.spec.name]).sample(n_particles, self._seed(step, purpose, layer.spec.name))

@@ -27,26 +27,30 @@ def epoch_crops(n_rows, seed, epoch):
 
 
 def held_out_rows(config, n_rows):
-    """The rows by which the noise level is found: int32 [m]. They do not train until `held_out_epochs` are over."""
-    n_held = max(1, int(config.held_out * n_rows))
+    """The rows by which the noise level is found: int32 [m], at least 5 if these are no more than half.
+
+    They do not train until `held_out_epochs` are over.
+    """
+    n_held = max(int(config.held_out * n_rows), min(5, n_rows // 2))
     return stream(config.seed, "held_out").permutation(n_rows)[:n_held].astype(np.int32)
 
 
 def epoch_plan(config, n_rows, epoch):
     """{name: array} that `epoch` (from 1) needs: the order, the crops under data_aug, and which rows are held out.
 
-    While rows are held out, others have their places, each at most once more in the epoch than it would be.
+    While rows are held out, others have their places, each at most once more in the epoch than it would be: an
+    epoch has its length, and N counts all rows.
     """
     plan = {"order": epoch_order(n_rows, config.seed, epoch)}
     if config.data_aug:
         plan["crops"] = epoch_crops(n_rows, config.seed, epoch)
-    if config.noise_update == "held_out":
+    if config.holds_out:
         plan["held_out"] = held_out_rows(config, n_rows)
-        plan["judged"] = np.float32(epoch <= config.epochs_held_out)
-        if plan["judged"]:
+        plan["holding_out"] = np.array(epoch <= config.epochs_held_out)
+        if plan["holding_out"]:
             kept = plan["order"][~np.isin(plan["order"], plan["held_out"])]
-            again = stream(config.seed, "again", epoch).permutation(kept)
-            plan["order"] = np.concatenate([kept, again])[:n_rows]
+            again = stream(config.seed, "again", epoch)
+            plan["order"] = again.permutation(np.concatenate([kept, again.permutation(kept)])[:n_rows])
     return plan
 
 

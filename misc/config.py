@@ -223,6 +223,11 @@ class Config(pydantic.BaseModel):
         return self.lr_decay_interval or (self.epoch + 1) // 2
 
     @property
+    def holds_out(self):
+        """Whether rows are held out to find the noise level."""
+        return self.mode == REGRESSION and self.noise_update == "held_out"
+
+    @property
     def epochs_held_out(self):
         """Epochs in which rows are held out to find the noise level."""
         return self.held_out_epochs or max(1, 3 * self.epoch // 5)

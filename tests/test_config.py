@@ -81,6 +81,24 @@ def test_defaults_that_depend_on_other_keys():
     assert Config.from_dict(dict(GOOD, lr_decay_interval=3)).decay_interval == 3
 
 
+def test_how_long_rows_are_held_out():
+    for epoch, found in ((1, 1), (5, 3), (1000, 600)):
+        assert Config.from_dict(dict(GOOD, epoch=epoch)).epochs_held_out == found
+    assert Config.from_dict(dict(GOOD, held_out_epochs=7)).epochs_held_out == 7
+
+
+@pytest.mark.parametrize("settings, found", [
+    (dict(held_out=0.2), ["note: noise_update adam does not go by held_out"]),
+    (dict(noise_update="held_out", learning_rate=0.1), ["note: noise_update held_out does not go by learning_rate"]),
+    (dict(noise_update="held_out", held_out=0.2), []),
+    (dict(noise_update="held_out", held_out_epochs=9, epoch=9), [
+        "note: the rows held out until epoch 9 of 9 never train"]),
+])
+def test_notices_of_the_noise_level(settings, found):
+    config = Config.from_dict(dict(GOOD, optimizer="kfac", **settings))
+    assert notices(config) == found
+
+
 def test_every_key_is_read_somewhere():
     source = "\n".join(path.read_text() for folder in ("core", "data_loader", "networks", "misc")
                        for path in (ROOT / folder).rglob("*.py") if path.name != "config.py")
@@ -139,11 +157,17 @@ def test_files_of_the_published_code_are_read_unmodified(optimizer):
         assert getattr(config, name) == getattr(ours, name), name
 
 
+def test_there_is_a_tuned_file_for_every_set_and_method():
+    names = {path.stem for path in TUNED}
+    assert names == {f"{path.stem}_tuned" for path in CONFIGS if path.stem.split("_")[0] in ("ekfac", "kfac", "diag")
+                     and not path.stem.endswith("toy1d")}
+
+
 @pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
 def test_the_tuned_files_are_the_published_ones_and_one_recipe(path):
     """The same values for every set and method; all else, batch size and width, too, is as published."""
     recipe = read_json(ROOT / "config" / "search" / "recipe.json")["recipe"]
     published = read_json(path.with_name(path.name.replace("_tuned", "")))
     published.pop("learning_rate", None)  # not read under noise_update held_out
-    assert read_json(path) == dict(published, exp_name=path.stem, **recipe)
+    assert read_json(path) == dict(published, exp_name=path.stem.replace("_tuned", "_recipe"), **recipe)
     assert "does not go by" not in " ".join(notices(Config.from_file(path)))

@@ -86,42 +86,62 @@ def test_the_conjugate_update_is_that_maximum(session, config, rng):
     assert_allclose(session.run(tf.gradients(bound, log_noise)[0]), 0.0, atol=1e-12)
 
 
-def held_out_likelihood(config, **keys):
-    return GaussianLikelihood(config(noise_update="held_out", noise_prior_shape=1e-6, noise_prior_rate=1e-6, **keys), 1)
+def test_a_weak_prior_does_not_set_the_noise_level_at_the_start(session, config):
+    """It is that of an untrained network: standardised targets have the mean square 1."""
+    for update in ("conjugate", "held_out"):
+        likelihood = GaussianLikelihood(config(noise_prior_shape=1e-2, noise_prior_rate=1e-4, noise_update=update), 1)
+        assert_allclose(session.run(likelihood.precision(likelihood.init(tf.float64))), 1.0, atol=0.03)
 
 
-def test_the_held_out_update_climbs_to_the_best_noise_level_for_the_mixture(session, config, rng):
-    """Its fixed point maximises the mean log density of the held-out rows under the mixture over draws."""
-    likelihood, outputs, targets = held_out_likelihood(config, learning_rate=1.0), rng.randn(5, 7, 1), rng.randn(7)
-    log_noise = tf.placeholder(tf.float64, [2])
-    state = dict(likelihood.init(tf.float64), log_noise=log_noise)
-    rows = HeldOut(tf.constant(outputs), tf.constant(targets), tensor(1.0))
-    new = likelihood.update(state, tf.zeros([1, 2, 1], tf.float64), tf.zeros([2], tf.float64), 1e-4, tensor(1.0), rows)
-    value = np.zeros(2)
+@pytest.fixture
+def held_out(config):
+    return GaussianLikelihood(config(noise_update="held_out", noise_prior_shape=2.0, noise_prior_rate=3.0), 1)
+
+
+def mixture_error(outputs, targets, precision):
+    """By numpy: outputs [K, n], targets [n]."""
+    density = stats.norm.pdf(targets, outputs, precision**-0.5)
+    return np.mean(np.sum(density * (targets - outputs)**2, axis=0) / density.sum(axis=0))
+
+
+def test_the_held_out_update_step_by_step(session, held_out, rng):
+    """Against numpy; E[log p] stays that of the training rows."""
+    state, average, precision = held_out.init(tf.float64), 1.0, 2.5 / 3.5
+    outputs, targets = rng.randn(3, 4, 1), rng.randn(4)
+    for step in range(1, 25):
+        rows, truth = rng.randn(5, 7), rng.randn(7)
+        log_prob = expected_log_prob(state["log_noise"], np.mean((targets - outputs[..., 0])**2))
+        new = held_out.update(state, tf.constant(outputs), tf.constant(targets), 0.1, tensor(float(step)),
+                              HeldOut(tf.constant(rows[..., None]), tf.constant(truth), 40, tf.constant(True)))
+        average += 16.0 / (step + 15) * (mixture_error(rows, truth, precision) - average)
+        state, by_hand = session.run([new[0], log_prob])
+        assert_allclose(np.exp(state["log_noise"]), [2.0 + 20.0, 3.0 + 20.0 * average], rtol=1e-12)
+        assert_allclose(session.run(new[1]), by_hand, rtol=1e-12)
+        precision = (2.0 + 20.0) / (3.0 + 20.0 * average)
+        state = {name: tf.constant(value) for name, value in state.items()}
+
+
+def test_the_held_out_error_climbs_to_the_best_noise_level_for_the_mixture(rng):
+    """The fixed point of v = error(1 / v) maximises the mean log density of the rows under the mixture over draws."""
+    outputs, targets, variance = rng.randn(5, 7), rng.randn(7), 1.0
     for _ in range(300):
-        value = session.run(new[0]["log_noise"], {log_noise: value})
+        variance = mixture_error(outputs, targets, 1.0 / variance)
 
     def loss(log_variance):
-        return -np.mean(np.log(stats.norm.pdf(targets, outputs[..., 0], np.exp(0.5 * log_variance)).mean(axis=0)))
+        return -np.mean(np.log(stats.norm.pdf(targets, outputs, np.exp(0.5 * log_variance)).mean(axis=0)))
 
-    best = optimize.minimize_scalar(loss, bounds=(value[1] - value[0] - 1, value[1] - value[0] + 1), method="bounded",
-                                    options={"xatol": 1e-9})
-    assert_allclose(value[1] - value[0], best.x, atol=1e-4)
-    assert abs(best.x - np.log(np.mean((targets - outputs[..., 0])**2))) > 0.1  # E_q[(y - f)^2] is not that
+    around = (np.log(variance) - 1, np.log(variance) + 1)
+    best = optimize.minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-9}).x
+    assert_allclose(np.log(variance), best, atol=1e-4)
+    assert abs(best - np.log(np.mean((targets - outputs)**2))) > 0.1  # E_q[(y - f)^2] is not that
 
 
-def test_the_held_out_update_ends_with_the_rows(session, config, rng):
-    """And E[log p] stays that of the training rows."""
-    likelihood = held_out_likelihood(config, learning_rate=0.5)
-    state = dict(likelihood.init(tf.float64), mean_square=tensor(0.7))
-    outputs, targets = tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
-    updated = [likelihood.update(state, outputs, targets, 0.1, tensor(9.0), HeldOut(2.0 * outputs, targets, tensor(on)))
-               for on in (1.0, 0.0)]
-    (on, off), log_probs = session.run([[new["mean_square"] for new, _ in updated], [prob for _, prob in updated]])
-    assert abs(on - 0.7) > 0.01
-    assert off == 0.7
-    by_hand = expected_log_prob(state["log_noise"], tf.reduce_mean(tf.square(targets[None, :, None] - outputs)))
-    assert_allclose(log_probs, session.run(by_hand), rtol=1e-12)
+def test_the_noise_level_stays_when_the_held_out_rows_train(session, held_out, rng):
+    state, outputs, targets = held_out.init(tf.float64), tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
+    for on in (True, False):
+        new = held_out.update(state, outputs, targets, 0.1, tensor(9.0), HeldOut(outputs, targets, 4, tf.constant(on)))
+        old, after = session.run([state, new[0]])
+        assert all(np.array_equal(old[name], after[name]) != on for name in ("log_noise", "mean_square"))
 
 
 def test_categorical_score_is_the_gradient_of_its_log_prob(session, rng):

@@ -154,9 +154,9 @@ def test_a_dead_network_stays_finite(config, tiny_data):
         assert all(np.isfinite(value).all() for value in flat(run.steps(20)).values())
 
 
-# key -> (value that must change the weights after two epochs, other settings that both runs need).
 HELD_OUT = {"noise_update": "held_out", "held_out_epochs": 1}
 
+# key -> (value that must change the weights after two epochs, other settings that both runs need).
 CHANGES = {
     "optimizer": ("kfac", {}), "model_name": ("linear", {}), "hidden": ([5], {}), "activation": ("tanh", {}),
     "batch_size": (7, {}), "train_particles": (3, {}), "kl": (0.5, {}), "eta": (0.5, {}), "damping": (0.1, {}),
@@ -205,19 +205,49 @@ def test_held_out_rows_train_only_when_their_time_is_over(config):
         assert counts.sum() == 39
         assert not counts[plan["held_out"]].any()
         assert set(np.delete(counts, plan["held_out"])) == {1, 2}
+    assert len(plans[0]["held_out"]) == 19
     assert set(np.bincount(plans[2]["order"], minlength=39)) == {1}
-    assert [float(plan["judged"]) for plan in plans] == [1.0, 1.0, 0.0]
+    assert [bool(plan["holding_out"]) for plan in plans] == [True, True, False]
     run, other = Run(settings), Run(settings)
     y = other.data.train.y.copy()
     y[plans[0]["held_out"]] += 3.0
     other.session.run(other.model.load.data_op, {other.model.load.x: other.data.train.x, other.model.load.y: y})
     one, two = run.steps(1), other.steps(1)
     assert one["likelihood"]["mean_square"] < two["likelihood"]["mean_square"]
-    assert np.array_equal(one["dense0"]["mean"], two["dense0"]["mean"])  # the first step has the noise of the prior
+    assert np.array_equal(one["dense0"]["mean"], two["dense0"]["mean"])  # the first step has the noise of the start
     one = run.steps(2 * run.model.design.steps_per_epoch - 1)
     two = run.steps(5)
-    assert one["likelihood"]["mean_square"] == two["likelihood"]["mean_square"]
+    assert np.array_equal(one["likelihood"]["log_noise"], two["likelihood"]["log_noise"])
     assert not np.array_equal(one["dense0"]["mean"], two["dense0"]["mean"])
+
+
+def test_every_held_out_row_counts(config):
+    """A change of any of them shows in the noise level after an epoch."""
+    settings = config(noise_update="held_out", held_out=0.4, batch_size=6, optimizer="sgd")
+    levels = []
+    for row in [None, *epoch_plan(settings, 39, 1)["held_out"]]:
+        run = Run(settings)
+        if row is not None:
+            y = run.data.train.y.copy()
+            y[row] += 3.0
+            run.session.run(run.model.load.data_op, {run.model.load.x: run.data.train.x, run.model.load.y: y})
+        levels.append(float(run.steps(run.model.design.steps_per_epoch)["likelihood"]["mean_square"]))
+    assert len(set(levels)) == len(levels) == 16
+
+
+def test_steps_per_run_and_a_restart_change_no_bit_where_holding_out_ends(config):
+    """Step by step, or as many at once as fit; nothing but the saved variables is carried over."""
+    settings = dict(noise_update="held_out", held_out_epochs=2, epoch=5, batch_size=6)
+    runs = [Run(config(steps_per_run=limit, **settings)) for limit in (1, 0, 0)]
+    whole = [run.steps(25) for run in runs[:2]]
+    assert_identical(*whole)
+    first, second = Run(config(**settings)), runs[2]
+    state = first.steps(13)
+    saved = first.session.run(first.session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES))
+    for var, value in zip(second.session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES), saved):
+        var.load(value, second.session)
+    assert_identical(second.session.run(second.model.variables), state)
+    assert_identical(second.steps(12), whole[0])
 
 
 def test_every_option_is_accounted_for():
