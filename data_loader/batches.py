@@ -1,4 +1,4 @@
-"""Minibatches: the order of the rows, and how pictures are shifted and flipped, per epoch.
+"""Minibatches: the order of the rows, which of them wait, and how pictures are shifted and flipped, per epoch.
 
 All are functions of (seed, epoch), drawn for all rows at once, so that what happens to a row is
 a function of (seed, epoch, row) and a resumed run sees exactly what an uninterrupted one does.
