@@ -105,8 +105,9 @@ def _about_schedule(config, design):
              f"batch {config.batch_size}, {draws}; {_STEP_SIZES[config.mode](config)}"]
     if design.likelihood.held_out:
         n_held = len(held_out_rows(config, design.spec.n_rows))
+        later = "; then it stays, and they train, too" * (config.epochs_held_out < config.epoch)
         lines.append(f"           the noise level from {_count(n_held, 'training row')} until epoch "
-                     f"{config.epochs_held_out}; then it stays, and they train, too")
+                     f"{config.epochs_held_out}{later}")
     for name, period in design.schedule.periods.items():
         lines.append(f"           {_UPDATES[name]} every {_count(period, 'step', one='')}: "
                      f"{design.schedule.count(name, n_steps)} times")

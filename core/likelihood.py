@@ -136,8 +136,8 @@ class HeldOutNoise(ConjugateNoise):
     """
 
     def __call__(self, state, held_out, precision, step):
-        value = mixture_squared_error(held_out.outputs, held_out.targets, precision)
-        average = moved(state["mean_square"], value, 16.0 / (step + 15.0))
+        error = mixture_squared_error(held_out.outputs, held_out.targets, precision)
+        average = moved(state["mean_square"], error, 16.0 / (step + 15.0))
         new = {"log_noise": self._posterior(average, 0.5 * held_out.n_rows), "mean_square": average}
         return {name: tf.where(held_out.on, value, state[name]) for name, value in new.items()}
 
