@@ -107,7 +107,7 @@ def run_hmc(config, data, sampler):
     import jax
     import numpyro
     from numpyro.diagnostics import split_gelman_rubin
-    from numpyro.distributions import Gamma, Normal
+    from numpyro.distributions import Gamma, Normal, StudentT
     from numpyro.infer import MCMC, NUTS
     from numpyro.infer.initialization import init_to_sample
 
@@ -124,7 +124,9 @@ def run_hmc(config, data, sampler):
         weights = [numpyro.sample(f"w{i}", Normal(0.0, config.eta**0.5).expand(shape).to_event(2))
                    for i, shape in enumerate(shapes)]
         precision = numpyro.sample("precision", Gamma(config.noise_prior_shape, config.noise_prior_rate))
-        numpyro.sample("y", Normal(outputs(weights, x), precision**-0.5), obs=y)
+        means, scale = outputs(weights, x), precision**-0.5
+        numpyro.sample("y", StudentT(config.dof, means, scale) if np.isfinite(config.dof) else Normal(means, scale),
+                       obs=y)
 
     started = time.perf_counter()
     kernel = NUTS(model, max_tree_depth=sampler.depth, init_strategy=init_to_sample)
@@ -136,16 +138,17 @@ def run_hmc(config, data, sampler):
     test = jax.jit(jax.vmap(jax.vmap(lambda *weights: outputs(weights, np.float32(data.test.x)))))
     found = np.asarray(test(*(draws[f"w{i}"] for i in range(len(shapes)))), np.float64)  # [chains, samples, rows]
     r_hat = split_gelman_rubin(found)
-    prediction, metrics = judge(found.reshape(-1, found.shape[-1]), np.asarray(draws["precision"]).ravel(), data)
+    prediction, metrics = judge(found.reshape(-1, found.shape[-1]), np.asarray(draws["precision"]).ravel(), data,
+                                config.dof)
     return prediction, dict(metrics, r_hat=float(r_hat.max()), r_hat_median=float(np.median(r_hat)),
                             converged="yes" if r_hat.max() < CONVERGED else "NO", seconds=seconds)
 
 
-def judge(outputs, precisions, data):
+def judge(outputs, precisions, data, dof=np.inf):
     """(Prediction, {rmse, log_likelihood}) of draws [K, n] and [K], standardised, for the test rows."""
     from core.metrics import predict, regression_statistics, values_of
 
-    prediction = predict(outputs, precisions, data.test.y, data.target_mean, data.target_std)
+    prediction = predict(outputs, precisions, data.test.y, data.target_mean, data.target_std, dof)
     targets = data.target_mean + data.target_std * data.test.y
     found = values_of(regression_statistics(prediction, targets), len(targets))
     return prediction, {name: found[name] for name in ("rmse", "log_likelihood")}

@@ -28,7 +28,7 @@ def design_run(config, spec, solver=plain):
         raise UserError(f"model_name {config.model_name} is for pictures, {config.dataset} has {spec.shape[0]} numbers "
                         "a row: take ffn50 or another network of dense layers")
     network = known.make(config)
-    likelihood = lookup(LIKELIHOODS, config.mode, "mode")(config, spec.n_outputs)
+    likelihood = lookup(LIKELIHOODS, config.likelihood_name, "likelihood")(config, spec.n_outputs)
     prior = Prior(spec.n_rows, config.kl, config.eta)
     specs = layer_specs(network, spec.shape, likelihood.n_outputs)
     layers = optimizer.layer_methods(config, specs, prior, solver)
@@ -47,6 +47,8 @@ def notices(config):
                                          for name in unread if config.sets(name)]
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
     found += [f"note: noise_update {config.noise_update} does not go by {name}" for name in unread if config.sets(name)]
+    if config.likelihood != "student_t" and config.sets("noise_dof"):
+        found.append(f"note: likelihood {config.likelihood} does not go by noise_dof")
     if config.holds_out and config.epochs_held_out >= config.epoch:
         found.append(f"note: the rows held out until epoch {config.epochs_held_out} of {config.epoch} never train")
     return found

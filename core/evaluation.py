@@ -15,8 +15,8 @@ TINIEST_PRECISION = 1e-30  # draws of a Gamma with a tiny shape underflow to 0
 Evaluation = collections.namedtuple("Evaluation", ["prediction", "metrics", "targets"])
 """prediction: metrics.Prediction, or probabilities [n, C]; targets: in the data's own units, or labels."""
 
-Draws = collections.namedtuple("Draws", ["outputs", "precisions"])
-"""Of a regression: outputs [K, n] and noise precisions [K], standardised."""
+Draws = collections.namedtuple("Draws", ["outputs", "precisions", "dof"])
+"""Of a regression: outputs [K, n] and noise precisions [K], standardised; the noise's degrees of freedom."""
 
 Task = collections.namedtuple("Task", ["metrics", "extra", "draws", "evaluate", "headline", "units", "write", "show"])
 """metrics: names, in order; extra: further columns of metrics.csv; draws, evaluate: see below; headline: the
@@ -48,7 +48,7 @@ def regression_draws(session, model, x, config, ticks=iter):
     alpha, beta = np.exp(likelihood["log_noise"])
     precisions = stream(config.seed, "test_precision", step).gamma(alpha, 1.0 / beta, config.test_particles)
     outputs = network_outputs(session, model, x, config, ticks=ticks)[..., 0]
-    return Draws(outputs, np.maximum(precisions, TINIEST_PRECISION))
+    return Draws(outputs, np.maximum(precisions, TINIEST_PRECISION), config.dof)
 
 
 def class_draws(session, model, x, config, ticks=iter):
@@ -59,7 +59,7 @@ def class_draws(session, model, x, config, ticks=iter):
 def evaluate_regression(session, model, part, data, config, ticks=iter):
     """Evaluation of one Part at the current step."""
     draws = regression_draws(session, model, part.x, config, ticks)
-    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std)
+    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     targets = data.target_mean + data.target_std * part.y
     return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets)
 

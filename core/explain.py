@@ -1,4 +1,6 @@
 """What a run would do, in plain words, from the config and the data alone; builds nothing."""
+import math
+
 from core.cost import run_cost
 from core.design import notices
 from core.optimizer import METHODS
@@ -70,7 +72,8 @@ def _about_objective(config, design):
 
 
 _NOISE_PRIOR = {
-    REGRESSION: lambda config: f"; noise precision ~ Gamma({config.noise_prior_shape:g}, {config.noise_prior_rate:g})",
+    REGRESSION: lambda config: f"; noise precision ~ Gamma({config.noise_prior_shape:g}, {config.noise_prior_rate:g})"
+                              + f"; noise: Student's t, {config.dof:g} degrees of freedom" * math.isfinite(config.dof),
     CLASSIFICATION: lambda config: "",
 }
 

@@ -2,7 +2,7 @@
 import collections
 
 import numpy as np
-from scipy import sparse
+from scipy import sparse, special
 
 Prediction = collections.namedtuple("Prediction", ["mean", "std", "epistemic_std", "log_prob", "moment_log_prob"])
 """Per test row, [n], in the data's own units: predictive mean; predictive std; the part of it
@@ -10,20 +10,21 @@ that comes from the weights; log density of the target under the mixture over dr
 the Gaussian of the same mean and std."""
 
 
-def predict(outputs, precisions, targets, target_mean, target_std):
-    """The predictive distribution p(y | x) = mean_k N(y; f_k, 1 / tau_k).
+def predict(outputs, precisions, targets, target_mean, target_std, dof=np.inf):
+    """The predictive distribution p(y | x) = mean_k N(y; f_k, 1 / tau_k), or of Student's t of that scale.
 
     Args:
       outputs: [K, n] network outputs f_k, standardised.
       precisions: [K] noise precisions tau_k of standardised targets.
       targets: [n] standardised.
       target_mean, target_std: of the raw training targets; they undo the standardisation.
+      dof: degrees of freedom of the noise; infinite: Gaussian.
     """
     outputs, precisions, targets = (np.asarray(array, np.float64) for array in (outputs, precisions, targets))
     mean = outputs.mean(axis=0)
     epistemic = outputs.var(axis=0)
-    variance = epistemic + np.mean(1.0 / precisions)
-    per_draw = gaussian_log_prob(targets, outputs, 1.0 / precisions[:, None])
+    variance = epistemic + noise_variance(np.mean(1.0 / precisions), dof)
+    per_draw = noise_log_prob(targets, outputs, 1.0 / precisions[:, None], dof)
     return Prediction(
         mean=target_mean + target_std * mean,
         std=target_std * np.sqrt(variance),
@@ -128,6 +129,19 @@ def values_of(statistics, n_rows):
 def gaussian_log_prob(y, mean, variance):
     """log N(y; mean, variance), elementwise."""
     return -0.5 * (np.log(2.0 * np.pi * variance) + np.square(y - mean) / variance)
+
+
+def noise_log_prob(y, mean, square, dof):
+    """log density of y = mean + sqrt(square) t, t Student's with `dof` degrees of freedom (infinite: normal)."""
+    if np.isinf(dof):
+        return gaussian_log_prob(y, mean, square)
+    constant = special.gammaln(0.5 * (dof + 1.0)) - special.gammaln(0.5 * dof) - 0.5 * np.log(np.pi * dof)
+    return constant - 0.5 * (np.log(square) + (dof + 1.0) * np.log1p(np.square(y - mean) / (dof * square)))
+
+
+def noise_variance(square, dof):
+    """Of that y: `square` itself, if the noise is normal."""
+    return square if np.isinf(dof) else square * dof / (dof - 2.0)
 
 
 def log_mean_exp(values):

@@ -4,12 +4,13 @@
 README.md (misc/config_table.py) are all made from it. A key without a default must be given.
 """
 import json
-import os
+import math
 import typing
 
 import pydantic
 from typing_extensions import Literal
 
+from misc.config_file import read_settings
 from misc.errors import UserError
 from misc.table import did_you_mean
 
@@ -84,6 +85,10 @@ class Config(pydantic.BaseModel):
     noise_prior_shape: float = key(6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)
     noise_prior_rate: float = key(6.0, "Rate of the Gamma prior over the noise precision (standardised targets).",
                                   REGRESSION, gt=0)
+    likelihood: Literal["gaussian", "student_t"] = key(
+        "gaussian", "Noise about the network's output: Gaussian, or Student's t, with which rows far off count less.",
+        REGRESSION)
+    noise_dof: float = key(5.0, "Degrees of freedom of likelihood student_t.", REGRESSION, gt=2)
     noise_update: Literal["adam", "conjugate", "held_out"] = key(
         "adam", "Noise precision's posterior by Adam steps, or in closed form from an average of squared errors: of "
         "the minibatches, or of rows that do not train at first.", REGRESSION)
@@ -183,7 +188,7 @@ class Config(pydantic.BaseModel):
     @classmethod
     def from_file(cls, path, overrides=()):
         """Reads JSON from `path`, then applies `KEY=VALUE` strings. UserError says what is wrong."""
-        return cls.from_dict({**_read_json(path), **dict(_parse_override(text) for text in overrides)}, str(path))
+        return cls.from_dict({**read_settings(path), **dict(_parse_override(text) for text in overrides)}, str(path))
 
     @classmethod
     def from_dict(cls, values, source="config"):
@@ -223,6 +228,16 @@ class Config(pydantic.BaseModel):
         return self.lr_decay_interval or (self.epoch + 1) // 2
 
     @property
+    def likelihood_name(self):
+        """Of the mode's likelihood."""
+        return {REGRESSION: self.likelihood, CLASSIFICATION: "categorical"}[self.mode]
+
+    @property
+    def dof(self):
+        """Degrees of freedom of a regression's noise; infinite: it is Gaussian."""
+        return self.noise_dof if self.likelihood == "student_t" else math.inf
+
+    @property
     def holds_out(self):
         """Whether rows are held out to find the noise level."""
         return self.mode == REGRESSION and self.noise_update == "held_out"
@@ -241,32 +256,6 @@ class Config(pydantic.BaseModel):
 def key_mode(name):
     """The one mode that a config key belongs to, or None."""
     return Config.model_fields[name].json_schema_extra["mode"]
-
-
-def _read_json(path):
-    if os.path.isdir(str(path)):
-        raise UserError(f"{path} is a folder; give one of the JSON files in it")
-    if not os.path.isfile(str(path)):
-        raise UserError(f"config file {path} does not exist; see config/ for examples")
-    try:
-        with open(str(path), encoding="utf-8") as handle:
-            values = json.load(handle, object_pairs_hook=_no_repeats)
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    if not isinstance(values, dict):
-        raise UserError(f'{path} must hold one JSON object, {{"key": value, ...}}')
-    return values
-
-
-def _no_repeats(pairs):
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"key {twice[0]!r} is given twice")
-    return values
 
 
 def _parse_override(text):

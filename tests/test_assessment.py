@@ -15,6 +15,7 @@ from core.assessment.figures import FIGURES
 from core.assessment.questions import Asked, band_inputs, collect, mixture
 from core.assessment.report import evaluate_ensemble, evaluate_run
 from core.assessment.restore import restored
+from core.evaluation import Draws
 from core.metrics import classification_statistics, values_of
 from core.posterior import EigenMatrixNormal, FullyFactorized, MatrixNormal
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
@@ -183,6 +184,17 @@ def test_regression_metrics_are_those_of_the_run(toys):
                                                      "residuals"]
 
 
+def test_student_s_t_is_judged_by_its_own_density(tmp_path):
+    root = train_run(tmp_path, **dict(TOY, optimizer="ekfac", likelihood="student_t", noise_dof=3.0, exp_name="t"))
+    found = answers_of(root).answers
+    metrics = json.loads((root / "result.json").read_text())["metrics"]
+    for name in ("rmse", "log_likelihood"):
+        assert found.metrics[name].value == pytest.approx(metrics[f"test_{name}"], rel=1e-6)
+    gaussian = answers_of(root, likelihood="gaussian").answers
+    assert gaussian.metrics["log_likelihood"].value != pytest.approx(metrics["test_log_likelihood"], rel=1e-3)
+    assert found.more["noise_std"] == pytest.approx(3.0**0.5 * gaussian.more["noise_std"])
+
+
 @pytest.mark.parametrize("method", ["ekfac", "kfac", "diag", "bbb"])
 def test_the_band_widens_away_from_the_data(toys, method):
     band = answers_of(toys[method]).answers.panels["band"]
@@ -204,6 +216,9 @@ def test_mixtures_give_every_run_one_weight(toys):
     labels, sure, unsure = np.zeros(2, int), np.eye(3)[np.array([[0, 0]])], np.full((50, 2, 3), 1 / 3)
     classes = mixture([{"test": (labels, sure)}, {"test": (labels, unsure)}])["test"][1]
     assert_allclose(classes.mean(axis=0), [[2 / 3, 1 / 6, 1 / 6]] * 2)
+    other = Draws(*both[:2], 5.0)
+    with pytest.raises(UserError, match="noise of different shapes"):
+        mixture([{"test": (labels, both)}, {"test": (labels, other)}])
     with pytest.raises(UserError, match="the runs have 7 and 50 draws"):
         mixture([{"test": (labels, unsure[:7])}, {"test": (labels, unsure)}])
 

@@ -162,6 +162,22 @@ def test_crps_is_the_integral_it_is_defined_by(draws):
             np.mean([stats.norm.cdf(targets[i], m, v**0.5) for m, v in zip(means[:, i], variances)]))
 
 
+@pytest.mark.parametrize("dof", [2.5, 5.0, 50.0])
+def test_crps_and_cdf_of_student_s_t(draws, dof):
+    means, squares, targets = draws
+    found = mixture_crps(means, squares, targets, dof, numbers_at_once=5000)
+    numbers = np.sinh(np.linspace(-12, 12, 40001))
+    for i in (0, 11, 29):
+        cdf = np.mean([stats.t.cdf(numbers, dof, m, v**0.5) for m, v in zip(means[:, i], squares)], axis=0)
+        left, right = numbers < targets[i], numbers >= targets[i]
+        expected = (integrate.trapezoid(np.square(cdf[left]), numbers[left])
+                    + integrate.trapezoid(np.square(1.0 - cdf[right]), numbers[right]))
+        assert found[i] == pytest.approx(expected, rel=2e-3)
+        assert mixture_cdf(means, squares, targets, dof)[i] == pytest.approx(
+            np.mean([stats.t.cdf(targets[i], dof, m, v**0.5) for m, v in zip(means[:, i], squares)]))
+    assert_allclose(mixture_crps(means, squares, targets, 1e9), mixture_crps(means, squares, targets), rtol=1e-3)
+
+
 def test_crps_against_properscoring(draws):
     ps = pytest.importorskip("properscoring")
     means, variances, targets = draws

@@ -37,6 +37,7 @@ GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
     ({"epoch": 10**7}, "epoch: input should be less than or equal to 1000000"),
     ({"experiments_path": "x\0y"}, "experiments_path: a path has at least one character and none of code 0"),
     ({"data_path": ""}, "data_path: a path has at least one character"),
+    ({"noise_dof": 2.0}, "noise_dof"),
     ({"noise_update": "conjugate", "learning_rate": 2.0}, "learning_rate 2: with noise_update conjugate it is a share"),
     ({"kl": 1e-40}, "kl: "), ({"eta": 1e40}, "eta: "), ({"alpha": 1e31}, "alpha: "),
 ])
@@ -91,6 +92,8 @@ def test_how_long_rows_are_held_out():
     (dict(held_out=0.2), ["note: noise_update adam does not go by held_out"]),
     (dict(noise_update="held_out", learning_rate=0.1), ["note: noise_update held_out does not go by learning_rate"]),
     (dict(noise_update="held_out", held_out=0.2), []),
+    (dict(noise_dof=4.0), ["note: likelihood gaussian does not go by noise_dof"]),
+    (dict(noise_dof=4.0, likelihood="student_t"), []),
     (dict(noise_update="held_out", held_out_epochs=9, epoch=9), [
         "note: the rows held out until epoch 9 of 9 never train"]),
 ])

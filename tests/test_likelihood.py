@@ -4,7 +4,16 @@ import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 from scipy import integrate, optimize, stats
 
-from core.likelihood import Categorical, GaussianLikelihood, HeldOut, expected_log_prob, kl_gamma
+from core.likelihood import (
+    Categorical,
+    GaussianLikelihood,
+    HeldOut,
+    StudentTLikelihood,
+    expected_log_prob,
+    kl_gamma,
+    mixture_squared_error,
+    student_log_prob,
+)
 
 
 @pytest.fixture
@@ -34,7 +43,77 @@ def test_expected_log_prob_by_quadrature(session):
     assert_allclose(value, by_hand, rtol=1e-6)
 
 
-def test_score_is_the_gradient_of_the_expected_log_prob(session, likelihood, rng):
+def test_student_log_prob_by_quadrature_over_the_row_s_precision(session):
+    """max over q(u) of E_q[log p(y | u)] - KL(q || p) is log of the integral of p(u) exp(E_tau log p(y | tau, u))."""
+    alpha, beta, dof = 2.5, 1.5, 3.5
+    tau, u = stats.gamma(alpha, scale=1 / beta), stats.gamma(dof / 2, scale=2 / dof)
+    squares = np.array([0.0, 0.7, 40.0])
+    mean_log = integrate.quad(lambda t: tau.pdf(t) * np.log(t), 0, 60)[0]
+
+    def joint(v, square):
+        return u.pdf(v) * np.exp(0.5 * (mean_log + np.log(v) - np.log(2 * np.pi) - v * tau.mean() * square))
+
+    by_hand = [np.log(integrate.quad(joint, 0, np.inf, (square,))[0]) for square in squares]
+    log_noise = tensor(np.log([alpha, beta]))
+    assert_allclose(session.run(student_log_prob(log_noise, tensor(squares), dof)), by_hand, rtol=1e-6)
+
+
+@pytest.fixture(params=["gaussian", "student_t"])
+def either(request, likelihood, student):
+    return {"gaussian": likelihood, "student_t": student}[request.param]
+
+
+@pytest.fixture
+def student(config):
+    return StudentTLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, noise_dof=3.5), 1)
+
+
+def test_student_s_fisher_is_that_of_its_score(session, student):
+    """By quadrature over targets from the model; and the sampled scores have that variance."""
+    state, tau = student.init(tf.float64), 2.0 / 3.0
+    targets = np.linspace(-400.0, 400.0, 400001)
+    score = session.run(student.score(state, tf.zeros([1, len(targets), 1], tf.float64), tf.constant(targets)))[0, :, 0]
+    density = stats.t.pdf(targets, 3.5, scale=tau**-0.5)
+    fisher = integrate.trapezoid(density * score**2, targets)
+    sampled = session.run(student.sampled_score(state, tf.zeros([20, 500, 1], tf.float64), tf.constant([1, 1])))
+    assert_allclose(np.mean(sampled**2), fisher, rtol=5 * np.sqrt(2 / 10000))
+    assert_allclose(tau * 4.5 / 6.5, fisher, rtol=1e-5)
+
+
+@pytest.mark.parametrize("update", ["adam", "conjugate", "held_out"])
+def test_student_with_many_degrees_of_freedom_is_gaussian(session, config, rng, update):
+    outputs, targets = tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
+    found = []
+    for kind in (GaussianLikelihood, StudentTLikelihood):
+        likelihood = kind(config(noise_update=update, noise_dof=1e9), 1)
+        state = likelihood.init(tf.float64)
+        held_out = HeldOut(outputs, targets, 4, tf.constant(True)) if likelihood.held_out else None
+        new, log_prob = likelihood.update(state, outputs, targets, 0.1, tensor(3.0), held_out)
+        seed = tf.constant([1, 1])
+        found.append(session.run([new["log_noise"], log_prob, likelihood.score(state, outputs, targets),
+                                  likelihood.sampled_score(state, outputs, seed)]))
+    for one, other in zip(*found):
+        assert_allclose(one, other, rtol=1e-6)
+
+
+def test_student_s_conjugate_updates_end_at_the_maximum_of_the_bound(session, config, rng):
+    targets, temper = rng.standard_t(3, 50), 0.02
+    likelihood = StudentTLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, learning_rate=1.0,
+                                           noise_update="conjugate", noise_dof=3.5), 1)
+    outputs, start = tf.zeros([1, 50, 1], tf.float64), likelihood.init(tf.float64)
+    feeds = {name: tf.placeholder(tf.float64, value.shape) for name, value in start.items()}
+    new = likelihood.update(feeds, outputs, tf.constant(targets), temper, tensor(2.0))[0]
+    state = session.run(start)
+    for _ in range(100):
+        state = session.run(new, {feeds[name]: value for name, value in state.items()})
+    log_noise = tensor(state["log_noise"])
+    bound = tf.reduce_mean(student_log_prob(log_noise, tensor(targets**2), 3.5)) - temper * likelihood.kl_of(log_noise)
+    assert_allclose(session.run(tf.gradients(bound, log_noise)[0]), 0.0, atol=1e-10)
+    assert np.exp(state["log_noise"][1] - state["log_noise"][0]) < 0.8 * np.mean(targets**2)  # rows far off count less
+
+
+def test_score_is_the_gradient_of_the_expected_log_prob(session, either, rng):
+    likelihood = either
     outputs, targets = tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
     state = likelihood.init(tf.float64)
     log_prob = likelihood.update(state, outputs, targets, 0.1, tensor(1.0))[1]
@@ -98,10 +177,11 @@ def held_out(config):
     return GaussianLikelihood(config(noise_update="held_out", noise_prior_shape=2.0, noise_prior_rate=3.0), 1)
 
 
-def mixture_error(outputs, targets, precision):
+def mixture_error(outputs, targets, precision, dof=1e12):
     """By numpy: outputs [K, n], targets [n]."""
-    density = stats.norm.pdf(targets, outputs, precision**-0.5)
-    return np.mean(np.sum(density * (targets - outputs)**2, axis=0) / density.sum(axis=0))
+    density, squares = stats.t.pdf(targets, dof, outputs, precision**-0.5), (targets - outputs)**2
+    counted = (dof + 1) / (dof + precision * squares) * squares
+    return np.mean(np.sum(density * counted, axis=0) / density.sum(axis=0))
 
 
 def test_the_held_out_update_step_by_step(session, held_out, rng):
@@ -115,20 +195,23 @@ def test_the_held_out_update_step_by_step(session, held_out, rng):
                               HeldOut(tf.constant(rows[..., None]), tf.constant(truth), 40, tf.constant(True)))
         average += 16.0 / (step + 15) * (mixture_error(rows, truth, precision) - average)
         state, by_hand = session.run([new[0], log_prob])
-        assert_allclose(np.exp(state["log_noise"]), [2.0 + 20.0, 3.0 + 20.0 * average], rtol=1e-12)
+        assert_allclose(np.exp(state["log_noise"]), [2.0 + 20.0, 3.0 + 20.0 * average], rtol=1e-9)
         assert_allclose(session.run(new[1]), by_hand, rtol=1e-12)
         precision = (2.0 + 20.0) / (3.0 + 20.0 * average)
         state = {name: tf.constant(value) for name, value in state.items()}
 
 
-def test_the_held_out_error_climbs_to_the_best_noise_level_for_the_mixture(rng):
+@pytest.mark.parametrize("dof", [3.5, 1e12])
+def test_the_held_out_error_climbs_to_the_best_noise_level_for_the_mixture(session, rng, dof):
     """The fixed point of v = error(1 / v) maximises the mean log density of the rows under the mixture over draws."""
     outputs, targets, variance = rng.randn(5, 7), rng.randn(7), 1.0
+    ours = mixture_squared_error(tf.constant(outputs[..., None]), tf.constant(targets), 2.0, dof if dof < 9 else None)
+    assert_allclose(session.run(ours), mixture_error(outputs, targets, 2.0, dof), rtol=1e-8)
     for _ in range(300):
-        variance = mixture_error(outputs, targets, 1.0 / variance)
+        variance = mixture_error(outputs, targets, 1.0 / variance, dof)
 
     def loss(log_variance):
-        return -np.mean(np.log(stats.norm.pdf(targets, outputs, np.exp(0.5 * log_variance)).mean(axis=0)))
+        return -np.mean(np.log(stats.t.pdf(targets, dof, outputs, np.exp(0.5 * log_variance)).mean(axis=0)))
 
     around = (np.log(variance) - 1, np.log(variance) + 1)
     best = optimize.minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-9}).x

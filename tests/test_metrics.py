@@ -29,6 +29,17 @@ def test_prediction_by_hand():
     assert_allclose(p.moment_log_prob, stats.norm.logpdf(raw, p.mean, p.std), rtol=1e-12)
 
 
+def test_prediction_under_student_s_t():
+    p = predict(OUTPUTS, PRECISIONS, TARGETS, target_mean=10.0, target_std=2.0, dof=3.5)
+    raw = 10.0 + 2.0 * TARGETS
+    density = [np.mean([stats.t.pdf(y, 3.5, 10 + 2 * f, 2 * tau**-0.5) for f, tau in zip(OUTPUTS[:, i], PRECISIONS)])
+               for i, y in enumerate(raw)]
+    assert_allclose(p.log_prob, np.log(density), rtol=1e-12)
+    noise = np.mean([stats.t.var(3.5, scale=2 * tau**-0.5) for tau in PRECISIONS])
+    assert_allclose(p.std, np.sqrt(noise + np.square(p.epistemic_std)), rtol=1e-12)
+    assert_allclose(p.moment_log_prob, stats.norm.logpdf(raw, p.mean, p.std), rtol=1e-12)
+
+
 def test_metrics_over_all_rows_at_once():
     p = predict(OUTPUTS, PRECISIONS, TARGETS, 10.0, 2.0)
     metrics = values_of(regression_statistics(p, np.array([11.0, 13.0])), 2)

@@ -163,6 +163,7 @@ CHANGES = {
     "kl_warmup": (2, {}), "basis_update": ("orthogonal_iteration", {}), "basis_tolerance": (0.5, {}),
     "true_fisher": (False, {}), "scale_init": ("exact", {}),
     "noise_prior_shape": (3.0, {}), "noise_prior_rate": (3.0, {}), "noise_update": ("conjugate", {}),
+    "likelihood": ("student_t", {}), "noise_dof": (3.0, {"likelihood": "student_t"}),
     "held_out": (0.3, HELD_OUT), "held_out_epochs": (2, HELD_OUT),
     "alpha": (0.01, {}), "beta": (0.2, {}), "omega": (0.3, {}), "learning_rate": (0.1, {}), "momentum": (0.5, {}),
     "amor_eigen": (False, {}), "Teigen": (2, {}),

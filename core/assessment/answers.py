@@ -17,7 +17,7 @@ from core.calibration import (
     reliability,
     with_intervals,
 )
-from core.metrics import classification_statistics, gaussian_log_prob, predict, values_of
+from core.metrics import classification_statistics, noise_log_prob, noise_variance, predict, values_of
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION
 
@@ -85,13 +85,14 @@ def _metrics(probabilities, labels):
 def answer_regression(collected, data, asked):
     """Answers for {name: (targets, Draws)} and the questions.Asked, in the data's own units."""
     y, draws = collected[TEST]
-    prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std)
-    means, variances, targets = in_units(draws, y, data)
-    cdf, crps = mixture_cdf(means, variances, targets), mixture_crps(means, variances, targets)
+    prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std, draws.dof)
+    noisy = (*in_units(draws, y, data), draws.dof)
+    means, squares, targets = noisy[:3]
+    cdf, crps = mixture_cdf(*noisy), mixture_crps(*noisy)
     metrics = with_intervals(more_regression_statistics(prediction, crps, cdf, targets), len(targets))
-    noise = np.sqrt(variances.mean())
+    noise = np.sqrt(noise_variance(squares.mean(), draws.dof))
     more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()), "noise_std": float(noise),
-            "monte_carlo": monte_carlo(gaussian_log_prob(targets, means, variances[:, None]))}
+            "monte_carlo": monte_carlo(noise_log_prob(targets, means, squares[:, None], draws.dof))}
     predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
                    "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": cdf}
     panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
@@ -102,7 +103,7 @@ def answer_regression(collected, data, asked):
 
 
 def in_units(draws, targets, data):
-    """(means [K, n], variances [K], targets [n]) in the data's own units, as many means as variances."""
+    """(means [K, n], squared scales of the noise [K], targets [n]) in the data's own units, as many means as scales."""
     outputs = np.broadcast_to(draws.outputs, (len(draws.precisions), draws.outputs.shape[1])).astype(np.float64)
     return (data.target_mean + data.target_std * outputs, data.target_std**2 / draws.precisions,
             data.target_mean + data.target_std * targets)
@@ -112,7 +113,7 @@ def band(inputs, draws, data):
     """Band of a run over `inputs` [m, 1], standardised."""
     nowhere = np.zeros(len(inputs))  # there are no targets, and their densities are not used
     means = in_units(draws, nowhere, data)[0]
-    found = predict(draws.outputs, draws.precisions, nowhere, data.target_mean, data.target_std)
+    found = predict(draws.outputs, draws.precisions, nowhere, data.target_mean, data.target_std, draws.dof)
 
     def raw(x):
         return data.input_mean[0] + data.input_std[0] * x[:, 0]

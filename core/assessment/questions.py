@@ -103,7 +103,11 @@ def mixture(collected):
 
 def _together(draws):
     if isinstance(draws[0], Draws):
-        return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]))
+        if len({each.dof for each in draws}) > 1:
+            raise UserError("--ensemble: the runs have noise of different shapes (likelihood, noise_dof), of which "
+                            "there is no mixture here")
+        return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]),
+                     draws[0].dof)
     n_draws = {len(each) for each in draws} - {1}
     if len(n_draws) > 1:
         raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would weigh "

