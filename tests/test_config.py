@@ -171,6 +171,5 @@ def test_the_tuned_files_are_the_published_ones_and_one_recipe(path):
     """The same values for every set and method; all else, batch size and width, too, is as published."""
     recipe = read_json(ROOT / "config" / "search" / "recipe.json")["recipe"]
     published = read_json(path.with_name(path.name.replace("_tuned", "")))
-    published.pop("learning_rate", None)  # not read under noise_update held_out
     assert read_json(path) == dict(published, exp_name=path.stem.replace("_tuned", "_recipe"), **recipe)
     assert "does not go by" not in " ".join(notices(Config.from_file(path)))
