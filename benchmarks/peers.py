@@ -1,12 +1,14 @@
 """What a user would pick instead, on the same splits and one hidden layer of 50: a table of methods x sets.
 
     pip install -r benchmarks/requirements.txt
-    python -m benchmarks.peers --data concrete yacht --splits 0-4 [--methods laplace_kron mc_dropout ...] [--out CSV]
+    python -m benchmarks.peers --data concrete yacht --splits 0-4 [--methods laplace_kron ...] [--dof inf 8] [--out CSV]
 
 All have one noise level for all inputs, and data standardised as by train.py. What a method has to be told (GRIDS)
 is chosen on a tenth of the training rows of each split, by log-likelihood, and it is trained once more on all of
 them; the noise level of those that do not learn one is the best for these validation rows. `seconds` is the last
-fit, `tuning` the choice. Ours stand beside them by regression_baseline.py --protocol standard (seed S: split S - 1).
+fit, `tuning` the choice. A finite --dof judges the same networks with Student's t in place of Gaussian noise, its scale
+the best for the validation rows whatever the method; what they have to be told is chosen by that. Ours stand beside
+them by regression_baseline.py --protocol standard (seed S: split S - 1).
 """
 import argparse
 import collections
@@ -22,10 +24,10 @@ from benchmarks.checks import check_out, check_packages
 from benchmarks.hmc import judge, spread
 from misc import backend
 from misc.config import Config
-from misc.errors import one_line_errors
+from misc.errors import UserError, one_line_errors
 from misc.records import write_rows
 
-COLUMNS = ["data", "split", "method", "rmse", "log_likelihood", "seconds", "tuning", "chosen"]
+COLUMNS = ["data", "split", "method", "dof", "rmse", "log_likelihood", "seconds", "tuning", "chosen"]
 DRAWS, BATCH, HIDDEN = 200, 32, 50
 
 Fit = collections.namedtuple("Fit", ["predict", "precision"])
@@ -37,12 +39,15 @@ def main():
     parser.add_argument("--data", nargs="+", default=["yacht_hydrodynamics"], metavar="SET")
     parser.add_argument("--splits", default="0-4", help="of the standard protocol, from 0")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--dof", nargs="+", type=float, default=[np.inf], help="degrees of freedom of the noise")
     parser.add_argument("--data-path", default="data", metavar="FOLDER")
     parser.add_argument("--out", metavar="CSV", help="where the rows go, beside the printed table")
     args = parser.parse_args()
     with one_line_errors("benchmarks.peers", "what was printed stands"):
         check_packages(["torch", *(PACKAGES[name] for name in args.methods if name in PACKAGES)])
         check_out(args.out)
+        if min(args.dof) <= 2:
+            raise UserError(f"--dof {min(args.dof):g}: Student's t has a variance above 2 degrees of freedom only")
         backend.prepare()
         import torch
 
@@ -51,50 +56,55 @@ def main():
         torch.set_num_threads(1)
         rows = []
         for name, split, method in itertools.product(args.data, parse_seeds(args.splits), args.methods):
-            rows.append(dict(data=name, split=split, method=method, **compete(name, split, method, args.data_path)))
-            print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-                            for key, value in rows[-1].items()), flush=True)
+            for found in compete(name, split, method, args.data_path, args.dof):
+                rows.append(dict(data=name, split=split, method=method, **found))
+                print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                                for key, value in rows[-1].items()), flush=True)
             if args.out:
                 write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))
 
 
-def compete(name, split, method, data_path):
-    """What the table says of a method on one split. Choices see training rows only."""
+def compete(name, split, method, data_path, dofs):
+    """What the table says of a method on one split, for every shape of the noise. Choices see training rows only."""
     from data_loader.regression import load_regression
 
     settings = dict(dataset=name, optimizer="sgd", model_name="ffn50", protocol="standard", split=split,
                     data_path=data_path)
     part = load_regression(Config.from_dict(dict(settings, validation_fraction=0.1, evaluate_on="validation")))
-    fit, started = METHODS[method], time.perf_counter()
-    grid = [dict(zip(GRIDS[method], values)) for values in itertools.product(*GRIDS[method].values())]
-    trials = []
-    for setting in grid:
+    fit, started, trials, fits = METHODS[method], time.perf_counter(), [], {}
+    for values in itertools.product(*GRIDS[method].values()):
+        setting = dict(zip(GRIDS[method], values))
         found = fit(part.train.x, part.train.y, split, **setting)
-        outputs = found.predict(part.valid.x)
-        precision = best_precision(outputs, part.valid.y) if found.precision is None else found.precision
-        trials.append((log_likelihood(outputs, precision, part.valid.y), precision, setting))
-    _, precision, setting = max(trials, key=lambda trial: trial[0])
-    data, chosen = load_regression(Config.from_dict(settings)), time.perf_counter()
-    found = fit(data.train.x, data.train.y, split, **setting)
-    seconds = time.perf_counter() - chosen
-    outputs = found.predict(data.test.x)
-    precisions = np.full(len(outputs), precision if found.precision is None else found.precision)
-    return dict(judge(outputs, precisions, data)[1], seconds=seconds, tuning=chosen - started,
-                chosen=" ".join(f"{key}={value}" for key, value in setting.items()))
+        trials.append((found.predict(part.valid.x), found.precision, setting))
+    data, tuning = load_regression(Config.from_dict(settings)), time.perf_counter() - started
+    for dof in dofs:
+        scored = []
+        for outputs, own, setting in trials:
+            precision = best_precision(outputs, part.valid.y, dof) if own is None or np.isfinite(dof) else own
+            scored.append((log_likelihood(outputs, precision, part.valid.y, dof), precision, setting))
+        _, precision, setting = max(scored, key=lambda trial: trial[0])
+        chosen = " ".join(f"{key}={value}" for key, value in setting.items())
+        if chosen not in fits:
+            began = time.perf_counter()
+            fits[chosen] = fit(data.train.x, data.train.y, split, **setting), time.perf_counter() - began
+        found, seconds = fits[chosen]
+        outputs, own = found.predict(data.test.x), found.precision
+        precisions = np.full(len(outputs), precision if own is None or np.isfinite(dof) else own)
+        yield dict(judge(outputs, precisions, data, dof)[1], dof=dof, seconds=seconds, tuning=tuning, chosen=chosen)
 
 
-def log_likelihood(outputs, precision, targets):
+def log_likelihood(outputs, precision, targets, dof):
     """Mean log density under the mixture over draws, standardised."""
     from core.metrics import predict
 
-    return predict(outputs, np.full(len(outputs), precision), targets, 0.0, 1.0).log_prob.mean()
+    return predict(outputs, np.full(len(outputs), precision), targets, 0.0, 1.0, dof).log_prob.mean()
 
 
-def best_precision(outputs, targets):
+def best_precision(outputs, targets, dof):
     """The noise precision of the highest log-likelihood."""
     def loss(log_precision):
-        return -log_likelihood(outputs, np.exp(log_precision), targets)
+        return -log_likelihood(outputs, np.exp(log_precision), targets, dof)
 
     return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(-3.0, 12.0), method="bounded").x))
 
@@ -267,11 +277,12 @@ def table(rows):
     """Mean and standard error over splits, as Markdown."""
     groups = collections.OrderedDict()
     for row in rows:
-        groups.setdefault((row["data"], row["method"]), []).append(row)
-    lines = [[data, method, len(group), *(spread([row[name] for row in group]) for name in ("rmse", "log_likelihood")),
+        groups.setdefault((row["data"], row["method"], row["dof"]), []).append(row)
+    lines = [[data, method, f"{dof:g}", len(group),
+              *(spread([row[name] for row in group]) for name in ("rmse", "log_likelihood")),
               *(f"{np.mean([row[name] for row in group]):.1f}" for name in ("seconds", "tuning"))]
-             for (data, method), group in groups.items()]
-    heads = ["data", "method", "splits", "RMSE", "log-likelihood", "s per fit", "s of tuning"]
+             for (data, method, dof), group in groups.items()]
+    heads = ["data", "method", "noise dof", "splits", "RMSE", "log-likelihood", "s per fit", "s of tuning"]
     return tabulate.tabulate(lines, heads, tablefmt="github", disable_numparse=True)
 
 
