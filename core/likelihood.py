@@ -26,7 +26,7 @@ class GaussianLikelihood:
     its update (NOISE_UPDATES) keeps.
     """
 
-    shown, dof = ("average", "mean_square"), None
+    shown, dof = ("average", "mean_square"), np.inf
 
     def __init__(self, config, n_outputs):
         self.n_outputs = n_outputs
@@ -92,11 +92,14 @@ class GaussianLikelihood:
 class StudentTLikelihood(GaussianLikelihood):
     """y ~ f + tau^(-1/2) t_nu: a Gaussian whose precision is tau u_i, u_i ~ Gamma(nu / 2, nu / 2), in every row.
 
-    q(u_i) is the best for every row and draw, given q(tau), so all is in closed form again: E[log p] bounds
-    log p from below, with u integrated out. A row counts as E[u] = (nu + 1) / (nu + E[tau] (y - f)^2), one far
-    off less than the others, in the mean's step and in the noise level alike.
+    q(u_i) is the best for every row and draw, given q(tau), so all is in closed form again; what stands for E[log p]
+    here, and is reported as that, is the bound on E_tau[log p] with this q(u). A row counts as
+    E[u] = (nu + 1) / (nu + E[tau] (y - f)^2), one far off less than the others, in the mean's step and in the noise
+    level alike. So a noise level far below the first errors (noise_update adam begins at the prior's) holds the
+    mean back: there every row is far off.
 
-    Reference: Lange, Little and Taylor (1989), Robust statistical modeling using the t distribution
+    Reference: Lange, Little and Taylor (1989), Robust statistical modeling using the t distribution: Sec. 2 the
+    model, Sec. 3 the weights and the information (nu + 1) / (nu + 3)
     """
 
     def __init__(self, config, n_outputs):
@@ -141,7 +144,7 @@ class AdamNoise:
 
 
 class ConjugateNoise:
-    """The maximum itself, Gamma(alpha_0 + 1 / (2 temper), beta_0 + m / (2 temper)).
+    """The maximum itself, Gamma(alpha_0 + 1 / (2 temper), beta_0 + m / (2 temper)); of Student's t, that given q(u).
 
     m: moving average of E[(y - f)^2] (Student's t: of E[u] times that), which weighs a step by `learning_rate` and
     begins as a plain average. So the noise level starts at that of the untrained network and comes down no faster
@@ -225,17 +228,17 @@ class Categorical:
         return state, tf.reduce_mean(log_prob)
 
 
-def mixture_squared_error(outputs, targets, precision, dof=None):
+def mixture_squared_error(outputs, targets, precision, dof=np.inf):
     """mean_i sum_k w_ik (y_i - f_ik)^2 with w_ik proportional to N(y_i; f_ik, 1 / precision), sum_k w_ik = 1.
 
     The noise variance after an EM step for the mixture over draws, prod_i mean_k N(y_i; f_ik, 1 / precision): what
-    the draws' spread explains already is not counted again. With `dof`, N is Student's t and the squares count as
-    E[u_ik]. [K, n, 1], [n] -> a scalar.
+    the draws' spread explains already is not counted again. With a finite `dof`, N is Student's t and the squares count
+    as E[u_ik]. [K, n, 1], [n] -> a scalar.
     """
     squares = tf.square(targets[None, :, None] - outputs)
     scaled, counted = precision * squares, squares
     log_density = -0.5 * scaled
-    if dof is not None:
+    if np.isfinite(dof):
         log_density, counted = student_kernel(scaled, dof), student_weight(scaled, dof) * squares
     return tf.reduce_mean(tf.reduce_sum(tf.nn.softmax(log_density, axis=0) * counted, axis=0))
 
@@ -256,7 +259,7 @@ def student_log_prob(log_noise, squares, dof):
     = log t_nu(y - f) at the precision alpha / beta, with E[log tau] for the log of it
     """
     log_alpha, log_beta = log_noise[0], log_noise[1]
-    constant = special.gammaln(0.5 * (dof + 1.0)) - special.gammaln(0.5 * dof) - 0.5 * np.log(np.pi * dof)
+    constant = -special.betaln(0.5, 0.5 * dof) - 0.5 * np.log(dof)
     mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
     return constant + 0.5 * mean_log_tau + student_kernel(tf.exp(log_alpha - log_beta) * squares, dof)
 

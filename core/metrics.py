@@ -135,7 +135,7 @@ def noise_log_prob(y, mean, square, dof):
     """log density of y = mean + sqrt(square) t, t Student's with `dof` degrees of freedom (infinite: normal)."""
     if np.isinf(dof):
         return gaussian_log_prob(y, mean, square)
-    constant = special.gammaln(0.5 * (dof + 1.0)) - special.gammaln(0.5 * dof) - 0.5 * np.log(np.pi * dof)
+    constant = -special.betaln(0.5, 0.5 * dof) - 0.5 * np.log(dof)
     return constant - 0.5 * (np.log(square) + (dof + 1.0) * np.log1p(np.square(y - mean) / (dof * square)))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
+from scipy import stats
 
 import evaluate
 import train
@@ -15,6 +16,7 @@ from core.assessment.figures import FIGURES
 from core.assessment.questions import Asked, band_inputs, collect, mixture
 from core.assessment.report import evaluate_ensemble, evaluate_run
 from core.assessment.restore import restored
+from core.calibration import mixture_crps, monte_carlo
 from core.evaluation import Draws
 from core.metrics import classification_statistics, values_of
 from core.posterior import EigenMatrixNormal, FullyFactorized, MatrixNormal
@@ -193,6 +195,18 @@ def test_student_s_t_is_judged_by_its_own_density(tmp_path):
     gaussian = answers_of(root, likelihood="gaussian").answers
     assert gaussian.metrics["log_likelihood"].value != pytest.approx(metrics["test_log_likelihood"], rel=1e-3)
     assert found.more["noise_std"] == pytest.approx(3.0**0.5 * gaussian.more["noise_std"])
+    with restored(root, {}) as run:
+        collected = collect(run, NOTHING)
+        (y, draws), data = collected["test"], run.data
+    assert mixture([collected, collected])["test"][1].dof == draws.dof == 3.0
+    means, scale = data.target_mean + data.target_std * draws.outputs, data.target_std / np.sqrt(draws.precisions)
+    y = data.target_mean + data.target_std * y
+    assert_allclose(found.predictions["cdf"], stats.t.cdf(y, 3.0, means, scale[:, None]).mean(axis=0), rtol=1e-6)
+    assert_allclose(found.predictions["crps"], mixture_crps(means, scale**2, y, 3.0), rtol=1e-6)
+    per_draw = stats.t.logpdf(y, 3.0, means, scale[:, None])
+    assert found.more["monte_carlo"]["error"] == pytest.approx(monte_carlo(per_draw)["error"], rel=1e-6)
+    band = found.panels["band"]
+    assert (band.std**2 - band.epistemic_std**2).min() == pytest.approx(found.more["noise_std"]**2, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["ekfac", "kfac", "diag", "bbb"])

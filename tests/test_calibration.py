@@ -162,20 +162,35 @@ def test_crps_is_the_integral_it_is_defined_by(draws):
             np.mean([stats.norm.cdf(targets[i], m, v**0.5) for m, v in zip(means[:, i], variances)]))
 
 
-@pytest.mark.parametrize("dof", [2.5, 5.0, 50.0])
-def test_crps_and_cdf_of_student_s_t(draws, dof):
-    means, squares, targets = draws
-    found = mixture_crps(means, squares, targets, dof, numbers_at_once=5000)
-    numbers = np.sinh(np.linspace(-12, 12, 40001))
+def exact_crps(means, squares, target, dof):
+    """On points that resolve every draw, however far or narrow."""
+    numbers = np.unique(np.concatenate([m + v**0.5 * np.sinh(np.linspace(-17, 17, 3001))
+                                        for m, v in zip(means, squares)] + [[target]]))
+    left, right = numbers[numbers <= target], numbers[numbers >= target]
+    below = np.mean([stats.t.cdf(left, dof, m, v**0.5) for m, v in zip(means, squares)], axis=0)
+    above = np.mean([stats.t.sf(right, dof, m, v**0.5) for m, v in zip(means, squares)], axis=0)
+    return integrate.trapezoid(np.square(below), left) + integrate.trapezoid(np.square(above), right)
+
+
+@pytest.mark.parametrize("case", ["as they are", "narrow", "one far off", "one wide"])
+@pytest.mark.parametrize("dof", [2.5, 8.0])
+def test_crps_and_cdf_of_student_s_t(draws, dof, case):
+    means, squares, targets = (array.copy() for array in draws)
+    if case == "narrow":
+        squares *= 1e-6
+    if case == "one far off":
+        means[0] = 1e4
+    if case == "one wide":
+        squares[0] = 1e8
+    found = mixture_crps(means, squares, targets, dof, numbers_at_once=100)
     for i in (0, 11, 29):
-        cdf = np.mean([stats.t.cdf(numbers, dof, m, v**0.5) for m, v in zip(means[:, i], squares)], axis=0)
-        left, right = numbers < targets[i], numbers >= targets[i]
-        expected = (integrate.trapezoid(np.square(cdf[left]), numbers[left])
-                    + integrate.trapezoid(np.square(1.0 - cdf[right]), numbers[right]))
-        assert found[i] == pytest.approx(expected, rel=2e-3)
+        assert found[i] == pytest.approx(exact_crps(means[:, i], squares, targets[i], dof), rel=1e-3)
         assert mixture_cdf(means, squares, targets, dof)[i] == pytest.approx(
             np.mean([stats.t.cdf(targets[i], dof, m, v**0.5) for m, v in zip(means[:, i], squares)]))
-    assert_allclose(mixture_crps(means, squares, targets, 1e9), mixture_crps(means, squares, targets), rtol=1e-3)
+
+
+def test_crps_of_student_s_t_with_many_degrees_of_freedom(draws):
+    assert_allclose(mixture_crps(*draws, 1e9), mixture_crps(*draws), rtol=1e-5)
 
 
 def test_crps_against_properscoring(draws):

@@ -40,6 +40,13 @@ def test_prediction_under_student_s_t():
     assert_allclose(p.moment_log_prob, stats.norm.logpdf(raw, p.mean, p.std), rtol=1e-12)
 
 
+@pytest.mark.parametrize("dof", [1e9, 1e16, 1e30])
+def test_student_s_t_of_many_degrees_of_freedom_is_normal(dof):
+    drawn = (OUTPUTS, PRECISIONS, TARGETS, 10.0, 2.0)
+    for t, normal in zip(predict(*drawn, dof), predict(*drawn)):
+        assert_allclose(t, normal, rtol=1e-7)
+
+
 def test_metrics_over_all_rows_at_once():
     p = predict(OUTPUTS, PRECISIONS, TARGETS, 10.0, 2.0)
     metrics = values_of(regression_statistics(p, np.array([11.0, 13.0])), 2)

@@ -104,8 +104,9 @@ def mixture(collected):
 def _together(draws):
     if isinstance(draws[0], Draws):
         if len({each.dof for each in draws}) > 1:
-            raise UserError("--ensemble: the runs have noise of different shapes (likelihood, noise_dof), of which "
-                            "there is no mixture here")
+            raise UserError("--ensemble: the runs have noise of different shapes, of "
+                            f"{' and '.join(f'{dof:g}' for dof in sorted({each.dof for each in draws}))} degrees of "
+                            "freedom (inf: Gaussian), of which there is no mixture here")
         return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]),
                      draws[0].dof)
     n_draws = {len(each) for each in draws} - {1}
