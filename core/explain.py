@@ -1,6 +1,4 @@
 """What a run would do, in plain words, from the config and the data alone; builds nothing."""
-import math
-
 from core.cost import run_cost
 from core.design import notices
 from core.optimizer import METHODS
@@ -71,9 +69,12 @@ def _about_objective(config, design):
     return lines
 
 
+_NOISE = {"gaussian": lambda config: "Gaussian",
+          "student_t": lambda config: f"Student's t of {config.noise_dof:g} degrees of freedom"}
 _NOISE_PRIOR = {
-    REGRESSION: lambda config: f"; noise precision ~ Gamma({config.noise_prior_shape:g}, {config.noise_prior_rate:g})"
-                              + f"; noise: Student's t, {config.dof:g} degrees of freedom" * math.isfinite(config.dof),
+    REGRESSION: lambda config: (
+        f"; noise {_NOISE[config.likelihood](config)}, its precision ~ Gamma({config.noise_prior_shape:g}, "
+        f"{config.noise_prior_rate:g}), found by noise_update {config.noise_update}"),
     CLASSIFICATION: lambda config: "",
 }
 

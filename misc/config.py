@@ -88,7 +88,9 @@ class Config(pydantic.BaseModel):
     likelihood: Literal["gaussian", "student_t"] = key(
         "gaussian", "Noise about the network's output: Gaussian, or Student's t, with which rows far off count less.",
         REGRESSION)
-    noise_dof: float = key(5.0, "Degrees of freedom of likelihood student_t.", REGRESSION, gt=2)
+    noise_dof: float = key(
+        8.0, "Degrees of freedom of likelihood student_t, whose noise precision is that of its scale: the variance is "
+        "noise_dof / (noise_dof - 2) times the square of the scale.", REGRESSION, gt=2)
     noise_update: Literal["adam", "conjugate", "held_out"] = key(
         "adam", "Noise precision's posterior by Adam steps, or in closed form from an average of squared errors: of "
         "the minibatches, or of rows that do not train at first.", REGRESSION)

@@ -104,9 +104,10 @@ def mixture(collected):
 def _together(draws):
     if isinstance(draws[0], Draws):
         if len({each.dof for each in draws}) > 1:
-            raise UserError("--ensemble: the runs have noise of different shapes, of "
-                            f"{' and '.join(f'{dof:g}' for dof in sorted({each.dof for each in draws}))} degrees of "
-                            "freedom (inf: Gaussian), of which there is no mixture here")
+            shapes = [f"Student's t of {dof:g} degrees of freedom" if np.isfinite(dof) else "Gaussian"
+                      for dof in sorted({each.dof for each in draws})]
+            raise UserError(f"--ensemble: the runs have noise of different shapes, {' and '.join(shapes)}, which are "
+                            "not mixed: leave --ensemble out, or the runs of another shape")
         return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]),
                      draws[0].dof)
     n_draws = {len(each) for each in draws} - {1}
