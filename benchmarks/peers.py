@@ -46,8 +46,9 @@ def main():
     with one_line_errors("benchmarks.peers", "what was printed stands"):
         check_packages(["torch", *(PACKAGES[name] for name in args.methods if name in PACKAGES)])
         check_out(args.out)
-        if min(args.dof) <= 2:
-            raise UserError(f"--dof {min(args.dof):g}: Student's t has a variance above 2 degrees of freedom only")
+        wrong = [dof for dof in args.dof if not dof > 2]
+        if wrong:
+            raise UserError(f"--dof {wrong[0]:g}: Student's t has a variance above 2 degrees of freedom only")
         backend.prepare()
         import torch
 

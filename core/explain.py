@@ -1,6 +1,7 @@
 """What a run would do, in plain words, from the config and the data alone; builds nothing."""
 from core.cost import run_cost
 from core.design import notices
+from core.metrics import noise_name
 from core.optimizer import METHODS
 from data_loader import DATASETS, PICTURE_SETS
 from data_loader.batches import held_out_rows
@@ -69,11 +70,9 @@ def _about_objective(config, design):
     return lines
 
 
-_NOISE = {"gaussian": lambda config: "Gaussian",
-          "student_t": lambda config: f"Student's t of {config.noise_dof:g} degrees of freedom"}
 _NOISE_PRIOR = {
     REGRESSION: lambda config: (
-        f"; noise {_NOISE[config.likelihood](config)}, its precision ~ Gamma({config.noise_prior_shape:g}, "
+        f"; noise {noise_name(config.dof)}, its precision ~ Gamma({config.noise_prior_shape:g}, "
         f"{config.noise_prior_rate:g}), found by noise_update {config.noise_update}"),
     CLASSIFICATION: lambda config: "",
 }

@@ -9,9 +9,9 @@ import collections
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from scipy import special
 
 from core.adam import adam_step, moved
+from core.metrics import student_constant
 
 HeldOut = collections.namedtuple("HeldOut", ["outputs", "targets", "n_rows", "on"])
 """Some of the `n_rows` rows that the weights do not train on, outputs [K, b, 1] and targets [b]; on: a scalar, false
@@ -259,9 +259,8 @@ def student_log_prob(log_noise, squares, dof):
     = log t_nu(y - f) at the precision alpha / beta, with E[log tau] for the log of it
     """
     log_alpha, log_beta = log_noise[0], log_noise[1]
-    constant = -special.betaln(0.5, 0.5 * dof) - 0.5 * np.log(dof)
     mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
-    return constant + 0.5 * mean_log_tau + student_kernel(tf.exp(log_alpha - log_beta) * squares, dof)
+    return student_constant(dof) + 0.5 * mean_log_tau + student_kernel(tf.exp(log_alpha - log_beta) * squares, dof)
 
 
 def expected_log_prob(log_noise, mean_square):

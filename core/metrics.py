@@ -135,8 +135,17 @@ def noise_log_prob(y, mean, square, dof):
     """log density of y = mean + sqrt(square) t, t Student's with `dof` degrees of freedom (infinite: normal)."""
     if np.isinf(dof):
         return gaussian_log_prob(y, mean, square)
-    constant = -special.betaln(0.5, 0.5 * dof) - 0.5 * np.log(dof)
-    return constant - 0.5 * (np.log(square) + (dof + 1.0) * np.log1p(np.square(y - mean) / (dof * square)))
+    return student_constant(dof) - 0.5 * (np.log(square) + (dof + 1.0) * np.log1p(np.square(y - mean) / (dof * square)))
+
+
+def student_constant(dof):
+    """log density of Student's t at 0; right for any degrees of freedom (a difference of log Gammas cancels)."""
+    return -special.betaln(0.5, 0.5 * dof) - 0.5 * np.log(dof)
+
+
+def noise_name(dof):
+    """What the noise is called."""
+    return "Gaussian" if np.isinf(dof) else f"Student's t of {dof:g} degrees of freedom"
 
 
 def noise_variance(square, dof):

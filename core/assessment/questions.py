@@ -10,6 +10,7 @@ import tqdm
 
 from core.design import n_test_draws
 from core.evaluation import TASKS, Draws
+from core.metrics import noise_name
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from data_loader.foreign import foreign_table, labelled_pictures, strange_pictures
 from data_loader.parts import Part
@@ -104,8 +105,7 @@ def mixture(collected):
 def _together(draws):
     if isinstance(draws[0], Draws):
         if len({each.dof for each in draws}) > 1:
-            shapes = [f"Student's t of {dof:g} degrees of freedom" if np.isfinite(dof) else "Gaussian"
-                      for dof in sorted({each.dof for each in draws})]
+            shapes = [noise_name(dof) for dof in sorted({each.dof for each in draws})]
             raise UserError(f"--ensemble: the runs have noise of different shapes, {' and '.join(shapes)}, which are "
                             "not mixed: leave --ensemble out, or the runs of another shape")
         return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]),
