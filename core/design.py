@@ -8,6 +8,7 @@ from core.guard import plain
 from core.likelihood import LIKELIHOODS
 from core.schedule import Schedule, early_steps, update_periods
 from data_loader.batches import steps_per_epoch
+from misc.config import REGRESSION
 from misc.errors import UserError
 from misc.table import lookup
 from networks import NETWORKS
@@ -48,6 +49,10 @@ def notices(config):
                                          for name in unread if config.sets(name)]
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
     found += [f"note: noise_update {config.noise_update} does not go by {name}" for name in unread if config.sets(name)]
+    draws = config.train_particles if lookup(optimizer.METHODS, config.optimizer, "optimizer").noisy else 1
+    if config.mode == REGRESSION and config.noise_update == "leave_one_out" and draws == 1:
+        found.append("note: with one weight draw a step, or no weight noise, noise_update leave_one_out is the same as "
+                     "conjugate")
     if math.isinf(config.dof) and config.sets("noise_dof"):
         found.append(f"note: likelihood {config.likelihood} does not go by noise_dof")
     if config.holds_out and config.epochs_held_out >= config.epoch:

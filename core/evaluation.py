@@ -5,6 +5,7 @@ import numpy as np
 
 from core.design import n_test_draws
 from core.metrics import classification_statistics, draw_probabilities, predict, regression_statistics, values_of
+from core.noise import predictive_noise
 from misc.config import CLASSIFICATION, REGRESSION
 from misc.mistakes import mistakes_figure
 from misc.records import write_rows
@@ -46,7 +47,7 @@ def network_outputs(session, model, x, config, mean=False, ticks=iter):
 def regression_draws(session, model, x, config, ticks=iter):
     """Draws for inputs [n, d] at the current step; noise precisions are functions of (seed, step), too."""
     step, likelihood = session.run([model.global_step, model.evaluate.likelihood])
-    alpha, beta = np.exp(likelihood["log_noise"])
+    alpha, beta = np.exp(predictive_noise(likelihood))
     precisions = stream(config.seed, "test_precision", step).gamma(alpha, 1.0 / beta, config.test_particles)
     outputs = network_outputs(session, model, x, config, ticks=ticks)[..., 0]
     return Draws(outputs, np.maximum(precisions, TINIEST_PRECISION), config.dof)

@@ -18,6 +18,11 @@ class Prior(collections.namedtuple("Prior", ["n_data", "kl_weight", "prior_var",
     """
 
     @property
+    def weight(self):
+        """lambda, as it counts already."""
+        return self.warmth * self.kl_weight
+
+    @property
     def temper(self):
         """lambda / N: weight of the KL per example, and scale of every posterior covariance."""
         return self.warmth * (self.kl_weight / self.n_data)

@@ -15,7 +15,7 @@ from core import optimizer
 from core.adam import moved
 from core.design import design_run, n_test_draws
 from core.guard import finite, plain
-from core.likelihood import HeldOut
+from core.noise import HeldOut
 from core.rates import RATES
 from core.variables import assign, changed, make_variables, read, repeat
 from data_loader.batches import crop_and_flip, epoch_plan
@@ -217,7 +217,7 @@ class _Builder:
                 for key, value in zip(("moving_mean", "moving_variance"), record.moments):
                     new[name][key] = moved(state[name][key], value, rate)
         held_out = self._held_out(step, weights) if likelihood.held_out else None
-        new["likelihood"], log_prob = likelihood.update(state["likelihood"], outputs, y, prior.temper, now, held_out)
+        new["likelihood"], log_prob = likelihood.update(state["likelihood"], outputs, y, prior, now, held_out)
         new["train"] = {"log_prob": state["train"]["log_prob"] + log_prob, "steps": state["train"]["steps"] + 1.0}
         return new
 

@@ -91,9 +91,10 @@ class Config(pydantic.BaseModel):
     noise_dof: float = key(
         8.0, "Degrees of freedom of likelihood student_t, whose noise precision is that of its scale: the variance is "
         "noise_dof / (noise_dof - 2) times the square of the scale.", REGRESSION, gt=2)
-    noise_update: Literal["adam", "conjugate", "held_out"] = key(
+    noise_update: Literal["adam", "conjugate", "leave_one_out", "held_out"] = key(
         "adam", "Noise precision's posterior by Adam steps, or in closed form from an average of squared errors: of "
-        "the minibatches, or of rows that do not train at first.", REGRESSION)
+        "the minibatches; of these, in predictions, by draws that have not seen the row; of rows that do not train at "
+        "first.", REGRESSION)
     held_out: float = key(0.1, "Share of the training rows by which noise_update held_out finds the noise level.",
                           REGRESSION, gt=0, le=0.5)
     held_out_epochs: typing.Optional[int] = key(
@@ -105,8 +106,8 @@ class Config(pydantic.BaseModel):
     beta: float = key(1e-3, "1 - decay of the moving averages of A and S (diag: of f).", REGRESSION, gt=0, le=1)
     omega: float = key(1e-2, "1 - decay of the moving average of R.", REGRESSION, gt=0, le=1)
     learning_rate: float = key(
-        1e-3, "Regression: Adam step of the noise precision, or 1 - decay of the conjugate update's average. "
-        "Classification: step of the mean.", gt=0)
+        1e-3, "Regression: Adam step of the noise precision, or 1 - decay of the average it is found from in closed "
+        "form. Classification: step of the mean.", gt=0)
     momentum: float = key(0.9, "Regression: decay of the gradient's moving average (bias-corrected). "
                           "Classification: share of the last step that is added to the next.", ge=0, lt=1)
     lr_decay_interval: typing.Optional[int] = key(
@@ -180,9 +181,9 @@ class Config(pydantic.BaseModel):
         if (self.model_name == "ffn") != (self.hidden is not None):
             raise ValueError("hidden goes with model_name ffn and only with it, e.g. "
                              '"model_name": "ffn", "hidden": [50, 50]')
-        if self.noise_update == "conjugate" and self.learning_rate > 1:
-            raise ValueError(f"learning_rate {self.learning_rate:g}: with noise_update conjugate it is a share, "
-                             "at most 1")
+        if self.noise_update in ("conjugate", "leave_one_out") and self.learning_rate > 1:
+            raise ValueError(f"learning_rate {self.learning_rate:g}: with noise_update {self.noise_update} it is a "
+                             "share, at most 1")
         if self.evaluate_on == "validation" and self.validation_fraction == 0:
             raise ValueError("evaluate_on validation needs validation rows: set validation_fraction, e.g. to 0.1")
         return self

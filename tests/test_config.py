@@ -39,6 +39,7 @@ GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
     ({"data_path": ""}, "data_path: a path has at least one character"),
     ({"noise_dof": 2.0}, "noise_dof"),
     ({"noise_update": "conjugate", "learning_rate": 2.0}, "learning_rate 2: with noise_update conjugate it is a share"),
+    ({"noise_update": "leave_one_out", "learning_rate": 2.0}, "with noise_update leave_one_out it is a share"),
     ({"kl": 1e-40}, "kl: "), ({"eta": 1e40}, "eta: "), ({"alpha": 1e31}, "alpha: "),
 ])
 def test_bad_values_say_what_would_be_right(bad, message):
@@ -92,6 +93,9 @@ def test_how_long_rows_are_held_out():
     (dict(held_out=0.2), ["note: noise_update adam does not go by held_out"]),
     (dict(noise_update="held_out", learning_rate=0.1), ["note: noise_update held_out does not go by learning_rate"]),
     (dict(noise_update="held_out", held_out=0.2), []),
+    (dict(noise_update="leave_one_out", learning_rate=0.1), []),
+    (dict(noise_update="leave_one_out", train_particles=1), ["note: with one weight draw a step, or no weight noise, "
+                                                             "noise_update leave_one_out is the same as conjugate"]),
     (dict(noise_dof=4.0), ["note: likelihood gaussian does not go by noise_dof"]),
     (dict(noise_dof=4.0, likelihood="student_t"), []),
     (dict(noise_update="held_out", held_out_epochs=9, epoch=9), [

@@ -4,14 +4,15 @@ import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 from scipy import integrate, optimize, stats
 
-from core.likelihood import (
-    Categorical,
-    GaussianLikelihood,
+from core.gaussian import Prior
+from core.likelihood import Categorical, GaussianLikelihood, StudentTLikelihood
+from core.noise import (
     HeldOut,
-    StudentTLikelihood,
     expected_log_prob,
     kl_gamma,
+    left_out_outputs,
     mixture_squared_error,
+    predictive_noise,
     student_log_prob,
 )
 
@@ -19,6 +20,10 @@ from core.likelihood import (
 @pytest.fixture
 def likelihood(config):
     return GaussianLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, learning_rate=0.05), 1)
+
+
+def tempered(temper, kl_weight=1.0):
+    return Prior(kl_weight / temper, kl_weight, 1.0)
 
 
 def tensor(value):
@@ -80,7 +85,7 @@ def test_student_s_fisher_is_that_of_its_score(session, student):
     assert_allclose(tau * 4.5 / 6.5, fisher, rtol=1e-5)
 
 
-@pytest.mark.parametrize("update", ["adam", "conjugate", "held_out"])
+@pytest.mark.parametrize("update", ["adam", "conjugate", "leave_one_out", "held_out"])
 def test_student_with_many_degrees_of_freedom_is_gaussian(session, config, rng, update):
     outputs, targets = tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
     found = []
@@ -88,9 +93,10 @@ def test_student_with_many_degrees_of_freedom_is_gaussian(session, config, rng, 
         likelihood = kind(config(noise_update=update, noise_dof=1e30), 1)
         state = likelihood.init(tf.float64)
         held_out = HeldOut(outputs, targets, 4, tf.constant(True)) if likelihood.held_out else None
-        new, log_prob = likelihood.update(state, outputs, targets, 0.1, tensor(3.0), held_out)
+        new, log_prob = likelihood.update(state, outputs, targets, tempered(0.1), tensor(3.0), held_out)
         seed = tf.constant([1, 1])
-        found.append(session.run([new["log_noise"], log_prob, likelihood.score(state, outputs, targets),
+        found.append(session.run([new["log_noise"], predictive_noise(new), log_prob,
+                                  likelihood.score(state, outputs, targets),
                                   likelihood.sampled_score(state, outputs, seed)]))
     for one, other in zip(*found):
         assert_allclose(one, other, rtol=1e-6)
@@ -102,7 +108,7 @@ def test_student_s_conjugate_updates_end_at_the_maximum_of_the_bound(session, co
                                            noise_update="conjugate", noise_dof=3.5), 1)
     outputs, start = tf.zeros([1, 50, 1], tf.float64), likelihood.init(tf.float64)
     feeds = {name: tf.placeholder(tf.float64, value.shape) for name, value in start.items()}
-    new = likelihood.update(feeds, outputs, tf.constant(targets), temper, tensor(2.0))[0]
+    new = likelihood.update(feeds, outputs, tf.constant(targets), tempered(temper), tensor(2.0))[0]
     state = session.run(start)
     for _ in range(100):
         state = session.run(new, {feeds[name]: value for name, value in state.items()})
@@ -116,7 +122,7 @@ def test_score_is_the_gradient_of_the_expected_log_prob(session, either, rng):
     likelihood = either
     outputs, targets = tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
     state = likelihood.init(tf.float64)
-    log_prob = likelihood.update(state, outputs, targets, 0.1, tensor(1.0))[1]
+    log_prob = likelihood.update(state, outputs, targets, tempered(0.1), tensor(1.0))[1]
     gradient = 12 * tf.gradients(log_prob, outputs)[0]  # the mean is over 3 x 4 rows
     score, gradient = session.run([likelihood.score(state, outputs, targets), gradient])
     assert_allclose(score, gradient, rtol=1e-10)
@@ -137,7 +143,7 @@ def test_update_climbs_the_tempered_bound_to_its_maximum(session, likelihood, rn
     state = {name: tf.get_variable(name, initializer=value) for name, value in likelihood.init(tf.float64).items()}
     step = tf.placeholder(tf.float64, [])
     new, _ = likelihood.update({name: value.read_value() for name, value in state.items()},
-                               outputs, tf.constant(targets), temper, step)
+                               outputs, tf.constant(targets), tempered(temper), step)
     op = tf.group([state[name].assign(new[name]) for name in state])
     session.run(tf.global_variables_initializer())
     for i in range(1, 1500):
@@ -156,7 +162,7 @@ def test_the_conjugate_update_is_that_maximum(session, config, rng):
     average = None
     for i in range(4):
         outputs, share = tf.zeros([1, 6, 1], tf.float64), max(1.0 / (i + 1), 0.4)
-        state, _ = likelihood.update(state, outputs, tf.constant(targets[i]), temper, tensor(i + 1.0))
+        state, _ = likelihood.update(state, outputs, tf.constant(targets[i]), tempered(temper), tensor(i + 1.0))
         average = share * np.mean(targets[i]**2) + (1 - share) * (average if i else 0.0)
         alpha, beta = np.exp(session.run(state["log_noise"]))
         assert_allclose([alpha, beta], [2.0 + 0.5 / temper, 3.0 + 0.5 * average / temper], rtol=1e-12)
@@ -167,7 +173,7 @@ def test_the_conjugate_update_is_that_maximum(session, config, rng):
 
 def test_a_weak_prior_does_not_set_the_noise_level_at_the_start(session, config):
     """It is that of an untrained network: standardised targets have the mean square 1."""
-    for update in ("conjugate", "held_out"):
+    for update in ("conjugate", "leave_one_out", "held_out"):
         likelihood = GaussianLikelihood(config(noise_prior_shape=1e-2, noise_prior_rate=1e-4, noise_update=update), 1)
         assert_allclose(session.run(likelihood.precision(likelihood.init(tf.float64))), 1.0, atol=0.03)
 
@@ -201,7 +207,7 @@ def test_the_held_out_update_step_by_step(session, config, rng, kind, dof):
         squares = (targets - outputs[..., 0])**2
         log_prob = (expected_log_prob(state["log_noise"], np.mean(squares)) if np.isinf(dof)
                     else tf.reduce_mean(student_log_prob(state["log_noise"], squares, dof)))
-        new = held_out.update(state, tf.constant(outputs), tf.constant(targets), 0.1, tensor(float(step)),
+        new = held_out.update(state, tf.constant(outputs), tf.constant(targets), tempered(0.1), tensor(float(step)),
                               HeldOut(tf.constant(rows[..., None]), tf.constant(truth), 40, tf.constant(True)))
         average += 16.0 / (step + 15) * (mixture_error(rows, truth, precision, dof) - average)
         state, by_hand = session.run([new[0], log_prob])
@@ -232,15 +238,84 @@ def test_the_held_out_error_climbs_to_the_best_noise_level_for_the_mixture(sessi
 def test_the_noise_level_stays_when_the_held_out_rows_train(session, held_out, rng):
     state, outputs, targets = held_out.init(tf.float64), tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
     for on in (True, False):
-        new = held_out.update(state, outputs, targets, 0.1, tensor(9.0), HeldOut(outputs, targets, 4, tf.constant(on)))
+        rows = HeldOut(outputs, targets, 4, tf.constant(on))
+        new = held_out.update(state, outputs, targets, tempered(0.1), tensor(9.0), rows)
         old, after = session.run([state, new[0]])
         assert all(np.array_equal(old[name], after[name]) != on for name in ("log_noise", "mean_square"))
+
+
+@pytest.mark.parametrize("kl_weight", [1.0, 0.3])
+def test_left_out_outputs_are_those_of_a_fit_without_the_row(session, rng, kl_weight):
+    """Bayesian linear regression, all leverages equal: its exact posterior without a row, from the one with it."""
+    tau, eta, n = 2.5, 1.7, 8
+    x = np.array([[(-1.0)**bin(i & j).count("1") for j in range(3)] for i in range(n)])  # columns of a Hadamard matrix
+    targets = rng.randn(n)
+
+    def at(row, rows):
+        precision = tau * x[rows].T @ x[rows] + kl_weight / eta * np.eye(3)
+        covariance = kl_weight * np.linalg.inv(precision)
+        return x[row] @ np.linalg.solve(precision, tau * x[rows].T @ targets[rows]), x[row] @ covariance @ x[row]
+
+    seen = np.array([at(row, np.arange(n)) for row in range(n)]).T
+    by_hand = np.array([at(row, np.delete(np.arange(n), row)) for row in range(n)]).T
+    draws = np.stack([seen[0] + sign * np.sqrt(seen[1] / 2) for sign in (-1, 1)])  # of just that mean and variance
+    found = session.run(left_out_outputs(tf.constant(draws[..., None]), tf.constant(targets), tensor(tau), kl_weight))
+    assert_allclose(found[..., 0].mean(axis=0), by_hand[0], rtol=1e-12)
+    assert_allclose(found[..., 0].var(axis=0, ddof=1), by_hand[1], rtol=1e-12)
+
+
+def left_out(outputs, targets, precision, dof, kl_weight):
+    """By numpy, [K, n]: Newton's step from the posterior with the row to that without."""
+    mean, variance = outputs.mean(axis=0), outputs.var(axis=0, ddof=1) / kl_weight
+    residual, fisher = targets - mean, precision
+    score = precision * residual
+    if np.isfinite(dof):
+        score, fisher = score * (dof + 1) / (dof + precision * residual**2), precision * (dof + 1) / (dof + 3)
+    leverage = np.minimum(fisher * variance, 0.8)
+    left = 1 - leverage.mean()
+    return mean - leverage / fisher * score / left + (outputs - mean) / np.sqrt(left)
+
+
+@pytest.mark.parametrize("kind, dof, spread, kl_weight", [
+    (GaussianLikelihood, np.inf, 0.5, 1.0), (GaussianLikelihood, np.inf, 1.2, 1.0),
+    (StudentTLikelihood, 3.5, 0.5, 0.7)])
+def test_the_leave_one_out_update_step_by_step(session, config, rng, kind, dof, spread, kl_weight):
+    """The weights train under the conjugate level; that of predictions against numpy."""
+    settings = dict(noise_prior_shape=2.0, noise_prior_rate=3.0, noise_dof=3.5, learning_rate=0.3)
+    both = [kind(config(noise_update=update, **settings), 1) for update in ("leave_one_out", "conjugate")]
+    states, precision, average = [each.init(tf.float64) for each in both], 2.5 / 3.5, 1.0
+    for step in range(1, 6):
+        targets, outputs = rng.randn(7), spread * rng.randn(3, 7)
+        fitted = session.run(both[0].precision(states[0]))
+        error = mixture_error(left_out(outputs, targets, fitted, dof, kl_weight), targets, precision, dof)
+        average += max(1.0 / step, 0.3) * (error - average)
+        precision = (2.0 + 5.0) / (3.0 + 5.0 * average)
+        states = [each.update(state, tf.constant(outputs[..., None]), tf.constant(targets), tempered(0.1, kl_weight),
+                              tensor(float(step)))[0] for each, state in zip(both, states)]
+        ours, conjugate = session.run(states)
+        assert_allclose(np.exp(predictive_noise(ours)), [2.0 + 5.0, 3.0 + 5.0 * average], rtol=1e-12)
+        assert np.array_equal(ours["log_noise"], conjugate["log_noise"])
+        assert np.array_equal(predictive_noise(conjugate), conjugate["log_noise"])
+        assert predictive_noise(ours)[1] > conjugate["log_noise"][1]
+    reported = session.run(both[0].report(states[0]))
+    assert_allclose(reported["train/predictive_noise_precision"], precision, rtol=1e-12)
+    assert reported["train/noise_precision"] > precision  # and so too high for rows that are new
+
+
+def test_one_draw_leaves_the_conjugate_level(session, config, rng):
+    likelihood = StudentTLikelihood(config(noise_update="leave_one_out", noise_dof=3.5), 1)
+    state = likelihood.init(tf.float64)
+    for step in (1.0, 2.0):
+        outputs, targets = tf.constant(rng.randn(1, 7, 1)), tf.constant(rng.randn(7))
+        state = likelihood.update(state, outputs, targets, tempered(0.1), tensor(step))[0]
+    one, other = session.run([state["log_noise"], predictive_noise(state)])
+    assert_allclose(one, other, rtol=1e-12)
 
 
 def test_categorical_score_is_the_gradient_of_its_log_prob(session, rng):
     logits, labels = tf.constant(rng.randn(2, 5, 3)), tf.constant([0, 2, 1, 1, 0])
     likelihood = Categorical(None, 3)
-    log_prob = likelihood.update({}, logits, labels, 0.1, tensor(1.0))[1]
+    log_prob = likelihood.update({}, logits, labels, tempered(0.1), tensor(1.0))[1]
     score = likelihood.score({}, logits, labels)
     score, grad, value = session.run([score, tf.gradients(log_prob, logits)[0], log_prob])
     assert_allclose(score, 10 * grad, rtol=1e-9)  # log_prob is a mean over 2 x 5

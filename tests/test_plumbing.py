@@ -22,8 +22,8 @@ from tests.conftest import ROOT
 # Foundations import nothing of ours but each other; stages are in reading order.
 FOUNDATIONS = ["misc", "core.variables", "core.linalg", "core.adam", "core.metrics", "core.calibration",
                "core.schedule", "core.convolution"]
-STAGES = ["data_loader", "networks", "core.guard", "core.gaussian", "core.posterior", "core.likelihood", "core.factors",
-          "core.curvature", "core.kronecker",
+STAGES = ["data_loader", "networks", "core.guard", "core.gaussian", "core.posterior", "core.noise", "core.likelihood",
+          "core.factors", "core.curvature", "core.kronecker",
           "core.optimizer", "core.rates", "core.design", "core.model", "core.mender", "core.evaluation",
           "core.incidents", "core.checkpoints", "core.trainer",
           "core.cost", "core.explain", "core.run"] + [f"core.baseline.{name}" for name in (
