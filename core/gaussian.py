@@ -18,8 +18,8 @@ class Prior(collections.namedtuple("Prior", ["n_data", "kl_weight", "prior_var",
     """
 
     @property
-    def weight(self):
-        """lambda, as it counts already."""
+    def warm_kl_weight(self):
+        """lambda as it counts already."""
         return self.warmth * self.kl_weight
 
     @property

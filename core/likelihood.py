@@ -74,7 +74,7 @@ class GaussianLikelihood:
           The new state, and E[log p] per example of `targets` before it, mean over particles and examples.
         """
         mean_square, log_prob = self._fit(state, tf.square(targets[None, :, None] - outputs))
-        seen = Seen(outputs, targets, log_prob, mean_square, prior.temper, prior.weight, step)
+        seen = Seen(outputs, targets, log_prob, mean_square, prior.temper, prior.warm_kl_weight, step)
         return self._update(state, seen, held_out), log_prob
 
     def _fit(self, state, squares):

@@ -16,11 +16,12 @@ HeldOut = collections.namedtuple("HeldOut", ["outputs", "targets", "n_rows", "on
 """Some of the `n_rows` rows that the weights do not train on, outputs [K, b, 1] and targets [b]; on: a scalar, false
 when they train, too."""
 
-Seen = collections.namedtuple("Seen", ["outputs", "targets", "log_prob", "mean_square", "temper", "kl_weight", "step"])
+Seen = collections.namedtuple("Seen", ["outputs", "targets", "log_prob", "mean_square", "temper", "warm_kl_weight",
+                           "step"])
 """What a step knows: outputs [K, n, 1] and targets [n] of the minibatch; E[log p] and the mean of (y - f)^2 (Student's
 t: times E[u]), scalars; lambda / N and lambda, as warm as they are; the number of the step, from 1, as a float."""
 
-MOST_LEVERAGE = 0.8  # the true one is below 1, what a few draws say of it need not be
+MOST_LEVERAGE = 0.8  # the true one is below 1; what draws from an approximate posterior say of it need not be
 
 
 class AdamNoise:
@@ -92,7 +93,7 @@ class LeaveOneOutNoise(ConjugateNoise):
     is predicted here by `left_out_outputs`, draws from which its own target has been taken out again, and the level of
     predictions is Gamma(alpha_0 + 1 / (2 temper), beta_0 + v / (2 temper)), v a moving average, as above, of their
     `mixture_squared_error`. The weights do not see it. With one draw (or none: a point estimate) nothing is
-    known of a row's leverage, and v is an average of the plain squared errors.
+    known of the leverage, and both levels are the same.
     """
 
     def init(self, dtype):
@@ -100,7 +101,7 @@ class LeaveOneOutNoise(ConjugateNoise):
 
     def __call__(self, state, seen, held_out=None):
         fitted = precision_of(state["log_noise"])
-        outputs = left_out_outputs(seen.outputs, seen.targets, fitted, seen.kl_weight, self._dof)
+        outputs = left_out_outputs(seen.outputs, seen.targets, fitted, seen.warm_kl_weight, self._dof)
         error = mixture_squared_error(outputs, seen.targets, precision_of(state["predictive_log_noise"]), self._dof)
         return both_levels(super().__call__(state, seen), self._after(state["predictive_mean_square"], error, seen))
 
@@ -124,29 +125,38 @@ def precision_of(log_noise):
     return tf.exp(log_noise[0] - log_noise[1])
 
 
-def left_out_outputs(outputs, targets, precision, kl_weight=1.0, dof=np.inf):
+def left_out_outputs(outputs, targets, precision, warm_kl_weight=1.0, dof=np.inf):
     """Outputs, at every row, of draws that have not seen the row's target, made of draws that have; to first order.
 
     At a row the draws are N(m, lambda v). Its target has the score g and the Fisher information F there; without it
-    they would be N(m - v g / (1 - h), lambda v / (1 - h)), h = v F being the row's leverage, here at most
-    MOST_LEVERAGE. That moves and stretches the draws that there are. In 1 - h the mean over the minibatch stands for
-    h, as in generalised cross-validation: that of a single row is too noisy, of a few draws. For a linear model with
-    Gaussian noise, the exact posterior, and equal leverages it is exact. [K, n, 1], [n] -> [K, n, 1].
+    they would be N(m - v g / (1 - h), lambda v / (1 - h)), h = v F being the row's leverage. That moves and
+    stretches the draws that there are. As in generalised cross-validation one h stands for all rows, its mean over
+    the minibatch (of a few draws that of a single row is too noisy), and at most MOST_LEVERAGE. For a linear model
+    with Gaussian noise, the exact posterior, and equal leverages it is exact. Where the posterior's covariance has no
+    correlations (diag, bbb), or `kl_warmup` lasts, v F is the leverage by approximation only.
+
+    Args:
+      outputs, targets: [K, n, 1] and [n], standardised.
+      precision: E[tau] that the weights train under.
+      warm_kl_weight: lambda as it counts already, by which the draws' variance is not v.
+      dof: degrees of freedom of the noise; infinite: Gaussian.
+
+    Returns:
+      [K, n, 1]; `outputs` themselves if K = 1.
 
     Reference: Golub, Heath and Wahba (1979), Generalized cross-validation as a method for choosing a good ridge
     parameter, Sec. 1
     """
     n_draws = int(outputs.shape[0])
     mean = tf.reduce_mean(outputs, axis=0, keepdims=True)
-    spread, residual = outputs - mean, targets[None, :, None] - mean
-    variance = tf.reduce_sum(tf.square(spread), axis=0, keepdims=True) / (max(n_draws - 1, 1) * kl_weight)
-    score, fisher = precision * residual, precision
+    spread, newton = outputs - mean, targets[None, :, None] - mean  # g / F, of Gaussian noise
+    variance = tf.reduce_sum(tf.square(spread)) / (max(n_draws - 1, 1) * warm_kl_weight)
+    fisher = precision / tf.cast(tf.size(targets), outputs.dtype)
     if np.isfinite(dof):
-        score *= student_weight(precision * tf.square(residual), dof)
+        newton *= student_weight(precision * tf.square(newton), dof) * ((dof + 3.0) / (dof + 1.0))
         fisher *= (dof + 1.0) / (dof + 3.0)
     leverage = tf.minimum(fisher * variance, MOST_LEVERAGE)
-    left = 1.0 - tf.reduce_mean(leverage)
-    return mean - leverage * (score / fisher) / left + spread / tf.sqrt(left)
+    return mean - leverage / (1.0 - leverage) * newton + spread / tf.sqrt(1.0 - leverage)
 
 
 def mixture_squared_error(outputs, targets, precision, dof=np.inf):

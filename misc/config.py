@@ -92,9 +92,9 @@ class Config(pydantic.BaseModel):
         8.0, "Degrees of freedom of likelihood student_t, whose noise precision is that of its scale: the variance is "
         "noise_dof / (noise_dof - 2) times the square of the scale.", REGRESSION, gt=2)
     noise_update: Literal["adam", "conjugate", "leave_one_out", "held_out"] = key(
-        "adam", "Noise precision's posterior by Adam steps, or in closed form from an average of squared errors: of "
-        "the minibatches; of these, in predictions, by draws that have not seen the row; of rows that do not train at "
-        "first.", REGRESSION)
+        "adam", "How the noise precision's posterior is found. adam: by Adam steps; conjugate: in closed form, from "
+        "squared errors of the minibatches; leave_one_out: as conjugate in training, in predictions from the errors "
+        "that draws without the row's own target make; held_out: from rows that do not train at first.", REGRESSION)
     held_out: float = key(0.1, "Share of the training rows by which noise_update held_out finds the noise level.",
                           REGRESSION, gt=0, le=0.5)
     held_out_epochs: typing.Optional[int] = key(
@@ -106,8 +106,8 @@ class Config(pydantic.BaseModel):
     beta: float = key(1e-3, "1 - decay of the moving averages of A and S (diag: of f).", REGRESSION, gt=0, le=1)
     omega: float = key(1e-2, "1 - decay of the moving average of R.", REGRESSION, gt=0, le=1)
     learning_rate: float = key(
-        1e-3, "Regression: Adam step of the noise precision, or 1 - decay of the average it is found from in closed "
-        "form. Classification: step of the mean.", gt=0)
+        1e-3, "Regression: Adam step of the noise precision, or 1 - decay of the average of squared errors "
+        "(conjugate, leave_one_out). Classification: step of the mean.", gt=0)
     momentum: float = key(0.9, "Regression: decay of the gradient's moving average (bias-corrected). "
                           "Classification: share of the last step that is added to the next.", ge=0, lt=1)
     lr_decay_interval: typing.Optional[int] = key(

@@ -597,6 +597,14 @@ def test_two_experiments_of_one_method_get_their_names():
     assert "noisy K-FAC" not in report.markdown([summary_of("mine", "ekfac", 1.0)])
 
 
+def test_the_tables_say_which_noise_the_runs_have():
+    tables = [summary_of("wine", "ekfac", 1.0), summary_of("wine", "kfac", 2.0)]
+    assert "Noise: Gaussian.\n" in report.markdown(tables)
+    tables[0]["settings"] = {"epoch": 1000, "likelihood": "student_t", "noise_dof": 5.0}
+    said = "Noise: ekfac_wine Student's t of 5 degrees of freedom, kfac_wine Gaussian."
+    assert said in report.markdown(tables) and said in report.latex(tables)
+
+
 def test_published_values_are_numbers_with_a_source():
     facts = report.read_published()
     assert len({dataset for dataset, _, _ in facts}) == 10 and {dataset for dataset, _, _ in facts} <= set(DATASETS)

@@ -216,6 +216,7 @@ def test_one_step_written_out(config, optimizer):
 
 def test_warmth_cools_noise_and_pull_but_not_damping():
     cold, whole = PRIOR._replace(warmth=0.25), PRIOR
+    assert cold.warm_kl_weight == 0.25 * whole.kl_weight == 0.25 * whole.warm_kl_weight
     assert (whole.temper, whole.damping, whole.pull) == pytest.approx((0.02, 0.04, 0.04))
     assert (cold.temper, cold.damping, cold.pull) == pytest.approx((0.005, 0.04, 0.01))
 

@@ -96,13 +96,15 @@ def test_how_long_rows_are_held_out():
     (dict(noise_update="leave_one_out", learning_rate=0.1), []),
     (dict(noise_update="leave_one_out", train_particles=1), ["note: with one weight draw a step, or no weight noise, "
                                                              "noise_update leave_one_out is the same as conjugate"]),
+    (dict(noise_update="leave_one_out", optimizer="kfac_point"), [
+        "note: with one weight draw a step, or no weight noise, noise_update leave_one_out is the same as conjugate"]),
     (dict(noise_dof=4.0), ["note: likelihood gaussian does not go by noise_dof"]),
     (dict(noise_dof=4.0, likelihood="student_t"), []),
     (dict(noise_update="held_out", held_out_epochs=9, epoch=9), [
         "note: the rows held out until epoch 9 of 9 never train"]),
 ])
 def test_notices_of_the_noise_level(settings, found):
-    config = Config.from_dict(dict(GOOD, optimizer="kfac", **settings))
+    config = Config.from_dict(dict(GOOD, **{"optimizer": "kfac", **settings}))
     assert notices(config) == found
 
 

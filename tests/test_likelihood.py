@@ -265,15 +265,15 @@ def test_left_out_outputs_are_those_of_a_fit_without_the_row(session, rng, kl_we
 
 
 def left_out(outputs, targets, precision, dof, kl_weight):
-    """By numpy, [K, n]: Newton's step from the posterior with the row to that without."""
-    mean, variance = outputs.mean(axis=0), outputs.var(axis=0, ddof=1) / kl_weight
-    residual, fisher = targets - mean, precision
-    score = precision * residual
+    """By numpy, [K, n]: the posterior at a row, a Gaussian, times 1 / exp(score f - fisher f^2 / 2), one variance for
+    all rows."""
+    mean, variance = outputs.mean(axis=0), outputs.var(axis=0, ddof=1).mean() / kl_weight
+    score, fisher = precision * (targets - mean), precision
     if np.isfinite(dof):
-        score, fisher = score * (dof + 1) / (dof + precision * residual**2), precision * (dof + 1) / (dof + 3)
-    leverage = np.minimum(fisher * variance, 0.8)
-    left = 1 - leverage.mean()
-    return mean - leverage / fisher * score / left + (outputs - mean) / np.sqrt(left)
+        score, fisher = score * (dof + 1) / (dof + precision * (targets - mean)**2), precision * (dof + 1) / (dof + 3)
+    variance = min(variance, 0.8 / fisher)
+    without = 1 / (1 / variance - fisher)
+    return mean - without * score + (outputs - mean) * np.sqrt(without / variance)
 
 
 @pytest.mark.parametrize("kind, dof, spread, kl_weight", [
@@ -300,6 +300,41 @@ def test_the_leave_one_out_update_step_by_step(session, config, rng, kind, dof, 
     reported = session.run(both[0].report(states[0]))
     assert_allclose(reported["train/predictive_noise_precision"], precision, rtol=1e-12)
     assert reported["train/noise_precision"] > precision  # and so too high for rows that are new
+
+
+@pytest.mark.parametrize("dof", [np.inf, 4.0])
+def test_left_out_outputs_make_the_errors_of_refits(session, rng, dof):
+    """On average over the rows, of any leverages; the fit to all rows makes smaller ones."""
+    tau, n, d = 4.0, 300, 20
+    x = rng.randn(n, d) * np.exp(0.3 * rng.randn(n, 1))
+    targets = x @ rng.randn(d) + (rng.randn(n) if np.isinf(dof) else rng.standard_t(dof, n)) / tau**0.5
+
+    def counts(residual):
+        return np.ones_like(residual) if np.isinf(dof) else (dof + 1) / (dof + tau * residual**2)
+
+    def fit(rows, mean):
+        for _ in range(30):
+            weights = counts(targets[rows] - x[rows] @ mean)
+            mean = np.linalg.solve(tau * (x[rows].T * weights) @ x[rows] + np.eye(d),
+                                   tau * x[rows].T @ (weights * targets[rows]))
+        return mean
+
+    whole = fit(np.arange(n), np.zeros(d))
+    refits = np.array([x[row] @ fit(np.delete(np.arange(n), row), whole) for row in range(n)])
+    fisher = tau * (1.0 if np.isinf(dof) else (dof + 1) / (dof + 3))
+    draws = rng.multivariate_normal(whole, np.linalg.inv(fisher * x.T @ x + np.eye(d)), 4000) @ x.T
+    found = session.run(left_out_outputs(tf.constant(draws[..., None]), tf.constant(targets), tensor(tau), 1.0, dof))
+    ours, by_hand, naive = ((np.mean(counts(targets - each) * (targets - each)**2))
+                            for each in (found[..., 0].mean(axis=0), refits, x @ whole))
+    assert_allclose(ours, by_hand, rtol=0.02)
+    assert naive < 0.92 * by_hand
+
+
+def test_outputs_far_off_leave_both_levels_finite(session, config, rng):
+    likelihood = GaussianLikelihood(config(noise_update="leave_one_out"), 1)
+    outputs, targets = tf.constant(1e7 * rng.randn(3, 7, 1), tf.float32), tf.constant(rng.randn(7), tf.float32)
+    state = likelihood.update(likelihood.init(tf.float32), outputs, targets, tempered(0.1), tf.constant(1.0))[0]
+    assert all(np.all(np.isfinite(value)) for value in session.run(state).values())
 
 
 def test_one_draw_leaves_the_conjugate_level(session, config, rng):

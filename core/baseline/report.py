@@ -1,11 +1,13 @@
 """Tables one pastes into a paper: rows data sets, columns methods, published values beside ours."""
 import collections
 import csv
+import math
 import pathlib
 
 import tabulate
 
 from core.baseline.results import DDOF, UNITS
+from core.metrics import noise_name
 
 PUBLISHED_FILE = pathlib.Path(__file__).with_name("published.csv")
 
@@ -160,6 +162,18 @@ def _pipes(columns, rows):
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _noise(summaries):
+    """Its shape, if all have the same one, or that of every experiment."""
+    names = {}
+    for found in summaries:
+        settings = found["settings"]
+        names[found["exp_name"]] = noise_name(settings["noise_dof"] if settings.get("likelihood") == "student_t" else
+                                              math.inf)
+    if len(set(names.values())) == 1:
+        return names.popitem()[1]
+    return ", ".join(f"{name} {noise}" for name, noise in names.items())
+
+
 def _legend(summaries):
     """What the numbers of the tables are."""
     def of_all(key, word):
@@ -177,6 +191,7 @@ def _legend(summaries):
         f"Mean ± standard error (standard deviation with ddof {DDOF}) over {over}; {of_all('n', 'runs')}, "
         f"{of_all('epoch', 'epochs')}, {of_all('test_particles', 'draws')}; protocol {first['protocol']}, "
         f"{first['evaluate_on']} rows; {UNITS}.",
+        "Noise: " + _noise(summaries) + ".",
         "Hash of the splits: " + ", ".join(dict.fromkeys(
             f"{found['dataset']} {found['splits_hash']}" for found in summaries)) + ".",
     ]
