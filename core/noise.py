@@ -17,7 +17,7 @@ HeldOut = collections.namedtuple("HeldOut", ["outputs", "targets", "n_rows", "on
 when they train, too."""
 
 Seen = collections.namedtuple("Seen", ["outputs", "targets", "log_prob", "mean_square", "temper", "warm_kl_weight",
-                           "step"])
+                                   "step"])
 """What a step knows: outputs [K, n, 1] and targets [n] of the minibatch; E[log p] and the mean of (y - f)^2 (Student's
 t: times E[u]), scalars; lambda / N and lambda, as warm as they are; the number of the step, from 1, as a float."""
 
@@ -191,7 +191,7 @@ def student_log_prob(log_noise, squares, dof):
     """
     log_alpha, log_beta = log_noise[0], log_noise[1]
     mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
-    return student_constant(dof) + 0.5 * mean_log_tau + student_kernel(tf.exp(log_alpha - log_beta) * squares, dof)
+    return student_constant(dof) + 0.5 * mean_log_tau + student_kernel(precision_of(log_noise) * squares, dof)
 
 
 def expected_log_prob(log_noise, mean_square):
@@ -201,7 +201,7 @@ def expected_log_prob(log_noise, mean_square):
     """
     log_alpha, log_beta = log_noise[0], log_noise[1]
     mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
-    return 0.5 * (mean_log_tau - np.log(2.0 * np.pi) - tf.exp(log_alpha - log_beta) * mean_square)
+    return 0.5 * (mean_log_tau - np.log(2.0 * np.pi) - precision_of(log_noise) * mean_square)
 
 
 def kl_gamma(alpha, beta, alpha_0, beta_0):
