@@ -41,6 +41,13 @@ class Geometry(collections.namedtuple("Geometry", ["kernel", "strides", "padding
         first = max(0, -((offset - before) // stride))
         return first, min(self.output((size, size))[axis] - 1, (size - 1 + before - offset) // stride)
 
+    def seen_rows(self, offset, other, size):
+        """The image rows, a range, that row `offset` of the kernel sees where its row `other` is inside, too."""
+        firsts, lasts = zip(self.locations(offset, 0, size), self.locations(other, 0, size))
+        first, last = max(firsts), min(lasts)
+        start = self.first_seen(first, offset, 0, size)
+        return range(start, start + max(0, last - first + 1) * self.strides[0], self.strides[0])
+
     def first_seen(self, location, offset, axis, size):
         """The pixel that `offset` of the kernel sees at `location`, outside the image if negative."""
         return location * self.strides[axis] - self._missing(axis, size) // 2 + offset
@@ -99,25 +106,18 @@ def second_moments(h, ds, geometry):
     """(A, S) = (E[sum_t a_t a_t^T], E[sum_t ds_t ds_t^T] / T), so that the Fisher is close to A (x) S.
 
     The patches, k_h k_w times the size of the images, are never made: what one row of the kernel
-    sees (k_w times the images) is made once, and A is built from products of its rows, for each
-    pair of kernel rows once and only where both lie inside the image.
+    sees (k_w times the images) is made once, and A is built from products of its rows, of each
+    pair of image rows once.
     """
     images, scores = _flat(h), _flat(ds)
     height = int(images.shape[1])
     strips = _strips(images, geometry)
-    width = int(strips.shape[3])
-    blocks, sums = {}, []
-    for row in range(geometry.kernel[0]):
-        first, last = geometry.locations(row, 0, height)
-        sums.append(tf.reduce_sum(_seen_rows(strips, geometry, row, first, last), axis=[0, 1, 2]))
-        for other in range(row, geometry.kernel[0]):
-            first_other, last_other = geometry.locations(other, 0, height)
-            both = max(first, first_other), min(last, last_other)
-            left, right = (tf.reshape(_seen_rows(strips, geometry, offset, *both), [-1, width])
-                           for offset in (row, other))
-            blocks[row, other] = tf.matmul(left, right, transpose_a=True)
+    blocks = _row_products(strips, geometry)
     rows = [tf.concat([blocks[row, other] if row <= other else tf.transpose(blocks[other, row])
                        for other in range(geometry.kernel[0])], axis=1) for row in range(geometry.kernel[0])]
+    by_row = tf.reduce_sum(tf.reduce_sum(strips, axis=0), axis=1)
+    sums = [tf.reduce_sum(by_row[seen.start:seen.stop:seen.step], axis=0)
+            for seen in (geometry.seen_rows(row, row, height) for row in range(geometry.kernel[0]))]
     n_locations = float(int(ds.shape[2]) * int(ds.shape[3]))
     first, total = tf.concat(rows, axis=0), tf.concat(sums, axis=0)[:, None]
     corner = tf.reshape(_count(images) * n_locations, [1, 1])
@@ -197,13 +197,30 @@ def _strips(images, geometry):
                      axis=3)
 
 
-def _seen_rows(strips, geometry, offset, first, last):
-    """The strips that row `offset` of the kernel sees at the location rows first..last; none if last < first."""
-    height = int(strips.shape[1])
-    if last < first:
-        return strips[:, :0]
-    start, stop = (geometry.first_seen(location, offset, 0, height) for location in (first, last))
-    return strips[:, start:stop + 1:geometry.strides[0]]
+def _row_products(strips, geometry):
+    """{(row, other): sum over locations of s_row^T s_other, [k_w C, k_w C]} for each pair of kernel rows, row <= other.
+
+    s_row is what a row of the kernel sees. At any location the two see image rows as far apart as the kernel rows are,
+    and so do other pairs of kernel rows at other locations: the image rows are cut where a pair begins or ends to
+    see them, and each piece is multiplied once.
+    """
+    height, n_rows, stride = int(strips.shape[1]), geometry.kernel[0], geometry.strides[0]
+    seen, cuts, pieces = {}, collections.defaultdict(set), {}
+    for row in range(n_rows):
+        for other in range(row, n_rows):
+            both = seen[row, other] = geometry.seen_rows(row, other, height)
+            if both:
+                cuts[other - row, both.start % stride].update((both.start, both.stop))
+    for (lag, _), ends in cuts.items():
+        for start, stop in zip(sorted(ends), sorted(ends)[1:]):
+            left = strips[:, start:stop:stride]
+            right = strips[:, start + lag:stop + lag:stride] if lag else left
+            left, right = (tf.reshape(t, [-1, int(strips.shape[3])]) for t in (left, right))
+            pieces[lag, start] = tf.matmul(left, right, transpose_a=True)
+    width = int(strips.shape[3])
+    return {(row, other): tf.add_n([piece for (lag, start), piece in pieces.items()
+                                    if lag == other - row and start in both]) if both else
+            tf.zeros([width, width], strips.dtype) for (row, other), both in seen.items()}
 
 
 def _same_particles(h, ds):

@@ -57,13 +57,16 @@ def _curvature_flops(layer, periods, rows, draws, config):
     """Of a layer with Kronecker factors, per step."""
     d_a, d_s = layer.shape
     rotation = 2 * d_a * d_s * (d_a + d_s)
-    flops = rotation * (draws if layer.noisy else 0) + rotation * (2 if "inverse" in periods else 1)
-    squares, cubes = d_a**2 + d_s**2, d_a**3 + d_s**3
-    by_place = 2 * rows * squares  # patches or scores times a square matrix
-    flops += by_place / periods["cov"]
+    by_roots = "inverse" in periods
+    flops = rotation * (draws if layer.noisy else 0)
+    flops += rotation * (2 if by_roots and not config.damping else 1)
+    cubes = d_a**3 + d_s**3
+    by_place = 2 * rows * (d_a**2 + d_s**2)  # patches or scores times a square matrix
+    n_kernel_rows = layer.spec.geometry.kernel[0] if layer.spec.geometry else 1
+    flops += 2 * rows * (d_a**2 / n_kernel_rows + d_s**2) / periods["cov"]
     if config.true_fisher:
         flops += 2 * rows * d_a * d_s / periods["cov"]
-    if "inverse" in periods:
+    if by_roots:
         flops += 4 * cubes / periods["inverse"]
     else:
         flops += (25 if config.mode == REGRESSION else 6) * cubes / periods["basis"]
