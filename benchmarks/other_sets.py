@@ -1,4 +1,4 @@
-"""Writes data sets that had no part in finding the recipe, as NAME.data files, so that it can be judged on them.
+"""Writes data sets beside the six that the recipe was found on, as NAME.data files, so that it can be judged on them.
 
     pip install -r benchmarks/requirements.txt
     python -m benchmarks.other_sets --data-path FOLDER [--sets auto ...]

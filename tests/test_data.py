@@ -169,6 +169,13 @@ def test_an_unknown_set_names_the_nearest(config):
         load_regression(config(dataset="concret"))
 
 
+@pytest.mark.parametrize("dataset", ["mine", "mine.csv"])
+def test_a_table_with_another_ending_is_seen(config, tiny_data, dataset):
+    (tiny_data / "mine.csv").write_text("1,2\n")
+    with pytest.raises(UserError, match="there is a file .*mine.csv.*rename it to mine.data and give dataset mine"):
+        load_regression(config(dataset=dataset))
+
+
 def test_a_set_that_cannot_be_had(config):
     with pytest.raises(UserError, match="power_plant: there is no file .*archive.ics.uci.edu.*put the file there"):
         load_regression(config(dataset="power_plant"))

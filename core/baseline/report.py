@@ -163,12 +163,12 @@ def _pipes(columns, rows):
 
 
 def _noise(summaries):
-    """Its shape, if all have the same one, or that of every experiment."""
+    """Its shape and how its level is found, if all have the same one, or that of every experiment."""
     names = {}
     for found in summaries:
         settings = found["settings"]
-        names[found["exp_name"]] = noise_name(settings["noise_dof"] if settings.get("likelihood") == "student_t" else
-                                              math.inf)
+        dof = settings["noise_dof"] if settings.get("likelihood") == "student_t" else math.inf
+        names[found["exp_name"]] = f"{noise_name(dof)} (noise_update {settings.get('noise_update', 'adam')})"
     if len(set(names.values())) == 1:
         return names.popitem()[1]
     return ", ".join(f"{name} {noise}" for name, noise in names.items())
