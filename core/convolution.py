@@ -115,7 +115,7 @@ def second_moments(h, ds, geometry):
     blocks = _row_products(strips, geometry)
     rows = [tf.concat([blocks[row, other] if row <= other else tf.transpose(blocks[other, row])
                        for other in range(geometry.kernel[0])], axis=1) for row in range(geometry.kernel[0])]
-    by_row = tf.reduce_sum(tf.reduce_sum(strips, axis=0), axis=1)
+    by_row = tf.reduce_sum(tf.reduce_sum(strips, axis=0), axis=1)  # over both at once takes longer
     sums = [tf.reduce_sum(by_row[seen.start:seen.stop:seen.step], axis=0)
             for seen in (geometry.seen_rows(row, row, height) for row in range(geometry.kernel[0]))]
     n_locations = float(int(ds.shape[2]) * int(ds.shape[3]))
@@ -198,29 +198,20 @@ def _strips(images, geometry):
 
 
 def _row_products(strips, geometry):
-    """{(row, other): sum over locations of s_row^T s_other, [k_w C, k_w C]} for each pair of kernel rows, row <= other.
+    """{(row, other): sum over locations of s_row^T s_other, [k_w C, k_w C]}, s_row being what a row of the kernel sees.
 
-    s_row is what a row of the kernel sees. At any location the two see image rows as far apart as the kernel rows are,
-    and so do other pairs of kernel rows at other locations: the image rows are cut where a pair begins or ends to
-    see them, and each piece is multiplied once.
+    For row <= other. Two rows of the kernel see image rows as far apart as they are themselves, and other pairs see the
+    same image rows at other locations; so each image row is multiplied once with those below it that a kernel reaches.
     """
-    height, n_rows, stride = int(strips.shape[1]), geometry.kernel[0], geometry.strides[0]
-    seen, cuts, pieces = {}, collections.defaultdict(set), {}
+    height, width, n_rows = int(strips.shape[1]), int(strips.shape[3]), geometry.kernel[0]
+    rows = tf.reshape(tf.transpose(strips, [1, 0, 2, 3]), [height, -1, width])
+    products = [tf.matmul(rows[:max(0, height - lag)], rows[lag:], transpose_a=True) for lag in range(n_rows)]
+    found = {}
     for row in range(n_rows):
         for other in range(row, n_rows):
-            both = seen[row, other] = geometry.seen_rows(row, other, height)
-            if both:
-                cuts[other - row, both.start % stride].update((both.start, both.stop))
-    for (lag, _), ends in cuts.items():
-        for start, stop in zip(sorted(ends), sorted(ends)[1:]):
-            left = strips[:, start:stop:stride]
-            right = strips[:, start + lag:stop + lag:stride] if lag else left
-            left, right = (tf.reshape(t, [-1, int(strips.shape[3])]) for t in (left, right))
-            pieces[lag, start] = tf.matmul(left, right, transpose_a=True)
-    width = int(strips.shape[3])
-    return {(row, other): tf.add_n([piece for (lag, start), piece in pieces.items()
-                                    if lag == other - row and start in both]) if both else
-            tf.zeros([width, width], strips.dtype) for (row, other), both in seen.items()}
+            seen = geometry.seen_rows(row, other, height)
+            found[row, other] = tf.reduce_sum(products[other - row][seen.start:seen.stop:seen.step], axis=0)
+    return found
 
 
 def _same_particles(h, ds):

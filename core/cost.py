@@ -62,8 +62,9 @@ def _curvature_flops(layer, periods, rows, draws, config):
     flops += rotation * (2 if by_roots and not config.damping else 1)
     cubes = d_a**3 + d_s**3
     by_place = 2 * rows * (d_a**2 + d_s**2)  # patches or scores times a square matrix
-    n_kernel_rows = layer.spec.geometry.kernel[0] if layer.spec.geometry else 1
-    flops += 2 * rows * (d_a**2 / n_kernel_rows + d_s**2) / periods["cov"]
+    kernel, strides = layer.spec.geometry[:2] if layer.spec.geometry else ((1, 1), (1, 1))
+    share = min(1.0, strides[0] / kernel[0])  # of a product of all patches: see convolution._row_products
+    flops += 2 * rows * (share * d_a**2 + d_s**2) / periods["cov"]
     if config.true_fisher:
         flops += 2 * rows * d_a * d_s / periods["cov"]
     if by_roots:

@@ -60,8 +60,8 @@ def read_rows(name, data_path):
     if name not in DATASETS:
         for other in (path.parent / name, path.parent / f"{name}.csv", path.parent / f"{name}.txt"):
             if other.is_file():
-                raise UserError(f"unknown dataset {name!r}: there is a file {other}, but tables end in .data: rename "
-                                f"it to {other.stem}.data and give dataset {other.stem}")
+                rename = "" if other.suffix == ".data" else f"rename it to {other.stem}.data and "
+                raise UserError(f"unknown dataset {name!r}: there is a file {other}: {rename}give dataset {other.stem}")
         names = [*DATASETS, *(file.stem for file in path.parent.glob("*.data") if file.is_file())]
         raise UserError(f"unknown dataset {name!r}{did_you_mean(name, names)}: there is no file {path} and no set of "
                         "that name (--list shows them)")

@@ -169,10 +169,13 @@ def test_an_unknown_set_names_the_nearest(config):
         load_regression(config(dataset="concret"))
 
 
-@pytest.mark.parametrize("dataset", ["mine", "mine.csv"])
-def test_a_table_with_another_ending_is_seen(config, tiny_data, dataset):
-    (tiny_data / "mine.csv").write_text("1,2\n")
-    with pytest.raises(UserError, match="there is a file .*mine.csv.*rename it to mine.data and give dataset mine"):
+@pytest.mark.parametrize("dataset, file, said", [
+    ("mine", "mine.csv", "mine.csv: rename it to mine.data and give dataset mine$"),
+    ("mine.csv", "mine.csv", "mine.csv: rename it to mine.data and give dataset mine$"),
+    ("mine.data", "mine.data", "mine.data: give dataset mine$")])
+def test_a_table_under_another_name_is_seen(config, tiny_data, dataset, file, said):
+    (tiny_data / file).write_text("1,2\n")
+    with pytest.raises(UserError, match="there is a file .*" + said):
         load_regression(config(dataset=dataset))
 
 
