@@ -267,7 +267,7 @@ METHODS = {"laplace_kron": fit_laplace, "ivon": fit_ivon, "mc_dropout": fit_drop
 PACKAGES = {"laplace_kron": "laplace", "ivon": "ivon"}
 GRIDS = {
     "laplace_kron": {"epochs": [300]},
-    "ivon": {"lr": [0.01, 0.1], "hess_init": [0.1, 1.0], "prior_precision": [1.0]},
+    "ivon": {"lr": [0.03, 0.1], "hess_init": [1.0, 10.0], "prior_precision": [1.0]},
     "mc_dropout": {"rate": [0.005, 0.01, 0.05, 0.1], "epochs": [100, 400]},
     "ensemble": {"epochs": [100, 400], "weight_decay": [0.01, 0.1, 1.0]},
     "mean_field": {"epochs": [400], "prior_variance": [0.1, 1.0]},

@@ -20,6 +20,7 @@ from core.metrics import (
 
 N_BINS = 15
 LEVELS = np.arange(1, 100) / 100.0
+NINETY = 89  # place of 90 % in LEVELS
 FEW_ROWS = 20  # below, resampled rows say little about others
 CALIBRATION_ERRORS = ("ece", "adaptive_ece", "classwise_ece", "calibration_area")
 MOST_DRAWS = 500  # of the spread of a CRPS, whose time grows with their square
@@ -155,7 +156,7 @@ def more_regression_statistics(prediction, crps, cdf, targets):
     Args:
       prediction: metrics.Prediction; crps, cdf: [n] as above; targets: [n]; all in the data's own units.
 
-    crps; coverage_90: share of targets in the central 90 % interval; calibration_area: mean over nominal levels
+    crps; coverage_90: as below; calibration_area: mean over nominal levels
     1 % to 99 % of |coverage - level|; sharpness: mean predictive std.
     """
     covered = _covered(cdf)
@@ -163,8 +164,13 @@ def more_regression_statistics(prediction, crps, cdf, targets):
     def calibration_area(weights):
         return np.mean(np.abs(weights @ covered / weights.sum(axis=1, keepdims=True) - LEVELS), axis=1)
 
-    return dict(regression_statistics(prediction, targets), crps=mean_of(crps), coverage_90=mean_of(covered[:, 89]),
+    return dict(regression_statistics(prediction, targets), crps=mean_of(crps), coverage_90=mean_of(covered[:, NINETY]),
                 calibration_area=calibration_area, sharpness=mean_of(prediction.std))
+
+
+def coverage_90(cdf):
+    """Share of targets in the central 90 % interval, given the predictive cdf at the targets [n]."""
+    return float(coverage_curve(cdf)[NINETY])
 
 
 def coverage_curve(cdf):

@@ -4,10 +4,13 @@ import collections
 import numpy as np
 from scipy import sparse, special
 
-Prediction = collections.namedtuple("Prediction", ["mean", "std", "epistemic_std", "log_prob", "moment_log_prob"])
+Prediction = collections.namedtuple(
+    "Prediction", ["mean", "std", "epistemic_std", "log_prob", "cdf", "moment_log_prob"], defaults=(None, None))
 """Per test row, [n], in the data's own units: predictive mean; predictive std; the part of it
-that comes from the weights; log density of the target under the mixture over draws and under
-the Gaussian of the same mean and std."""
+that comes from the weights; log density of the target under the mixture over draws; P(Y <= target) under
+it, or None where it was not asked for; log density under the Gaussian of the same mean and std."""
+
+WRITTEN = Prediction._fields[:-1]  # what is kept of every row, and mixed
 
 
 def predict(outputs, precisions, targets, target_mean, target_std, dof=np.inf):
@@ -39,13 +42,13 @@ def mix(predictions, targets):
 
     The draws of each count alike, however many they are. What the members' means differ by is epistemic.
     """
-    means, stds, epistemic, log_probs = (np.array([getattr(each, name) for each in predictions], np.float64)
-                                         for name in ("mean", "std", "epistemic_std", "log_prob"))
+    means, stds, epistemic, log_probs, cdfs = (np.array([getattr(each, name) for each in predictions], np.float64)
+                                               for name in WRITTEN)
     between = means.var(axis=0)
     variance = np.square(stds).mean(axis=0) + between
     mean = means.mean(axis=0)
     return Prediction(mean, np.sqrt(variance), np.sqrt(np.square(epistemic).mean(axis=0) + between),
-                      log_mean_exp(log_probs), gaussian_log_prob(targets, mean, variance))
+                      log_mean_exp(log_probs), cdfs.mean(axis=0), gaussian_log_prob(targets, mean, variance))
 
 
 def regression_statistics(prediction, targets):

@@ -103,6 +103,10 @@ def test_files_of_repeated_runs(write, config, tmp_path, capsys):
     single = run.execute(run.plan(config(seed=2, exp_name="single")))
     assert float(rows[1]["rmse"]) == single["metrics"]["test_rmse"]
     assert float(rows[1]["log_likelihood"]) == single["metrics"]["test_log_likelihood"]
+    assert float(rows[1]["coverage_90"]) == single["metrics"]["test_coverage_90"]
+    cdf = np.array([float(row["cdf"]) for row in read_rows(home(tmp_path) / "seeds" / "2" / "predictions.csv")])
+    assert float(rows[1]["coverage_90"]) == np.mean(np.abs(cdf - 0.5) <= 0.45)
+    assert "**Test coverage of 90 % intervals** (a share; 0.9 is right)" in printed
     assert float(rows[1]["noise_precision"]) == single["metrics"]["train_noise_precision"]
     assert rows[1]["split_hash"] == single["split_hash"] and len({row["split_hash"] for row in rows}) == 3
     assert rows[0]["protocol"] == "published" and rows[0]["test_particles"] == "7" and "own units" in rows[0]["units"]
@@ -588,6 +592,28 @@ def test_bold_is_the_best_and_all_within_its_standard_error():
     assert "ekfac (tuned)" in report.markdown([summary_of("wine", "ekfac", 1.0, search=SPACE)])
     assert "~5.019 ± 0.127" in lower and "4.827 ± 0.161 MC dropout (Mukhoti et al. 2018)" in lower
     assert r"$\mathbf{1.000 \pm 0.100}$" in report.latex(tables) and r"$\sim 5.019 \pm 0.127$" in report.latex(tables)
+
+
+def test_coverage_is_best_near_to_90_percent():
+    tables = [summary_of("concrete", method, 1.0) for method in ("ekfac", "kfac", "diag")]
+    assert "coverage" not in report.markdown(tables)  # of runs that do not say it
+    for table, mean in zip(tables, (0.94, 0.89, 0.85)):
+        table["metrics"]["coverage_90"] = {"mean": mean, "se": 0.035, "n": 5}
+    table = report.markdown(tables).split("**Test coverage of 90 % intervals**")[1]
+    assert "| **0.940 ± 0.035** | **0.890 ± 0.035** | 0.850 ± 0.035 |\n" in table
+
+
+def test_runs_of_a_version_without_coverage(write, tmp_path, capsys):
+    assert baseline(write(), "--runs", "2") == 0
+    for seed in "12":
+        path = home(tmp_path) / "seeds" / seed / "result.json"
+        found = read_json(path)
+        del found["metrics"]["test_coverage_90"]
+        path.write_text(json.dumps(found))
+    capsys.readouterr()
+    assert baseline(write(), "--runs", "2") == 0
+    assert "**Test log-likelihood**" in capsys.readouterr().out
+    assert "coverage_90" not in read_json(home(tmp_path) / "summary.json")["metrics"]
 
 
 def test_two_experiments_of_one_method_get_their_names():

@@ -210,7 +210,7 @@ def test_calibration_area_against_uncertainty_toolbox(rng):
     _, coverage = calibration.get_proportion_lists_vectorized(mean, std, targets, num_bins=101, prop_type="interval")
     assert_allclose(coverage_curve(cdf), coverage[1:-1], atol=1e-6)
     nothing = np.zeros(200)
-    prediction = Prediction(mean, std, nothing, nothing, nothing)
+    prediction = Prediction(mean, std, nothing, nothing, nothing, nothing)
     found = values_of(more_regression_statistics(prediction, nothing, cdf, targets), 200)
     assert found["calibration_area"] == pytest.approx(np.mean(np.abs(coverage[1:-1] - LEVELS)), abs=1e-6)
     assert found["sharpness"] == pytest.approx(std.mean())

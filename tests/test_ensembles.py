@@ -6,6 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from core.baseline.ensembles import mixture_row
+from core.calibration import mixture_cdf
 from core.metrics import mix, predict
 from misc.errors import RunError
 from misc.records import read_json, read_rows
@@ -15,14 +16,17 @@ from tests.test_baseline import baseline, home, write  # noqa: F401
 def test_a_mixture_of_mixtures(rng):
     """Members of 3 draws each mixed are all draws together."""
     outputs, precisions, targets = rng.randn(4, 3, 6), rng.gamma(3.0, 1.0, (4, 3)), rng.randn(6)
-    members = [predict(output, precision, targets, 2.0, 3.0) for output, precision in zip(outputs, precisions)]
-    whole = predict(outputs.reshape(12, 6), precisions.reshape(12), targets, 2.0, 3.0)
-    found = mix(members, 2.0 + 3.0 * targets)
+
+    def predicted(output, precision):
+        return predict(output, precision, targets, 2.0, 3.0)._replace(cdf=mixture_cdf(output, 1.0 / precision, targets))
+
+    whole = predicted(outputs.reshape(12, 6), precisions.reshape(12))
+    found = mix([predicted(*member) for member in zip(outputs, precisions)], 2.0 + 3.0 * targets)
     for name in whole._fields:
         assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("text", ["", "target,mean,std,epistemic_std,log_prob\n1,1,1,1,-1\n"])
+@pytest.mark.parametrize("text", ["", "target,mean,std,epistemic_std,log_prob,cdf\n1,1,1,1,-1,.5\n"])
 def test_predictions_of_other_rows(write, tmp_path, text):  # noqa: F811
     assert baseline(write(epoch=1), "--runs", "1") == 0
     roots = [home(tmp_path) / "seeds" / "1", tmp_path / "copy"]
@@ -43,10 +47,11 @@ def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
     found = [read_json(folder / "result.json") for folder in folders]
     assert len({result["split_hash"] for result in found}) == 1 and len({result["seed"] for result in found}) == 3
     tables = [read_rows(folder / "predictions.csv") for folder in folders]
-    means, logs, targets = (np.array([[float(row[name]) for row in table] for table in tables])
-                            for name in ("mean", "log_prob", "target"))
+    means, logs, targets, cdfs = (np.array([[float(row[name]) for row in table] for table in tables])
+                                  for name in ("mean", "log_prob", "target", "cdf"))
     assert float(mixtures[1]["rmse"]) == pytest.approx(np.sqrt(np.square(means.mean(0) - targets[0]).mean()))
     assert float(mixtures[1]["log_likelihood"]) == pytest.approx(np.log(np.exp(logs).mean(0)).mean(), rel=1e-6)
+    assert float(mixtures[1]["coverage_90"]) == np.mean(np.abs(cdfs.mean(0) - 0.5) <= 0.45)
     assert float(mixtures[1]["train_time_s"]) == pytest.approx(sum(result["train_time_s"] for result in found))
     summary = read_json(root / "ensemble.json")
     gain = np.mean([float(ours["rmse"]) - float(single["rmse"]) for ours, single in zip(mixtures, rows)])

@@ -5,12 +5,11 @@ import pathlib
 import numpy as np
 
 from core.baseline import results
-from core.metrics import Prediction, mix, regression_statistics, values_of
+from core.calibration import coverage_90
+from core.metrics import WRITTEN, Prediction, mix, regression_statistics, values_of
 from misc.errors import RunError
 from misc.folders import folder_at, unused_name
 from misc.records import read_result, read_rows, write_json, write_rows
-
-READ = Prediction._fields[:-1]  # columns of predictions.csv
 
 
 def mixture_row(roots):
@@ -20,7 +19,9 @@ def mixture_row(roots):
     if not all(np.array_equal(other, targets[0]) for other in targets[1:]) or not len(targets[0]):
         raise RunError(f"the predictions in {', '.join(map(str, roots))} are not of the same rows: run again with "
                        "--fresh")
-    metrics = values_of(regression_statistics(mix(predictions, targets[0]), targets[0]), len(targets[0]))
+    mixture = mix(predictions, targets[0])
+    metrics = dict(values_of(regression_statistics(mixture, targets[0]), len(targets[0])),
+                   coverage_90=coverage_90(mixture.cdf))
     whole = {name: value for name, value in rows[0].items() if not name.startswith("best_epoch")}
     whole.update((name, sum(row[name] for row in rows)) for name in ("steps", "train_time_s", "wall_time_s"))
     return dict(whole, **metrics, noise_precision=float(np.mean([row["noise_precision"] for row in rows])),
@@ -71,7 +72,7 @@ def _read_predictions(root):
     path = folder_at(pathlib.Path(root)).predictions
     try:
         rows = read_rows(path)
-        columns = {name: np.array([float(row[name]) for row in rows]) for name in ("target", *READ)}
+        columns = {name: np.array([float(row[name]) for row in rows]) for name in ("target", *WRITTEN)}
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path} is damaged or of an earlier version: run again with --fresh") from None
-    return Prediction(*(columns[name] for name in READ), moment_log_prob=None), columns["target"]
+    return Prediction(*(columns[name] for name in WRITTEN)), columns["target"]

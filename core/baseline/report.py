@@ -13,7 +13,14 @@ PUBLISHED_FILE = pathlib.Path(__file__).with_name("published.csv")
 
 FEW = 6  # pairs; with fewer no Wilcoxon test can reach p = 0.05
 
-TABLES = (("rmse", "RMSE", "lower is better", min), ("log_likelihood", "log-likelihood", "higher is better", max))
+Table = collections.namedtuple("Table", ["metric", "name", "direction", "loss"])
+"""loss: function of a mean that is lower where it is better."""
+
+TABLES = (
+    Table("rmse", "RMSE", "lower is better", lambda mean: mean),
+    Table("log_likelihood", "log-likelihood", "higher is better", lambda mean: -mean),
+    Table("coverage_90", "coverage of 90 % intervals", "a share; 0.9 is right", lambda mean: abs(mean - 0.9)),
+)
 
 # Published columns: method in published.csv -> (heading, protocol of ours that it may stand beside; None: any).
 PUBLISHED = {"NNG-MVG": ("published noisy K-FAC", "published"), "best": ("best published for this network", None)}
@@ -35,16 +42,16 @@ def column_names(summaries):
             else found["optimizer"] + (" (tuned)" if "search" in found else "") for found in summaries]
 
 
-def our_cells(summaries, metric, best_of):
+def our_cells(summaries, table):
     """{(dataset, column): Cell}. Bold: the best of a row and all within one standard error, its own, of it."""
     columns = column_names(summaries)
     cells = {}
     for dataset in {found["dataset"] for found in summaries}:
-        row = {column: found["metrics"][metric] for column, found in zip(columns, summaries)
-               if found["dataset"] == dataset}
-        best = best_of(row.values(), key=lambda value: value["mean"])
+        row = {column: found["metrics"][table.metric] for column, found in zip(columns, summaries)
+               if found["dataset"] == dataset and table.metric in found["metrics"]}
+        best = min(row.values(), key=lambda value: table.loss(value["mean"]), default=None)
         for column, value in row.items():
-            near = abs(value["mean"] - best["mean"]) <= (best["se"] or 0.0)
+            near = table.loss(value["mean"]) - table.loss(best["mean"]) <= (best["se"] or 0.0)
             cells[dataset, column] = Cell(value["mean"], value["se"], value["n"], near and len(row) > 1)
     return cells
 
@@ -52,10 +59,10 @@ def our_cells(summaries, metric, best_of):
 def markdown(summaries):
     """The report as Markdown: a table per metric and what its numbers are."""
     parts = []
-    for metric, name, direction, best_of in TABLES:
-        columns, rows = _grid(summaries, metric, best_of, _markdown_cell)
+    for table in _tables(summaries):
+        columns, rows = _grid(summaries, table, _markdown_cell)
         where = summaries[0]["evaluate_on"]
-        parts.append(f"**{where.capitalize()} {name}** ({direction})\n\n" + _pipes(columns, rows))
+        parts.append(f"**{where.capitalize()} {table.name}** ({table.direction})\n\n" + _pipes(columns, rows))
     parts.append(_legend(summaries))
     parts += [_comparison(found) for found in summaries if "against" in found]
     return "\n\n".join(parts) + "\n"
@@ -64,11 +71,11 @@ def markdown(summaries):
 def latex(summaries):
     """The same tables for LaTeX."""
     parts = []
-    for metric, name, direction, best_of in TABLES:
-        columns, rows = _grid(summaries, metric, best_of, _latex_cell)
+    for table in _tables(summaries):
+        columns, rows = _grid(summaries, table, _latex_cell)
         rows = [[row[0].replace("_", r"\_"), *row[1:]] for row in rows]
         columns = [column.replace("_", r"\_") for column in columns]
-        parts.append(f"% {summaries[0]['evaluate_on']} {name}, {direction}\n"
+        parts.append(f"% {summaries[0]['evaluate_on']} {table.name}, {table.direction}\n"
                      + tabulate.tabulate(rows, columns, tablefmt="latex_raw", disable_numparse=True))
     legend = _legend(summaries).replace("\n", "\n% ")
     return "\n\n".join(parts) + f"\n% {legend}\n"
@@ -80,12 +87,14 @@ def _comparison(found):
     differ = ", ".join(rival["settings_differ"])
     lines = [f"{found['exp_name']} minus {rival['exp_name']}, split by split"
              + (f" (settings that differ: {differ})" if differ else "") + ":", ""]
-    for metric, name, _, _ in TABLES:
-        value = found["against"]["metrics"][metric]
+    for table in TABLES:
+        if table.metric not in rival["metrics"]:
+            continue
+        value = rival["metrics"][table.metric]
         spread = "" if value["se"] is None else (
             f" ± {value['se']:.4f}, 95 % interval {value['ci_low']:+.4f} to {value['ci_high']:+.4f}")
         few = f" (at least {2.0 ** (1 - value['n']):.2g} with so few)" if value["n"] < FEW else ""
-        lines.append(f"- {name}: {value['mean']:+.4f}{spread}, Wilcoxon p = {value['wilcoxon_p']:.3g}{few}, "
+        lines.append(f"- {table.name}: {value['mean']:+.4f}{spread}, Wilcoxon p = {value['wilcoxon_p']:.3g}{few}, "
                      f"{value['n']} pairs of {found['n']} runs")
     return "\n".join(lines)
 
@@ -95,9 +104,11 @@ def csv_rows(summaries):
     columns = ["dataset", "metric", "column", "mean", "se", "n", "ddof", "seeds", "epoch", "bold", "protocol",
                "evaluate_on", "test_particles", "rows_hash", "splits_hash", "units", "source", "recalled"]
     rows = []
-    for metric, _, _, best_of in TABLES:
-        cells = our_cells(summaries, metric, best_of)
+    for table in _tables(summaries):
+        cells, metric = our_cells(summaries, table), table.metric
         for column, found in zip(column_names(summaries), summaries):
+            if (found["dataset"], column) not in cells:
+                continue
             cell = cells[found["dataset"], column]
             rows.append(dict(
                 dataset=found["dataset"], metric=metric, column=column, mean=cell.mean, se=cell.se, n=cell.n, ddof=DDOF,
@@ -105,7 +116,7 @@ def csv_rows(summaries):
                 bold="yes" if cell.bold else "no", source="this code", recalled="no", units=UNITS,
                 **{name: found[name] for name in ("protocol", "evaluate_on", "test_particles", "rows_hash",
                                                   "splits_hash")}))
-        for method, (heading, _) in _published_columns(summaries).items():
+        for method, (heading, _) in _published_columns(summaries, metric).items():
             for dataset in _datasets(summaries):
                 fact = read_published().get((dataset, method, metric))
                 if fact:
@@ -115,27 +126,32 @@ def csv_rows(summaries):
     return columns, rows
 
 
-def _grid(summaries, metric, best_of, write):
+def _tables(summaries):
+    """Those of TABLES that some experiment has numbers for."""
+    return [table for table in TABLES if any(table.metric in found["metrics"] for found in summaries)]
+
+
+def _grid(summaries, table, write):
     """(column headings, rows of text): ours, then the published ones."""
     names = list(dict.fromkeys(column_names(summaries)))
-    cells, facts = our_cells(summaries, metric, best_of), read_published()
-    published = _published_columns(summaries)
+    cells, facts = our_cells(summaries, table), read_published()
+    published = _published_columns(summaries, table.metric)
     rows = []
     for dataset in _datasets(summaries):
         row = [dataset] + [write(*cells[dataset, name]) if (dataset, name) in cells else "" for name in names]
         for method in published:
-            fact = facts.get((dataset, method, metric))
+            fact = facts.get((dataset, method, table.metric))
             row.append(_fact_cell(fact, write, named=method == "best") if fact else "")
         rows.append(row)
     return ["data set", *names, *(heading for heading, _ in published.values())], rows
 
 
-def _published_columns(summaries):
+def _published_columns(summaries, metric="rmse"):
     if summaries[0]["evaluate_on"] != "test":
         return {}
-    protocol, known = summaries[0]["protocol"], {(dataset, method) for dataset, method, _ in read_published()}
+    protocol, known = summaries[0]["protocol"], read_published()
     return {method: row for method, row in PUBLISHED.items() if row[1] in (None, protocol)
-            and any((dataset, method) in known for dataset in _datasets(summaries))}
+            and any((dataset, method, metric) in known for dataset in _datasets(summaries))}
 
 
 def _datasets(summaries):

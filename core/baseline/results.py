@@ -9,7 +9,8 @@ from misc.errors import UserError
 from misc.folders import folder_at
 from misc.records import read_json, read_rows, read_rows_until, write_json, write_rows
 
-METRICS = ("rmse", "log_likelihood", "moment_log_likelihood")
+COMPARED = ("rmse", "log_likelihood", "moment_log_likelihood")
+METRICS = (*COMPARED, "coverage_90")
 UNITS = "the data's own units; log-likelihood per row, in nats"
 
 # evaluate_on -> how the names of its metrics begin in a run's own files.
@@ -38,7 +39,7 @@ def run_row(root):
     judge = "valid_" if result["n_valid"] else prefix
     best = max(_curve_rows(folder, judge), key=lambda row: float(row[f"{judge}log_likelihood"]), default=None)
     row = {name: result[name] for name in COLUMNS if name in result}
-    row.update({name: result["metrics"][prefix + name] for name in METRICS})
+    row.update({name: result["metrics"].get(prefix + name) for name in METRICS})
     if best:
         row.update(
             best_epoch=int(best["epoch"]), best_epoch_rmse=float(best[f"{prefix}rmse"]),
@@ -74,7 +75,7 @@ def read_runs(root):
     if not rows:
         raise UserError(f"there are no runs in {path}: run that config first")
     return [dict(row, seed=int(row["seed"]), split=int(row["split"]), test_particles=int(row["test_particles"]),
-                 **{name: float(row[name]) for name in METRICS}) for row in rows]
+                 **{name: float(row[name]) for name in COMPARED}) for row in rows]
 
 
 class Rival:
@@ -102,7 +103,8 @@ def summary(name, settings, rows, n_asked, failed, against=None, space=None):
         seeds=[row["seed"] for row in rows], splits=[row["split"] for row in rows],
         split_hashes=[row["split_hash"] for row in rows], splits_hash=splits_hash(rows),
         failed={str(seed): why for seed, why in failed.items()},
-        metrics={metric: summarise([row[metric] for row in rows]) for metric in METRICS},
+        metrics={metric: summarise([row[metric] for row in rows]) for metric in METRICS
+                 if all(row[metric] is not None for row in rows)},  # coverage_90: not of runs of an earlier version
         seconds_of_training=sum(row["train_time_s"] for row in rows), settings=settings)
     if space is not None:
         found["search"] = space
@@ -127,7 +129,7 @@ def paired(rows, name, others):
     if not pairs:
         raise UserError(f"--against {name}: it has no split in common with these runs")
     differences = {metric: compare([ours[metric] for ours, _ in pairs], [other[metric] for _, other in pairs])
-                   for metric in METRICS}
+                   for metric in COMPARED}
     return {"exp_name": name, "splits": [ours["split"] for ours, _ in pairs],
             "difference": "this minus the other, split by split", "metrics": differences}
 
