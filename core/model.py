@@ -44,7 +44,7 @@ that sets the running sums to 0; posteriors: {layer: its posterior, of tensors};
 of the prior, see core/gaussian.py."""
 
 PREVIEW_ROWS = 36
-NORM_DECAY = 0.99  # of the moving averages of batch normalisation
+NORM_DECAY = 0.9  # of the moving averages of batch normalisation: natural-gradient steps outrun longer ones
 
 
 def build_model(config, spec, device="/device:CPU:0", training=True, solver=plain):
