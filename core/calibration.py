@@ -20,7 +20,6 @@ from core.metrics import (
 
 N_BINS = 15
 LEVELS = np.arange(1, 100) / 100.0
-NINETY = 89  # place of 90 % in LEVELS
 FEW_ROWS = 20  # below, resampled rows say little about others
 CALIBRATION_ERRORS = ("ece", "adaptive_ece", "classwise_ece", "calibration_area")
 MOST_DRAWS = 500  # of the spread of a CRPS, whose time grows with their square
@@ -126,12 +125,6 @@ def detection_statistics(inside, outside):
 # Regression: draws [K, n] of means, [K] of squared noise scales, targets [n], all in one unit. The noise is Gaussian,
 # the squares its variances, or Student's t of `dof` degrees of freedom.
 
-def mixture_cdf(means, squares, targets, dof=np.inf):
-    """P(Y <= target) under the mixture of K Gaussians or Student's t, [n]."""
-    scaled = (targets - means) / np.sqrt(squares)[:, None]
-    return np.mean(special.ndtr(scaled) if np.isinf(dof) else special.stdtr(dof, scaled), axis=0)
-
-
 def mixture_crps(means, squares, targets, dof=np.inf, numbers_at_once=4_000_000):
     """Continuous ranked probability score of the mixture, [n]; lower is better, in the targets' unit.
 
@@ -150,27 +143,22 @@ def mixture_crps(means, squares, targets, dof=np.inf, numbers_at_once=4_000_000)
     return near - 0.5 * np.concatenate(spread)
 
 
-def more_regression_statistics(prediction, crps, cdf, targets):
+def more_regression_statistics(prediction, crps, targets):
     """Those of metrics.regression_statistics, and more.
 
     Args:
-      prediction: metrics.Prediction; crps, cdf: [n] as above; targets: [n]; all in the data's own units.
+      prediction: metrics.Prediction; crps: [n] as above; targets: [n]; all in the data's own units.
 
-    crps; coverage_90: as below; calibration_area: mean over nominal levels
+    crps; calibration_area: mean over nominal levels
     1 % to 99 % of |coverage - level|; sharpness: mean predictive std.
     """
-    covered = _covered(cdf)
+    covered = _covered(prediction.cdf)
 
     def calibration_area(weights):
         return np.mean(np.abs(weights @ covered / weights.sum(axis=1, keepdims=True) - LEVELS), axis=1)
 
-    return dict(regression_statistics(prediction, targets), crps=mean_of(crps), coverage_90=mean_of(covered[:, NINETY]),
+    return dict(regression_statistics(prediction, targets), crps=mean_of(crps),
                 calibration_area=calibration_area, sharpness=mean_of(prediction.std))
-
-
-def coverage_90(cdf):
-    """Share of targets in the central 90 % interval, given the predictive cdf at the targets [n]."""
-    return float(coverage_curve(cdf)[NINETY])
 
 
 def coverage_curve(cdf):

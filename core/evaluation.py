@@ -3,10 +3,9 @@ import collections
 
 import numpy as np
 
-from core.calibration import coverage_90, mixture_cdf
 from core.design import n_test_draws
 from core.metrics import (
-    WRITTEN,
+    KEPT,
     classification_statistics,
     draw_probabilities,
     predict,
@@ -21,19 +20,16 @@ from misc.seeding import stream
 
 TINIEST_PRECISION = 1e-30  # draws of a Gamma with a tiny shape underflow to 0
 
-Evaluation = collections.namedtuple("Evaluation", ["prediction", "metrics", "targets", "draws"], defaults=(None,))
-"""prediction: metrics.Prediction, or probabilities [n, C]; targets: in the data's own units, or labels; draws: of a
-regression the Draws behind it."""
+Evaluation = collections.namedtuple("Evaluation", ["prediction", "metrics", "targets"])
+"""prediction: metrics.Prediction, or probabilities [n, C]; targets: in the data's own units, or labels."""
 
 Draws = collections.namedtuple("Draws", ["outputs", "precisions", "dof"])
 """Of a regression: outputs [K, n] and noise precisions [K], standardised; the noise's degrees of freedom,
 infinite if it is Gaussian."""
 
-Task = collections.namedtuple(
-    "Task", ["metrics", "extra", "draws", "evaluate", "finish", "headline", "units", "write", "show"])
-"""metrics: names, in order; extra: further columns of metrics.csv; draws, evaluate: see below; finish:
-(Evaluation, Part) -> the Evaluation with what takes too long for any but the last; headline: the two metrics
-that people watch, {name: format}; units: a sentence for result.json; write: (folder,
+Task = collections.namedtuple("Task", ["metrics", "extra", "draws", "evaluate", "headline", "units", "write", "show"])
+"""metrics: names, in order; extra: further columns of metrics.csv; draws, evaluate: see below; headline: the
+two metrics that people watch, {name: format}; units: a sentence for result.json; write: (folder,
 Evaluation, data) -> the predictions' file; show: (writer, Evaluation, Part, data, step) -> pictures
 in TensorBoard."""
 
@@ -74,15 +70,7 @@ def evaluate_regression(session, model, part, data, config, ticks=iter):
     draws = regression_draws(session, model, part.x, config, ticks)
     prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     targets = data.target_mean + data.target_std * part.y
-    return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets, draws)
-
-
-def finish_regression(evaluation, part):
-    """The same with the predictive cdf at the targets, and the coverage of 90 % intervals that follows from it."""
-    draws = evaluation.draws
-    cdf = mixture_cdf(draws.outputs, 1.0 / draws.precisions, part.y, draws.dof)
-    return evaluation._replace(prediction=evaluation.prediction._replace(cdf=cdf),
-                               metrics=dict(evaluation.metrics, coverage_90=coverage_90(cdf)))
+    return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets)
 
 
 def evaluate_classification(session, model, part, data, config, ticks=iter):
@@ -96,9 +84,9 @@ def evaluate_classification(session, model, part, data, config, ticks=iter):
 
 
 def write_predictions(folder, evaluation, data):
-    """predictions.csv: target, and all but the last of Prediction, of every test row, in the data's own units."""
-    columns = ["target", *WRITTEN]
-    table = zip(evaluation.targets, *(getattr(evaluation.prediction, name) for name in WRITTEN))
+    """predictions.csv: target, mean, std, epistemic std, log density, cdf of every test row; the data's own units."""
+    columns = ["target", *KEPT]
+    table = zip(evaluation.targets, *(getattr(evaluation.prediction, name) for name in KEPT))
     write_rows(folder.predictions, columns, [dict(zip(columns, (f"{value:.9g}" for value in row))) for row in table])
 
 
@@ -120,15 +108,14 @@ _OF_CLASSES = ("accuracy", "log_likelihood", "brier", "ece")
 
 TASKS = {
     REGRESSION: Task(
-        ("rmse", "log_likelihood", "moment_log_likelihood"), ["train_noise_precision"],
-        regression_draws, evaluate_regression, finish_regression,
+        ("rmse", "log_likelihood", "moment_log_likelihood", "coverage_90"), ["train_noise_precision"],
+        regression_draws, evaluate_regression,
         {"rmse": "RMSE", "log_likelihood": "log-likelihood"},
         "rmse and log_likelihood in the data's own units; coverage_90 a share; train_* per example, standardised "
         "targets",
         write_predictions, lambda *_: None),
     CLASSIFICATION: Task(
         _OF_CLASSES + tuple(f"mean_{name}" for name in _OF_CLASSES), [], class_draws, evaluate_classification,
-        lambda evaluation, part: evaluation,
         {"accuracy": "accuracy", "log_likelihood": "log-likelihood"},
         "accuracy, brier, ece (15 bins) as shares; log_likelihood per row, in nats; mean_*: of the mean weights",
         write_probabilities, show_mistakes),

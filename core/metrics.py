@@ -5,12 +5,12 @@ import numpy as np
 from scipy import sparse, special
 
 Prediction = collections.namedtuple(
-    "Prediction", ["mean", "std", "epistemic_std", "log_prob", "cdf", "moment_log_prob"], defaults=(None, None))
+    "Prediction", ["mean", "std", "epistemic_std", "log_prob", "cdf", "moment_log_prob"])
 """Per test row, [n], in the data's own units: predictive mean; predictive std; the part of it
-that comes from the weights; log density of the target under the mixture over draws; P(Y <= target) under
-it, or None where it was not asked for; log density under the Gaussian of the same mean and std."""
+that comes from the weights; log density of the target under the mixture over draws, and P(Y <= target);
+log density under the Gaussian of the same mean and std."""
 
-WRITTEN = Prediction._fields[:-1]  # what is kept of every row, and mixed
+KEPT = ("mean", "std", "epistemic_std", "log_prob", "cdf")  # in predictions.csv; what mixtures are made from
 
 
 def predict(outputs, precisions, targets, target_mean, target_std, dof=np.inf):
@@ -33,6 +33,7 @@ def predict(outputs, precisions, targets, target_mean, target_std, dof=np.inf):
         std=target_std * np.sqrt(variance),
         epistemic_std=target_std * np.sqrt(epistemic),
         log_prob=log_mean_exp(per_draw) - np.log(target_std),
+        cdf=mixture_cdf(outputs, 1.0 / precisions, targets, dof),
         moment_log_prob=gaussian_log_prob(targets, mean, variance) - np.log(target_std),
     )
 
@@ -43,7 +44,7 @@ def mix(predictions, targets):
     The draws of each count alike, however many they are. What the members' means differ by is epistemic.
     """
     means, stds, epistemic, log_probs, cdfs = (np.array([getattr(each, name) for each in predictions], np.float64)
-                                               for name in WRITTEN)
+                                               for name in KEPT)
     between = means.var(axis=0)
     variance = np.square(stds).mean(axis=0) + between
     mean = means.mean(axis=0)
@@ -55,14 +56,26 @@ def regression_statistics(prediction, targets):
     """{metric: statistic}; `targets` [n] in the data's own units.
 
     rmse: of the predictive mean. log_likelihood: mean log density of the mixture over draws.
-    moment_log_likelihood: of the moment-matched Gaussian.
+    moment_log_likelihood: of the moment-matched Gaussian. coverage_90: share of targets in the central 90 % interval.
     """
     squares = mean_of(np.square(prediction.mean - targets))
     return {
         "rmse": lambda weights: np.sqrt(squares(weights)),
         "log_likelihood": mean_of(prediction.log_prob),
         "moment_log_likelihood": mean_of(prediction.moment_log_prob),
+        "coverage_90": mean_of(np.abs(2.0 * prediction.cdf - 1.0) <= 0.9),
     }
+
+
+def mixture_cdf(means, squares, targets, dof=np.inf):
+    """P(Y <= target) under the mixture over draws, [n].
+
+    Args:
+      means: [K, n]; squares: [K], of the noise's scale; targets: [n]; all in one unit.
+      dof: as in `predict`.
+    """
+    scaled = (targets - means) / np.sqrt(squares)[:, None]
+    return np.mean(special.ndtr(scaled) if np.isinf(dof) else special.stdtr(dof, scaled), axis=0)
 
 
 def draw_probabilities(logits):

@@ -16,7 +16,7 @@ from core.adam import moved
 from core.design import design_run, n_test_draws
 from core.guard import finite, plain
 from core.noise import HeldOut
-from core.rates import RATES
+from core.rates import RATES, norm_rate
 from core.variables import assign, changed, make_variables, read, repeat
 from data_loader.batches import crop_and_flip, epoch_plan
 from misc.seeding import stream_seed
@@ -44,7 +44,6 @@ that sets the running sums to 0; posteriors: {layer: its posterior, of tensors};
 of the prior, see core/gaussian.py."""
 
 PREVIEW_ROWS = 36
-NORM_DECAY = 0.9  # of the moving averages of batch normalisation: natural-gradient steps outrun longer ones
 
 
 def build_model(config, spec, device="/device:CPU:0", training=True, solver=plain):
@@ -213,9 +212,8 @@ class _Builder:
             new = dict(zip(names, take(layers, [state[name] for name in names], batches, rates, config.momentum, due)))
         for name, record in zip(names, records):
             if record.moments:
-                rate = tf.maximum(1.0 / now, 1.0 - NORM_DECAY)
                 for key, value in zip(("moving_mean", "moving_variance"), record.moments):
-                    new[name][key] = moved(state[name][key], value, rate)
+                    new[name][key] = moved(state[name][key], value, norm_rate(now))
         held_out = self._held_out(step, weights) if likelihood.held_out else None
         new["likelihood"], log_prob = likelihood.update(state["likelihood"], outputs, y, prior, now, held_out)
         new["train"] = {"log_prob": state["train"]["log_prob"] + log_prob, "steps": state["train"]["steps"] + 1.0}

@@ -29,4 +29,13 @@ def classification_rates(config, now, decay, steps_per_epoch):
     return Rates(learning_rate, cov, 1.0 - config.scale_ema_decay, now, clip)
 
 
+def norm_rate(now):
+    """Rate of batch normalisation's moving averages at step `now` (a float, from 1).
+
+    They are over about a twentieth of the steps so far, but 10 to 100: a longer average lags behind the weights
+    while these move fast, a shorter one goes by few draws of them.
+    """
+    return tf.maximum(1.0 / now, tf.clip_by_value(20.0 / now, 0.01, 0.1))
+
+
 RATES = {REGRESSION: regression_rates, CLASSIFICATION: classification_rates}

@@ -88,7 +88,6 @@ class Trainer:
                 note = self._train(session, writer, note)
             name, part = self._final
             final = self._latest or self._task.evaluate(session, model, part, self._data, self._config)
-            final = self._task.finish(final, part)
             self._task.show(writer, final, part, self._data, note.step)
             self._insist(session, note)
         except tf.errors.ResourceExhaustedError:

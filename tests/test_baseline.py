@@ -596,11 +596,22 @@ def test_bold_is_the_best_and_all_within_its_standard_error():
 
 def test_coverage_is_best_near_to_90_percent():
     tables = [summary_of("concrete", method, 1.0) for method in ("ekfac", "kfac", "diag")]
-    assert "coverage" not in report.markdown(tables)  # of runs that do not say it
+    assert "**Test coverage" not in report.markdown(tables)  # of runs that do not say it
     for table, mean in zip(tables, (0.94, 0.89, 0.85)):
         table["metrics"]["coverage_90"] = {"mean": mean, "se": 0.035, "n": 5}
-    table = report.markdown(tables).split("**Test coverage of 90 % intervals**")[1]
-    assert "| **0.940 ± 0.035** | **0.890 ± 0.035** | 0.850 ± 0.035 |\n" in table
+    text = report.markdown(tables).split("**Test coverage of 90 % intervals**")[1]
+    assert "| **0.940 ± 0.035** | **0.890 ± 0.035** | 0.850 ± 0.035 |\n" in text and "No coverage" not in text
+    del tables[2]["metrics"]["coverage_90"]
+    assert "No coverage: diag_concrete (runs of" in report.markdown(tables)
+    single = [summary_of("wine", method, 1.0, se=None) for method in ("ekfac", "kfac")]
+    for found, mean in zip(single, (0.86, 0.94)):
+        found["metrics"]["coverage_90"] = {"mean": mean, "se": None, "n": 1}
+    assert "| **0.860** | **0.940** |" in report.markdown(single)
+
+
+def test_published_values_are_explained_wherever_they_stand():
+    text = report.markdown([summary_of("naval", "ekfac", 1.0, protocol="standard")])
+    assert "~7.231 noisy EK-FAC" in text and "averages over other splits" in text
 
 
 def test_runs_of_a_version_without_coverage(write, tmp_path, capsys):
@@ -610,10 +621,16 @@ def test_runs_of_a_version_without_coverage(write, tmp_path, capsys):
         found = read_json(path)
         del found["metrics"]["test_coverage_90"]
         path.write_text(json.dumps(found))
+        path.with_name("predictions.csv").write_text("\n".join(
+            line.rsplit(",", 1)[0] for line in path.with_name("predictions.csv").read_text().splitlines()))
     capsys.readouterr()
-    assert baseline(write(), "--runs", "2") == 0
-    assert "**Test log-likelihood**" in capsys.readouterr().out
-    assert "coverage_90" not in read_json(home(tmp_path) / "summary.json")["metrics"]
+    assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0  # the second members are of this version
+    printed = capsys.readouterr().out
+    assert "**Test log-likelihood**" in printed and "No coverage: base, base x2 (runs of an earlier" in printed
+    for name in ("summary.json", "ensemble.json"):
+        assert set(read_json(home(tmp_path) / name)["metrics"]) == set(results.COMPARED)
+    other = write("other")
+    assert baseline(other, "--runs", "2", "--against", str(home(tmp_path))) == 0
 
 
 def test_two_experiments_of_one_method_get_their_names():

@@ -12,7 +12,6 @@ from core.calibration import (
     coverage_curve,
     detection_statistics,
     entropies,
-    mixture_cdf,
     mixture_crps,
     monte_carlo,
     more_classification_statistics,
@@ -21,7 +20,7 @@ from core.calibration import (
     reliability,
     with_intervals,
 )
-from core.metrics import Prediction, predict, values_of
+from core.metrics import Prediction, mixture_cdf, predict, values_of
 
 
 @pytest.fixture
@@ -210,8 +209,8 @@ def test_calibration_area_against_uncertainty_toolbox(rng):
     _, coverage = calibration.get_proportion_lists_vectorized(mean, std, targets, num_bins=101, prop_type="interval")
     assert_allclose(coverage_curve(cdf), coverage[1:-1], atol=1e-6)
     nothing = np.zeros(200)
-    prediction = Prediction(mean, std, nothing, nothing, nothing, nothing)
-    found = values_of(more_regression_statistics(prediction, nothing, cdf, targets), 200)
+    prediction = Prediction(mean, std, nothing, nothing, cdf, nothing)
+    found = values_of(more_regression_statistics(prediction, nothing, targets), 200)
     assert found["calibration_area"] == pytest.approx(np.mean(np.abs(coverage[1:-1] - LEVELS)), abs=1e-6)
     assert found["sharpness"] == pytest.approx(std.mean())
     assert found["coverage_90"] == pytest.approx(coverage[90])
@@ -220,8 +219,8 @@ def test_calibration_area_against_uncertainty_toolbox(rng):
 def test_regression_statistics_are_those_of_training(draws):
     means, variances, targets = draws
     prediction = predict(means, 1.0 / variances, targets, 0.0, 1.0)
-    crps, cdf = mixture_crps(means, variances, targets), mixture_cdf(means, variances, targets)
-    found = with_intervals(more_regression_statistics(prediction, crps, cdf, targets), 30, 200)
+    crps = mixture_crps(means, variances, targets)
+    found = with_intervals(more_regression_statistics(prediction, crps, targets), 30, 200)
     assert found["rmse"].value == pytest.approx(np.sqrt(np.mean((means.mean(axis=0) - targets)**2)))
     assert found["log_likelihood"].value == pytest.approx(prediction.log_prob.mean())
     assert found["crps"].value == pytest.approx(crps.mean())

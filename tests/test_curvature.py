@@ -8,6 +8,7 @@ from core.curvature import Batch, Diagonal, MeanField, Rates
 from core.factors import STATISTICS
 from core.gaussian import Prior
 from core.kronecker import EigenKronecker, Kronecker, carry_scale
+from core.rates import norm_rate
 from tests import reference
 
 PRIOR = Prior(n_data=40, kl_weight=0.8, prior_var=0.5)  # gamma_in = 0.04
@@ -182,3 +183,10 @@ def test_bayes_by_backprop_follows_the_reparameterised_gradient(session, config,
     average, expected, moved = session.run([new["std_average"], expected, new["log_std"] - state["log_std"]])
     assert_allclose(average, 0.1 * expected, rtol=1e-9)
     assert_allclose(moved, 0.1 * np.sign(expected), rtol=1e-4)  # Adam's first step has length 1
+
+
+def test_rate_of_batch_normalisations_averages(session):
+    """Plain averages of the first ten steps, then of ten, of a twentieth of all, and of a hundred."""
+    steps = (1.0, 4.0, 10.0, 200.0, 400.0, 2000.0, 1e6)
+    rates = session.run([norm_rate(tf.constant(now, tf.float64)) for now in steps])
+    assert_allclose(rates, [1.0, 0.25, 0.1, 0.1, 0.05, 0.01, 0.01])

@@ -6,7 +6,6 @@ import pytest
 from numpy.testing import assert_allclose
 
 from core.baseline.ensembles import mixture_row
-from core.calibration import mixture_cdf
 from core.metrics import mix, predict
 from misc.errors import RunError
 from misc.records import read_json, read_rows
@@ -16,12 +15,9 @@ from tests.test_baseline import baseline, home, write  # noqa: F401
 def test_a_mixture_of_mixtures(rng):
     """Members of 3 draws each mixed are all draws together."""
     outputs, precisions, targets = rng.randn(4, 3, 6), rng.gamma(3.0, 1.0, (4, 3)), rng.randn(6)
-
-    def predicted(output, precision):
-        return predict(output, precision, targets, 2.0, 3.0)._replace(cdf=mixture_cdf(output, 1.0 / precision, targets))
-
-    whole = predicted(outputs.reshape(12, 6), precisions.reshape(12))
-    found = mix([predicted(*member) for member in zip(outputs, precisions)], 2.0 + 3.0 * targets)
+    members = [predict(output, precision, targets, 2.0, 3.0) for output, precision in zip(outputs, precisions)]
+    whole = predict(outputs.reshape(12, 6), precisions.reshape(12), targets, 2.0, 3.0)
+    found = mix(members, 2.0 + 3.0 * targets)
     for name in whole._fields:
         assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-12, err_msg=name)
 

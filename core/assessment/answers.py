@@ -8,7 +8,6 @@ from core.calibration import (
     coverage_curve,
     detection_statistics,
     entropies,
-    mixture_cdf,
     mixture_crps,
     monte_carlo,
     more_classification_statistics,
@@ -88,15 +87,15 @@ def answer_regression(collected, data, asked):
     prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std, draws.dof)
     noisy = (*in_units(draws, y, data), draws.dof)
     means, squares, targets = noisy[:3]
-    cdf, crps = mixture_cdf(*noisy), mixture_crps(*noisy)
-    metrics = with_intervals(more_regression_statistics(prediction, crps, cdf, targets), len(targets))
+    crps = mixture_crps(*noisy)
+    metrics = with_intervals(more_regression_statistics(prediction, crps, targets), len(targets))
     noise = np.sqrt(noise_variance(squares.mean(), draws.dof))
     more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()), "noise_std": float(noise),
             "monte_carlo": monte_carlo(noise_log_prob(targets, means, squares[:, None], draws.dof))}
     predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
-                   "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": cdf}
+                   "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": prediction.cdf}
     panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
-              "coverage": coverage_curve(cdf), "residuals": (prediction.std, targets - prediction.mean)}
+              "coverage": coverage_curve(prediction.cdf), "residuals": (prediction.std, targets - prediction.mean)}
     if BAND in collected:
         panels["band"] = band(*collected[BAND], data)
     return Answers(metrics, more, predictions, panels)

@@ -5,8 +5,7 @@ import pathlib
 import numpy as np
 
 from core.baseline import results
-from core.calibration import coverage_90
-from core.metrics import WRITTEN, Prediction, mix, regression_statistics, values_of
+from core.metrics import KEPT, Prediction, mix, regression_statistics, values_of
 from misc.errors import RunError
 from misc.folders import folder_at, unused_name
 from misc.records import read_result, read_rows, write_json, write_rows
@@ -20,8 +19,9 @@ def mixture_row(roots):
         raise RunError(f"the predictions in {', '.join(map(str, roots))} are not of the same rows: run again with "
                        "--fresh")
     mixture = mix(predictions, targets[0])
-    metrics = dict(values_of(regression_statistics(mixture, targets[0]), len(targets[0])),
-                   coverage_90=coverage_90(mixture.cdf))
+    metrics = values_of(regression_statistics(mixture, targets[0]), len(targets[0]))
+    if np.isnan(mixture.cdf).any():  # a member of an earlier version
+        metrics["coverage_90"] = None
     whole = {name: value for name, value in rows[0].items() if not name.startswith("best_epoch")}
     whole.update((name, sum(row[name] for row in rows)) for name in ("steps", "train_time_s", "wall_time_s"))
     return dict(whole, **metrics, noise_precision=float(np.mean([row["noise_precision"] for row in rows])),
@@ -72,7 +72,9 @@ def _read_predictions(root):
     path = folder_at(pathlib.Path(root)).predictions
     try:
         rows = read_rows(path)
-        columns = {name: np.array([float(row[name]) for row in rows]) for name in ("target", *WRITTEN)}
+        columns = {name: np.array([float(row[name]) for row in rows]) for name in ("target", *KEPT[:-1])}
+        cdf = np.array([float(row.get("cdf", "nan")) for row in rows])
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path} is damaged or of an earlier version: run again with --fresh") from None
-    return Prediction(*(columns[name] for name in WRITTEN)), columns["target"]
+    target = columns.pop("target")
+    return Prediction(**columns, cdf=cdf, moment_log_prob=None), target

@@ -11,15 +11,16 @@ from core.metrics import noise_name
 
 PUBLISHED_FILE = pathlib.Path(__file__).with_name("published.csv")
 
+ROUNDING = 1e-12
 FEW = 6  # pairs; with fewer no Wilcoxon test can reach p = 0.05
 
-Table = collections.namedtuple("Table", ["metric", "name", "direction", "loss"])
-"""loss: function of a mean that is lower where it is better."""
+Metric = collections.namedtuple("Metric", ["key", "name", "reading", "loss"])
+"""reading: which values are good; loss: function of a mean that is lower where it is better."""
 
 TABLES = (
-    Table("rmse", "RMSE", "lower is better", lambda mean: mean),
-    Table("log_likelihood", "log-likelihood", "higher is better", lambda mean: -mean),
-    Table("coverage_90", "coverage of 90 % intervals", "a share; 0.9 is right", lambda mean: abs(mean - 0.9)),
+    Metric("rmse", "RMSE", "lower is better", lambda mean: mean),
+    Metric("log_likelihood", "log-likelihood", "higher is better", lambda mean: -mean),
+    Metric("coverage_90", "coverage of 90 % intervals", "a share; 0.9 is right", lambda mean: abs(mean - 0.9)),
 )
 
 # Published columns: method in published.csv -> (heading, protocol of ours that it may stand beside; None: any).
@@ -42,16 +43,16 @@ def column_names(summaries):
             else found["optimizer"] + (" (tuned)" if "search" in found else "") for found in summaries]
 
 
-def our_cells(summaries, table):
-    """{(dataset, column): Cell}. Bold: the best of a row and all within one standard error, its own, of it."""
+def our_cells(summaries, metric):
+    """{(dataset, column): Cell}. Bold: the best of a row and all whose loss is within its standard error of it."""
     columns = column_names(summaries)
     cells = {}
     for dataset in {found["dataset"] for found in summaries}:
-        row = {column: found["metrics"][table.metric] for column, found in zip(columns, summaries)
-               if found["dataset"] == dataset and table.metric in found["metrics"]}
-        best = min(row.values(), key=lambda value: table.loss(value["mean"]), default=None)
+        row = {column: found["metrics"][metric.key] for column, found in zip(columns, summaries)
+               if found["dataset"] == dataset and metric.key in found["metrics"]}
+        best = min(row.values(), key=lambda value: metric.loss(value["mean"]), default=None)
         for column, value in row.items():
-            near = table.loss(value["mean"]) - table.loss(best["mean"]) <= (best["se"] or 0.0)
+            near = metric.loss(value["mean"]) - metric.loss(best["mean"]) <= (best["se"] or 0.0) + ROUNDING
             cells[dataset, column] = Cell(value["mean"], value["se"], value["n"], near and len(row) > 1)
     return cells
 
@@ -59,10 +60,10 @@ def our_cells(summaries, table):
 def markdown(summaries):
     """The report as Markdown: a table per metric and what its numbers are."""
     parts = []
-    for table in _tables(summaries):
-        columns, rows = _grid(summaries, table, _markdown_cell)
+    for metric in _known(summaries):
+        columns, rows = _grid(summaries, metric, _markdown_cell)
         where = summaries[0]["evaluate_on"]
-        parts.append(f"**{where.capitalize()} {table.name}** ({table.direction})\n\n" + _pipes(columns, rows))
+        parts.append(f"**{where.capitalize()} {metric.name}** ({metric.reading})\n\n" + _pipes(columns, rows))
     parts.append(_legend(summaries))
     parts += [_comparison(found) for found in summaries if "against" in found]
     return "\n\n".join(parts) + "\n"
@@ -71,11 +72,11 @@ def markdown(summaries):
 def latex(summaries):
     """The same tables for LaTeX."""
     parts = []
-    for table in _tables(summaries):
-        columns, rows = _grid(summaries, table, _latex_cell)
+    for metric in _known(summaries):
+        columns, rows = _grid(summaries, metric, _latex_cell)
         rows = [[row[0].replace("_", r"\_"), *row[1:]] for row in rows]
         columns = [column.replace("_", r"\_") for column in columns]
-        parts.append(f"% {summaries[0]['evaluate_on']} {table.name}, {table.direction}\n"
+        parts.append(f"% {summaries[0]['evaluate_on']} {metric.name}, {metric.reading}\n"
                      + tabulate.tabulate(rows, columns, tablefmt="latex_raw", disable_numparse=True))
     legend = _legend(summaries).replace("\n", "\n% ")
     return "\n\n".join(parts) + f"\n% {legend}\n"
@@ -87,14 +88,14 @@ def _comparison(found):
     differ = ", ".join(rival["settings_differ"])
     lines = [f"{found['exp_name']} minus {rival['exp_name']}, split by split"
              + (f" (settings that differ: {differ})" if differ else "") + ":", ""]
-    for table in TABLES:
-        if table.metric not in rival["metrics"]:
+    for metric in TABLES:
+        if metric.key not in rival["metrics"]:
             continue
-        value = rival["metrics"][table.metric]
+        value = rival["metrics"][metric.key]
         spread = "" if value["se"] is None else (
             f" ± {value['se']:.4f}, 95 % interval {value['ci_low']:+.4f} to {value['ci_high']:+.4f}")
         few = f" (at least {2.0 ** (1 - value['n']):.2g} with so few)" if value["n"] < FEW else ""
-        lines.append(f"- {table.name}: {value['mean']:+.4f}{spread}, Wilcoxon p = {value['wilcoxon_p']:.3g}{few}, "
+        lines.append(f"- {metric.name}: {value['mean']:+.4f}{spread}, Wilcoxon p = {value['wilcoxon_p']:.3g}{few}, "
                      f"{value['n']} pairs of {found['n']} runs")
     return "\n".join(lines)
 
@@ -104,54 +105,56 @@ def csv_rows(summaries):
     columns = ["dataset", "metric", "column", "mean", "se", "n", "ddof", "seeds", "epoch", "bold", "protocol",
                "evaluate_on", "test_particles", "rows_hash", "splits_hash", "units", "source", "recalled"]
     rows = []
-    for table in _tables(summaries):
-        cells, metric = our_cells(summaries, table), table.metric
+    for metric in _known(summaries):
+        cells = our_cells(summaries, metric)
         for column, found in zip(column_names(summaries), summaries):
             if (found["dataset"], column) not in cells:
                 continue
             cell = cells[found["dataset"], column]
             rows.append(dict(
-                dataset=found["dataset"], metric=metric, column=column, mean=cell.mean, se=cell.se, n=cell.n, ddof=DDOF,
-                seeds=" ".join(str(seed) for seed in found["seeds"]), epoch=found["settings"]["epoch"],
+                dataset=found["dataset"], metric=metric.key, column=column, mean=cell.mean, se=cell.se, n=cell.n,
+                ddof=DDOF, seeds=" ".join(str(seed) for seed in found["seeds"]), epoch=found["settings"]["epoch"],
                 bold="yes" if cell.bold else "no", source="this code", recalled="no", units=UNITS,
                 **{name: found[name] for name in ("protocol", "evaluate_on", "test_particles", "rows_hash",
                                                   "splits_hash")}))
-        for method, (heading, _) in _published_columns(summaries, metric).items():
+        for method, (heading, _) in _published_columns(summaries, metric.key).items():
             for dataset in _datasets(summaries):
-                fact = read_published().get((dataset, method, metric))
+                fact = read_published().get((dataset, method, metric.key))
                 if fact:
-                    rows.append(dict(dataset=dataset, metric=metric, column=heading, mean=fact["mean"], se=fact["se"],
-                                     protocol=fact["protocol"], evaluate_on="test", units=UNITS, source=fact["source"],
-                                     recalled=fact["recalled"]))
+                    rows.append(dict(dataset=dataset, metric=metric.key, column=heading, mean=fact["mean"],
+                                     evaluate_on="test", units=UNITS,
+                                     **{name: fact[name] for name in ("se", "protocol", "source", "recalled")}))
     return columns, rows
 
 
-def _tables(summaries):
+def _known(summaries):
     """Those of TABLES that some experiment has numbers for."""
-    return [table for table in TABLES if any(table.metric in found["metrics"] for found in summaries)]
+    return [metric for metric in TABLES if any(metric.key in found["metrics"] for found in summaries)]
 
 
-def _grid(summaries, table, write):
+def _grid(summaries, metric, write):
     """(column headings, rows of text): ours, then the published ones."""
     names = list(dict.fromkeys(column_names(summaries)))
-    cells, facts = our_cells(summaries, table), read_published()
-    published = _published_columns(summaries, table.metric)
+    cells, facts = our_cells(summaries, metric), read_published()
+    published = _published_columns(summaries, metric.key)
     rows = []
     for dataset in _datasets(summaries):
+        if not any((dataset, name) in cells for name in names):
+            continue
         row = [dataset] + [write(*cells[dataset, name]) if (dataset, name) in cells else "" for name in names]
         for method in published:
-            fact = facts.get((dataset, method, table.metric))
+            fact = facts.get((dataset, method, metric.key))
             row.append(_fact_cell(fact, write, named=method == "best") if fact else "")
         rows.append(row)
     return ["data set", *names, *(heading for heading, _ in published.values())], rows
 
 
-def _published_columns(summaries, metric="rmse"):
+def _published_columns(summaries, key):
     if summaries[0]["evaluate_on"] != "test":
         return {}
     protocol, known = summaries[0]["protocol"], read_published()
     return {method: row for method, row in PUBLISHED.items() if row[1] in (None, protocol)
-            and any((dataset, method, metric) in known for dataset in _datasets(summaries))}
+            and any((dataset, method, key) in known for dataset in _datasets(summaries))}
 
 
 def _datasets(summaries):
@@ -212,11 +215,15 @@ def _legend(summaries):
             f"{found['dataset']} {found['splits_hash']}" for found in summaries)) + ".",
     ]
     if len(set(column_names(summaries))) > 1:
-        lines.append("Bold: the best of our columns and all within one standard error of it.")
-    if _published_columns(summaries):
+        lines.append("Bold: the best of our columns and all within one standard error of it (coverage: by the distance "
+                     "from 0.9).")
+    if any(_published_columns(summaries, metric.key) for metric in TABLES):
         lines.append("Published numbers are averages over other splits; ~: recalled, not read off the paper.")
     short = [f"{found['exp_name']} has {found['n']} of {found['n_asked']} runs" for found in summaries
              if found["n"] < found["n_asked"]]
+    old = [found["exp_name"] for found in summaries if "coverage_90" not in found["metrics"]]
+    if old:
+        lines.append(f"No coverage: {', '.join(old)} (runs of an earlier version; --fresh makes them anew).")
     if short:
         lines.append("INCOMPLETE: " + "; ".join(short) + ".")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from misc.records import read_json, read_rows, read_rows_until, write_json, writ
 
 COMPARED = ("rmse", "log_likelihood", "moment_log_likelihood")
 METRICS = (*COMPARED, "coverage_90")
-UNITS = "the data's own units; log-likelihood per row, in nats"
+UNITS = "the data's own units; log-likelihood per row, in nats; coverage a share"
 
 # evaluate_on -> how the names of its metrics begin in a run's own files.
 PREFIX = {rows: f"{part}_" for rows, part in EVALUATED.items()}
@@ -39,7 +39,8 @@ def run_row(root):
     judge = "valid_" if result["n_valid"] else prefix
     best = max(_curve_rows(folder, judge), key=lambda row: float(row[f"{judge}log_likelihood"]), default=None)
     row = {name: result[name] for name in COLUMNS if name in result}
-    row.update({name: result["metrics"].get(prefix + name) for name in METRICS})
+    row.update({name: result["metrics"][prefix + name] for name in COMPARED})
+    row.update(coverage_90=result["metrics"].get(f"{prefix}coverage_90"))  # runs of an earlier version have none
     if best:
         row.update(
             best_epoch=int(best["epoch"]), best_epoch_rmse=float(best[f"{prefix}rmse"]),
@@ -104,7 +105,7 @@ def summary(name, settings, rows, n_asked, failed, against=None, space=None):
         split_hashes=[row["split_hash"] for row in rows], splits_hash=splits_hash(rows),
         failed={str(seed): why for seed, why in failed.items()},
         metrics={metric: summarise([row[metric] for row in rows]) for metric in METRICS
-                 if all(row[metric] is not None for row in rows)},  # coverage_90: not of runs of an earlier version
+                 if all(row[metric] is not None for row in rows)},
         seconds_of_training=sum(row["train_time_s"] for row in rows), settings=settings)
     if space is not None:
         found["search"] = space
