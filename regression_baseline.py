@@ -1,4 +1,4 @@
-"""Trains configs on many random splits in parallel; reports mean and standard error of test RMSE and log-likelihood."""
+"""Trains configs on many random splits in parallel; reports means and standard errors of the test metrics."""
 import argparse
 import sys
 
