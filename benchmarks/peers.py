@@ -7,9 +7,9 @@ All have one noise level for all inputs, and data standardised as by train.py. W
 is chosen on a tenth of the training rows of each split, by log-likelihood, and it is trained once more on all of
 them; the noise level of those that do not learn one is the best for these validation rows. `seconds` is the last
 fit, `tuning` the choice. IVON's values are those that won on validation rows of yacht, energy and concrete, of lr 0.03
-to 1 and hess_init 0.1 to 10. A finite --dof judges the same networks with Student's t in place of Gaussian noise, its scale
-the best for the validation rows whatever the method; what they have to be told is chosen by that. Ours stand beside
-them by regression_baseline.py --protocol standard (seed S: split S - 1).
+to 1 and hess_init 0.1 to 10. A finite --dof judges the same networks with Student's t in place of Gaussian noise, its
+scale the best for the validation rows whatever the method; what they have to be told is chosen by that. Ours stand
+beside them by regression_baseline.py --protocol standard (seed S: split S - 1).
 """
 import argparse
 import collections
