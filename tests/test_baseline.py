@@ -614,6 +614,17 @@ def test_published_values_are_explained_wherever_they_stand():
     assert "~7.231 noisy EK-FAC" in text and "averages over other splits" in text
 
 
+def test_a_run_without_a_checkpoint_begins_anew(write, tmp_path, capsys):
+    assert baseline(write(), "--runs", "2") == 0
+    folder = folder_at(home(tmp_path) / "seeds" / "2")
+    folder.result.unlink()
+    for path in folder.checkpoint.iterdir():
+        path.unlink()
+    capsys.readouterr()
+    assert baseline(write(), "--runs", "2") == 0
+    assert "1 of 2 runs are finished already, 0 can go on from a checkpoint" in capsys.readouterr().err
+
+
 def test_runs_of_a_version_without_coverage(write, tmp_path, capsys):
     assert baseline(write(), "--runs", "2") == 0
     for seed in "12":

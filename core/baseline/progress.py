@@ -11,7 +11,7 @@ from core.baseline import tuning
 from core.baseline.results import PREFIX
 from core.baseline.worker import FAILURE
 from misc.config import Config
-from misc.folders import changed, folder_at
+from misc.folders import changed, folder_at, has_checkpoint
 from misc.records import read_result, read_rows
 
 SECONDS = 1.0
@@ -41,7 +41,7 @@ class Progress:
 
     def say_what_is_there(self):
         """A line about finished and interrupted runs, and one about those of another config, which will be moved."""
-        resumed = sum(track.before > 0 for track in self._tracks if not track.finished)
+        resumed = sum(track.resumable for track in self._tracks if not track.finished)
         if self._finished or resumed:
             self._say(f"{len(self._finished)} of {len(self._tracks)} runs are finished already, {resumed} can go on "
                       "from a checkpoint")
@@ -116,6 +116,11 @@ class Track:
     @property
     def running(self):
         return not self.finished and not self.failure and self._done > self.before
+
+    @property
+    def resumable(self):
+        """Whether something of it was there at first from which it can go on."""
+        return self.before > 0 and (bool(self._space) or has_checkpoint(self._folder))
 
     @property
     def changed(self):
