@@ -19,8 +19,9 @@ def mixture_row(roots):
         raise RunError(f"the predictions in {', '.join(map(str, roots))} are not of the same rows: run again with "
                        "--fresh")
     mixture = mix(predictions, targets[0])
-    metrics = values_of(regression_statistics(mixture, targets[0]), len(targets[0]))
-    if np.isnan(mixture.cdf).any():  # a member of an earlier version
+    with np.errstate(invalid="ignore"):  # a member of an earlier version has no cdf
+        metrics = values_of(regression_statistics(mixture, targets[0]), len(targets[0]))
+    if np.isnan(mixture.cdf).any():
         metrics["coverage_90"] = None
     whole = {name: value for name, value in rows[0].items() if not name.startswith("best_epoch")}
     whole.update((name, sum(row[name] for row in rows)) for name in ("steps", "train_time_s", "wall_time_s"))
