@@ -8,6 +8,7 @@ from core.metrics import (
     calibration_error,
     classification_statistics,
     confidence_and_hits,
+    covered,
     equal_bins,
     gap_matrix,
     gaussian_log_prob,
@@ -152,10 +153,10 @@ def more_regression_statistics(prediction, crps, targets):
     crps; calibration_area: mean over nominal levels
     1 % to 99 % of |coverage - level|; sharpness: mean predictive std.
     """
-    covered = _covered(prediction.cdf)
+    inside = _covered(prediction.cdf)
 
     def calibration_area(weights):
-        return np.mean(np.abs(weights @ covered / weights.sum(axis=1, keepdims=True) - LEVELS), axis=1)
+        return np.mean(np.abs(weights @ inside / weights.sum(axis=1, keepdims=True) - LEVELS), axis=1)
 
     return dict(regression_statistics(prediction, targets), crps=mean_of(crps),
                 calibration_area=calibration_area, sharpness=mean_of(prediction.std))
@@ -168,7 +169,7 @@ def coverage_curve(cdf):
 
 def _covered(cdf):
     """[n, levels]: whether the target is in the central interval."""
-    return np.abs(2.0 * cdf - 1.0)[:, None] <= LEVELS
+    return covered(cdf[:, None], LEVELS)
 
 
 # Both.

@@ -63,7 +63,7 @@ def regression_statistics(prediction, targets):
         "rmse": lambda weights: np.sqrt(squares(weights)),
         "log_likelihood": mean_of(prediction.log_prob),
         "moment_log_likelihood": mean_of(prediction.moment_log_prob),
-        "coverage_90": mean_of(np.abs(2.0 * prediction.cdf - 1.0) <= 0.9),
+        "coverage_90": mean_of(covered(prediction.cdf, 0.9)),
     }
 
 
@@ -76,6 +76,11 @@ def mixture_cdf(means, squares, targets, dof=np.inf):
     """
     scaled = (targets - means) / np.sqrt(squares)[:, None]
     return np.mean(special.ndtr(scaled) if np.isinf(dof) else special.stdtr(dof, scaled), axis=0)
+
+
+def covered(cdf, levels):
+    """Whether targets of this predictive cdf are in the central intervals of `levels`, which broadcast."""
+    return np.abs(2.0 * cdf - 1.0) <= levels
 
 
 def draw_probabilities(logits):

@@ -210,10 +210,11 @@ class _Builder:
                        for name, record, weight, d, d_fisher in zip(names, records, weights, ds, ds_fisher)]
             take = optimizer.STEPS[config.mode]
             new = dict(zip(names, take(layers, [state[name] for name in names], batches, rates, config.momentum, due)))
+        norms = norm_rate(now)
         for name, record in zip(names, records):
             if record.moments:
                 for key, value in zip(("moving_mean", "moving_variance"), record.moments):
-                    new[name][key] = moved(state[name][key], value, norm_rate(now))
+                    new[name][key] = moved(state[name][key], value, norms)
         held_out = self._held_out(step, weights) if likelihood.held_out else None
         new["likelihood"], log_prob = likelihood.update(state["likelihood"], outputs, y, prior, now, held_out)
         new["train"] = {"log_prob": state["train"]["log_prob"] + log_prob, "steps": state["train"]["steps"] + 1.0}

@@ -72,10 +72,9 @@ def _read_predictions(root):
     """(Prediction, targets) of predictions.csv."""
     path = folder_at(pathlib.Path(root)).predictions
     try:
-        rows = read_rows(path)
-        columns = {name: np.array([float(row[name]) for row in rows]) for name in ("target", *KEPT[:-1])}
-        cdf = np.array([float(row.get("cdf", "nan")) for row in rows])
+        rows = [dict({"cdf": "nan"}, **row) for row in read_rows(path)]  # earlier versions had none
+        columns = {name: np.array([float(row[name]) for row in rows]) for name in ("target", *KEPT)}
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path} is damaged or of an earlier version: run again with --fresh") from None
     target = columns.pop("target")
-    return Prediction(**columns, cdf=cdf, moment_log_prob=None), target
+    return Prediction(**columns, moment_log_prob=None), target
