@@ -41,7 +41,7 @@ def main(argv=None):
         overrides = args.set + ([f"seed={args.seed}"] if args.seed is not None else [])
         config = None if args.list else Config.from_file(args.config, overrides)
         backend.prepare(*([config.mode] if config else []))
-        from core import explain, run  # after the switches of prepare()
+        from core.training import explain, run  # after the switches of prepare()
 
         if args.list:
             print(explain.list_tables())

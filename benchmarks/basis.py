@@ -24,7 +24,7 @@ def main():
     parser.add_argument("--drift", type=float, default=0.1)
     args = parser.parse_args()
     tf = backend.prepare("classification")
-    from core.linalg import eigh, off_diagonal_share, orthogonal_iteration
+    from core.inference.linalg import eigh, off_diagonal_share, orthogonal_iteration
 
     for dim in args.dims:
         rng = np.random.RandomState(0)

@@ -34,8 +34,8 @@ def main():
 def compare(config, rounds):
     """Prints a line for one config."""
     backend.prepare(config.mode)
-    from core import run
-    from core.model import _Builder
+    from core.training import run
+    from core.training.graph import _Builder
 
     data = run.plan(config).data
     guarded = Contender(config, data)
@@ -58,7 +58,7 @@ def compare(config, rounds):
 
 def save_seconds(contender):
     """Seconds that one checkpoint takes."""
-    from core import checkpoints
+    from core.training import checkpoints
 
     with tempfile.TemporaryDirectory() as place:
         start = time.perf_counter()

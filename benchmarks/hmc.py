@@ -77,7 +77,7 @@ def read_config(path, overrides, split):
 
 def compare(data, split, configs, of, sampler):
     """Rows of the table for one split. of: the Config whose network and priors HMC takes."""
-    from core.run import plan
+    from core.training.run import plan
 
     for name in ("eta", "noise_prior_shape", "noise_prior_rate", "model_name", "hidden"):
         if any(getattr(config, name) != getattr(of, name) for config in configs.values()):
@@ -146,7 +146,7 @@ def run_hmc(config, data, sampler):
 
 def judge(outputs, precisions, data, dof=np.inf):
     """(Prediction, {rmse, log_likelihood}) of draws [K, n] and [K], standardised, for the test rows."""
-    from core.metrics import predict, regression_statistics, values_of
+    from core.metrics.predictive import predict, regression_statistics, values_of
 
     prediction = predict(outputs, precisions, data.test.y, data.target_mean, data.target_std, dof)
     targets = data.target_mean + data.target_std * data.test.y
@@ -156,7 +156,7 @@ def judge(outputs, precisions, data, dof=np.inf):
 
 def run_method(config, reference):
     """What the table says of one of our methods."""
-    from core.run import finish
+    from core.training.run import finish
     from misc.folders import claim, folder_at
     from misc.records import read_json
 

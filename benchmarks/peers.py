@@ -98,7 +98,7 @@ def compete(name, split, method, data_path, dofs):
 
 def log_likelihood(outputs, precision, targets, dof):
     """Mean log density under the mixture over draws, standardised."""
-    from core.metrics import predict
+    from core.metrics.predictive import predict
 
     return predict(outputs, np.full(len(outputs), precision), targets, 0.0, 1.0, dof).log_prob.mean()
 

@@ -31,7 +31,7 @@ class Contender:
     """One method's graph and session on the training data."""
 
     def __init__(self, config, data):
-        from core.model import build_model
+        from core.training.graph import build_model
 
         start = time.perf_counter()
         self.model = build_model(config, data.spec)
@@ -94,7 +94,7 @@ def peak_memory(args, name):
 
 def train_and_evaluate(config, data):
     """What `peak_memory` measures."""
-    from core.evaluation import TASKS
+    from core.training.evaluation import TASKS
 
     contender = Contender(config, data)
     for due in contender.cycle():
@@ -125,8 +125,8 @@ def main():
         first = Config.from_file(args.config, args.set)
         start = time.perf_counter()
         tf = backend.prepare(first.mode)
-        from core.optimizer import METHODS
-        from core.run import LOADERS
+        from core.inference.optimizer import METHODS
+        from core.training.run import LOADERS
 
         imported = time.perf_counter() - start
         data = LOADERS[first.mode](first)

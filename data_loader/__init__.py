@@ -1,4 +1,4 @@
-"""DATASETS and PICTURE_SETS: what is known by name, for regression and for classification.
+"""DATASETS and IMAGE_SETS: what is known by name, for regression and for classification.
 
 To add one, add a row. Any other NAME.data in data_path works without a row (its shape is then not
 checked), and so does any folder of pictures, as data set `images`.
@@ -45,35 +45,35 @@ DATASETS = {
                                 1, None, None),
 }
 
-PictureSet = collections.namedtuple("PictureSet", ["meaning", "load", "classes"])
+ImageSet = collections.namedtuple("ImageSet", ["meaning", "load", "classes"])
 """load: see archives.py; classes: names in the order of the labels, or None (numbers, or the folders' names)."""
 
 _CIFAR = "https://www.cs.toronto.edu/~kriz/"
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
-PICTURE_SETS = {
-    "cifar10": PictureSet(
+IMAGE_SETS = {
+    "cifar10": ImageSet(
         "60000 colour pictures of 32 x 32, 10 classes",
         archives.cifar("cifar-10-batches-py", _CIFAR + "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a",
                        [f"data_batch_{i}" for i in range(1, 6)], ["test_batch"], "labels", 10),
         ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]),
-    "cifar100": PictureSet(
+    "cifar100": ImageSet(
         "60000 colour pictures of 32 x 32, 100 classes",
         archives.cifar("cifar-100-python", _CIFAR + "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85",
                        ["train"], ["test"], "fine_labels", 100), None),
-    "mnist": PictureSet(
+    "mnist": ImageSet(
         "70000 grey digits of 28 x 28, 10 classes",
         archives.idx_files("mnist", _MNIST, ["f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
                                              "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c"]),
         None),
-    "fashion_mnist": PictureSet(
+    "fashion_mnist": ImageSet(
         "70000 grey clothes of 28 x 28, 10 classes",
         archives.idx_files("fashion_mnist", _FASHION,
                            ["8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
                             "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"]),
         ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]),
-    "digits": PictureSet("1797 grey digits of 8 x 8 that come with scikit-learn, 10 classes", archives.digits, None),
-    "images": PictureSet("your pictures: data_path/CLASS/FILE, or data_path/train/CLASS/FILE and data_path/test/...",
+    "digits": ImageSet("1797 grey digits of 8 x 8 that come with scikit-learn, 10 classes", archives.digits, None),
+    "images": ImageSet("your pictures: data_path/CLASS/FILE, or data_path/train/CLASS/FILE and data_path/test/...",
                          archives.pictures, None),
 }

@@ -8,7 +8,7 @@ import shutil
 import tarfile
 import textwrap
 
-from data_loader.pictures import read_cifar, read_digits, read_folder, read_idx
+from data_loader.images import read_cifar, read_digits, read_folder, read_idx
 from misc.errors import UserError
 
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

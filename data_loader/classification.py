@@ -4,14 +4,14 @@ import hashlib
 
 import numpy as np
 
-from data_loader import DATASETS, PICTURE_SETS
+from data_loader import DATASETS, IMAGE_SETS
 from data_loader.parts import Part, Pixels, Spec
 from data_loader.splits import Split, hold_out, random_split, split_hash
 from misc.errors import UserError
-from misc.table import lookup
+from misc.lookup import lookup
 
-PictureData = collections.namedtuple(
-    "PictureData", ["train", "valid", "test", "spec", "classes", "source", "split", "split_hash", "rows_hash"])
+ImageData = collections.namedtuple(
+    "ImageData", ["train", "valid", "test", "spec", "classes", "source", "split", "split_hash", "rows_hash"])
 """Parts; what the graph must know of them; names of the classes; where the pictures came from, the
 split, and a hash of all pictures and labels in their order. `valid` is None without validation
 rows, `test` if only these are evaluated."""
@@ -21,7 +21,7 @@ def load_classification(config):
     """Reads, checks and splits `config.dataset`. UserError if that is impossible."""
     if config.dataset in DATASETS:
         raise UserError(f"dataset {config.dataset} is for mode regression, this config's mode is classification")
-    known = lookup(PICTURE_SETS, config.dataset, "dataset for mode classification")
+    known = lookup(IMAGE_SETS, config.dataset, "dataset for mode classification")
     train, test, source = known.load(config.data_path)
     images, labels, split = _split(train, test, config)
     rows, valid_rows = hold_out(split.train, config.validation_fraction, config.validation_fold)
@@ -37,11 +37,11 @@ def load_classification(config):
         return Part(images[chosen], labels[chosen]) if len(chosen) else None
 
     fit = part(rows)
-    return PictureData(
+    return ImageData(
         train=fit, valid=part(valid_rows), test=part(split.test) if config.evaluate_on == "test" else None,
         spec=Spec(len(rows), images.shape[1:], train.n_classes, pixel_statistics(fit.x)),
         classes=train.classes or known.classes or [str(number) for number in range(train.n_classes)],
-        source=source, split=split, split_hash=split_hash([split]), rows_hash=pictures_hash(images, labels),
+        source=source, split=split, split_hash=split_hash([split]), rows_hash=images_hash(images, labels),
     )
 
 
@@ -57,7 +57,7 @@ def pixel_statistics(images):
     return Pixels(mean, np.where(variance > 0, np.sqrt(variance), 1.0))
 
 
-def pictures_hash(images, labels):
+def images_hash(images, labels):
     """First 16 hex digits of the SHA-256 of pictures and labels in their order."""
     digest = hashlib.sha256(np.ascontiguousarray(images))
     digest.update(np.asarray(labels, "<i4").tobytes())

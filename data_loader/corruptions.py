@@ -1,4 +1,4 @@
-"""Pictures made worse: CORRUPTIONS, name -> function (pictures in [0, 1], strength 1 to 5, generator) -> pictures.
+"""Images made worse: CORRUPTIONS, name -> function (pictures in [0, 1], strength 1 to 5, generator) -> pictures.
 
 In the manner of Hendrycks and Dietterich (2019), https://arxiv.org/abs/1903.12261, with strengths of our own, most of
 them harsher than those of CIFAR-10-C. Blur grows with a picture's side; blocks of `pixelate` are counted in pixels.

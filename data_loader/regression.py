@@ -4,12 +4,12 @@ import pathlib
 
 import numpy as np
 
-from data_loader import DATASETS, PICTURE_SETS
+from data_loader import DATASETS, IMAGE_SETS
 from data_loader.parts import Part, Spec
 from data_loader.splits import PROTOCOLS, hold_out, rows_hash, split_hash, standard_split
 from data_loader.table_file import read_table
 from misc.errors import UserError
-from misc.table import did_you_mean, lookup
+from misc.lookup import did_you_mean, lookup
 
 MIN_ROWS = 10
 TINIEST_STD = 1e-150
@@ -55,7 +55,7 @@ def read_rows(name, data_path):
     path = pathlib.Path(data_path) / f"{name}.data"
     if path.is_file():
         return read_table(path), str(path)
-    if name in PICTURE_SETS:
+    if name in IMAGE_SETS:
         raise UserError(f"dataset {name} is for mode classification, this config's mode is regression")
     if name not in DATASETS:
         for other in (path.parent / name, path.parent / f"{name}.csv", path.parent / f"{name}.txt"):

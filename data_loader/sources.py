@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from data_loader.newer_pickle import read_frame
+from data_loader.py37_pickle import read_frame
 from misc.errors import UserError
 
 

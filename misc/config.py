@@ -12,7 +12,7 @@ from typing_extensions import Literal
 
 from misc.config_file import read_settings
 from misc.errors import UserError
-from misc.table import did_you_mean
+from misc.lookup import did_you_mean
 
 REGRESSION, CLASSIFICATION = "regression", "classification"
 TINIEST, LARGEST = 1e-30, 1e30  # of float keys: what is squared or divided by may still be a float32

@@ -6,7 +6,7 @@ from networks.convolutional import lenet, resnet, vgg
 from networks.ffn import ffn
 
 Network = collections.namedtuple(
-    "Network", ["meaning", "make", "pictures_only", "ignores"], defaults=(False, ("width",)))
+    "Network", ["meaning", "make", "images_only", "ignores"], defaults=(False, ("width",)))
 """`make(config)` returns a function (x, layers, n_outputs) -> outputs, see networks/layers.py; ignores:
 config keys of networks that it does not go by."""
 
@@ -29,7 +29,7 @@ def _convolutional(network, meaning, **settings):
                   for name, value in settings.items()}
         return functools.partial(network, batch_norm=config.batch_norm, **scaled)
 
-    return Network(meaning, make, pictures_only=True, ignores=())
+    return Network(meaning, make, images_only=True, ignores=())
 
 
 def _vgg(*repeats):

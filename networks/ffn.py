@@ -2,7 +2,7 @@
 
 
 def ffn(x, layers, n_outputs, hidden, batch_norm=False):
-    """Hidden layers of the given widths, each with the activation, then a linear layer. Pictures are flattened."""
+    """Hidden layers of the given widths, each with the activation, then a linear layer. Images are flattened."""
     x = layers.flatten(x)
     for width in hidden:
         x = layers.dense(x, width)

@@ -4,14 +4,14 @@ Two classes have them: `ShapeRecorder` runs a network on shapes, to know its lay
 anything is built; `LayerBuilder` runs it on tensors. Imports nothing of core but the geometry of
 convolutions.
 
-A new kind of layer is a method of both, and a row in core/factors.py for its curvature.
+A new kind of layer is a method of both, and a row in core/inference/factors.py for its curvature.
 """
 import collections
 
 import tensorflow.compat.v1 as tf
 
-from core.convolution import Geometry
 from misc.errors import UserError
+from networks.geometry import Geometry
 
 
 class LayerSpec(collections.namedtuple(

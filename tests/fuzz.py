@@ -30,7 +30,7 @@ from misc import backend
 backend.prepare()
 
 import train  # noqa: E402
-from core.optimizer import METHODS  # noqa: E402
+from core.inference.optimizer import METHODS  # noqa: E402
 from misc.config import Config, key_mode  # noqa: E402
 from misc.errors import UserError  # noqa: E402
 from networks import NETWORKS  # noqa: E402

@@ -76,7 +76,7 @@ KINDS = (constant_columns, doubled_columns, scales, few_rows, one_hot_targets, o
 
 def outcome(values):
     """(what happened, detail) of one run."""
-    from core import run
+    from core.training import run
 
     try:
         result = run.execute(run.plan(Config.from_dict(values), "cpu"))

@@ -16,13 +16,13 @@ from core.assessment.figures import FIGURES
 from core.assessment.questions import Asked, band_inputs, collect, mixture
 from core.assessment.report import evaluate_ensemble, evaluate_run
 from core.assessment.restore import restored
-from core.calibration import mixture_crps, monte_carlo
-from core.evaluation import Draws
-from core.metrics import classification_statistics, values_of
-from core.posterior import EigenMatrixNormal, FullyFactorized, MatrixNormal
+from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal
+from core.metrics.calibration import mixture_crps, monte_carlo
+from core.metrics.predictive import classification_statistics, values_of
+from core.training.evaluation import Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
-from data_loader.foreign import fitted, strange_pictures
-from data_loader.pictures import read_digits
+from data_loader.images import read_digits
+from data_loader.ood import fitted, ood_images
 from misc.config import Config
 from misc.errors import UserError
 from misc.folders import run_folder
@@ -136,7 +136,7 @@ def test_several_runs_and_their_mixture(digits, tmp_path, capsys):
 
 
 def write_digits(folder, labels):
-    """Pictures of scikit-learn's digits with these labels, in folders of their names."""
+    """Images of scikit-learn's digits with these labels, in folders of their names."""
     from PIL import Image
 
     found = read_digits()
@@ -365,7 +365,7 @@ def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path):
                 np.sum(scale / (scale + run.design.prior.damping)), rel=1e-3)
 
 
-# Pictures made worse, and strange ones.
+# Images made worse, and strange ones.
 
 @pytest.mark.parametrize("name", sorted(CORRUPTIONS))
 @pytest.mark.parametrize("shape", [(8, 8, 1), (15, 10, 3)])
@@ -383,7 +383,7 @@ def test_pictures_are_fitted_to_the_network(rng):
     assert (fitted(images, (28, 28, 3))[..., 1] == images[..., 0]).all()
     grey = fitted(np.repeat(images, 3, axis=3), (28, 28, 1))
     assert (grey == images).all()
-    assert strange_pictures("noise", None, (4, 4, 1), 7).shape == (7, 4, 4, 1)
+    assert ood_images("noise", None, (4, 4, 1), 7).shape == (7, 4, 4, 1)
 
 
 def test_a_folder_of_strange_pictures_needs_no_classes(rng, tmp_path):
@@ -391,16 +391,16 @@ def test_a_folder_of_strange_pictures_needs_no_classes(rng, tmp_path):
 
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no picture"):
-        strange_pictures(str(tmp_path / "empty"), None, (8, 8, 1))
+        ood_images(str(tmp_path / "empty"), None, (8, 8, 1))
     images = rng.randint(0, 256, (3, 8, 8)).astype(np.uint8)
     (tmp_path / "flat").mkdir()
     for i, image in enumerate(images):
         Image.fromarray(image).save(str(tmp_path / "flat" / f"{i}.png"))
-    assert (strange_pictures(str(tmp_path / "flat"), None, (8, 8, 1))[..., 0] == images).all()
+    assert (ood_images(str(tmp_path / "flat"), None, (8, 8, 1))[..., 0] == images).all()
     for folder in (".cache", "deeper"):
         (tmp_path / "flat" / folder).mkdir()
         Image.new("L", (9, 5)).save(str(tmp_path / "flat" / folder / "z.png"))
-    assert strange_pictures(str(tmp_path / "flat"), None, (8, 8, 1)).shape == (4, 8, 8, 1)
+    assert ood_images(str(tmp_path / "flat"), None, (8, 8, 1)).shape == (4, 8, 8, 1)
 
 
 # What is refused: one line, exit code 2, nothing written.

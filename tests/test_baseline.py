@@ -14,11 +14,11 @@ import tensorflow.compat.v1 as tf
 
 import regression_baseline
 import train
-from core import run
 from core.baseline import pool, report, results, tuning
 from core.baseline.jobs import choose_seeds, parse_seeds
 from core.baseline.repeat import _train
 from core.baseline.statistics import compare, summarise
+from core.training import run
 from data_loader import DATASETS
 from misc.config import Config
 from misc.errors import RunError, UserError

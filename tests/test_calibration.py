@@ -6,7 +6,7 @@ from scipy import integrate, stats
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc, brier_score_loss, log_loss, roc_curve
 
-from core.calibration import (
+from core.metrics.calibration import (
     LEVELS,
     adaptive_bins,
     coverage_curve,
@@ -20,7 +20,7 @@ from core.calibration import (
     reliability,
     with_intervals,
 )
-from core.metrics import Prediction, mixture_cdf, predict, values_of
+from core.metrics.predictive import Prediction, mixture_cdf, predict, values_of
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import train
-from core import checkpoints
-from core.checkpoints import Note
-from core.trainer import Trainer
+from core.training import checkpoints
+from core.training.checkpoints import Note
+from core.training.trainer import Trainer
 from misc.folders import run_folder
-from misc.interrupts import Interrupts
 from misc.log import close_logger, run_logger
-from misc.patience import Patient
 from misc.records import Table, read_rows
+from misc.retry import Retry
+from misc.signals import Signals
 from misc.summary import SummaryWriter
 from tests.conftest import ROOT
 
@@ -139,7 +139,7 @@ def test_a_signal_saves_and_ends(finished, config, config_file, number, code):
 
 
 def test_a_second_signal_ends_at_once():
-    code = ("import signal, time, threading, os\nfrom misc.interrupts import Interrupts\nwith Interrupts() as found:\n"
+    code = ("import signal, time, threading, os\nfrom misc.signals import Signals\nwith Signals() as found:\n"
             "    print('ready', flush=True)\n    time.sleep(60)\n")
     process = subprocess.Popen([sys.executable, "-c", code], cwd=str(ROOT), stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
@@ -153,7 +153,7 @@ def test_a_second_signal_ends_at_once():
 
 def test_handlers_are_given_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with Interrupts() as found:
+    with Signals() as found:
         assert found.asked is None
         os.kill(os.getpid(), signal.SIGTERM)
         deadline = time.time() + 10
@@ -161,7 +161,7 @@ def test_handlers_are_given_back():
             time.sleep(0.01)
         assert found.asked == signal.SIGTERM
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-    thread = threading.Thread(target=lambda: Interrupts().__enter__())
+    thread = threading.Thread(target=lambda: Signals().__enter__())
     thread.start()
     thread.join()  # signals are the main thread's: nothing happens
 
@@ -214,7 +214,7 @@ def test_a_disk_that_stays_full_ends_in_an_error(config, config_file, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "save", full)
-    monkeypatch.setattr("misc.patience.PAUSES", (0, 0))
+    monkeypatch.setattr("misc.retry.PAUSES", (0, 0))
     with pytest.raises(SystemExit) as stop:
         train.main(["--config", str(config_file(epoch=2))])
     error = capsys.readouterr().err
@@ -237,7 +237,7 @@ def test_the_log_waits_for_its_folder(tmp_path):
 
 def test_patience_says_it_once(tmp_path):
     log, said = run_logger(tmp_path / "log.txt", screen=False), []
-    disk, trouble = Patient(log), [True, True, False]
+    disk, trouble = Retry(log), [True, True, False]
 
     def write():
         if trouble.pop(0):

@@ -11,12 +11,12 @@ import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from core.design import design_run
-from data_loader import PICTURE_SETS
+from core.training.design import design_run
+from data_loader import IMAGE_SETS
 from data_loader.archives import IDX_NAMES
 from data_loader.batches import crop_and_flip, epoch_crops, epoch_order, epoch_plan
 from data_loader.classification import load_classification, pixel_statistics
-from data_loader.pictures import read_folder
+from data_loader.images import read_folder
 from data_loader.splits import random_split
 from misc.config import Config
 from misc.errors import UserError
@@ -47,7 +47,7 @@ def settings(tmp_path):
 
 @pytest.fixture
 def load(settings):
-    """Function (dataset, **overrides) -> PictureData."""
+    """Function (dataset, **overrides) -> ImageData."""
     return lambda dataset, **overrides: load_classification(settings(dataset, **overrides))
 
 
@@ -392,7 +392,7 @@ def test_test_pictures_that_do_not_fit(refuse, tmp_path, rng):
 # Splits, validation rows, statistics, hashes.
 
 def test_pictures_without_a_test_set_are_split_by_seed(load):
-    digits = PICTURE_SETS["digits"].load("")[0]
+    digits = IMAGE_SETS["digits"].load("")[0]
     order = np.random.RandomState(3).permutation(1797)
     data = load("digits", seed=3)
     assert (len(data.train.x), len(data.test.x), data.split.protocol, data.split.index) == (1438, 359, "random", 3)

@@ -12,14 +12,14 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 import train
-from core import run
-from core.design import design_run, notices
-from core.optimizer import METHODS, check_layers
+from core.inference.optimizer import METHODS, check_layers
+from core.training import run
+from core.training.design import design_run, notices
 from data_loader.batches import epoch_order
 from data_loader.parts import Pixels, Spec
 from misc.config import Config
 from misc.folders import run_folder
-from misc.mistakes import mistakes_figure, picture_grid
+from misc.image_figures import image_grid, misclassified_figure
 from tests.conftest import ROOT
 from tests.interrupted import kill_and_resume
 
@@ -150,7 +150,7 @@ def test_the_preview_is_what_the_network_sees(config):
     run.execute(made)
     _, value = events(run_folder(made.config))["inputs/training"][0]
     first = made.data.train.x[epoch_order(1438, 1, 1)[:36]]
-    assert (picture_of(value) == picture_grid(first)[..., 0]).all()
+    assert (picture_of(value) == image_grid(first)[..., 0]).all()
 
 
 # The same again.
@@ -268,7 +268,7 @@ def test_which_configs_there_are():
                      for rest in ("digits", "lenet_fashion", "resnet20_cifar10")}
 
 
-# Pictures for people.
+# Images for people.
 
 @pytest.mark.parametrize("keys, notes", [
     (dict(optimizer="sgd", kl_clip=0.1), ["note: optimizer sgd does not go by TCov, TEigen, TInv, TScale, kl_clip"]),
@@ -296,7 +296,7 @@ def test_explain_counts_the_early_refreshes(config_file, capsys):
 
 def test_picture_grid_by_hand():
     images = np.array([[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]], [[13, 14, 15], [16, 17, 18]]], np.uint8)
-    grid = picture_grid(images[..., None])
+    grid = image_grid(images[..., None])
     assert grid.dtype == np.uint8 and grid.shape == (5, 7, 1)
     assert grid[..., 0].tolist() == [[1, 2, 3, 255, 7, 8, 9],
                                      [4, 5, 6, 255, 10, 11, 12],
@@ -304,21 +304,21 @@ def test_picture_grid_by_hand():
                                      [13, 14, 15] + [255] * 4,
                                      [16, 17, 18] + [255] * 4]
     colours = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
-    assert (picture_grid(colours) == np.concatenate([colours[0], np.full((2, 1, 3), 255), colours[1]], axis=1)).all()
+    assert (image_grid(colours) == np.concatenate([colours[0], np.full((2, 1, 3), 255), colours[1]], axis=1)).all()
 
 
 def test_mistakes_come_in_order_of_confidence(rng):
     images = rng.randint(0, 256, (6, 4, 4, 1)).astype(np.uint8)
     probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7], [0.55, 0.45], [0.95, 0.05], [0.2, 0.8]])
     labels = np.array([1, 0, 1, 1, 0, 0])  # rows 0, 1, 3 and 5 are wrong, with 0.6, 0.9, 0.55 and 0.8
-    figure = mistakes_figure(images, probabilities, labels, ["cat", "dog"])
+    figure = misclassified_figure(images, probabilities, labels, ["cat", "dog"])
     titles = ["dog 0.90\nis cat 0.10", "dog 0.80\nis cat 0.20", "cat 0.60\nis dog 0.40", "cat 0.55\nis dog 0.45"]
     assert [axis.get_title() for axis in figure.axes] == titles
     assert (figure.axes[0].images[0].get_array() == images[1, ..., 0]).all()
-    fewer = mistakes_figure(images, probabilities, labels, ["cat", "dog"], n_most=1)
+    fewer = misclassified_figure(images, probabilities, labels, ["cat", "dog"], n_most=1)
     assert [axis.get_title() for axis in fewer.axes if axis.images] == titles[:1]
 
 
 def test_no_mistakes_no_figure(rng):
     probabilities = np.array([[0.6, 0.4], [0.1, 0.9]])
-    assert mistakes_figure(np.zeros((2, 4, 4, 3), np.uint8), probabilities, np.array([0, 1]), ["a", "b"]) is None
+    assert misclassified_figure(np.zeros((2, 4, 4, 3), np.uint8), probabilities, np.array([0, 1]), ["a", "b"]) is None

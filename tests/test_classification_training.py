@@ -6,16 +6,16 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core import linalg, optimizer
-from core.curvature import Batch, Diagonal, Rates
-from core.evaluation import TASKS, network_outputs
-from core.factors import STATISTICS
-from core.gaussian import Prior
-from core.kronecker import EigenKronecker, Kronecker
-from core.model import build_model
-from core.optimizer import METHODS, LayerMethod
-from core.rates import classification_rates
-from core.schedule import Schedule, count_of_updates, early_steps, update_periods
+from core.inference import linalg, optimizer
+from core.inference.factors import STATISTICS
+from core.inference.families import Batch, Diagonal, Rates
+from core.inference.gaussian import Prior
+from core.inference.kronecker import EigenKronecker, Kronecker
+from core.inference.optimizer import METHODS, LayerMethod
+from core.inference.step_sizes import classification_rates
+from core.training.evaluation import TASKS, network_outputs
+from core.training.graph import build_model
+from core.training.schedule import Schedule, count_of_updates, early_steps, update_periods
 from data_loader.batches import epoch_order
 from data_loader.parts import Pixels, Spec
 from misc.config import Config, key_mode

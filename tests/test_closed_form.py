@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from core import run
+from core.training import run
 from misc.config import Config
 from misc.folders import run_folder
 

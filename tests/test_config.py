@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from core.design import notices
-from core.optimizer import METHODS
+from core.inference.optimizer import METHODS
+from core.training.design import notices
 from misc.config import Config, key_mode
 from misc.config_table import config_table
 from misc.errors import UserError

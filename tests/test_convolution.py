@@ -4,8 +4,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core import convolution
-from core.convolution import Geometry
+from core.inference import conv_factors
+from networks.geometry import Geometry
 
 CASES = [  # kernel, strides, padding, H x W, channels, outputs
     ((3, 3), (1, 1), "SAME", (5, 4), 2, 3), ((3, 2), (2, 1), "VALID", (6, 5), 3, 2),
@@ -56,7 +56,7 @@ def test_patches_are_what_the_convolution_sees(session, case, rng):
     weights = rng.randn(a.shape[-1], ds.shape[-1])
     kernel = weights[:-1].reshape(*geometry.kernel, h.shape[-1], -1)
     s = tf.nn.conv2d(h[0], kernel, strides=[1, *geometry.strides, 1], padding=geometry.padding) + weights[-1]
-    rows, s = session.run([convolution.patches(tf.constant(h[0]), geometry), s])
+    rows, s = session.run([conv_factors.patches(tf.constant(h[0]), geometry), s])
     assert_allclose(rows, a[0], atol=1e-12)
     assert_allclose(a[0] @ weights, s.reshape(a[0].shape[:2] + (-1,)), atol=1e-10)
 
@@ -72,28 +72,28 @@ def test_particles_convolve_with_their_own_weights(session, case, rng):
 
 def test_gradient(session, case):
     geometry, h, ds, a, flat = case
-    value = session.run(convolution.gradient(tf.constant(h), tf.constant(ds), geometry))
+    value = session.run(conv_factors.gradient(tf.constant(h), tf.constant(ds), geometry))
     assert_allclose(value, examples(a, flat).mean(axis=(0, 1)), atol=1e-10)
     for inputs, own in ((h, a), (h[:1], a[:1])):
-        value = session.run(convolution.particle_gradients(tf.constant(inputs), tf.constant(ds), geometry))
+        value = session.run(conv_factors.particle_gradients(tf.constant(inputs), tf.constant(ds), geometry))
         assert_allclose(value, examples(np.broadcast_to(own, a.shape), flat).mean(axis=1), atol=1e-10)
 
 
 def test_factors(session, case):
     geometry, h, ds, a, flat = case
-    a_cov, s_cov = session.run(convolution.second_moments(tf.constant(h), tf.constant(ds), geometry))
+    a_cov, s_cov = session.run(conv_factors.second_moments(tf.constant(h), tf.constant(ds), geometry))
     assert_allclose(a_cov, np.einsum("knti,kntj->ij", a, a) / 6, atol=1e-10)
     assert_allclose(s_cov, np.einsum("knti,kntj->ij", flat, flat) / 6 / flat.shape[2], atol=1e-10)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 100])
 def test_scale_is_of_per_example_gradients(session, case, rng, monkeypatch, chunk):
-    monkeypatch.setattr(convolution, "chunk_size", lambda *_: chunk)
+    monkeypatch.setattr(conv_factors, "chunk_size", lambda *_: chunk)
     geometry, h, ds, a, flat = case
     q_a, q_s = (np.linalg.qr(rng.randn(dim, dim))[0] for dim in (a.shape[-1], flat.shape[-1]))
     scale, square = session.run([
-        convolution.eigenbasis_scale(tf.constant(h), tf.constant(ds), tf.constant(q_a), tf.constant(q_s), geometry),
-        convolution.squared_gradient(tf.constant(h), tf.constant(ds), geometry)])
+        conv_factors.eigenbasis_scale(tf.constant(h), tf.constant(ds), tf.constant(q_a), tf.constant(q_s), geometry),
+        conv_factors.squared_gradient(tf.constant(h), tf.constant(ds), geometry)])
     gradients = examples(a, flat)
     assert_allclose(scale, np.square(q_a.T @ gradients @ q_s).mean(axis=(0, 1)), atol=1e-10)
     assert_allclose(square, np.square(gradients).mean(axis=(0, 1)), atol=1e-10)
@@ -103,9 +103,9 @@ def test_inputs_shared_by_all_particles(session, case):
     geometry, h, ds, a, flat = case
     shared, ds = tf.constant(h[:1]), tf.constant(ds)
     gradients = examples(np.repeat(a[:1], 2, axis=0), flat)
-    a_cov, grad, square = session.run([convolution.second_moments(shared, ds, geometry)[0],
-                                       convolution.gradient(shared, ds, geometry),
-                                       convolution.squared_gradient(shared, ds, geometry)])
+    a_cov, grad, square = session.run([conv_factors.second_moments(shared, ds, geometry)[0],
+                                       conv_factors.gradient(shared, ds, geometry),
+                                       conv_factors.squared_gradient(shared, ds, geometry)])
     assert_allclose(a_cov, np.einsum("nti,ntj->ij", a[0], a[0]) / 3, atol=1e-10)
     assert_allclose(grad, gradients.mean(axis=(0, 1)), atol=1e-10)
     assert_allclose(square, np.square(gradients).mean(axis=(0, 1)), atol=1e-10)
@@ -117,7 +117,7 @@ def test_kfc_is_exact_with_one_location_and_independent_errors(session, rng):
     images, errors = rng.randn(4, 2, 2, 3), rng.randn(5, 2)
     h = np.repeat(images, 5, axis=0)[None]
     ds = np.tile(errors, (4, 1)).reshape(1, 20, 1, 1, 2)
-    a_cov, s_cov = session.run(convolution.second_moments(tf.constant(h), tf.constant(ds), geometry))
+    a_cov, s_cov = session.run(conv_factors.second_moments(tf.constant(h), tf.constant(ds), geometry))
     gradients = examples(per_location(h, geometry, (1, 1)), ds.reshape(1, 20, 1, 2)).reshape(20, -1)
     assert_allclose(np.kron(a_cov, s_cov), gradients.T @ gradients / 20, atol=1e-10)
 
@@ -131,7 +131,7 @@ def test_kfc_is_exact_for_uncorrelated_errors_at_independent_locations(session, 
     ds = np.array([[sign[0] * errors[i], sign[1] * errors[j]] for sign in signs for i in (0, 1) for j in (0, 1)])
     h = np.repeat(image, len(ds), axis=0)[None]
     ds = ds.reshape(1, len(ds), 1, 2, 2)
-    a_cov, s_cov = session.run(convolution.second_moments(tf.constant(h), tf.constant(ds), geometry))
+    a_cov, s_cov = session.run(conv_factors.second_moments(tf.constant(h), tf.constant(ds), geometry))
     gradients = examples(per_location(h, geometry, (1, 2)), ds.reshape(1, -1, 2, 2)).reshape(ds.shape[1], -1)
     assert_allclose(np.kron(a_cov, s_cov), gradients.T @ gradients / ds.shape[1], atol=1e-10)
 
@@ -141,5 +141,5 @@ def test_chunks_of_vgg16_at_batch_128_are_bounded():
     geometry = Geometry((3, 3), (1, 1), "SAME")
     for size, channels, outputs in ((32, 32, 32), (16, 64, 64), (8, 128, 128), (4, 256, 256), (2, 256, 256)):
         numbers = 2 * (9 * channels + 1) * (size**2 + outputs)
-        assert convolution.chunk_size(geometry, size, size, channels, outputs) * numbers <= convolution.CHUNK_NUMBERS
-    assert convolution.chunk_size(geometry, 224, 224, 512, 512) == 1
+        assert conv_factors.chunk_size(geometry, size, size, channels, outputs) * numbers <= conv_factors.CHUNK_NUMBERS
+    assert conv_factors.chunk_size(geometry, 224, 224, 512, 512) == 1

@@ -4,11 +4,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core.curvature import Batch, Diagonal, MeanField, Rates
-from core.factors import STATISTICS
-from core.gaussian import Prior
-from core.kronecker import EigenKronecker, Kronecker, carry_scale
-from core.rates import norm_rate
+from core.inference.factors import STATISTICS
+from core.inference.families import Batch, Diagonal, MeanField, Rates
+from core.inference.gaussian import Prior
+from core.inference.kronecker import EigenKronecker, Kronecker, carry_scale
+from core.inference.step_sizes import norm_rate
 from tests import reference
 
 PRIOR = Prior(n_data=40, kl_weight=0.8, prior_var=0.5)  # gamma_in = 0.04

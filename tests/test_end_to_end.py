@@ -10,8 +10,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import train
-from core import run
-from core.optimizer import METHODS
+from core.inference.optimizer import METHODS
+from core.training import run
 from misc.config import Config
 from misc.folders import run_folder
 from tests.conftest import ROOT

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from core.baseline.ensembles import mixture_row
-from core.metrics import mix, predict
+from core.metrics.predictive import mix, predict
 from misc.errors import RunError
 from misc.records import read_json, read_rows
 from tests.test_baseline import baseline, home, write  # noqa: F401
@@ -78,7 +78,7 @@ def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F81
 
 
 def test_an_ensemble_that_lacks_a_member(write, tmp_path, monkeypatch):  # noqa: F811
-    from core import run
+    from core.training import run
 
     honest = run.train
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core import factors
+from core.inference import factors
 from tests import reference
 
 K, N, I, J = 3, 5, 4, 2

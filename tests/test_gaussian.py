@@ -4,8 +4,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core.gaussian import Prior, noisy_kfac_roots
-from core.posterior import EigenMatrixNormal, FullyFactorized, MatrixNormal, PointMass
+from core.inference.gaussian import Prior, noisy_kfac_roots
+from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal, PointMass
 from tests import reference
 
 MEAN = np.array([[0.3, -0.2], [1.0, 0.5], [-0.7, 0.1]])

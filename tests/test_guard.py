@@ -7,12 +7,12 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-import core.run
+import core.training.run
 import train
-from core import guard
-from core.incidents import LEFT_OUT
-from core.mender import Mender, failure
-from core.variables import fetch, put
+from core.inference import solvers
+from core.training.incidents import LEFT_OUT
+from core.training.mender import Mender, failure
+from core.training.variables import fetch, put
 from misc.folders import run_folder
 from tests.test_model import Run, flat
 
@@ -23,7 +23,7 @@ def solve():
 
     def run(kind, matrix, *rest):
         found = []
-        solver = guard.mending("dense0", lambda *incident: found.append(incident))
+        solver = solvers.mending("dense0", lambda *incident: found.append(incident))
         with tf.Graph().as_default(), tf.Session() as session:
             tensors = [tf.constant(value) for value in (matrix, *rest)]
             how = solver.bases["eigh"] if kind == "basis" else getattr(solver, kind)
@@ -56,20 +56,20 @@ def test_jitter_then_the_last_good_factor(solve):
     assert np.isfinite(root).all() and found[0][2] == pytest.approx(1 / 3e-7, rel=1e-3)
     for kind in ("root", "inverse"):
         kept, found = solve(kind, np.diag([1.0, 1.0, -0.5]).astype(np.float32), np.float32(0.0), last)
-        assert (kept == last).all() and found[0][3] == guard.LAST_GOOD
+        assert (kept == last).all() and found[0][3] == solvers.LAST_GOOD
 
 
 def test_float64_where_float32_is_too_coarse(monkeypatch):
     """A decomposition that fails in float32 only."""
-    cholesky, found = guard.scipy.linalg.cholesky, []
+    cholesky, found = solvers.scipy.linalg.cholesky, []
 
     def coarse(matrix, **keys):
         if matrix.dtype == np.float32:
-            raise guard.scipy.linalg.LinAlgError
+            raise solvers.scipy.linalg.LinAlgError
         return cholesky(matrix, **keys)
 
-    monkeypatch.setattr(guard.scipy.linalg, "cholesky", coarse)
-    root = guard._mended_root(lambda *incident: found.append(incident), 2.0 * np.eye(3, dtype=np.float32), 0.0, None)
+    monkeypatch.setattr(solvers.scipy.linalg, "cholesky", coarse)
+    root = solvers._mended_root(lambda *incident: found.append(incident), 2.0 * np.eye(3, dtype=np.float32), 0.0, None)
     assert_allclose(root, np.eye(3) / np.sqrt(2.0), rtol=1e-5)
     assert root.dtype == np.float32 and found == [(1.0, "float64")]
 
@@ -79,7 +79,7 @@ def test_a_factor_that_is_not_finite_stops_the_step(solve):
         with pytest.raises(tf.errors.InvalidArgumentError) as error:
             solve(kind, np.full((2, 2), np.nan, np.float32), *[np.float32(0.0)] * (kind == "root"), np.eye(
                 2, dtype=np.float32))
-        assert guard.not_finite(error.value) == "factor A of layer dense0"
+        assert solvers.not_finite(error.value) == "factor A of layer dense0"
 
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb", "adam", "sgd"])
@@ -115,14 +115,14 @@ def test_a_mended_step_is_the_step_where_nothing_fails(config, optimizer, dampin
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag"])
 def test_a_step_is_left_out_counted_and_the_run_goes_on(config, config_file, optimizer, monkeypatch):
     """One row of the training data is endless: with the step that has it left out, all else goes on."""
-    load = core.run.LOADERS["regression"]
+    load = core.training.run.LOADERS["regression"]
 
     def poisoned(made):
         data = load(made)
         data.train.y[0] = np.inf
         return data
 
-    monkeypatch.setitem(core.run.LOADERS, "regression", poisoned)
+    monkeypatch.setitem(core.training.run.LOADERS, "regression", poisoned)
     keys = dict(optimizer=optimizer, epoch=4)
     folder = run_folder(config(**keys))
     train.main(["--config", str(config_file(**keys))])
@@ -154,7 +154,7 @@ def test_too_many_steps_left_out_end_the_run(config_file, capsys):
     assert " is not finite at step " in error and "smaller alpha" in error
 
 
-@pytest.mark.parametrize("smallest, remedy", [(-1.0, "float64"), (-100.0, guard.LAST_GOOD)])
+@pytest.mark.parametrize("smallest, remedy", [(-1.0, "float64"), (-100.0, solvers.LAST_GOOD)])
 @pytest.mark.parametrize("damping", [0.0, 1e-3])
 def test_a_factor_that_cannot_be_inverted_is_mended_in_training(config, smallest, remedy, damping):
     """A state whose factor is not positive definite: the plain step fails, the mended one goes on."""
@@ -172,7 +172,7 @@ def test_a_factor_that_cannot_be_inverted_is_mended_in_training(config, smallest
     after, found = Mender(made, run.data.spec, "/device:CPU:0", run.data.train).step(state, 4, 1.0)
     assert {(layer, factor, how) for layer, factor, _, how in found} == {("dense0", "A", remedy)}
     assert all(np.isfinite(value).all() for value in flat(after).values())
-    assert (remedy == guard.LAST_GOOD) == np.array_equal(after["dense0"]["root_a"], state["dense0"]["root_a"])
+    assert (remedy == solvers.LAST_GOOD) == np.array_equal(after["dense0"]["root_a"], state["dense0"]["root_a"])
     assert not np.array_equal(after["dense0"]["mean"], state["dense0"]["mean"])
 
 
@@ -185,7 +185,7 @@ def test_nearly_no_damping_on_doubled_columns(config, tmp_path, optimizer, dampi
     np.savetxt(str(tmp_path / "doubled.data"), np.column_stack([x, x, x, x[:, 0] + 0.1 * rng.randn(60)]))
     made = config(dataset="doubled", data_path=str(tmp_path), optimizer=optimizer, kl=1e-8, eta=1e8, damping=damping,
                   beta=0.3, hidden=[20], epoch=6)
-    result = core.run.execute(core.run.plan(made))
+    result = core.training.run.execute(core.training.run.plan(made))
     reader = tf.train.load_checkpoint(str(run_folder(made).checkpoint))
     assert all(np.isfinite(reader.get_tensor(name)).all() for name in reader.get_variable_to_shape_map())
     assert np.isfinite(list(result["metrics"].values())).all()

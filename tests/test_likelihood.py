@@ -4,9 +4,9 @@ import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 from scipy import integrate, optimize, stats
 
-from core.gaussian import Prior
-from core.likelihood import Categorical, GaussianLikelihood, StudentTLikelihood
-from core.noise import (
+from core.inference.gaussian import Prior
+from core.inference.likelihoods import Categorical, GaussianLikelihood, StudentTLikelihood
+from core.inference.noise_precision import (
     HeldOut,
     expected_log_prob,
     kl_gamma,

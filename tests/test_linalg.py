@@ -3,7 +3,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core import linalg
+from core.inference import linalg
 from tests import reference
 
 

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from core.metrics import (
+from core.metrics.predictive import (
     classification_statistics,
     draw_probabilities,
     log_mean_exp,

@@ -4,9 +4,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core.model import build_model
-from core.optimizer import METHODS
-from core.run import LOADERS
+from core.inference.optimizer import METHODS
+from core.training.graph import build_model
+from core.training.run import LOADERS
 from data_loader.batches import epoch_order, epoch_plan
 from data_loader.parts import Spec
 from misc.config import Config, key_mode

@@ -7,9 +7,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core.factors import statistics
-from core.likelihood import Categorical
-from core.model import gradients
+from core.inference.factors import statistics
+from core.inference.likelihoods import Categorical
+from core.training.graph import gradients
 from misc.errors import UserError
 from networks import NETWORKS
 from networks.convolutional import lenet, resnet, vgg
@@ -39,7 +39,7 @@ def builder(recorder, *weights, moments=None):
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_shapes_are_those_of_the_tensors(session, name, batch_norm):
-    for shape in ((32, 32, 3), (9, 6, 1)) if NETWORKS[name].pictures_only else ((32, 32, 3), (9, 6, 1), (7,)):
+    for shape in ((32, 32, 3), (9, 6, 1)) if NETWORKS[name].images_only else ((32, 32, 3), (9, 6, 1), (7,)):
         network, specs = specs_of(name, shape, 0.25, batch_norm)
         assert len({spec.name for spec in specs}) == len(specs)
         weights = [tf.placeholder(tf.float64, [K, spec.d_in + 1, spec.d_out]) for spec in specs]

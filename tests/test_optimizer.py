@@ -3,12 +3,12 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core import optimizer
-from core.adam import adam_step
-from core.curvature import Batch, Diagonal, Rates
-from core.factors import STATISTICS
-from core.gaussian import Prior
-from core.kronecker import EigenKronecker
+from core.inference import optimizer
+from core.inference.adam import adam_step
+from core.inference.factors import STATISTICS
+from core.inference.families import Batch, Diagonal, Rates
+from core.inference.gaussian import Prior
+from core.inference.kronecker import EigenKronecker
 from misc.errors import UserError
 from networks.layers import LayerRecord, LayerSpec
 

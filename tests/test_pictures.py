@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from data_loader.pictures import read_cifar, read_digits, read_idx
+from data_loader.images import read_cifar, read_digits, read_idx
 from misc.errors import UserError
 
 

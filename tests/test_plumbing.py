@@ -9,55 +9,50 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from core.optimizer import METHODS
-from core.variables import assign, make_variables, read, repeat
+from core.inference.optimizer import METHODS
+from core.training.variables import assign, make_variables, read, repeat
 from misc import backend
 from misc.errors import UserError
+from misc.lookup import lookup
 from misc.seeding import stream, stream_seed
-from misc.table import lookup
 from networks import NETWORKS
 from networks.layers import ACTIVATIONS, LayerBuilder, layer_specs
 from tests.conftest import ROOT
 
-# Foundations import nothing of ours but each other; stages are in reading order.
-FOUNDATIONS = ["misc", "core.variables", "core.linalg", "core.adam", "core.metrics", "core.calibration",
-               "core.schedule", "core.convolution"]
-STAGES = ["data_loader", "networks", "core.guard", "core.gaussian", "core.posterior", "core.noise", "core.likelihood",
-          "core.factors", "core.curvature", "core.kronecker",
-          "core.optimizer", "core.rates", "core.design", "core.model", "core.mender", "core.evaluation",
-          "core.incidents", "core.checkpoints", "core.trainer",
-          "core.cost", "core.explain", "core.run"] + [f"core.baseline.{name}" for name in (
-              "statistics", "results", "curves", "report", "pool", "tuning", "worker", "probe", "jobs", "progress",
-              "ensembles", "repeat")]
-STAGES += [f"core.assessment.{name}" for name in (
-    "restore", "questions", "answers", "posterior", "figures", "tables", "report")]
-STAGES += ["train", "evaluate", "regression_baseline"]
-ORDER = FOUNDATIONS + STAGES
+# Packages import those of the rows above them, and themselves. Packages in one row do not know each other.
+RANKS = [("misc",), ("data_loader", "networks"), ("core.metrics",), ("core.inference",), ("core.training",),
+         ("core.baseline", "core.assessment"), ("train", "evaluate", "regression_baseline")]
 
 
-def place(module):
-    names = [name for name in ORDER if module == name or module.startswith(name + ".")]
-    return ORDER.index(names[0]) if names else None
+def rank(module):
+    """(row, package) of a module of ours in RANKS; None for others' modules."""
+    for row, packages in enumerate(RANKS):
+        for package in packages:
+            if module == package or module.startswith(package + "."):
+                return row, package
+    return None
 
 
-def test_imports_point_one_way():
-    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path
-               for folder in ("misc", "data_loader", "networks", "core") for path in (ROOT / folder).rglob("*.py")}
-    modules = {name.replace(".__init__", ""): path for name, path in modules.items()}
-    for module, path in modules.items():
-        if module in ("core", "core.baseline", "core.assessment"):
+def imported(path):
+    """Modules that a Python file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_packages_import_downwards_only():
+    paths = [path for folder in ("misc", "data_loader", "networks", "core") for path in (ROOT / folder).rglob("*.py")]
+    paths += [ROOT / f"{name}.py" for name in RANKS[-1]]
+    for path in paths:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).replace(".__init__", "")
+        if module == "core":
             continue
-        assert place(module) is not None, f"{module} has no place in the reading order"
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                targets = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                targets = [f"{node.module}.{alias.name}" for alias in node.names]
-            else:
-                continue
-            for target in targets:
-                later = place(target)
-                assert later is None or later <= place(module), (module, target)
+        row, package = rank(module)
+        for target in filter(rank, imported(path)):
+            target_row, target_package = rank(target)
+            assert target_row < row or target_package == package, f"{module} imports {target}"
 
 
 def test_no_file_is_two_ideas():

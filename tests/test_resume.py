@@ -10,7 +10,7 @@ import tqdm
 
 import evaluate
 import train
-from core import checkpoints
+from core.training import checkpoints
 from misc.errors import UserError
 from misc.folders import claim, folder_at, run_folder
 from misc.log import SCREEN

@@ -2,7 +2,7 @@ import collections
 
 import pytest
 
-from core.schedule import Schedule, Segment, update_periods
+from core.training.schedule import Schedule, Segment, update_periods
 from data_loader.batches import epoch_order, steps_per_epoch
 
 

@@ -4,7 +4,7 @@ import collections
 import numpy as np
 
 from core.assessment.questions import BAND, OOD, TEST
-from core.calibration import (
+from core.metrics.calibration import (
     coverage_curve,
     detection_statistics,
     entropies,
@@ -16,7 +16,7 @@ from core.calibration import (
     reliability,
     with_intervals,
 )
-from core.metrics import classification_statistics, noise_log_prob, noise_variance, predict, values_of
+from core.metrics.predictive import classification_statistics, noise_log_prob, noise_variance, predict, values_of
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION
 

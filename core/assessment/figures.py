@@ -4,7 +4,7 @@ Runs beside each other share their axes; legends stand under the panels, so that
 """
 import numpy as np
 
-from core.calibration import LEVELS
+from core.metrics.calibration import LEVELS
 
 WIDTH = 4.6  # inches of one panel
 FEW = 5  # rows below which their accuracy is mostly chance

@@ -2,7 +2,7 @@
 import numpy as np
 from scipy import linalg
 
-from core.posterior import EigenMatrixNormal, FullyFactorized, MatrixNormal
+from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal
 
 LARGEST = 1500  # weights of a layer, or of all together, whose precision matrix is drawn
 

@@ -8,11 +8,11 @@ import functools
 import numpy as np
 import tqdm
 
-from core.design import n_test_draws
-from core.evaluation import TASKS, Draws
-from core.metrics import noise_name
+from core.metrics.predictive import noise_name
+from core.training.design import n_test_draws
+from core.training.evaluation import TASKS, Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
-from data_loader.foreign import foreign_table, labelled_pictures, strange_pictures
+from data_loader.ood import labelled_images, ood_images, other_table
 from data_loader.parts import Part
 from misc.config import CLASSIFICATION
 from misc.errors import UserError
@@ -35,7 +35,7 @@ def questions(config, data, asked):
     if asked.ood:
         if asked.ood == config.dataset:
             raise UserError(f"--ood {asked.ood} is the run's own data set: there is nothing strange to be told apart")
-        found[OOD] = Part(strange_pictures(asked.ood, config.data_path, data.spec.shape, len(found[TEST].x)), None)
+        found[OOD] = Part(ood_images(asked.ood, config.data_path, data.spec.shape, len(found[TEST].x)), None)
     if data.spec.shape == (1,):
         found[BAND] = Part(band_inputs(data), None)
     asks = {name: (len(part.x), functools.partial(Part, *part)) for name, part in found.items()}
@@ -55,8 +55,8 @@ def _test_rows(config, data, asked, pictures):
     if not asked.data:
         return part
     if not pictures:
-        return foreign_table(asked.data, config.data_path, data)
-    return labelled_pictures(asked.data, config, data)
+        return other_table(asked.data, config.data_path, data)
+    return labelled_images(asked.data, config, data)
 
 
 def band_inputs(data, n=241, margin=0.5):

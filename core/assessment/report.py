@@ -13,7 +13,7 @@ from core.assessment.posterior import layers, precisions
 from core.assessment.questions import TEST, collect, mixture
 from core.assessment.restore import restored
 from core.assessment.tables import comparison, rows_of
-from core.design import n_test_draws
+from core.training.design import n_test_draws
 from misc.config import CLASSIFICATION
 from misc.errors import UserError
 from misc.folders import check_writable, folder_at, is_evaluation, unused_name

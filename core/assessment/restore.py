@@ -4,9 +4,9 @@ import contextlib
 import pathlib
 import sys
 
-from core import checkpoints
-from core.model import build_model
-from core.run import plan
+from core.training import checkpoints
+from core.training.graph import build_model
+from core.training.run import plan
 from misc import backend
 from misc.errors import UserError
 from misc.folders import folder_at, read_config

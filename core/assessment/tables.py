@@ -2,7 +2,7 @@
 import numpy as np
 import tabulate
 
-from core.calibration import FEW_ROWS
+from core.metrics.calibration import FEW_ROWS
 
 AS_THEY_ARE = "0"  # the strength of no damage
 

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from core.baseline import results
-from core.metrics import KEPT, Prediction, mix, regression_statistics, values_of
+from core.metrics.predictive import KEPT, Prediction, mix, regression_statistics, values_of
 from misc.errors import RunError
 from misc.folders import folder_at, unused_name
 from misc.records import read_result, read_rows, write_json, write_rows

@@ -2,9 +2,9 @@
 import collections
 import re
 
-from core import run
 from core.baseline.worker import Job
-from core.optimizer import check_layers
+from core.inference.optimizer import check_layers
+from core.training import run
 from data_loader.regression import split_of
 from misc.config import REGRESSION, Config
 from misc.errors import UserError

@@ -14,7 +14,7 @@ import warnings
 import joblib
 
 from misc.errors import UserError
-from misc.table import lookup
+from misc.lookup import lookup
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60

@@ -6,10 +6,10 @@ import threading
 
 import tqdm
 
-from core import run
 from core.baseline import tuning
 from core.baseline.results import PREFIX
 from core.baseline.worker import FAILURE
+from core.training import run
 from misc.config import Config
 from misc.folders import changed, folder_at, has_checkpoint
 from misc.records import read_result, read_rows

@@ -7,7 +7,7 @@ import pathlib
 import tabulate
 
 from core.baseline.results import DDOF, UNITS
-from core.metrics import noise_name
+from core.metrics.predictive import noise_name
 
 PUBLISHED_FILE = pathlib.Path(__file__).with_name("published.csv")
 

@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from core.baseline.statistics import DDOF, compare, summarise
-from core.run import EVALUATED
+from core.training.run import EVALUATED
 from misc.errors import UserError
 from misc.folders import folder_at
 from misc.records import read_json, read_rows, read_rows_until, write_json, write_rows

@@ -14,13 +14,13 @@ import optuna
 import pydantic
 from typing_extensions import Literal
 
-from core import run
+from core.training import run
 from misc.config import Config
 from misc.errors import RunError, UserError
 from misc.folders import folder_at, unused_name
+from misc.lookup import did_you_mean
 from misc.records import read_json, read_rows, write_json, write_rows
 from misc.seeding import stream_seed
-from misc.table import did_you_mean
 
 # Keys that say what is measured, where and how; a search over them would compare what cannot be compared.
 FIXED = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "seed", "split", "protocol", "runs",

@@ -62,8 +62,8 @@ def answer(question):
 
 def _train(job):
     backend.prepare()
-    from core import run  # after the switches of prepare()
     from core.baseline.tuning import tune
+    from core.training import run  # after the switches of prepare()
 
     config, folder = Config.from_dict(job.settings), folder_at(pathlib.Path(job.root))
     with claim(folder, LOCK_SECONDS):

@@ -4,21 +4,21 @@ Each is pure: hyper-parameters in the constructor, everything that moves in a st
 tensors, and in this order `init` (state at step 0), `update` (state after a minibatch),
 `posterior` (state -> q(W)), `precondition` (gradient -> step), `report` (numbers to watch).
 A family may keep mean, momentum and step in coordinates of its own: `weights`, `project`, `turn`.
-`updates` names what a schedule may ask of `update`; the periods are in core/schedule.py. The
-families with Kronecker factors are in core/kronecker.py.
+`updates` names what a schedule may ask of `update`; the periods are in core/training/schedule.py. The
+families with Kronecker factors are in core/inference/kronecker.py.
 """
 import collections
 
 import tensorflow.compat.v1 as tf
 
-from core.adam import adam_step, moved, moved_square, root
-from core.guard import PLAIN
-from core.posterior import FullyFactorized, PointMass
+from core.inference.adam import adam_step, moved, moved_square, root
+from core.inference.posteriors import FullyFactorized, PointMass
+from core.inference.solvers import PLAIN
 
 Batch = collections.namedtuple("Batch", ["a", "ds", "ds_fisher", "noise", "grad", "stats"])
 """One layer's minibatch at the drawn weights.
 
-a, ds: inputs and gradients of log p, see core/factors.py; ds_fisher: the same for the targets
+a, ds: inputs and gradients of log p, see core/inference/factors.py; ds_fisher: the same for the targets
 that define the Fisher; noise: [K, d_in + 1, d_out], drawn weights minus state["mean"]; grad:
 [d_in + 1, d_out], the gradient for the weights' mean, prior included; stats: the layer kind's
 statistics.

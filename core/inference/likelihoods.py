@@ -8,7 +8,7 @@ watch, and `shown`, entries of its state that show in others if they are not fin
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.noise import (
+from core.inference.noise_precision import (
     NOISE_UPDATES,
     Seen,
     expected_log_prob,
@@ -25,7 +25,7 @@ class GaussianLikelihood:
 
     q(tau) is independent of the weights' posterior, so every expectation over it is in
     closed form. State: `log_noise` = (log alpha, log beta), current after every step, and what
-    its update (NOISE_UPDATES, core/noise.py) keeps.
+    its update (NOISE_UPDATES, core/inference/noise_precision.py) keeps.
     """
 
     shown, dof = ("average", "mean_square", "predictive_mean_square"), np.inf
@@ -65,7 +65,7 @@ class GaussianLikelihood:
 
         Args:
           outputs, targets: [K, n, 1] and [n].
-          prior: core.gaussian.Prior, for lambda and lambda / N.
+          prior: core.inference.gaussian.Prior, for lambda and lambda / N.
           step: number of the step, from 1, as a float.
           held_out: HeldOut, if `self.held_out`: then q(tau) goes by their density under the mixture over draws
             instead, and stays where `on` is false.

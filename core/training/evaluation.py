@@ -3,8 +3,8 @@ import collections
 
 import numpy as np
 
-from core.design import n_test_draws
-from core.metrics import (
+from core.inference.noise_precision import predictive_noise
+from core.metrics.predictive import (
     KEPT,
     classification_statistics,
     draw_probabilities,
@@ -12,9 +12,9 @@ from core.metrics import (
     regression_statistics,
     values_of,
 )
-from core.noise import predictive_noise
+from core.training.design import n_test_draws
 from misc.config import CLASSIFICATION, REGRESSION
-from misc.mistakes import mistakes_figure
+from misc.image_figures import misclassified_figure
 from misc.records import write_rows
 from misc.seeding import stream
 
@@ -97,9 +97,9 @@ def write_probabilities(folder, evaluation, data):
                             classes=np.array(data.classes))
 
 
-def show_mistakes(writer, evaluation, part, data, step):
+def show_misclassified(writer, evaluation, part, data, step):
     """The most confident mistakes as pictures, with their probabilities."""
-    figure = mistakes_figure(part.x, evaluation.prediction, evaluation.targets, data.classes)
+    figure = misclassified_figure(part.x, evaluation.prediction, evaluation.targets, data.classes)
     if figure is not None:
         writer.figure("mistakes/most_confident", figure, step)
 
@@ -118,5 +118,5 @@ TASKS = {
         _OF_CLASSES + tuple(f"mean_{name}" for name in _OF_CLASSES), [], class_draws, evaluate_classification,
         {"accuracy": "accuracy", "log_likelihood": "log-likelihood"},
         "accuracy, brier, ece (15 bins) as shares; log_likelihood per row, in nats; mean_*: of the mean weights",
-        write_probabilities, show_mistakes),
+        write_probabilities, show_misclassified),
 }

@@ -9,8 +9,8 @@ import collections
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.adam import adam_step, moved
-from core.metrics import student_constant
+from core.inference.adam import adam_step, moved
+from core.metrics.predictive import student_constant
 
 HeldOut = collections.namedtuple("HeldOut", ["outputs", "targets", "n_rows", "on"])
 """Some of the `n_rows` rows that the weights do not train on, outputs [K, b, 1] and targets [b]; on: a scalar, false

@@ -3,34 +3,34 @@ import pathlib
 
 import numpy as np
 
-from data_loader import PICTURE_SETS
+from data_loader import IMAGE_SETS
+from data_loader.images import read_folder, read_pictures
 from data_loader.parts import Part
-from data_loader.pictures import read_folder, read_pictures
 from data_loader.regression import read_rows
 from data_loader.splits import rows_hash
 from data_loader.table_file import read_table
 from misc.errors import UserError
+from misc.lookup import did_you_mean
 from misc.seeding import stream
-from misc.table import did_you_mean
 
 NOISE = "noise"
 FARTHEST = 1e12
 
 
-def strange_pictures(name, data_path, shape, n_noise=1000):
-    """Pictures [n, height, width, channels] to be told from the data's own, scaled and coloured to fit `shape`.
+def ood_images(name, data_path, shape, n_noise=1000):
+    """Images [n, height, width, channels] to be told from the data's own, scaled and coloured to fit `shape`.
 
     Args:
-      name: of PICTURE_SETS, of a folder with pictures (in it or in folders beneath, of any sizes), or `noise`
+      name: of IMAGE_SETS, of a folder with pictures (in it or in folders beneath, of any sizes), or `noise`
         (uniform, `n_noise` pictures).
       data_path: where known sets are looked for.
       shape: (height, width, channels) that the network takes.
     """
     if name == NOISE:
         return stream(0, "foreign noise").randint(0, 256, (n_noise, *shape)).astype(np.uint8)
-    if name not in PICTURE_SETS and is_there(name) and pathlib.Path(name).is_dir():
+    if name not in IMAGE_SETS and is_there(name) and pathlib.Path(name).is_dir():
         return np.concatenate([fitted(image[None], shape) for image in read_pictures(pathlib.Path(name))])
-    return fitted(_pictures(name, data_path, [*PICTURE_SETS, NOISE])[0].images, shape)
+    return fitted(_pictures(name, data_path, [*IMAGE_SETS, NOISE])[0].images, shape)
 
 
 def is_there(name):
@@ -41,11 +41,11 @@ def is_there(name):
         return False
 
 
-def labelled_pictures(name, config, data):
+def labelled_images(name, config, data):
     """Part of other pictures of the same classes, by their names, and the same size. UserError if they are not."""
     if name == config.dataset:
         raise UserError(f"--data {name} is what the run was trained on; its test rows are judged without --data")
-    found, classes = _pictures(name, config.data_path, list(PICTURE_SETS))
+    found, classes = _pictures(name, config.data_path, list(IMAGE_SETS))
     if found.images.shape[1:] != tuple(data.spec.shape):
         raise UserError(f"{name} has pictures of {_size(found.images.shape[1:])}, the network takes "
                         f"{_size(data.spec.shape)}")
@@ -58,13 +58,13 @@ def labelled_pictures(name, config, data):
 
 
 def _pictures(name, data_path, known):
-    """(Pictures, names of their classes): a known set's test part (or all of it), or a folder of pictures."""
+    """(Images, names of their classes): a known set's test part (or all of it), or a folder of pictures."""
     if name == "images":
         raise UserError("images stands for pictures of your own: name their folder")
-    if name in PICTURE_SETS:
-        train, test, _ = PICTURE_SETS[name].load(data_path)
+    if name in IMAGE_SETS:
+        train, test, _ = IMAGE_SETS[name].load(data_path)
         found = test or train
-        return found, found.classes or PICTURE_SETS[name].classes or [str(label) for label in range(found.n_classes)]
+        return found, found.classes or IMAGE_SETS[name].classes or [str(label) for label in range(found.n_classes)]
     if not is_there(name) or not pathlib.Path(name).is_dir():
         raise UserError(f"{name!r} is no set of pictures{did_you_mean(name, known)}; known: {', '.join(known)}, or a "
                         "folder with a folder per class")
@@ -87,7 +87,7 @@ def fitted(images, shape):
     return np.repeat(images, channels, axis=3)
 
 
-def foreign_table(name, data_path, data):
+def other_table(name, data_path, data):
     """Rows of a .data file, or of a set by its name, standardised as the training rows of `data` were.
 
     UserError if they do not fit, or are the rows that the run was trained on.

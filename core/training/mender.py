@@ -4,14 +4,14 @@ The graph is built when it is first needed, so that a run without incidents pays
 """
 import functools
 
-from core.guard import mending, not_finite
-from core.model import build_model
-from core.variables import fetch, put
+from core.inference.solvers import mending, not_finite
+from core.training.graph import build_model
+from core.training.variables import fetch, put
 from data_loader.batches import epoch_plan
 from misc import backend
 
-# What a factorisation that fails says: TensorFlow's on a CPU, LAPACK by core/linalg.py, the triangular solve after
-# one that was not told from success (TensorFlow 1.15), cuSolver.
+# What a factorisation that fails says: TensorFlow's on a CPU, LAPACK by core/inference/linalg.py, the triangular solve
+# after one that was not told from success (TensorFlow 1.15), cuSolver.
 FACTORISATIONS = ("decomposition", "not invertible", "Got info =")
 
 

@@ -8,7 +8,7 @@ import threading
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
-class Interrupts:
+class Signals:
     """While it holds, the first signal sets `asked` (its number), and a second ends the process at once.
 
     A thread reads the signals, so that neither waits for a long call into TensorFlow. Outside the main

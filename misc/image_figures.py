@@ -1,8 +1,8 @@
-"""Pictures for people: a grid of inputs, and a classifier's most confident mistakes."""
+"""Images for people: a grid of inputs, and a classifier's most confident mistakes."""
 import numpy as np
 
 
-def picture_grid(images):
+def image_grid(images):
     """uint8 [n, height, width, 1 or 3] -> one uint8 picture with the images row by row, one pixel apart."""
     n, height, width, channels = images.shape
     columns = int(np.ceil(np.sqrt(n)))
@@ -14,7 +14,7 @@ def picture_grid(images):
     return grid
 
 
-def mistakes_figure(images, probabilities, labels, classes, n_most=12):
+def misclassified_figure(images, probabilities, labels, classes, n_most=12):
     """The wrong predictions with the highest probability, as a matplotlib Figure; None if all are right."""
     from matplotlib.figure import Figure
 

@@ -1,6 +1,6 @@
-"""Pictures with class labels, read from the layouts in which the standard sets are distributed.
+"""Images with class labels, read from the layouts in which the standard sets are distributed.
 
-Every reader returns a Pictures or raises a UserError that names the file and what is wrong.
+Every reader returns a Images or raises a UserError that names the file and what is wrong.
 """
 import collections
 import functools
@@ -14,7 +14,7 @@ import numpy as np
 
 from misc.errors import UserError
 
-Pictures = collections.namedtuple("Pictures", ["images", "labels", "n_classes", "classes"], defaults=(None,))
+Images = collections.namedtuple("Images", ["images", "labels", "n_classes", "classes"], defaults=(None,))
 """images: uint8 [n, height, width, channels]; labels: int32 [n], from 0; classes: their names, or None."""
 
 
@@ -30,7 +30,7 @@ def read_cifar(folder, files, label_key, n_classes):
     batches = [_cifar_batch(pathlib.Path(folder) / name, label_key, n_classes) for name in files]
     rows = np.concatenate([rows for rows, _ in batches])
     images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Pictures(images, np.concatenate([labels for _, labels in batches]), n_classes)
+    return Images(images, np.concatenate([labels for _, labels in batches]), n_classes)
 
 
 def read_idx(images_path, labels_path, n_classes=10):
@@ -39,7 +39,7 @@ def read_idx(images_path, labels_path, n_classes=10):
     if len(images) != len(labels):
         raise UserError(f"{images_path} has {len(images)} pictures, {labels_path} {len(labels)} labels")
     _check_labels(labels_path, labels, n_classes)
-    return Pictures(images[..., None], labels.astype(np.int32), n_classes)
+    return Images(images[..., None], labels.astype(np.int32), n_classes)
 
 
 def read_digits():
@@ -48,7 +48,7 @@ def read_digits():
 
     found = load_digits()
     images = np.round(found.images * (255.0 / 16.0)).astype(np.uint8)
-    return Pictures(images[..., None], found.target.astype(np.int32), 10)
+    return Images(images[..., None], found.target.astype(np.int32), 10)
 
 
 def read_folder(path, like=None):
@@ -56,7 +56,7 @@ def read_folder(path, like=None):
 
     Args:
       path: the folder of the class folders; classes are counted in the order of their names.
-      like: Pictures whose size, channels and class names these must have.
+      like: Images whose size, channels and class names these must have.
     """
     classes = sorted(child.name for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
     if len(classes) < 2:
@@ -76,7 +76,7 @@ def read_folder(path, like=None):
     for label, name in enumerate(classes):
         if all(other != label for _, other in files):
             raise UserError(f"class folder {path / name} holds no picture")
-    return Pictures(np.stack(images), np.array([label for _, label in files], np.int32), len(classes), classes)
+    return Images(np.stack(images), np.array([label for _, label in files], np.int32), len(classes), classes)
 
 
 def read_pictures(path):

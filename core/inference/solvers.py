@@ -4,7 +4,7 @@ A step is first taken as it is (PLAIN), with one check of all that it is about t
 that is not positive definite shows there, or stops the step before (TensorFlow 1.15); so does
 everything that overflows. Such a step is taken once more with solvers that cannot fail (`mending`),
 by LAPACK: with jitter, in float64, or with the last good factor. If it still is not finite, it is
-left out. This way the usual step pays for the checks alone. See core/mender.py.
+left out. This way the usual step pays for the checks alone. See core/training/mender.py.
 """
 import collections
 import functools
@@ -14,7 +14,7 @@ import numpy as np
 import scipy.linalg
 import tensorflow.compat.v1 as tf
 
-from core.linalg import diagonal_in, eigh, inverse_root, warm_basis
+from core.inference.linalg import diagonal_in, eigh, inverse_root, warm_basis
 
 JITTER = 1e-6  # of a factor's largest diagonal entry; for large factors as many units of float32's rounding as rows
 ROUNDING = 1e-3  # a share of the largest eigenvalue: a smallest one below minus that is no matter of rounding

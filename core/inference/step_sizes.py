@@ -1,8 +1,7 @@
 """How far each step goes: step sizes, decays of the moving averages and the clip, as functions of the step."""
 import tensorflow.compat.v1 as tf
 
-from core.curvature import Rates
-from core.schedule import count_of_updates
+from core.inference.families import Rates
 from misc.config import CLASSIFICATION, REGRESSION
 
 CLIP_DECAY = 0.95  # of kl_clip per epoch, as published
@@ -36,6 +35,11 @@ def norm_rate(now):
     while these move fast, a shorter one goes by few draws of them.
     """
     return tf.maximum(1.0 / now, tf.clip_by_value(20.0 / now, 0.01, 0.1))
+
+
+def count_of_updates(step, period):
+    """How many updates with this period, and one at the first step, there were up to and with `step` (a number)."""
+    return step if period == 1 else 1.0 + step // period
 
 
 RATES = {REGRESSION: regression_rates, CLASSIFICATION: classification_rates}

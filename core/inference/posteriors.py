@@ -8,8 +8,8 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
-from core.gaussian import kl_to_prior
-from core.linalg import rotate, times_right
+from core.inference.gaussian import kl_to_prior
+from core.inference.linalg import rotate, times_right
 
 
 class PointMass(collections.namedtuple("PointMass", ["mean"])):

@@ -7,7 +7,7 @@ import collections
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.linalg import damping_split, factored_damping, inverse_root
+from core.inference.linalg import damping_split, factored_damping, inverse_root
 
 
 class Prior(collections.namedtuple("Prior", ["n_data", "kl_weight", "prior_var", "warmth"], defaults=(1.0,))):

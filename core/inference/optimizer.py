@@ -7,41 +7,40 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
-from core import curvature, kronecker
-from core.adam import debias, moved
-from core.curvature import Batch
-from core.factors import statistics
-from core.guard import plain
-from core.posterior import PointMass
-from core.schedule import update_periods
+from core.inference import families, kronecker
+from core.inference.adam import debias, moved
+from core.inference.factors import statistics
+from core.inference.families import Batch
+from core.inference.posteriors import PointMass
+from core.inference.solvers import plain
 from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import UserError
-from misc.table import lookup
+from misc.lookup import lookup
 
 Method = collections.namedtuple("Method", ["family", "noisy", "vectors", "fisher_approx", "meaning"])
 """vectors: the family of parameters that are no weight matrix (scales and shifts)."""
 
 METHODS = {
-    "ekfac": Method(kronecker.EigenKronecker, True, curvature.Diagonal, "eigen",
+    "ekfac": Method(kronecker.EigenKronecker, True, families.Diagonal, "eigen",
                     "noisy EK-FAC: eigenvalue-corrected matrix Gaussian"),
-    "kfac": Method(kronecker.Kronecker, True, curvature.Diagonal, "kron",
+    "kfac": Method(kronecker.Kronecker, True, families.Diagonal, "kron",
                    "noisy K-FAC: matrix-variate Gaussian posterior"),
-    "diag": Method(curvature.Diagonal, True, curvature.Diagonal, "diagonal",
+    "diag": Method(families.Diagonal, True, families.Diagonal, "diagonal",
                    "noisy Adam: fully factorised Gaussian posterior"),
-    "bbb": Method(curvature.MeanField, True, curvature.Adam, None,
+    "bbb": Method(families.MeanField, True, families.Adam, None,
                   "Bayes by backprop: fully factorised Gaussian trained by Adam"),
-    "ekfac_point": Method(kronecker.EigenKronecker, False, curvature.Diagonal, "eigen",
+    "ekfac_point": Method(kronecker.EigenKronecker, False, families.Diagonal, "eigen",
                           "EK-FAC steps, no weight noise: a point estimate"),
-    "kfac_point": Method(kronecker.Kronecker, False, curvature.Diagonal, "kron",
+    "kfac_point": Method(kronecker.Kronecker, False, families.Diagonal, "kron",
                          "K-FAC steps, no weight noise: a point estimate"),
-    "adam": Method(curvature.Adam, False, curvature.Adam, None, "Adam: a point estimate (MAP)"),
-    "sgd": Method(curvature.Identity, False, curvature.Identity, None, "SGD with momentum: a point estimate (MAP)"),
+    "adam": Method(families.Adam, False, families.Adam, None, "Adam: a point estimate (MAP)"),
+    "sgd": Method(families.Identity, False, families.Identity, None, "SGD with momentum: a point estimate (MAP)"),
 }
 
 CURVATURE_KEYS = {name for method in METHODS.values() for name in method.family.reads}
 
 # config's `large_layers` -> (family, noisy) for a layer whose factors exceed max_factor_dim.
-LARGE_LAYERS = {"diagonal": (curvature.Diagonal, True), "point": (curvature.Diagonal, False)}
+LARGE_LAYERS = {"diagonal": (families.Diagonal, True), "point": (families.Diagonal, False)}
 
 
 class LayerMethod(collections.namedtuple("LayerMethod", ["spec", "family", "noisy"])):
@@ -99,22 +98,6 @@ def check_layers(plans, config):
             raise UserError(
                 f"layer {plan.spec.name} needs factors of {plan.shape[0]} and {plan.shape[1]}, max_factor_dim is "
                 f"{config.max_factor_dim}: raise it, or set large_layers to diagonal or point")
-
-
-def notices(config):
-    """Sentences about settings of the method that are accepted but do nothing."""
-    method, found = lookup(METHODS, config.optimizer, "optimizer"), []
-    if config.fisher_approx not in (None, method.fisher_approx):
-        found.append(f"note: fisher_approx {config.fisher_approx} does not go with optimizer {config.optimizer} "
-                     "and is not used")
-    unread = [name for name in CURVATURE_KEYS - {*method.family.reads, *method.vectors.reads} if config.sets(name)]
-    if unread:
-        found.append(f"note: optimizer {config.optimizer} does not go by {', '.join(sorted(unread))}")
-    resets = config.mode == REGRESSION and method.noisy and "reinit" in method.family.updates and config.re_init
-    if resets and "reinit" not in update_periods(config, method.family.updates):
-        found.append("note: re_init does nothing more here: R is re-initialised at every change of basis already "
-                     "(kfac_init_after_basis)")
-    return found
 
 
 def initial_state(plan, mean):

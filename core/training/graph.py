@@ -11,13 +11,13 @@ import functools
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core import optimizer
-from core.adam import moved
-from core.design import design_run, n_test_draws
-from core.guard import finite, plain
-from core.noise import HeldOut
-from core.rates import RATES, norm_rate
-from core.variables import assign, changed, make_variables, read, repeat
+from core.inference import optimizer
+from core.inference.adam import moved
+from core.inference.noise_precision import HeldOut
+from core.inference.solvers import finite, plain
+from core.inference.step_sizes import RATES, norm_rate
+from core.training.design import design_run, n_test_draws
+from core.training.variables import assign, changed, make_variables, read, repeat
 from data_loader.batches import crop_and_flip, epoch_plan
 from misc.seeding import stream_seed
 from networks.layers import ACTIVATIONS, LayerBuilder
@@ -41,7 +41,7 @@ Evaluate = collections.namedtuple(
 the posterior mean, the weights of `outputs` [draws_at_once, m, n_outputs] for the placeholder `inputs`
 [m, ...]; likelihood: its state; report: {tag: scalar}; weight_std: {layer: elementwise std}; reset: op
 that sets the running sums to 0; posteriors: {layer: its posterior, of tensors}; warmth: that
-of the prior, see core/gaussian.py."""
+of the prior, see core/inference/gaussian.py."""
 
 PREVIEW_ROWS = 36
 
@@ -49,7 +49,7 @@ PREVIEW_ROWS = 36
 def build_model(config, spec, device="/device:CPU:0", training=True, solver=plain):
     """Builds the graph of a run on `device`; without `training` there is no step in it (`advance` is empty).
 
-    solver: how the factors of a layer are decomposed, see core/guard.py.
+    solver: how the factors of a layer are decomposed, see core/inference/solvers.py.
     """
     design = design_run(config, spec, solver)
     optimizer.check_layers(design.layers, config)

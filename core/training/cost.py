@@ -2,7 +2,7 @@
 import collections
 import os
 
-from core.convolution import CHUNK_NUMBERS
+from core.inference.conv_factors import CHUNK_NUMBERS
 from misc.config import CLASSIFICATION, REGRESSION
 
 # Small networks (regression) are bound by the dispatch of ops, large ones by arithmetic; see benchmarks/.

@@ -8,17 +8,17 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 import tqdm
 
-from core import checkpoints
-from core.checkpoints import Note
-from core.evaluation import TASKS
-from core.incidents import Incidents, counts, step_key
+from core.training import checkpoints
+from core.training.checkpoints import Note
+from core.training.evaluation import TASKS
+from core.training.incidents import Incidents, counts, step_key
 from data_loader.batches import epoch_plan
 from misc.errors import RunError, Stopped
-from misc.interrupts import NAMES, Interrupts
+from misc.image_figures import image_grid
 from misc.log import SCREEN
-from misc.mistakes import picture_grid
-from misc.patience import Patient
 from misc.records import Table, read_rows_until, write_json
+from misc.retry import Retry
+from misc.signals import NAMES, Signals
 from misc.summary import SummaryWriter
 
 PARTS = ("test", "valid")
@@ -66,7 +66,7 @@ class Trainer:
         self._latest = None  # their last Evaluation
         self._metrics = Table(folder.metrics, self._columns)
         self._incidents = Incidents(plan, model, folder.incidents)
-        self._signals, self._disk = Interrupts(), Patient(log, (OSError, tf.errors.OpError))
+        self._signals, self._disk = Signals(), Retry(log, (OSError, tf.errors.OpError))
         self._pace = None  # seconds of a step
         self._best = -np.inf  # validation log-likelihood that was saved
 
@@ -106,7 +106,7 @@ class Trainer:
         load = self._model.load
         if self._data.spec.pixels and note.step < self._config.epoch * self._per_epoch:
             self._load_epoch(session, note.step // self._per_epoch + 1)
-            writer.image("inputs/training", picture_grid(session.run(load.preview)), note.step)
+            writer.image("inputs/training", image_grid(session.run(load.preview)), note.step)
 
     def _load_epoch(self, session, epoch):
         load = self._model.load

@@ -4,16 +4,16 @@ a: [K or 1, n, d_in + 1] layer inputs with the 1 appended; 1 if all particles sh
 ds: [K, n, d_out] d log p(y | x, W) / d s, per example, NOT divided by n.
 
 STATISTICS: kind of layer -> function of its LayerSpec -> its statistics. A new kind of layer is
-one more row. Convolutions: core/convolution.py.
+one more row. Convolutions: core/inference/conv_factors.py.
 """
 import collections
 import functools
 
 import tensorflow.compat.v1 as tf
 
-from core import convolution
-from core.linalg import times_right
-from misc.table import lookup
+from core.inference import conv_factors
+from core.inference.linalg import times_right
+from misc.lookup import lookup
 
 LayerStatistics = collections.namedtuple(
     "LayerStatistics", ["gradient", "particle_gradients", "second_moments", "squared_gradient", "eigenbasis_scale"]
@@ -79,7 +79,7 @@ _SCALE_SHIFT = LayerStatistics(scale_shift_gradient, None, None, scale_shift_squ
 
 def _of_convolution(spec):
     names = LayerStatistics._fields
-    return LayerStatistics(*[functools.partial(getattr(convolution, name), geometry=spec.geometry) for name in names])
+    return LayerStatistics(*[functools.partial(getattr(conv_factors, name), geometry=spec.geometry) for name in names])
 
 
 STATISTICS = {"dense": lambda spec: _DENSE, "conv2d": _of_convolution, "batch_norm": lambda spec: _SCALE_SHIFT}

@@ -4,7 +4,7 @@ import collections
 import numpy as np
 from scipy import interpolate, sparse, special
 
-from core.metrics import (
+from core.metrics.predictive import (
     calibration_error,
     classification_statistics,
     confidence_and_hits,

@@ -1,15 +1,15 @@
-"""The curvature families with Kronecker factors: noisy K-FAC and noisy EK-FAC. As in core/curvature.py."""
+"""The curvature families with Kronecker factors: noisy K-FAC and noisy EK-FAC. As in core/inference/families.py."""
 import contextlib
 import functools
 
 import tensorflow.compat.v1 as tf
 
-from core.adam import moved
-from core.curvature import OF_FISHER, Family
-from core.gaussian import damped_values, eigen_scale, noisy_kfac_roots
-from core.guard import PLAIN
-from core.linalg import diagonal_in, eigvalsh, factored_damping, off_diagonal_share, project, rotate
-from core.posterior import EigenMatrixNormal, MatrixNormal
+from core.inference.adam import moved
+from core.inference.families import OF_FISHER, Family
+from core.inference.gaussian import damped_values, eigen_scale, noisy_kfac_roots
+from core.inference.linalg import diagonal_in, eigvalsh, factored_damping, off_diagonal_share, project, rotate
+from core.inference.posteriors import EigenMatrixNormal, MatrixNormal
+from core.inference.solvers import PLAIN
 
 OF_FACTORS = (*OF_FISHER, "curvature_device", "max_factor_dim", "large_layers")
 """Keys that both families read."""

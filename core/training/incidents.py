@@ -1,8 +1,8 @@
 """What training does about a step that failed: take it again, or leave it out, and write it down."""
 import tensorflow.compat.v1 as tf
 
-from core.mender import Mender, failure
-from core.variables import fetch, put
+from core.training.mender import Mender, failure
+from core.training.variables import fetch, put
 from misc.config import REGRESSION
 from misc.errors import RunError
 from misc.records import Table
@@ -12,7 +12,7 @@ LEFT_OUT, AGAIN = "left out", "taken again"
 
 
 class Incidents:
-    """incidents.csv: every factor that was mended (core/guard.py says how) and every step that was left out.
+    """incidents.csv: every factor that was mended (see core/inference/solvers.py) and every step that was left out.
 
     Args:
       plan: run.Plan. model: the Model that trains. path: of the file; it is not made before the first incident.

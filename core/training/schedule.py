@@ -125,8 +125,3 @@ def early_steps(config, periods):
     while config.TCov * 2 ** (len(steps) - 1) < regular:
         steps.append(config.TCov * 2 ** (len(steps) - 1))
     return steps
-
-
-def count_of_updates(step, period):
-    """How many updates with this period, and one at the first step, there were up to and with `step` (a number)."""
-    return step if period == 1 else 1.0 + step // period

@@ -8,13 +8,13 @@ import numpy as np
 import scipy
 import tensorflow.compat.v1 as tf
 
-from core.checkpoints import UnreadableCheckpoint
-from core.design import design_run, notices
-from core.evaluation import TASKS
-from core.incidents import counts
-from core.model import build_model
-from core.optimizer import check_layers
-from core.trainer import Trainer
+from core.inference.optimizer import check_layers
+from core.training.checkpoints import UnreadableCheckpoint
+from core.training.design import design_run, notices
+from core.training.evaluation import TASKS
+from core.training.graph import build_model
+from core.training.incidents import counts
+from core.training.trainer import Trainer
 from data_loader.classification import load_classification
 from data_loader.regression import load_regression
 from misc import backend
@@ -22,8 +22,8 @@ from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import RunError, UserError
 from misc.folders import changed, check_resumable, check_writable, claim, has_checkpoint, run_folder, start_over
 from misc.log import close_logger, run_logger
+from misc.lookup import lookup
 from misc.records import read_json, read_result, revision, versions, write_json
-from misc.table import lookup
 
 LOADERS = {REGRESSION: load_regression, CLASSIFICATION: load_classification}
 

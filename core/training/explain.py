@@ -1,16 +1,16 @@
 """What a run would do, in plain words, from the config and the data alone; builds nothing."""
-from core.cost import run_cost
-from core.design import notices
-from core.metrics import noise_name
-from core.optimizer import METHODS
-from data_loader import DATASETS, PICTURE_SETS
+from core.inference.optimizer import METHODS
+from core.metrics.predictive import noise_name
+from core.training.cost import run_cost
+from core.training.design import notices
+from data_loader import DATASETS, IMAGE_SETS
 from data_loader.batches import held_out_rows
 from misc.config import CLASSIFICATION, REGRESSION
 from networks import NETWORKS
 
 
 def explain(plan):
-    """The run that `core.run.plan` describes as a list of lines."""
+    """The run that `core.training.run.plan` describes as a list of lines."""
     return (
         _about_data(plan.config, plan.data)
         + _about_objective(plan.config, plan.design)
@@ -26,7 +26,7 @@ def list_tables():
         ("model_name", {name: row.meaning for name, row in NETWORKS.items()}),
         ("dataset for regression", {name: f"{row.n_rows} x {row.n_inputs}, {row.target}"
                                     for name, row in DATASETS.items()}),
-        ("dataset for classification", {name: row.meaning for name, row in PICTURE_SETS.items()}),
+        ("dataset for classification", {name: row.meaning for name, row in IMAGE_SETS.items()}),
         ("optimizer", {name: row.meaning for name, row in METHODS.items()}),
     )
     return "\n\n".join(

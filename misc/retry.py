@@ -8,7 +8,7 @@ from misc.errors import RunError
 PAUSES = (0, 1, 2, 4, 8)  # seconds before each of the last tries
 
 
-class Patient:
+class Retry:
     """Tries to write, and remembers what could not be written.
 
     Args:

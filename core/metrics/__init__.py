@@ -1,0 +1,1 @@
+"""Metrics of predictions: arrays in, floats out."""
