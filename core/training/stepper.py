@@ -1,0 +1,42 @@
+"""Feeds a model's graph: the training data once, a plan per epoch, and segments of steps."""
+import tensorflow.compat.v1 as tf
+
+from core.training.graph import Model
+from core.training.schedule import Segment
+from data_loader.batches import epoch_plan
+from data_loader.parts import Part
+
+
+class Stepper:
+    """Runs the steps of a model in a session.
+
+    Args:
+      session: on the model's graph.
+      model: built with `training`.
+      rows: the training Part.
+    """
+
+    def __init__(self, session: tf.Session, model: Model, rows: Part) -> None:
+        self.session, self.model, self._rows = session, model, rows
+
+    def load_data(self) -> None:
+        """Puts the training rows into the graph."""
+        load = self.model.load
+        self.session.run(load.data_op, {load.x: self._rows.x, load.y: self._rows.y})
+
+    def load_epoch(self, epoch: int) -> None:
+        """Puts the plan of `epoch` (from 1) into the graph: the order of its rows, crops, and held-out rows."""
+        design, load = self.model.design, self.model.load
+        plan = epoch_plan(design.config, design.spec.n_rows, epoch)
+        self.session.run(load.epoch_op, dict(zip(load.epoch, plan.values())))
+
+    def run(self, segment: Segment) -> None:
+        """Runs the steps of a segment in one call. Raises tf.errors.OpError if one of them fails."""
+        arguments = self.model.run_arguments
+        self.session.run(self.model.advance[segment.due], {
+            arguments.n_rounds: segment.n_rounds, arguments.n_base_steps: segment.n_base_steps})
+
+    @property
+    def step(self) -> int:
+        """Number of steps done."""
+        return int(self.session.run(self.model.global_step))
