@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 import train
 from core.training import checkpoints
-from core.training.checkpoints import Note
+from core.training.checkpoints import Progress
 from core.training.trainer import Trainer
 from misc.folders import run_folder
 from misc.log import close_logger, run_logger
@@ -36,7 +36,7 @@ def assert_same(one, other):
 
 
 def steps(folder):
-    return [note.step for note in checkpoints.notes(folder.checkpoint).values()]
+    return [note.step for note in checkpoints.progress_notes(folder.checkpoint).values()]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_passed_over(finished, capsys, suffix, damage):
     train.main(["--config", str(path), "--resume"])
     error = capsys.readouterr().err
     assert "resuming after epoch 4" in error
-    assert "model-48 is damaged or incomplete: it is passed over" in error
+    assert "model-48 is damaged or incomplete and is skipped" in error
     assert_same(weights(folder), expected)
     assert [row["epoch"] for row in read_rows(folder.metrics)] == ["2", "4", "6"]
 
@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_is_passed_over(finished, capsys, suffix, damage):
 def test_what_is_kept(finished, tmp_path):
     """The newest, and the best by validation log-likelihood; the score is never that of test rows."""
     _, folder, _ = finished(epoch=12, epoch_rate=1, max_to_keep=2, validation_fraction=0.3, alpha=0.1)
-    found = checkpoints.notes(folder.checkpoint)
+    found = checkpoints.progress_notes(folder.checkpoint)
     rows = {int(row["step"]): float(row["valid_log_likelihood"]) for row in read_rows(folder.metrics)}
     best = max(rows, key=rows.get)
     last = max(rows)
@@ -91,11 +91,11 @@ def test_what_is_kept(finished, tmp_path):
 
 def test_without_validation_rows_there_is_no_best(finished):
     _, folder, _ = finished(epoch=4)
-    assert {note.score for note in checkpoints.notes(folder.checkpoint).values()} == {None}
+    assert {note.score for note in checkpoints.progress_notes(folder.checkpoint).values()} == {None}
 
 
 def test_which_are_kept_by_hand(tmp_path):
-    found = {tmp_path / f"model-{step}": Note(step, 0.0, True, score, regular) for step, score, regular in (
+    found = {tmp_path / f"model-{step}": Progress(step=step, evaluated=True, score=score, regular=regular) for step, score, regular in (
         (50, None, False), (40, -1.0, True), (30, -0.5, False), (20, -2.0, True), (10, -0.7, True))}
     assert [int(path.name[6:]) for path in checkpoints.to_keep(found, 2)] == [50, 40, 30, 20]
     assert [int(path.name[6:]) for path in checkpoints.to_keep(found, 1)] == [50, 40, 30]
@@ -125,7 +125,7 @@ def test_a_signal_saves_and_ends(finished, config, config_file, number, code):
     process.send_signal(number)
     error = process.communicate(timeout=60)[1]
     assert process.returncode == code, error
-    assert "which is saved: --resume goes on" in error.splitlines()[-1] and not folder.result.exists()
+    assert "it is saved: --resume continues from there" in error.splitlines()[-1] and not folder.result.exists()
     at = steps(folder)[0]
     assert 0 < at < 24000
     process = started(path, "--resume")

@@ -139,9 +139,9 @@ def test_pictures_in_tensorboard(finished):
     assert step == 0 and picture.shape == (53, 53) == (value.image.height, value.image.width)  # 6 x 6 digits of 8 x 8
     with np.load(str(finished.probabilities)) as made:
         n_wrong = np.sum(made["probabilities"].argmax(axis=1) != made["labels"])
-    assert ("mistakes/most_confident" in found) == (n_wrong > 0)
+    assert ("misclassified/most_confident" in found) == (n_wrong > 0)
     if n_wrong:
-        step, value = found["mistakes/most_confident"][0]
+        step, value = found["misclassified/most_confident"][0]
         assert step == 22 and picture_of(value).shape[:2] == (value.image.height, value.image.width)
 
 
@@ -271,13 +271,13 @@ def test_which_configs_there_are():
 # Images for people.
 
 @pytest.mark.parametrize("keys, notes", [
-    (dict(optimizer="sgd", kl_clip=0.1), ["note: optimizer sgd does not go by TCov, TEigen, TInv, TScale, kl_clip"]),
+    (dict(optimizer="sgd", kl_clip=0.1), ["note: TCov, TEigen, TInv, TScale, kl_clip have no effect with optimizer sgd"]),
     (dict(optimizer="kfac", basis_tolerance=0.1),
-     ["note: optimizer kfac does not go by TEigen, TScale, basis_tolerance"]),
+     ["note: TEigen, TScale, basis_tolerance have no effect with optimizer kfac"]),
     (dict(optimizer="sgd", batch_norm=True, TInv=200, TCov=10, TEigen=200, TScale=10, width=2.0),
-     ["note: model_name ffn does not go by width"]),
+     ["note: width has no effect with model_name ffn"]),
     (dict(model_name="linear", hidden=None, batch_norm=True, TInv=200), [
-        "note: model_name linear does not go by batch_norm"]),
+        "note: batch_norm has no effect with model_name linear"]),
     (dict(model_name="lenet", hidden=None, width=0.5, TInv=200, batch_norm=True), []),
 ])
 def test_settings_that_nothing_goes_by_are_named(config, keys, notes):

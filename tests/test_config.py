@@ -90,15 +90,15 @@ def test_how_long_rows_are_held_out():
 
 
 @pytest.mark.parametrize("settings, found", [
-    (dict(held_out=0.2), ["note: noise_update adam does not go by held_out"]),
-    (dict(noise_update="held_out", learning_rate=0.1), ["note: noise_update held_out does not go by learning_rate"]),
+    (dict(held_out=0.2), ["note: held_out has no effect with noise_update adam"]),
+    (dict(noise_update="held_out", learning_rate=0.1), ["note: learning_rate has no effect with noise_update held_out"]),
     (dict(noise_update="held_out", held_out=0.2), []),
     (dict(noise_update="leave_one_out", learning_rate=0.1), []),
-    (dict(noise_update="leave_one_out", train_particles=1), ["note: with one weight draw a step, or no weight noise, "
+    (dict(noise_update="leave_one_out", train_particles=1), ["note: with one weight draw per step, or without weight noise, "
                                                              "noise_update leave_one_out is the same as conjugate"]),
     (dict(noise_update="leave_one_out", optimizer="kfac_point"), [
-        "note: with one weight draw a step, or no weight noise, noise_update leave_one_out is the same as conjugate"]),
-    (dict(noise_dof=4.0), ["note: likelihood gaussian does not go by noise_dof"]),
+        "note: with one weight draw per step, or without weight noise, noise_update leave_one_out is the same as conjugate"]),
+    (dict(noise_dof=4.0), ["note: noise_dof has no effect with likelihood gaussian"]),
     (dict(noise_dof=4.0, likelihood="student_t"), []),
     (dict(noise_update="held_out", held_out_epochs=9, epoch=9), [
         "note: the rows held out until epoch 9 of 9 never train"]),
@@ -178,4 +178,4 @@ def test_the_tuned_files_are_the_published_ones_and_one_recipe(path):
     recipe = read_json(ROOT / "config" / "search" / "recipe.json")["recipe"]
     published = read_json(path.with_name(path.name.replace("_tuned", "")))
     assert read_json(path) == dict(published, exp_name=path.stem.replace("_tuned", "_recipe"), **recipe)
-    assert "does not go by" not in " ".join(notices(Config.from_file(path)))
+    assert "has no effect" not in " ".join(notices(Config.from_file(path)))

@@ -171,7 +171,7 @@ def test_resuming_after_the_last_epoch(config, capsys):
     assert first["metrics"] == again["metrics"]
     before = {path: path.stat().st_mtime_ns for path in folder.root.rglob("[!.]*") if path.is_file()}
     assert run.execute(run.plan(config()), resume=True) == again
-    assert "is finished already: nothing to do" in capsys.readouterr().err
+    assert "is already finished: nothing to do" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.root.rglob("[!.]*") if path.is_file()} == before
 
 
@@ -222,14 +222,14 @@ def test_explain_builds_and_writes_nothing(config, config_file, capsys):
                  "gamma_in = kl / (N eta) = 0.03226", "gamma_ex = 0.1", "dense0: 4 x 4 weights, posterior structured",
                  "factors A 5 x 5 and S 1 x 1", "4 epochs of 7 steps = 28", "every 3 steps: 9 times", "ms per step",
                  "step size 0.02 (alpha)", " seconds in all",
-                 "fisher_approx kron does not go with optimizer ekfac and is not used"):
+                 "fisher_approx kron does not match optimizer ekfac and is ignored"):
         assert part in text, part
     assert len(tf.get_default_graph().get_operations()) == nodes
     assert not run_folder(config()).root.exists()
     train.main(["--config", str(path), "--explain", "--set", "noise_update=held_out", "--set", "held_out_epochs=2"])
-    assert "the noise level from 5 training rows until epoch 2; then it stays" in capsys.readouterr().out
+    assert "noise level from 5 held-out training rows until epoch 2; then it stays" in capsys.readouterr().out
     train.main(["--config", str(path), "--explain", "--set", "likelihood=student_t"])
-    assert "noise Student's t of 8 degrees of freedom" in capsys.readouterr().out
+    assert "Student's t of 8 degrees of freedom noise" in capsys.readouterr().out
     train.main(["--config", str(path), "--explain", "--set", "max_factor_dim=4"])
     assert "posterior refused: a factor of 5 exceeds max_factor_dim 4" in capsys.readouterr().out
     train.main(["--config", str(path), "--explain", "--set", "max_factor_dim=4", "--set", "large_layers=diagonal"])

@@ -5,8 +5,10 @@ import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
 from core.inference.optimizer import METHODS
+from core.training.design import design_run
 from core.training.graph import build_model
-from core.training.run import LOADERS
+from core.training.stepper import Stepper
+from core.training.tasks import TASKS
 from data_loader.batches import epoch_order, epoch_plan
 from data_loader.parts import Spec
 from misc.config import Config, key_mode
@@ -16,27 +18,26 @@ class Run:
     """A model on its data in a session, without folder or trainer."""
 
     def __init__(self, config):
-        self.config, self.data = config, LOADERS[config.mode](config)
-        self.model = build_model(config, self.data.spec)
+        self.config, self.data = config, TASKS[config.mode].load(config)
+        self.model = build_model(design_run(config, self.data.spec))
         self.session = tf.Session(graph=self.model.graph)
         self.session.run(self.model.init)
-        load = self.model.load
-        self.session.run(load.data_op, {load.x: self.data.train.x, load.y: self.data.train.y})
+        self.stepper = Stepper(self.session, self.model, self.data.train)
+        self.stepper.load_data()
 
     def steps(self, n):
         """Runs `n` more steps; returns the variables."""
-        model, done = self.model, self.session.run(self.model.global_step)
-        per_epoch = model.design.steps_per_epoch
+        design, done = self.model.design, self.stepper.step
+        per_epoch = design.steps_per_epoch
         while n > 0:
             epoch = done // per_epoch
             last = min(done + n, (epoch + 1) * per_epoch)
-            plan = epoch_plan(self.config, len(self.data.train.x), epoch + 1)
-            self.session.run(model.load.epoch_op, dict(zip(model.load.epoch, plan.values())))
-            for segment in model.design.schedule.segments(done + 1, last, self.config.steps_per_run):
-                self.session.run(model.advance[segment.due], dict(zip(model.knobs, (*segment[:2], 1.0))))
+            self.stepper.load_epoch(epoch + 1)
+            for segment in design.schedule.segments(done + 1, last, self.config.steps_per_run):
+                self.stepper.run(segment)
             n, done = n - (last - done), last
-        assert self.session.run(model.global_step) == done
-        return self.session.run(model.variables)
+        assert self.stepper.step == done
+        return self.session.run(self.model.variables)
 
 
 def flat(variables):
@@ -79,7 +80,8 @@ def test_one_step_written_out(config, optimizer):
         from misc.seeding import stream_seed
 
         seed = tf.constant([stream_seed(1, "noise", "dense0"), 0])
-        posterior = layer.posterior({name: tf.constant(value) for name, value in before.items()})
+        posterior = layer.posterior({name: tf.constant(value) for name, value in before.items()},
+                                    design.prior.temperature())
         weights = run.session.run(posterior.sample(draws, seed))
         errors = y[None, :, None] - a @ weights  # E[tau] = 1 at the start
         grad = np.mean(np.swapaxes(a[None], 1, 2) @ errors / 5 - design.prior.damping * weights, axis=0)
@@ -124,7 +126,7 @@ def test_refreshes_happen_when_due(config):
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag"])
 def test_curvature_updates_are_placed_on_the_chosen_device(config, optimizer, device):
     cfg = config(optimizer=optimizer)
-    graph = build_model(cfg, Spec(39, (3,), 1, None), device).graph
+    graph = build_model(design_run(cfg, Spec(39, (3,), 1, None)), device).graph
     curvature = [op for op in graph.get_operations() if "/curvature/" in op.name]
     kinds = {op.type for op in curvature}
     expected = {"ekfac": {"SelfAdjointEigV2", "MatMul"}, "kfac": {"Cholesky", "MatMul"}, "diag": {"Square"}}
@@ -135,7 +137,7 @@ def test_curvature_updates_are_placed_on_the_chosen_device(config, optimizer, de
 def test_work_that_is_not_due_is_not_in_the_loop(config):
     """The loop of plain steps holds no eigendecomposition; K-FAC needs none at all outside its report."""
     def kinds(optimizer, scope):
-        graph = build_model(config(optimizer=optimizer), Spec(39, (3,), 1, None)).graph
+        graph = build_model(design_run(config(optimizer=optimizer), Spec(39, (3,), 1, None))).graph
         return [op.type for op in graph.get_operations() if op.name.startswith(scope)]
 
     assert "SelfAdjointEigV2" not in kinds("ekfac", "steps/")

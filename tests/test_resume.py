@@ -49,7 +49,7 @@ def test_a_note_that_was_touched_does_not_count(cut_short, capsys, key, value):
     note.write_text(json.dumps(dict(json.loads(note.read_text()), **{key: value})))
     resume(path)
     error = capsys.readouterr().err
-    assert "model-48 is damaged or incomplete: it is passed over" in error and "resuming after epoch 4" in error
+    assert "model-48 is damaged or incomplete and is skipped" in error and "resuming after epoch 4" in error
     assert_same(weights(folder), expected)
 
 
@@ -57,7 +57,7 @@ def test_a_note_of_another_step_does_not_count(cut_short):
     _, folder, _ = cut_short(epoch=6)
     for path in folder.checkpoint.glob("model-48.*"):
         path.rename(path.with_name(path.name.replace("48", "64")))
-    assert {prefix.name: note and note.step for prefix, note in checkpoints.notes(folder.checkpoint).items()} == {
+    assert {prefix.name: note and note.step for prefix, note in checkpoints.progress_notes(folder.checkpoint).items()} == {
         "model-64": None, "model-32": 32, "model-16": 16}
 
 
@@ -74,7 +74,7 @@ def test_damaged_checkpoints_are_set_aside(cut_short):
 def test_while_a_checkpoint_is_written_anew_the_old_one_counts(cut_short, monkeypatch):
     """A signal between an evaluation and its checkpoint leaves one of the same step that lacks the evaluation."""
     path, folder, expected = cut_short(epoch=6)
-    note = checkpoints.notes(folder.checkpoint)[folder.checkpoint / "model-48"]
+    note = checkpoints.progress_notes(folder.checkpoint)[folder.checkpoint / "model-48"]
 
     class Full:
         def save(self, *_, **__):
@@ -90,7 +90,7 @@ def test_while_a_checkpoint_is_written_anew_the_old_one_counts(cut_short, monkey
                 shutil.copy(str(folder.checkpoint / f"model-48{suffix}"), f"{prefix}{suffix}")
 
     checkpoints.save(None, Saver(), folder.checkpoint, note, 5)
-    names = [prefix.name for prefix in checkpoints.notes(folder.checkpoint)]
+    names = [prefix.name for prefix in checkpoints.progress_notes(folder.checkpoint)]
     assert names == ["model-48-again", "model-32", "model-16"]
     resume(path)
     assert_same(weights(folder), expected)
@@ -167,7 +167,7 @@ def test_evaluate_says_what_it_passes_over(cut_short, capsys):
     resume(path)
     (folder.checkpoint / "model-48.index").write_bytes(b"")
     evaluate.main([str(folder.root)])
-    assert "checkpoint model-48 is damaged or incomplete: it is passed over" in capsys.readouterr().err
+    assert "checkpoint model-48 is damaged or incomplete and is skipped" in capsys.readouterr().err
 
 
 def test_the_lock_outlives_the_folder(config):

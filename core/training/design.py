@@ -1,6 +1,6 @@
 """The design of a run: everything about it that is known, and checked, before the graph is built."""
 import math
-from typing import Any, Callable, List, NamedTuple
+from typing import Any, Callable, Iterable, List, NamedTuple
 
 from core.inference import optimizer
 from core.inference.gaussian import Prior
@@ -65,13 +65,16 @@ def with_solver(design: Design, solver: Callable) -> Design:
 def notices(config: Config) -> List[str]:
     """Returns sentences about settings that are accepted but have no effect."""
     unread = lookup(NETWORKS, config.model_name, "model_name").ignores
-    sentences = _method_notices(config) + [_no_effect(name, "model_name", config.model_name)
-                                           for name in unread if config.sets(name)]
-    return sentences + _noise_notices(config)
+    return (_method_notices(config) + _without_effect(config, unread, "model_name", config.model_name)
+            + _noise_notices(config))
 
 
-def _no_effect(name: str, key: str, value: str) -> str:
-    return f"note: {name} has no effect with {key} {value}"
+def _without_effect(config: Config, names: Iterable[str], key: str, value: str) -> List[str]:
+    """Returns a sentence about those of the keys `names` that are set although `key` makes them meaningless."""
+    names = sorted(name for name in names if config.sets(name))
+    if not names:
+        return []
+    return [f"note: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect with {key} {value}"]
 
 
 def _method_notices(config: Config) -> List[str]:
@@ -80,8 +83,7 @@ def _method_notices(config: Config) -> List[str]:
         sentences.append(f"note: fisher_approx {config.fisher_approx} does not match optimizer {config.optimizer} "
                          "and is ignored")
     read = {*method.family.reads, *method.vectors.reads}
-    sentences += [_no_effect(name, "optimizer", config.optimizer)
-                  for name in sorted(optimizer.CURVATURE_KEYS - read) if config.sets(name)]
+    sentences += _without_effect(config, optimizer.CURVATURE_KEYS - read, "optimizer", config.optimizer)
     resets = config.mode == REGRESSION and method.noisy and "reinit" in method.family.updates and config.re_init
     if resets and "reinit" not in TASKS[REGRESSION].periods(config, method.family.updates):
         sentences.append("note: re_init has no further effect: R is already re-initialised at every change of basis "
@@ -91,13 +93,13 @@ def _method_notices(config: Config) -> List[str]:
 
 def _noise_notices(config: Config) -> List[str]:
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
-    sentences = [_no_effect(name, "noise_update", config.noise_update) for name in unread if config.sets(name)]
+    sentences = _without_effect(config, unread, "noise_update", config.noise_update)
     draws = config.train_particles if lookup(optimizer.METHODS, config.optimizer, "optimizer").noisy else 1
     if config.mode == REGRESSION and config.noise_update == "leave_one_out" and draws == 1:
         sentences.append("note: with one weight draw per step, or without weight noise, noise_update leave_one_out is "
                          "the same as conjugate")
-    if math.isinf(config.dof) and config.sets("noise_dof"):
-        sentences.append(_no_effect("noise_dof", "likelihood", config.likelihood))
+    if math.isinf(config.dof):
+        sentences += _without_effect(config, ["noise_dof"], "likelihood", config.likelihood)
     if config.holds_out and config.epochs_held_out >= config.epoch:
         sentences.append(f"note: the rows held out until epoch {config.epochs_held_out} of {config.epoch} never train")
     return sentences
