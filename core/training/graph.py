@@ -22,10 +22,11 @@ from networks.layers import ACTIVATIONS, LayerBuilder, LayerSpec
 
 
 class RunArguments(NamedTuple):
-    """Placeholders of `advance`, see schedule.Segment."""
+    """Placeholders of `advance`."""
 
-    n_rounds: tf.Tensor
+    n_rounds: tf.Tensor      # see schedule.Segment
     n_base_steps: tf.Tensor
+    epoch: tf.Tensor         # number of the epoch that all steps of the call are in, from 1
 
 
 class Evaluate(NamedTuple):
@@ -85,7 +86,8 @@ class _Builder:
         with tf.device("/device:CPU:0"):
             self.global_step = tf.train.get_or_create_global_step()
             self.run_arguments = RunArguments(tf.placeholder(tf.int32, [], "n_rounds"),
-                                              tf.placeholder(tf.int32, [], "n_base_steps"))
+                                              tf.placeholder(tf.int32, [], "n_base_steps"),
+                                              tf.placeholder(tf.int32, [], "epoch"))
         self.variables = make_variables(self._initial_state())
         advance = self._advance_ops() if training else {}
         with tf.name_scope("evaluate"):
@@ -160,7 +162,7 @@ class _Builder:
     def _new_state(self, state: Nested, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor, due: Due) -> Nested:
         config, design = self.config, self.design
         likelihood, prior, now = design.likelihood, design.prior, tf.cast(step, self.dtype) + 1.0
-        sizes = design.task.step_sizes(config, step, now, design.steps_per_epoch)
+        sizes = design.task.step_sizes(config, self.run_arguments.epoch, now, design.steps_per_epoch)
         temperature = prior.temperature(sizes.kl_scale)
         weights = self.draw_weights(state, temperature, self.n_train_draws, "noise", step)
         outputs, records = self.forward(x, weights)
