@@ -17,7 +17,8 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/python -m pytest -n $(JOBS)
 
 docs: $(VENV)/installed-docs
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@# not --quiet: without its warnings, --strict passes everything
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 $(VENV)/installed: requirements.txt requirements-base.txt requirements-tensorflow.txt
 	$(PYTHON) -m venv $(VENV)
