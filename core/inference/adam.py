@@ -9,7 +9,7 @@ def debias(average, decay, step):
     return average / (1.0 - tf.pow(tf.constant(decay, average.dtype), step))
 
 
-def moved(average, value, rate):
+def ema(average, value, rate):
     """A moving average after one more value. At rate 1 it is the value to the last bit, however small that is."""
     return (1.0 - rate) * average + rate * value
 

@@ -11,7 +11,7 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
-from core.inference.adam import adam_step, moved, moved_square, root
+from core.inference.adam import adam_step, ema as moved, moved_square, root
 from core.inference.posteriors import FullyFactorized, PointMass
 from core.inference.solvers import PLAIN
 
@@ -24,7 +24,7 @@ that define the Fisher; noise: [K, d_in + 1, d_out], drawn weights minus state["
 statistics.
 """
 
-Rates = collections.namedtuple("Rates", ["mean", "cov", "scale", "step", "clip"], defaults=(None,))
+StepSizes = collections.namedtuple("StepSizes", ["mean", "cov", "scale", "step", "kl_scale", "clip"], defaults=(None,))
 """Scalars of one step: step size of the mean, 1 - decay of the moving averages of A and S (or f)
 and of R, the step's number from 1, and the largest KL divergence of a step (None: no limit), all
 as the graph's floats."""
@@ -48,7 +48,7 @@ class Family:
     def under(self, prior):
         return type(self)(prior, self._config, self._solver)
 
-    def shown(self, new):
+    def covered_by_mean_check(self, new):
         """Of the entries that a step writes, those that go into the new mean whole: not finite, they show there."""
         return {"momentum"}
 
@@ -85,7 +85,7 @@ class Identity(Family):
     def update(self, state, batch, rates, due):
         return state
 
-    def posterior(self, mean, state):
+    def posterior(self, mean, state, temperature):
         return PointMass(mean)
 
     def precondition(self, grad, state):
@@ -133,13 +133,13 @@ class MeanField(Adam):
     def update(self, state, batch, rates, due):
         likelihood_part = tf.reduce_mean(batch.stats.particle_gradients(batch.a, batch.ds) * batch.noise, axis=0)
         variance = tf.exp(2.0 * state["log_std"])
-        grad = likelihood_part - self._prior.temper * (variance / self._prior.prior_var - 1.0)
+        grad = likelihood_part - self._prior.temperature(rates.kl_scale) * (variance / self._prior.prior_var - 1.0)
         direction, average, square = adam_step(grad, state["std_average"], state["std_square"], rates.step)
         new = super().update(state, batch, rates, due)
         new.update(log_std=state["log_std"] + rates.mean * direction, std_average=average, std_square=square)
         return new
 
-    def posterior(self, mean, state):
+    def posterior(self, mean, state, temperature):
         return FullyFactorized(mean, tf.exp(2.0 * state["log_std"]))
 
 
@@ -161,8 +161,8 @@ class Diagonal(Family):
             return state
         return {"fisher": moved(state["fisher"], batch.stats.squared_gradient(batch.a, batch.ds_fisher), rates.cov)}
 
-    def posterior(self, mean, state):
-        return FullyFactorized(mean, self._prior.temper / (state["fisher"] + self._prior.damping))
+    def posterior(self, mean, state, temperature):
+        return FullyFactorized(mean, temperature / (state["fisher"] + self._prior.damping))
 
     def precondition(self, grad, state):
         return grad / (state["fisher"] + self._step_damping)

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from core.inference.linalg import damping_split, factored_damping, inverse_root
 
 
-class Prior(collections.namedtuple("Prior", ["n_data", "kl_weight", "prior_var", "warmth"], defaults=(1.0,))):
+class Prior(collections.namedtuple("Prior", ["n_data", "kl_weight", "prior_var"])):
     """The prior N(0, eta I), and how much its KL counts against N examples.
 
     warmth: the part of lambda that counts already, a number or a scalar tensor in (0, 1]. Under 1 the
@@ -22,10 +22,8 @@ class Prior(collections.namedtuple("Prior", ["n_data", "kl_weight", "prior_var",
         """lambda as it counts already."""
         return self.warmth * self.kl_weight
 
-    @property
-    def temper(self):
-        """lambda / N: weight of the KL per example, and scale of every posterior covariance."""
-        return self.warmth * (self.kl_weight / self.n_data)
+    def temperature(self, kl_scale=1.0):
+        return kl_scale * (self.kl_weight / self.n_data)
 
     @property
     def damping(self):

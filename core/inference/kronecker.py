@@ -4,7 +4,7 @@ import functools
 
 import tensorflow.compat.v1 as tf
 
-from core.inference.adam import moved
+from core.inference.adam import ema as moved
 from core.inference.families import OF_FISHER, Family
 from core.inference.gaussian import damped_values, eigen_scale, noisy_kfac_roots
 from core.inference.linalg import diagonal_in, eigvalsh, factored_damping, off_diagonal_share, project, rotate
@@ -40,13 +40,13 @@ class Kronecker(Family):
                 new.update(self._roots(self._solver, new["a_cov"], new["s_cov"], state))
         return new
 
-    def shown(self, new):
+    def covered_by_mean_check(self, new):
         kind = "step_inverse_" if self._config.damping else "root_"  # what `precondition` reads
         used = {name for name in new if name.startswith(kind)}
-        return super().shown(new) | used | ({"a_cov", "s_cov"} if used else set())
+        return super().covered_by_mean_check(new) | used | ({"a_cov", "s_cov"} if used else set())
 
-    def posterior(self, mean, state):
-        return MatrixNormal(mean, state["root_a"], state["root_s"], self._prior.temper)
+    def posterior(self, mean, state, temperature):
+        return MatrixNormal(mean, state["root_a"], state["root_s"], temperature)
 
     def precondition(self, grad, state):
         """A_g^-1 grad S_g^-1 with g = gamma_in + gamma_ex."""
@@ -114,8 +114,8 @@ class EigenKronecker(Family):
             new["scale"] = moved(new["scale"], value, rates.scale)
         return new
 
-    def posterior(self, mean, state):
-        variance = self._prior.temper / (state["scale"] + self._prior.damping)
+    def posterior(self, mean, state, temperature):
+        variance = temperature / (state["scale"] + self._prior.damping)
         return EigenMatrixNormal(mean, state["q_a"], state["q_s"], variance)
 
     def weights(self, mean, state):

@@ -28,7 +28,7 @@ class GaussianLikelihood:
     its update (NOISE_UPDATES, core/inference/noise_precision.py) keeps.
     """
 
-    shown, dof = ("average", "mean_square", "predictive_mean_square"), np.inf
+    covered_by_mean_check, dof = ("average", "mean_square", "predictive_mean_square"), np.inf
 
     def __init__(self, config, n_outputs):
         self.n_outputs = n_outputs
@@ -60,7 +60,7 @@ class GaussianLikelihood:
         """KL(q(tau) || prior), a scalar."""
         return self.kl_of(state["log_noise"])
 
-    def update(self, state, outputs, targets, prior, step, held_out=None):
+    def update(self, state, outputs, targets, temperature, kl_weight, step, held_out=None):
         """One step of q(tau) towards the maximum of E[log p] - (lambda / N) KL.
 
         Args:
@@ -74,7 +74,7 @@ class GaussianLikelihood:
           The new state, and E[log p] per example of `targets` before it, mean over particles and examples.
         """
         mean_square, log_prob = self._fit(state, tf.square(targets[None, :, None] - outputs))
-        seen = Seen(outputs, targets, log_prob, mean_square, prior.temper, prior.warm_kl_weight, step)
+        seen = Seen(outputs, targets, log_prob, mean_square, temperature, kl_weight, step)
         return self._update(state, seen, held_out), log_prob
 
     def _fit(self, state, squares):
@@ -132,7 +132,7 @@ class StudentTLikelihood(GaussianLikelihood):
 class Categorical:
     """y ~ softmax(outputs), `n_outputs` classes. It has no parameters of its own."""
 
-    shown, held_out = (), False
+    covered_by_mean_check, held_out = (), False
 
     def __init__(self, config, n_outputs):
         self.n_outputs = n_outputs
@@ -160,7 +160,7 @@ class Categorical:
     def report(self, state):
         return {}
 
-    def update(self, state, outputs, targets, prior, step, held_out=None):
+    def update(self, state, outputs, targets, temperature, kl_weight, step, held_out=None):
         """Nothing to train; log p per example, mean over particles and examples."""
         log_prob = tf.reduce_sum(tf.one_hot(targets, self.n_outputs, dtype=outputs.dtype)
                                  * tf.nn.log_softmax(outputs), axis=-1)

@@ -8,11 +8,11 @@ import collections
 import tensorflow.compat.v1 as tf
 
 from core.inference import families, kronecker
-from core.inference.adam import debias, moved
+from core.inference.adam import debias, ema as moved
 from core.inference.factors import statistics
 from core.inference.families import Batch
 from core.inference.posteriors import PointMass
-from core.inference.solvers import plain
+from core.inference.solvers import default_solver
 from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import UserError
 from misc.lookup import lookup
@@ -59,9 +59,9 @@ class LayerMethod(collections.namedtuple("LayerMethod", ["spec", "family", "nois
             return "point"
         return "structured" if self.family.needs_factors else "diagonal"
 
-    def posterior(self, state):
+    def posterior(self, state, temperature):
         """q(W) for this layer's state."""
-        return self.family.posterior(state["mean"], state) if self.noisy else PointMass(self.weights(state))
+        return self.family.posterior(state["mean"], state, temperature) if self.noisy else PointMass(self.weights(state))
 
     def weights(self, state):
         """The mean of the weights, [d_in + 1, d_out]."""
@@ -72,7 +72,7 @@ class LayerMethod(collections.namedtuple("LayerMethod", ["spec", "family", "nois
         return self._replace(family=self.family.under(prior))
 
 
-def layer_methods(config, specs, prior, solver=plain):
+def layer_methods(config, specs, prior, solver=default_solver):
     """A LayerMethod per layer; one whose factors are too large falls back or is refused.
 
     solver: name of a layer -> how its factors are decomposed.
@@ -105,19 +105,19 @@ def initial_state(plan, mean):
     return dict(mean=mean, momentum=tf.zeros_like(mean), **plan.family.init(plan.shape, mean.dtype))
 
 
-def elbo_gradient(batch_gradient, weights, prior):
+def elbo_gradient(batch_gradient, weights, prior, kl_scale):
     """v = E[grad log p] - gamma_in E[w], per example, both means over the particles."""
-    return batch_gradient - prior.pull * tf.reduce_mean(weights, axis=0)
+    return batch_gradient - kl_scale * prior.damping * tf.reduce_mean(weights, axis=0)
 
 
-def layer_batch(record, ds, ds_fisher, weights, mean, prior):
+def layer_batch(record, ds, ds_fisher, weights, mean, prior, kl_scale):
     """The Batch of one layer from its LayerRecord and the gradients at its pre-activations.
 
     The prior is over weights; scales and shifts have none.
     """
     stats = statistics(record.spec)
     grad = stats.gradient(record.inputs, ds)
-    grad = elbo_gradient(grad, weights, prior) if record.spec.has_weights else grad
+    grad = elbo_gradient(grad, weights, prior, kl_scale) if record.spec.has_weights else grad
     return Batch(record.inputs, ds, ds_fisher, weights - mean, grad, stats)
 
 

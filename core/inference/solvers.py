@@ -27,18 +27,18 @@ the last result) -> C with C^T C = (matrix + damping I)^-1, or that inverse itse
 `basis_update`: (name, matrix, last basis) -> (eigenvalues, basis)}."""
 
 
-def finite(tensor, what):
+def check_finite(tensor, what):
     """The tensor. Running it raises InvalidArgumentError, for `not_finite` to read, if an entry is not finite."""
     return tf.debugging.check_numerics(tensor, _MARK + what)
 
 
-def not_finite(error):
+def non_finite_quantity(error):
     """What was not finite, from an error of `finite`; None for any other error."""
     found = re.search(re.escape(_MARK) + "(.*?) : Tensor had", str(error))
     return found and found.group(1)
 
 
-def plain(layer):
+def default_solver(layer):
     """The Solver of a usual step: fast, and not finite (or an error) where a factor cannot be decomposed."""
     return PLAIN
 
@@ -54,7 +54,7 @@ PLAIN = Solver(
      "orthogonal_iteration": lambda factor, matrix, last: warm_basis(matrix, last)})
 
 
-def mending(layer, record):
+def robust_solver(layer, record):
     """The Solver of one layer that always gives something finite, if slowly.
 
     Args:
@@ -64,7 +64,7 @@ def mending(layer, record):
 
     def solved(decompose, factor, matrix, damping, last):
         found = functools.partial(decompose, functools.partial(record, layer, factor))
-        matrix = finite(matrix, f"factor {factor} of layer {layer}")
+        matrix = check_finite(matrix, f"factor {factor} of layer {layer}")
         result = tf.numpy_function(found, [matrix, tf.cast(damping, matrix.dtype), last], matrix.dtype)
         result.set_shape(matrix.shape)
         return result

@@ -1,18 +1,20 @@
 """How far each step goes: step sizes, decays of the moving averages and the clip, as functions of the step."""
 import tensorflow.compat.v1 as tf
 
-from core.inference.families import Rates
+from core.inference.families import StepSizes
 from misc.config import CLASSIFICATION, REGRESSION
 
 CLIP_DECAY = 0.95  # of kl_clip per epoch, as published
 
 
-def regression_rates(config, now, decay, steps_per_epoch):
+def regression_step_sizes(config, epoch, now, steps_per_epoch):
     """Rates of step `now` (a float, from 1); `decay` multiplies alpha, beta and omega."""
-    return Rates(config.alpha * decay, config.beta * decay, config.omega * decay, now)
+    table = [config.lr_decay_ratio ** k for k in range((config.epoch - 1) // config.decay_interval + 1)]
+    decay = tf.gather(tf.constant(table, now.dtype), (epoch - 1) // config.decay_interval)
+    return StepSizes(config.alpha * decay, config.beta * decay, config.omega * decay, now, kl_scale(config, now, steps_per_epoch))
 
 
-def classification_rates(config, now, decay, steps_per_epoch):
+def classification_step_sizes(config, epoch, now, steps_per_epoch):
     """Rates of step `now` (a float, from 1); `decay` is not used.
 
     The moving averages of A, S and f begin as plain averages of what there is (a bias correction),
@@ -25,7 +27,7 @@ def classification_rates(config, now, decay, steps_per_epoch):
     cov = tf.maximum(1.0 / count_of_updates(now, config.TCov), 1.0 - config.cov_ema_decay)
     growth = tf.minimum(now / config.clip_warmup, 1.0) if config.clip_warmup else 1.0
     clip = config.kl_clip * growth * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
-    return Rates(learning_rate, cov, 1.0 - config.scale_ema_decay, now, clip)
+    return StepSizes(learning_rate, cov, 1.0 - config.scale_ema_decay, now, kl_scale(config, now, steps_per_epoch), clip)
 
 
 def norm_rate(now):
@@ -42,4 +44,6 @@ def count_of_updates(step, period):
     return step if period == 1 else 1.0 + step // period
 
 
-RATES = {REGRESSION: regression_rates, CLASSIFICATION: classification_rates}
+def kl_scale(config, now, steps_per_epoch):
+    warmup = config.warmup_epochs * steps_per_epoch
+    return tf.clip_by_value(now / warmup, 1.0 / warmup, 1.0) if warmup else 1.0
