@@ -20,7 +20,15 @@ from data_loader.regression import load_regression
 from misc import backend
 from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import RunError, UserError
-from misc.folders import changed, check_resumable, check_writable, claim, has_checkpoint, run_folder, start_over
+from misc.folders import (
+    archive_and_create,
+    changed_settings,
+    check_resumable,
+    check_writable,
+    claim,
+    has_checkpoint,
+    run_folder,
+)
 from misc.log import close_logger, run_logger
 from misc.lookup import lookup
 from misc.records import read_json, read_result, revision, versions, write_json
@@ -95,19 +103,19 @@ def finish(config, folder, device="auto"):
 def is_finished(folder, config, rows_hash):
     """Whether the folder holds the result of exactly this run."""
     return (folder.config.is_file() and read_result(folder.result) is not None
-            and not changed(folder, config, rows_hash, FREE_ON_RESUME))
+            and not changed_settings(folder, config, rows_hash, FREE_ON_RESUME))
 
 
 def is_resumable(folder, config, rows_hash):
     """Whether the folder holds a checkpoint of exactly this run."""
-    return has_checkpoint(folder) and not changed(folder, config, rows_hash, FREE_ON_RESUME)
+    return has_checkpoint(folder) and not changed_settings(folder, config, rows_hash, FREE_ON_RESUME)
 
 
 def train(plan, folder, resume=False, quiet=False):
     """As `execute`, in any folder that the caller has claimed; nothing goes to the screen if `quiet`."""
     config = plan.config
     model = build_model(config, plan.data.spec, plan.device)
-    aside = None if resume else start_over(folder)
+    aside = None if resume else archive_and_create(folder)
     log = run_logger(folder.log, screen=not quiet)
     try:
         if aside:

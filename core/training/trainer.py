@@ -167,8 +167,8 @@ class Trainer:
             except _Interrupted as stop:
                 note = stop.note or note
         self._insist(session, note)
-        raise Stopped(f"stopped by {NAMES[self._signals.asked]} after step {note.step} of {n_steps}, which is saved: "
-                      "--resume goes on", self._signals.asked)
+        raise Stopped(f"stopped by {NAMES[self._signals.received]} after step {note.step} of {n_steps}, which is "
+                      "saved: --resume goes on", self._signals.received)
 
     def _after_epoch(self, session, writer, note, bar):
         """Evaluates and saves, if due. Returns the Note, evaluated."""
@@ -179,7 +179,7 @@ class Trainer:
                 f"{label} {row[part + '_' + name]:.3f}" for name, label in self._task.headline.items()))
         note = note._replace(evaluated=True, score=row.get("valid_log_likelihood"), row=row or None)
         better = note.score is not None and note.score > self._best
-        due = self._due(epoch, self._config.save_every) or better or CHECKPOINT in self._disk.troubles
+        due = self._due(epoch, self._config.save_every) or better or CHECKPOINT in self._disk.pending
         if due and self._disk.attempt(CHECKPOINT, lambda: self._save(session, note)) and better:
             self._best = note.score
         return note
@@ -219,7 +219,7 @@ class Trainer:
                         self._disk.attempt("incidents.csv", self._incidents.table.write)
                 seconds = before.seconds + time.perf_counter() - start
                 note = Note(after, seconds, False, None, True)
-                if self._signals.asked:
+                if self._signals.received:
                     raise _Interrupted(note)
                 if after != step + segment.rounds * (segment.plain + (segment.due is not None)):
                     break  # a step failed and was seen to: what remains is planned anew
@@ -268,7 +268,7 @@ class Trainer:
 
     def _ticks(self, batches):
         for batch in batches:
-            if self._signals.asked:
+            if self._signals.received:
                 raise _Interrupted
             yield batch
 
@@ -286,4 +286,4 @@ class Trainer:
             due["incidents.csv"] = self._incidents.table.write
         if not saved:
             due[CHECKPOINT] = lambda: self._save(session, note)
-        self._disk.insist(due, self._folder.root)
+        self._disk.write_all(due, self._folder.root)
