@@ -95,7 +95,8 @@ def test_data_files(refuse, tiny_data, text, message):
 
 def test_wrong_column_count_of_a_known_set(refuse, tiny_data):
     np.savetxt(str(tiny_data / "concrete.data"), np.random.rand(1030, 8))
-    refuse("concrete has 1030 rows of 8 inputs and the target, but this file has 1030 rows of 8 col", dataset="concrete")
+    refuse("concrete has 1030 rows of 8 inputs and the target, but this file has 1030 rows of 8 columns",
+           dataset="concrete")
 
 
 def test_experiments_folder_not_writable(refuse, tiny_data, monkeypatch):
