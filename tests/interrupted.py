@@ -1,4 +1,4 @@
-"""A run that is killed in its middle and resumed."""
+"""Kills a run while it trains, and resumes it."""
 import os
 import signal
 import subprocess
@@ -7,10 +7,10 @@ import time
 from tests.conftest import ROOT
 
 
-def kill_and_resume(command, folder, patience):
-    """Starts `command`, kills it once there is a checkpoint (or after `patience` seconds), and resumes it."""
+def kill_and_resume(command, folder, seconds):
+    """Starts `command`, kills it once there is a checkpoint (or after `seconds`), and resumes it."""
     process = subprocess.Popen(command, cwd=str(ROOT), stderr=subprocess.PIPE)
-    deadline = time.time() + patience
+    deadline = time.time() + seconds
     while not (folder.checkpoint / "checkpoint").exists() and process.poll() is None and time.time() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)

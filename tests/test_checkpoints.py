@@ -139,7 +139,7 @@ def test_a_signal_saves_and_ends(finished, config, config_file, number, code):
 
 
 def test_a_second_signal_ends_at_once():
-    code = ("import signal, time, threading, os\nfrom misc.signals import Signals\nwith Signals() as found:\n"
+    code = ("import signal, time, threading, os\nfrom misc.signals import Signals\nwith Signals():\n"
             "    print('ready', flush=True)\n    time.sleep(60)\n")
     process = subprocess.Popen([sys.executable, "-c", code], cwd=str(ROOT), stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
@@ -153,13 +153,13 @@ def test_a_second_signal_ends_at_once():
 
 def test_handlers_are_given_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with Signals() as found:
-        assert found.asked is None
+    with Signals() as signals:
+        assert signals.received is None
         os.kill(os.getpid(), signal.SIGTERM)
         deadline = time.time() + 10
-        while found.asked is None and time.time() < deadline:
+        while signals.received is None and time.time() < deadline:
             time.sleep(0.01)
-        assert found.asked == signal.SIGTERM
+        assert signals.received == signal.SIGTERM
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     thread = threading.Thread(target=lambda: Signals().__enter__())
     thread.start()
@@ -235,17 +235,17 @@ def test_the_log_waits_for_its_folder(tmp_path):
     assert "three" in (place / "log.txt").read_text()
 
 
-def test_patience_says_it_once(tmp_path):
-    log, said = run_logger(tmp_path / "log.txt", screen=False), []
-    disk, trouble = Retry(log), [True, True, False]
+def test_a_failed_write_is_logged_once(tmp_path):
+    log = run_logger(tmp_path / "log.txt", screen=False)
+    disk, fails = Retry(log), [True, True, False]
 
     def write():
-        if trouble.pop(0):
+        if fails.pop(0):
             raise OSError(28, "No space left on device")
 
-    said = [disk.attempt("x", write) for _ in range(3)]
+    written = [disk.attempt("x", write) for _ in range(3)]
     close_logger(log)
-    assert said == [False, False, True] and not disk.troubles
+    assert written == [False, False, True] and not disk.pending
     assert (tmp_path / "log.txt").read_text().count("cannot write x (No space left on device)") == 1
 
 

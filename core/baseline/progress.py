@@ -11,7 +11,7 @@ from core.baseline.results import PREFIX
 from core.baseline.worker import FAILURE
 from core.training import run
 from misc.config import Config
-from misc.folders import changed, folder_at, has_checkpoint
+from misc.folders import changed_settings, folder_at, has_checkpoint
 from misc.records import read_result, read_rows
 
 SECONDS = 1.0
@@ -127,7 +127,7 @@ class Track:
         """How an earlier run in this folder differs from this one, in words; empty if there is none."""
         if self.finished or self._space or not self._folder.config.is_file():
             return ""
-        return ", ".join(changed(self._folder, self._config, self._rows_hash, run.FREE_ON_RESUME))
+        return ", ".join(changed_settings(self._folder, self._config, self._rows_hash, run.FREE_ON_RESUME))
 
     def _failed_at(self):
         path = self._folder.root / FAILURE
@@ -140,7 +140,8 @@ class Track:
             if config is None:
                 return (self.total - self._config.epoch) * trials // self._space["trials"]
         before = self.total - config.epoch
-        if not self._folder.config.is_file() or changed(self._folder, config, self._rows_hash, run.FREE_ON_RESUME):
+        if not self._folder.config.is_file() or changed_settings(self._folder, config, self._rows_hash,
+                                                                 run.FREE_ON_RESUME):
             return before
         result = read_result(self._folder.result)
         if result:

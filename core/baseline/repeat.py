@@ -25,7 +25,7 @@ from core.baseline.tuning import read_space
 from core.baseline.worker import work
 from data_loader.regression import load_regression
 from misc.errors import RunError, UserError
-from misc.folders import claim, folder_at, move_aside, unused_name
+from misc.folders import archive, claim, folder_at, unused_name
 from misc.records import write_rows
 
 
@@ -197,7 +197,7 @@ def _clear(folder):
     """Moves a run and its search aside, unless another process is at work there."""
     if folder.root.is_dir():
         with claim(folder):
-            move_aside(folder)
+            archive(folder)
             if (folder.root / "tuning").is_dir():
                 (folder.root / "tuning").rename(unused_name(folder.root / "tuning"))
 
