@@ -2,7 +2,7 @@
 import typing
 
 ROUNDING = 1e-4
-"""Relative tolerance where results differ by rounding alone. (Between TensorFlow 1.15 and 2.21 they do by up to 3e-5.)"""
+"""Relative tolerance where results differ by rounding alone. (Between TensorFlow 1.15 and 2.21: by up to 3e-5.)"""
 
 CHANCE = 0.2
 """The same where rounding decides on the noise: the signs of eigenvectors are a matter of rounding, and noisy EK-FAC
