@@ -45,10 +45,9 @@ _EKFAC = {
     "conjugate": dict(noise_update="conjugate", likelihood="student_t", kl_warmup=3, scale_init="exact"),
     "leave_one_out": dict(noise_update=LEFT_OUT, damping=0.1, kfac_init_after_basis=False, lr_decay_interval=2),
     "held_out": dict(noise_update=HELD_OUT, validation_fraction=0.2, basis_update="orthogonal_iteration"),
-    "every_step": dict(amor_eigen=False, re_init=False, protocol="standard"),
+    "every_step": dict(amor_eigen=False, re_init=False, protocol="standard", true_fisher=False),
     "tolerance": dict(basis_tolerance=0.3, kl=0.5),
     "float64": dict(noise_update=LEFT_OUT, precision="float64", hidden=[7, 5]),
-    "two_inits": dict(re_init_iters=4, true_fisher=False),
     "point": dict(optimizer="ekfac_point", noise_update="conjugate", activation="tanh", damping=0.05),
 }
 _KFAC = {
@@ -84,17 +83,16 @@ _DIGITS = {
     "ekfac_point": dict(DIGITS, optimizer="ekfac_point", kfac_init_after_basis=False, clip_warmup=0),
     "kfac": dict(LENET, optimizer="kfac"),
     "kfac_bn_aug": dict(DIGITS, optimizer="kfac", damping=0.0, **_AUGMENTED),
-    "kfac_validation": dict(DIGITS, optimizer="kfac", validation_fraction=0.1, evaluate_on="validation"),
     "diag_aug": dict(DIGITS, optimizer="diag", data_aug=True),
     "diag_bn": dict(DIGITS, optimizer="diag", **_BN),
     "sgd": dict(LENET, optimizer="sgd"),
     "sgd_bn_aug": dict(DIGITS, optimizer="sgd", clip_warmup=0, **_AUGMENTED),
     "bbb_bn": dict(DIGITS, optimizer="bbb", learning_rate=0.01, **_BN),
-    "adam": dict(DIGITS, optimizer="adam", learning_rate=0.01, validation_fraction=0.1),
+    "adam": dict(DIGITS, optimizer="adam", learning_rate=0.01, validation_fraction=0.1, evaluate_on="validation"),
 }
 _IMAGES = {  # a deep network, and factors that are large enough for LAPACK
-    "resnet20_bn_aug": dict(IMAGES, optimizer="kfac", large_layers="diagonal", max_factor_dim=30, **_AUGMENTED,
-                            **EVERY_STEP),
+    "resnet20_aug": dict(IMAGES, optimizer="kfac", data_aug=True, large_layers="diagonal", max_factor_dim=30,
+                         **EVERY_STEP),
     "ekfac_point_large": dict(IMAGES, optimizer="ekfac_point", model_name="ffn", hidden=[6], width=1.0),
 }
 
