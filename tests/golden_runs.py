@@ -35,7 +35,7 @@ if __name__ == "__main__":
 import evaluate  # noqa: E402
 import train  # noqa: E402
 from misc import backend  # noqa: E402
-from misc.interrupts import Interrupts  # noqa: E402
+from misc.signals import Signals  # noqa: E402
 from tests.golden_cases import CASES, CHANCE, GROUPS, ROUNDING, RUNS, Case  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -74,7 +74,7 @@ def interrupted(looks):
     """Training is asked to stop, as by SIGTERM, when it looks for a signal for the time `looks` + 1."""
     count = itertools.count()
     asked = property(lambda self: signal.SIGTERM if next(count) >= looks else None, lambda self, value: None)
-    with mock.patch.object(Interrupts, "asked", asked, create=True):
+    with mock.patch.object(Signals, "received", asked, create=True):
         yield
 
 

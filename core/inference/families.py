@@ -11,7 +11,8 @@ import collections
 
 import tensorflow.compat.v1 as tf
 
-from core.inference.adam import adam_step, ema as moved, moved_square, root
+from core.inference.adam import adam_step, moved_square, root
+from core.inference.adam import ema as moved
 from core.inference.posteriors import FullyFactorized, PointMass
 from core.inference.solvers import PLAIN
 

@@ -9,7 +9,8 @@ import collections
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.inference.adam import adam_step, ema as moved
+from core.inference.adam import adam_step
+from core.inference.adam import ema as moved
 from core.metrics.predictive import student_constant
 
 HeldOut = collections.namedtuple("HeldOut", ["outputs", "targets", "n_rows", "on"])

@@ -8,7 +8,8 @@ import collections
 import tensorflow.compat.v1 as tf
 
 from core.inference import families, kronecker
-from core.inference.adam import debias, ema as moved
+from core.inference.adam import debias
+from core.inference.adam import ema as moved
 from core.inference.factors import statistics
 from core.inference.families import Batch
 from core.inference.posteriors import PointMass

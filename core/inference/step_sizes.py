@@ -2,7 +2,6 @@
 import tensorflow.compat.v1 as tf
 
 from core.inference.families import StepSizes
-from misc.config import CLASSIFICATION, REGRESSION
 
 CLIP_DECAY = 0.95  # of kl_clip per epoch, as published
 
