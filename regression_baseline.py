@@ -49,9 +49,10 @@ def main(argv=None):
     args = parse_args(argv)
     with one_line_errors("regression_baseline.py", "the same command goes on from here"):
         backend.prepare()
-        from core.baseline.repeat import repeat  # after the switches of prepare()
+        from core.baseline.options import options_from  # after the switches of prepare()
+        from core.baseline.repeat import repeat
 
-        repeat(args)
+        repeat(options_from(args))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from core.assessment.questions import Asked, band_inputs, collect, mixture
 from core.assessment.report import evaluate_ensemble, evaluate_run
 from core.assessment.restore import restored
 from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal
-from core.metrics.calibration import mixture_crps, monte_carlo
+from core.metrics.calibration import monte_carlo
+from core.metrics.crps import mixture_crps
 from core.metrics.predictive import classification_statistics, values_of
 from core.training.evaluation import Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt

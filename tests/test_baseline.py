@@ -16,7 +16,8 @@ import regression_baseline
 import train
 from core.baseline import pool, report, results, tuning
 from core.baseline.jobs import choose_seeds, parse_seeds
-from core.baseline.repeat import _train
+from core.baseline.pool import Workers
+from core.baseline.running import run_all
 from core.baseline.statistics import compare, summarise
 from core.training import run
 from data_loader import DATASETS
@@ -159,7 +160,7 @@ def test_finished_runs_are_reused_and_a_changed_config_is_run_again(write, tmp_p
     assert "2 of 3 runs are finished already" in capsys.readouterr().err
     baseline(write(kl=0.5), "--runs", "2")
     assert numbers(home(tmp_path)) != table
-    assert "2 earlier runs with other settings will be moved aside, to " in capsys.readouterr().err
+    assert "2 earlier runs with other settings will be archived, as " in capsys.readouterr().err
     assert (home(tmp_path) / "seeds" / "1.1" / "result.json").is_file()  # moved aside
     baseline(write(kl=0.5), "--seeds", "2", "--fresh")
     assert (home(tmp_path) / "seeds" / "2.2" / "result.json").is_file() and list(numbers(home(tmp_path))) == ["2"]
@@ -240,7 +241,7 @@ def test_a_run_that_kills_its_process_is_found(monkeypatch):
     tracks = [FakeTrack(name) for name in "abcd"]
     calls = []
 
-    def run_parallel(function, jobs, *_):
+    def parallel_map(function, jobs, workers):
         calls.append([job.root for job in jobs])
         for track in tracks:
             if track.job in jobs and track.job.root == "c":
@@ -248,9 +249,8 @@ def test_a_run_that_kills_its_process_is_found(monkeypatch):
             track.done = track.done or track.job in jobs
         return [None] * len(jobs)
 
-    monkeypatch.setattr("core.baseline.repeat.run_parallel", run_parallel)
-    failed = {}
-    _train(type("Args", (), {"jobs": 2, "backend": "loky", "address": None}), tracks, failed)
+    monkeypatch.setattr("core.baseline.running.parallel_map", parallel_map)
+    failed = run_all(tracks, Workers(2))
     assert list(failed) == ["c"] and "its process died" in failed["c"]
     assert [track.finished for track in tracks] == [True, True, False, True]
     assert calls == [["a", "b", "c", "d"], ["c", "d"], ["c"], ["d"]]
@@ -258,10 +258,8 @@ def test_a_run_that_kills_its_process_is_found(monkeypatch):
 
 def test_a_run_without_a_result_is_a_failure(monkeypatch):
     track = type("Track", (), {"job": type("Job", (), {"root": "x"}), "finished": False, "update": lambda self: None})()
-    monkeypatch.setattr("core.baseline.repeat.run_parallel", lambda function, jobs, *_: [None] * len(jobs))
-    failed = {}
-    _train(type("Args", (), {"jobs": 2, "backend": "loky", "address": None}), [track], failed)
-    assert failed == {"x": "it left no result in x"}
+    monkeypatch.setattr("core.baseline.running.parallel_map", lambda function, jobs, *_: [None] * len(jobs))
+    assert run_all([track], Workers(2)) == {"x": "it left no result in x"}
 
 
 def test_a_damaged_checkpoint_is_started_over(config, tmp_path):
@@ -301,10 +299,10 @@ def unused_port():
     ("--against {tmp}/nope: there is no such config file or folder", ["--against", "{tmp}/nope"]),
     ("--report {tmp}/dir.md: this is a folder", ["--report", "{tmp}/dir.md"]),
     ("--seeds takes numbers and ranges", ["--seeds", "²"]),
-    ("--seeds 1-9999999999: 9999999999 runs are more than can be meant", ["--seeds", "1-9999999999"]),
+    ("--seeds 1-9999999999: 9999999999 runs are too many", ["--seeds", "1-9999999999"]),
     ("--report t.csv: give a name that ends in .md", ["--report", "t.csv"]),
     ("--report {tmp}/none/table.md: there is no such folder", ["--report", "{tmp}/none/table.md"]),
-    ("--tune judges on validation rows by itself", ["--tune", "{space}", "--validate"]),
+    ("--tune evaluates on validation rows by itself", ["--tune", "{space}", "--validate"]),
     ("--tune none.json: there is no such file", ["--tune", "none.json"]),
     ("--ensemble 0: give the number of members", ["--ensemble", "0"]),
     ("--ensemble does not go with --tune", ["--ensemble", "2", "--tune", "{space}"]),
@@ -351,7 +349,7 @@ def test_something_else_at_the_address(write, tmp_path, monkeypatch, capsys):
         address = f"127.0.0.1:{server.getsockname()[1]}"
         assert baseline(write(), "--backend", "dask", "--address", address) == 2
     error = capsys.readouterr().err
-    assert "what listens there is no dask cluster whose workers can run this project (no answer within 5" in error
+    assert "what listens there is not a dask cluster whose workers can run this project (no answer within 5" in error
     assert error.count("\n") == 1 and not (tmp_path / "experiments").exists()
 
 
@@ -377,7 +375,7 @@ def test_a_rival_whose_runs_are_not_of_its_config(write, tmp_path, capsys):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UserError, match=r"--backend dask needs a package that is not here: pip install 'dask\[dist"):
+    with pytest.raises(UserError, match=r"--backend dask needs a package that is not installed: pip install 'dask"):
         pool.check_backend("dask")
 
 
@@ -545,7 +543,7 @@ def test_a_diverging_trial_does_not_end_the_search(config, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("message, changes", [
     ("trials: ", {"trials": 0}), ("trails: ", {"trails": 3}), ("space: ", {"space": {}}),
-    ("klx is no config key; did you mean 'kl'", {"space": {"klx": {"low": 1, "high": 2}}}),
+    ("klx is not a config key; did you mean 'kl'", {"space": {"klx": {"low": 1, "high": 2}}}),
     ("seed cannot be searched over", {"space": {"seed": {"low": 1, "high": 2}}}),
     ("kl: low must be below high", {"space": {"kl": {"low": 2, "high": 1}}}),
     ("kl: 0.0 does not work", {"space": {"kl": {"low": 0, "high": 1}}}),
@@ -622,7 +620,7 @@ def test_a_run_without_a_checkpoint_begins_anew(write, tmp_path, capsys):
         path.unlink()
     capsys.readouterr()
     assert baseline(write(), "--runs", "2") == 0
-    assert "1 of 2 runs are finished already, 0 can go on from a checkpoint" in capsys.readouterr().err
+    assert "1 of 2 runs are finished already, 0 can resume from a checkpoint" in capsys.readouterr().err
 
 
 def test_runs_of_a_version_without_coverage(write, tmp_path, capsys):

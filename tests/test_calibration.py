@@ -12,7 +12,6 @@ from core.metrics.calibration import (
     coverage_curve,
     detection_statistics,
     entropies,
-    mixture_crps,
     monte_carlo,
     more_classification_statistics,
     more_regression_statistics,
@@ -20,6 +19,7 @@ from core.metrics.calibration import (
     reliability,
     with_intervals,
 )
+from core.metrics.crps import mixture_crps
 from core.metrics.predictive import Prediction, mixture_cdf, predict, values_of
 
 
@@ -62,7 +62,7 @@ def test_reliability_bins(classes):
     accuracy, confidence = calibration_curve(p.argmax(axis=1) == labels, p.max(axis=1), n_bins=10)
     assert_allclose(bins.accuracy, accuracy)
     assert_allclose(bins.confidence, confidence)
-    assert bins.count.sum() == 402
+    assert bins.n_rows.sum() == 402
 
 
 def test_adaptive_bins_hold_as_many_rows_each(rng):

@@ -5,10 +5,10 @@ from scipy import stats
 
 from core.metrics.predictive import (
     classification_statistics,
-    draw_probabilities,
     log_mean_exp,
     predict,
     regression_statistics,
+    softmax,
     values_of,
 )
 
@@ -68,7 +68,7 @@ def test_log_mean_exp_survives_large_values():
 
 def test_classes_average_probabilities_not_logits():
     logits = np.log(np.array([[[0.9, 0.1]], [[0.5, 0.5]]])) + np.array([[[800.0]], [[-800.0]]])  # [K, n, C], shifted
-    assert_allclose(draw_probabilities(logits).mean(axis=0), [[0.7, 0.3]])
+    assert_allclose(softmax(logits).mean(axis=0), [[0.7, 0.3]])
 
 
 def test_classification_metrics_by_hand():

@@ -8,7 +8,6 @@ from core.metrics.calibration import (
     coverage_curve,
     detection_statistics,
     entropies,
-    mixture_crps,
     monte_carlo,
     more_classification_statistics,
     more_regression_statistics,
@@ -16,6 +15,7 @@ from core.metrics.calibration import (
     reliability,
     with_intervals,
 )
+from core.metrics.crps import mixture_crps
 from core.metrics.predictive import classification_statistics, noise_log_prob, noise_variance, predict, values_of
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION

@@ -18,7 +18,7 @@ def reliability_figure(runs):
     figure, (axis, counts) = _panels(2, 1, height=2.2, ratios=(3, 1))
     axis.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="calibrated")
     for (name, bins), style in zip(runs.items(), _styles()):
-        share, many = bins.count / bins.count.sum(), bins.count >= FEW
+        share, many = bins.n_rows / bins.n_rows.sum(), bins.n_rows >= FEW
         gap = np.sum(share * np.abs(bins.accuracy - bins.confidence))
         axis.plot(bins.confidence[many], bins.accuracy[many], color=style["color"], linestyle=style["linestyle"],
                   linewidth=1, alpha=0.7, label=f"{name} (ECE {gap:.3f})")

@@ -1,6 +1,6 @@
-"""Repeated runs of a config on many splits, their statistics and tables. Read in this order:
+"""Repeated runs of configs on many splits: what regression_baseline.py does. Read in this order:
 
-tables:      statistics -> results -> report; curves
-processes:   pool
-stages:      tuning -> worker -> jobs -> progress -> repeat
+tables      statistics -> results -> report; curves; ensembles
+processes   worker (one run in a process of its own) -> pool (many at a time); probe
+stages      options -> jobs (configs x seeds) -> tuning -> planning -> progress -> running -> writing -> repeat
 """

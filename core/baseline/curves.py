@@ -1,4 +1,7 @@
-"""A picture of test metrics against epochs, with their spread over seeds."""
+"""A figure of test metrics against epochs, with their spread over seeds."""
+import pathlib
+from typing import Dict, List, Sequence, Tuple
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -8,12 +11,12 @@ import numpy as np
 
 PANELS = (("rmse", "RMSE"), ("log_likelihood", "log-likelihood"))
 SIZE, DOTS_PER_INCH = (9, 3.6), 120
-FEW = 5  # evaluations; so few are drawn as points, too
+FEW = 5  # with fewer evaluations, points are drawn too
 VIEW = (2, 98)  # percentiles of the second half of training that the axis must show
 
 
-def draw_curves(path, curves, title, evaluate_on):
-    """Writes a PNG: mean (line) and quartiles (band) over seeds, RMSE left, log-likelihood right.
+def draw_curves(path: pathlib.Path, curves: Sequence[List[Dict[str, float]]], title: str, evaluate_on: str) -> None:
+    """Writes a PNG: mean (line) and quartiles (band) over seeds, RMSE on the left, log-likelihood on the right.
 
     Args:
       curves: per seed, a list of {"epoch", "rmse", "log_likelihood"}.
@@ -27,7 +30,7 @@ def draw_curves(path, curves, title, evaluate_on):
         axis.plot(epochs, values.mean(axis=0), color="C0", marker="o" if len(epochs) < FEW else "",
                   label=f"mean of {len(curves)} runs")
         axis.fill_between(epochs, lower, upper, color="C0", alpha=0.25, lw=0, label="quartiles")
-        axis.set_ylim(*_view(lower, values.mean(axis=0), upper))
+        axis.set_ylim(*_limits(lower, values.mean(axis=0), upper))
         axis.set_xlabel("epoch")
         axis.set_ylabel(f"{evaluate_on} {label}")
         axis.grid(alpha=0.3)
@@ -38,10 +41,9 @@ def draw_curves(path, curves, title, evaluate_on):
     plt.close(figure)
 
 
-def _view(lower, mean, upper):
-    """Limits that show the second half well; the first epochs, far away, may leave the picture."""
+def _limits(lower: np.ndarray, mean: np.ndarray, upper: np.ndarray) -> Tuple[float, float]:
+    """Returns limits of the y axis that show the second half well; the first epochs may lie outside."""
     half = len(mean) // 2
-    shown = np.concatenate([lower[half:], mean[half:], upper[half:]])
-    low, high = np.percentile(shown, VIEW)
+    low, high = np.percentile(np.concatenate([lower[half:], mean[half:], upper[half:]]), VIEW)
     margin = max(high - low, 1e-3 * abs(high), 1e-9)
     return low - margin, high + margin

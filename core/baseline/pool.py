@@ -1,5 +1,4 @@
 """Runs a function on many jobs in parallel through joblib: on this machine, or on a Dask or Ray cluster."""
-import collections
 import contextlib
 import importlib.util
 import logging
@@ -10,6 +9,7 @@ import socket
 import subprocess
 import sys
 import warnings
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
 
 import joblib
 
@@ -19,21 +19,39 @@ from misc.lookup import lookup
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
 
-Package = collections.namedtuple("Package", ["module", "install"])
+
+class Workers(NamedTuple):
+    """Where jobs run."""
+
+    n_jobs: Optional[int] = None   # at a time; None: one per core, or all workers of a cluster
+    backend: str = "loky"          # loky (this machine), dask or ray
+    address: Optional[str] = None  # HOST:PORT of a running cluster
+
+
+class Package(NamedTuple):
+    """What a backend needs to be installed."""
+
+    module: str   # its name for `import`
+    install: str  # and for pip
+
 
 PACKAGES = {"dask": Package("distributed", "dask[distributed]"), "ray": Package("ray", "ray")}
 
 
-def run_parallel(function, jobs, n_jobs, backend="loky", address=None):
-    """[function(job) for job in jobs], in up to `n_jobs` processes (None: one per core, or all of a cluster)."""
+def parallel_map(function: Callable[[Any], Any], items: Sequence[Any], workers: Workers) -> List[Any]:
+    """Returns [function(item) for item in items], computed in the processes of `workers`.
+
+    Raises what joblib does if a process dies.
+    """
+    n_jobs, backend, address = workers
     if n_jobs is None:
         n_jobs = -1 if address else joblib.cpu_count()
     with lookup(BACKENDS, backend, "backend")(n_jobs, address), joblib.parallel_config(backend=backend, n_jobs=n_jobs):
-        return joblib.Parallel(batch_size=1)(joblib.delayed(function)(job) for job in jobs)
+        return joblib.Parallel(batch_size=1)(joblib.delayed(function)(item) for item in items)
 
 
-def check_backend(backend, address=None):
-    """UserError unless the backend exists, is installed, and something listens at the address."""
+def check_backend(backend: str, address: Optional[str] = None) -> None:
+    """Raises UserError unless the backend exists, is installed, and a cluster of its kind answers at the address."""
     lookup(BACKENDS, backend, "backend")
     if backend == "loky":
         if address:
@@ -41,7 +59,7 @@ def check_backend(backend, address=None):
         return
     package = PACKAGES[backend]
     if importlib.util.find_spec(package.module) is None:
-        raise UserError(f"--backend {backend} needs a package that is not here: pip install '{package.install}', "
+        raise UserError(f"--backend {backend} needs a package that is not installed: pip install '{package.install}', "
                         "or use --backend loky")
     if address:
         host, _, port = address.split("://")[-1].rpartition(":")
@@ -52,11 +70,11 @@ def check_backend(backend, address=None):
         except (OSError, OverflowError) as error:
             raise UserError(f"--address {address}: no {backend} cluster can be reached there ({error}); "
                             "start one, or leave --address out to use this machine") from None
-        _ask_for_an_answer(backend, address)
+        _check_cluster(backend, address)
 
 
-def _ask_for_an_answer(backend, address):
-    """UserError unless a worker of the cluster answers. Asks in a process of its own, which can be given up."""
+def _check_cluster(backend: str, address: str) -> None:
+    """Raises UserError unless a worker of the cluster answers. Asks from a process of its own, which can time out."""
     command = [sys.executable, "-m", "core.baseline.probe", backend, address]
     try:
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=ANSWER_SECONDS,
@@ -65,20 +83,20 @@ def _ask_for_an_answer(backend, address):
     except subprocess.TimeoutExpired:
         why = [f"no answer within {ANSWER_SECONDS} seconds"]
     if why is not None:
-        raise UserError(f"--address {address}: what listens there is no {backend} cluster whose workers can run this "
-                        f"project ({''.join(why)}); start its workers in this folder, with this Python")
+        raise UserError(f"--address {address}: what listens there is not a {backend} cluster whose workers can run "
+                        f"this project ({''.join(why)}); start its workers in this folder, with this Python")
 
 
 @contextlib.contextmanager
-def _loky(n_jobs, address):
+def _loky(n_jobs: int, address: Optional[str]) -> Iterator[None]:
     yield
 
 
 @contextlib.contextmanager
-def _dask(n_jobs, address):
+def _dask(n_jobs: int, address: Optional[str]) -> Iterator[None]:
     import distributed
 
-    logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # says so whenever Ctrl-C ends a worker
+    logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # warns whenever Ctrl-C ends a worker
     with contextlib.ExitStack() as stack:
         if address is None:
             cluster = distributed.LocalCluster(
@@ -87,12 +105,12 @@ def _dask(n_jobs, address):
         try:
             stack.enter_context(distributed.Client(address, timeout=CONNECT_SECONDS))
         except (OSError, ValueError) as error:
-            raise UserError(f"--address {address}: this is no Dask scheduler ({error})") from None
+            raise UserError(f"--address {address}: this is not a Dask scheduler ({error})") from None
         yield
 
 
 @contextlib.contextmanager
-def _ray(n_jobs, address):
+def _ray(n_jobs: int, address: Optional[str]) -> Iterator[None]:
     import ray
     from ray.util.joblib import register_ray
 
@@ -106,7 +124,7 @@ def _ray(n_jobs, address):
             ray.init(logging_level="ERROR", log_to_driver=False,
                      runtime_env={"env_vars": {"PYTHONPATH": paths}}, **where)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        what = f"--address {address}: this is no Ray cluster" if address else "Ray does not start"
+        what = f"--address {address}: this is not a Ray cluster" if address else "Ray does not start"
         raise UserError(f"{what} ({error})") from None
     try:
         register_ray()
@@ -115,5 +133,5 @@ def _ray(n_jobs, address):
         ray.shutdown()
 
 
-# backend -> context in which joblib knows it.
+# backend -> context in which joblib can use it.
 BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}

@@ -1,4 +1,6 @@
-"""Averages over splits and comparisons split by split. Numbers in, dicts of floats out."""
+"""Averages over splits, and comparisons split by split. Numbers in, dicts of floats out."""
+from typing import Any, Dict, Optional, Sequence
+
 import numpy as np
 import scipy.stats
 
@@ -6,23 +8,22 @@ DDOF = 1
 CONFIDENCE = 0.95
 
 
-def summarise(values):
-    """Mean, standard error (standard deviation with ddof 1, over sqrt(n)), median, quartiles and n.
+def summarise(values: Sequence[float]) -> Dict[str, Any]:
+    """Returns mean, standard error (standard deviation with ddof 1, over sqrt(n)), median, quartiles and n.
 
     The standard error of a single value is None.
     """
-    values = np.asarray(values, np.float64)
-    lower, median, upper = np.percentile(values, [25, 50, 75])
-    return {"mean": float(values.mean()), "se": _standard_error(values), "median": float(median),
-            "lower_quartile": float(lower), "upper_quartile": float(upper), "n": len(values)}
+    array = np.asarray(values, np.float64)
+    lower, median, upper = np.percentile(array, [25, 50, 75])
+    return {"mean": float(array.mean()), "se": _standard_error(array), "median": float(median),
+            "lower_quartile": float(lower), "upper_quartile": float(upper), "n": len(array)}
 
 
-def compare(ours, theirs):
-    """Paired differences, ours - theirs, of values that belong to the same splits.
+def compare(ours: Sequence[float], theirs: Sequence[float]) -> Dict[str, Any]:
+    """Returns statistics of the paired differences, ours - theirs, of values that belong to the same splits.
 
-    Returns:
-      mean and se of the differences; ci_low, ci_high: the 95 % interval of the mean, Student's
-      t; wilcoxon_p: of the signed-rank test (two-sided), 1 if nothing differs; n.
+    mean and se: of the differences; ci_low, ci_high: 95 % interval of the mean, by Student's t; wilcoxon_p: of
+    the two-sided signed-rank test, 1 if nothing differs; n. What one pair cannot tell is None.
     """
     difference = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     n, mean, error = len(difference), float(difference.mean()), _standard_error(difference)
@@ -32,5 +33,5 @@ def compare(ours, theirs):
             "wilcoxon_p": float(scipy.stats.wilcoxon(difference).pvalue) if difference.any() else 1.0, "n": n}
 
 
-def _standard_error(values):
+def _standard_error(values: np.ndarray) -> Optional[float]:
     return float(values.std(ddof=DDOF) / np.sqrt(len(values))) if len(values) > DDOF else None

@@ -1,39 +1,42 @@
 """Hyper-parameter search inside the training rows of one split, with optuna.
 
-Every trial is trained on folds of the training rows and judged on the fold left out; the test
-rows are not even loaded. A trial that falls behind the median of the earlier ones after some
-folds is given up. Killed and started again, the search goes on as if nothing had been.
+Every trial is trained on folds of the training rows and evaluated on the fold that is left out; test rows are never
+used. A trial that falls behind the median of the earlier ones after some folds is pruned. A search that was killed
+and is started again continues with the same trials as an uninterrupted one.
 """
 import json
 import pathlib
 import shutil
-import typing
 import warnings
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import optuna
 import pydantic
 from typing_extensions import Literal
 
+from core.baseline.archive import archive_paths
 from core.training import run
 from misc.config import Config
 from misc.errors import RunError, UserError
-from misc.folders import folder_at, unused_name
+from misc.folders import Folder, folder_at
 from misc.lookup import did_you_mean
 from misc.records import read_json, read_rows, write_json, write_rows
 from misc.seeding import stream_seed
 
-# Keys that say what is measured, where and how; a search over them would compare what cannot be compared.
+# Keys that say what is measured, where and how: numbers for different values of these cannot be compared.
 FIXED = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "seed", "split", "protocol", "runs",
          "evaluate_on", "validation_fraction", "validation_fold", "optimizer", "test_particles"}
 
 # metric -> (its name in result.json, direction).
 OBJECTIVES = {"log_likelihood": ("valid_log_likelihood", "maximize"), "rmse": ("valid_rmse", "minimize")}
 
-STARTUP_TRIALS = 5
+STARTUP_TRIALS = 5  # random ones, before the sampler learns from them and the pruner compares with them
+
+Settings = Dict[str, Any]  # the search space of `read_space`, or values of config keys
 
 
 class Range(pydantic.BaseModel):
-    """Numbers from low to high; whole numbers for a whole-number key."""
+    """Numbers from low to high; integers for an integer key."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     low: float
@@ -45,36 +48,28 @@ class Choices(pydantic.BaseModel):
     """One of a list of values."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    choices: typing.List[typing.Union[bool, int, float, str, None]] = pydantic.Field(min_length=1)
+    choices: List[Union[bool, int, float, str, None]] = pydantic.Field(min_length=1)
 
 
 class Space(pydantic.BaseModel):
-    """A search: what is varied, how often, and how a trial is judged."""
+    """A search: what is varied, how often, and how a trial is evaluated."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False)
     trials: int = pydantic.Field(20, ge=1)
     folds: int = pydantic.Field(3, ge=1)
     validation_fraction: float = pydantic.Field(0.2, gt=0, le=0.5)
     metric: Literal["log_likelihood", "rmse"] = "log_likelihood"
-    during_search: typing.Dict[str, typing.Any] = {}
-    space: typing.Dict[str, typing.Union[Range, Choices]] = pydantic.Field(min_length=1)
+    during_search: Dict[str, Any] = {}
+    space: Dict[str, Union[Range, Choices]] = pydantic.Field(min_length=1)
 
 
-def read_space(path, config):
-    """The Space in a JSON file as a dict, checked against a Config. UserError says what is wrong."""
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"--tune {path}: there is no such file")
-    try:
-        space = Space(**read_json(path))
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a JSON object: {error}") from None
+def read_space(path: Union[str, pathlib.Path], config: Config) -> Settings:
+    """Returns the Space in a JSON file, as a dict. Raises UserError if a run of `config` could not be searched so."""
+    space = _parse_space(path)
     for name in [*space.space, *space.during_search]:
         if name not in Config.model_fields or name in FIXED:
             known = sorted(set(Config.model_fields) - FIXED)
-            what = "cannot be searched over" if name in FIXED else f"is no config key{did_you_mean(name, known)}"
+            what = "cannot be searched over" if name in FIXED else f"is not a config key{did_you_mean(name, known)}"
             raise UserError(f"{path}: {name} {what}")
     if space.folds * space.validation_fraction > 1:
         raise UserError(f"{path}: {space.folds} folds of validation_fraction {space.validation_fraction:g} are more "
@@ -83,7 +78,7 @@ def read_space(path, config):
         if isinstance(what, Range) and (what.low >= what.high or (what.log and what.low <= 0)):
             raise UserError(f"{path}: {name}: low must be below high, and above 0 for log")
         for value in what.choices if isinstance(what, Choices) else (what.low, what.high):
-            value = int(value) if _is_whole(name) and isinstance(value, float) and value == int(value) else value
+            value = int(value) if _is_integer(name) and isinstance(value, float) and value == int(value) else value
             try:
                 _inner_config(config, space, {name: value}, 0)
             except UserError as error:
@@ -92,22 +87,35 @@ def read_space(path, config):
     return space.model_dump()
 
 
-def n_epochs(config, space):
-    """Epochs of training that a search and the final run take, if nothing is pruned."""
+def _parse_space(path: Union[str, pathlib.Path]) -> Space:
+    """Returns the Space in a JSON file. Raises UserError if it is not one."""
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"--tune {path}: there is no such file")
+    try:
+        return Space(**read_json(path))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a JSON object: {error}") from None
+
+
+def n_epochs(config: Config, space: Settings) -> int:
+    """Returns the epochs of training that a search and the final run take, if nothing is pruned."""
     inner = space["during_search"].get("epoch", config.epoch)
     return space["trials"] * space["folds"] * inner + config.epoch
 
 
-def tune(config, space, folder, device="auto"):
-    """The Config with the values that did best on the validation folds of its split.
+def tune(config: Config, space: Settings, folder: Folder, device: str = "auto") -> Config:
+    """Returns the Config with the values that did best on the validation folds of its split.
 
-    Leaves in `folder`/tuning: request.json (what was searched), study.journal (optuna's),
-    trials.csv (a row per trial) and chosen.json. Does only what is not there yet.
+    Leaves in the folder's tuning/: request.json (what was searched), study.journal (optuna's), trials.csv (a row per
+    trial) and chosen.json. Only what is missing there is done; another search that is there is archived.
     """
     home = folder.root / "tuning"
     request = _request(config, space, run.plan(config, device).data.rows_hash)
-    if home.exists() and not _is_of(home, request):
-        home.rename(unused_name(home))
+    if not _is_of(home, request):
+        archive_paths(home)
     if not home.exists():
         home.mkdir(parents=True)
         write_json(home / "request.json", request)
@@ -117,8 +125,9 @@ def tune(config, space, folder, device="auto"):
     return with_values(config, read_json(chosen)["values"])
 
 
-def how_far(folder, config, space, rows_hash):
-    """(number of trials done, the Config that was chosen or None) of this very search in a run folder."""
+def search_progress(folder: Folder, config: Config, space: Settings,
+                    rows_hash: str) -> Tuple[int, Optional[Config]]:
+    """Returns (number of trials done, the Config that was chosen or None) of this very search in a run folder."""
     home = folder.root / "tuning"
     if not _is_of(home, _request(config, space, rows_hash)):
         return 0, None
@@ -128,37 +137,36 @@ def how_far(folder, config, space, rows_hash):
     return trials, with_values(config, read_json(home / "chosen.json")["values"])
 
 
-def with_values(config, values):
-    """The Config with other values of some keys."""
+def with_values(config: Config, values: Settings) -> Config:
+    """Returns the Config with other values of some keys."""
     return Config.from_dict(dict(config.model_dump(exclude_unset=True), **values))
 
 
-def _request(config, space, rows_hash):
-    """All that the outcome of a search depends on, as it is read back from request.json."""
+def _request(config: Config, space: Settings, rows_hash: str) -> Settings:
+    """Returns all that the outcome of a search depends on, as it is read back from request.json."""
     settings = config.model_dump(exclude=run.FREE_ON_RESUME)
     return json.loads(json.dumps({"space": space, "config": settings, "rows_hash": rows_hash}))
 
 
-def _is_of(home, request):
+def _is_of(home: pathlib.Path, request: Settings) -> bool:
     return (home / "request.json").is_file() and read_json(home / "request.json") == request
 
 
-def _search(config, space, home, device):
+def _search(config: Config, space: Space, home: pathlib.Path, device: str) -> Settings:
     """Runs the trials that are missing; returns what chosen.json holds."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     name, direction = OBJECTIVES[space.metric]
     study = _open_study(home, direction)
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # cut short by a crash; asked for again below
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # cut short by a crash; repeated below
     _write_trials(home / "trials.csv", _ended(study), space)
-    while len(_ended(study)) < space.trials:
-        number = len(_ended(study))
-        study.sampler = optuna.samplers.TPESampler(  # a function of the trials before, not of this process
+    for number in range(len(_ended(study)), space.trials):
+        study.sampler = optuna.samplers.TPESampler(  # a function of the earlier trials, not of this process
             seed=stream_seed(config.seed, "tuning", number), n_startup_trials=STARTUP_TRIALS)
         trial = study.ask()
         values = {key: _suggest(trial, key, what) for key, what in space.space.items()}
-        _judge(study, trial, [_inner_config(config, space, values, fold) for fold in range(space.folds)],
-               home / f"trial{number}", name, device)
+        _evaluate_trial(study, trial, [_inner_config(config, space, values, fold) for fold in range(space.folds)],
+                        home / f"trial{number}", name, device)
         _write_trials(home / "trials.csv", _ended(study), space)
     for leftover in home.glob("trial[0-9]*"):  # of a crash right after a trial
         shutil.rmtree(str(leftover))
@@ -170,7 +178,7 @@ def _search(config, space, home, device):
             "trials": len(_ended(study)), "pruned": len(_ended(study)) - len(complete)}
 
 
-def _open_study(home, direction):
+def _open_study(home: pathlib.Path, direction: str) -> optuna.study.Study:
     from optuna.storages.journal import JournalFileBackend
 
     with warnings.catch_warnings():
@@ -181,13 +189,15 @@ def _open_study(home, direction):
                                    pruner=pruner)
 
 
-def _ended(study):
+def _ended(study: optuna.study.Study) -> List[optuna.trial.FrozenTrial]:
+    """Returns the trials that were completed or pruned."""
     states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     return study.get_trials(deepcopy=False, states=states)
 
 
-def _judge(study, trial, configs, scratch, metric, device):
-    """Trains a config per fold; tells the study the mean of their validation metrics, or that it gave up."""
+def _evaluate_trial(study: optuna.study.Study, trial: optuna.trial.Trial, configs: List[Config],
+                    scratch: pathlib.Path, metric: str, device: str) -> None:
+    """Trains a config per fold; tells the study the mean of their validation metrics, or that the trial was pruned."""
     scores = []
     for fold, config in enumerate(configs):
         folder = folder_at(scratch / f"fold{fold}")
@@ -209,24 +219,25 @@ def _judge(study, trial, configs, scratch, metric, device):
     shutil.rmtree(str(scratch))
 
 
-def _suggest(trial, key, what):
+def _suggest(trial: optuna.trial.Trial, key: str, what: Union[Range, Choices]) -> Any:
     if isinstance(what, Choices):
         return trial.suggest_categorical(key, what.choices)
-    if _is_whole(key):
+    if _is_integer(key):
         return trial.suggest_int(key, int(what.low), int(what.high), log=what.log)
     return trial.suggest_float(key, what.low, what.high, log=what.log)
 
 
-def _is_whole(key):
-    return Config.model_fields[key].annotation in (int, typing.Optional[int])
+def _is_integer(key: str) -> bool:
+    return Config.model_fields[key].annotation in (int, Optional[int])
 
 
-def _inner_config(config, space, values, fold):
+def _inner_config(config: Config, space: Space, values: Settings, fold: int) -> Config:
+    """Returns the Config of a trial on one fold."""
     return with_values(config, dict(space.during_search, evaluate_on="validation", validation_fold=fold,
                                     validation_fraction=space.validation_fraction, **values))
 
 
-def _write_trials(path, trials, space):
+def _write_trials(path: pathlib.Path, trials: List[optuna.trial.FrozenTrial], space: Space) -> None:
     columns = ["trial", "state", space.metric, "folds", *space.space, "ended"]
     rows = []
     for number, trial in enumerate(trials):

@@ -1,8 +1,7 @@
-"""One run in a process of its own: take it up where it stands, train, report what went wrong.
+"""One run in a process of its own: takes it up where it stands, trains, and reports what went wrong.
 
-Imports TensorFlow only when it works, so that a new process can set its switches first.
+It imports TensorFlow only when it works, so that a new process can set its switches first.
 """
-import collections
 import contextlib
 import logging
 import os
@@ -11,6 +10,7 @@ import signal
 import threading
 import time
 import traceback
+from typing import Any, Dict, NamedTuple, Optional
 
 import tqdm
 
@@ -22,18 +22,26 @@ from misc.folders import claim, folder_at
 LOCK_SECONDS = 60
 TRACEBACK, FAILURE = "traceback.txt", "failure.txt"
 
-Job = collections.namedtuple("Job", ["root", "settings", "device", "space", "parent"])
-"""One run as plain values that travel to another process: run folder, config values as a dict,
-device, search space (a dict, or None for the settings as they are), process id of the parent."""
+
+class Job(NamedTuple):
+    """One run as plain values, which travel to another process."""
+
+    root: str                               # its run folder
+    settings: Dict[str, Any]                # config values
+    device: str = "auto"
+    space: Optional[Dict[str, Any]] = None  # search space; None: train with the settings as they are
+    parent: int = 0                         # process id of the process that made the job
+    seed: int = 1                           # of the repeated runs: the seed that --runs and --seeds count
+    member: int = 1                         # of that seed's ensemble
 
 
-def work(job):
-    """Sees to it that the Job's folder holds its result. Returns None, or in one line why it does not.
+def work(job: Job) -> Optional[str]:
+    """Makes sure that the Job's folder holds its result. Returns None, or in one line why it does not.
 
-    That line is also left in the folder, as failure.txt, for who watches.
+    That line is also written to failure.txt in the folder, for whoever watches it.
 
-    A finished run is left as it is, an interrupted one goes on from its checkpoint, a run of
-    another config is moved aside.
+    A finished run is left as it is, an interrupted one is resumed from its checkpoint, and a run of another
+    config is archived.
     """
     if os.getpid() != job.parent:
         _live_and_die_with(job.parent)
@@ -55,12 +63,12 @@ def work(job):
     return why
 
 
-def answer(question):
-    """The question itself: that a process can say it shows that it can import this project."""
-    return question
+def echo(value: int) -> int:
+    """Returns the value: a process that can do so can import this project."""
+    return value
 
 
-def _train(job):
+def _train(job: Job) -> None:
     backend.prepare()
     from core.baseline.tuning import tune
     from core.training import run  # after the switches of prepare()
@@ -72,8 +80,8 @@ def _train(job):
         run.finish(config, folder, job.device)
 
 
-def _live_and_die_with(parent):
-    """Leaves Ctrl-C to the parent, and ends this process when the parent was killed."""
+def _live_and_die_with(parent: int) -> None:
+    """Leaves Ctrl-C to the parent, and ends this process when the parent has been killed."""
     tqdm.tqdm.set_lock(threading.RLock())  # its own lock is a system semaphore, which a killed process leaves behind
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # warns of tasks that Ctrl-C cuts off
     if threading.current_thread() is threading.main_thread():
@@ -83,7 +91,7 @@ def _live_and_die_with(parent):
         threading.Thread(target=_watch, args=(parent,), name="watch parent", daemon=True).start()
 
 
-def _watch(parent):
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -1,1 +1,8 @@
-"""Metrics of predictions: arrays in, floats out."""
+"""Metrics of predictions: numpy arrays in, float64 out. Nothing here knows of networks or of TensorFlow.
+
+Read in this order:
+
+predictive    the predictive distribution of weight draws, and the metrics that every run reports
+crps          the continuous ranked probability score of that distribution
+calibration   calibration, rejection, detection of other data, and bootstrap intervals: what evaluate.py adds
+"""

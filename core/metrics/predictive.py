@@ -1,25 +1,42 @@
-"""Test metrics. Arrays in, floats out, float64; units are said."""
-import collections
+"""The predictive distribution of weight draws, and its metrics on rows with known targets."""
+from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple
 
 import numpy as np
 from scipy import sparse, special
 
-Prediction = collections.namedtuple(
-    "Prediction", ["mean", "std", "epistemic_std", "log_prob", "cdf", "moment_log_prob"])
-"""Per test row, [n], in the data's own units: predictive mean; predictive std; the part of it
-that comes from the weights; log density of the target under the mixture over draws, and P(Y <= target);
-log density under the Gaussian of the same mean and std."""
+Values = Any  # a float or an array: functions of these work elementwise
+
+WeightedMetric = Callable[[np.ndarray], np.ndarray]
+"""A metric as a function of row weights [B, n] -> [B]: a row counts as often as its weight says.
+
+Weights of 1 give the metric itself; each row of multinomial weights gives it for one bootstrap resample.
+"""
+
+
+class Prediction(NamedTuple):
+    """A predictive distribution per row and where the row's target lies in it; all [n], in the data's own units."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    epistemic_std: np.ndarray    # the part of std that comes from the weights
+    log_prob: np.ndarray         # log density of the target under the mixture over draws
+    cdf: np.ndarray              # P(Y <= target) under the mixture over draws
+    moment_log_prob: np.ndarray  # log density of the target under the Gaussian of the same mean and std
+
 
 KEPT = ("mean", "std", "epistemic_std", "log_prob", "cdf")  # in predictions.csv; what mixtures are made from
 
 
-def predict(outputs, precisions, targets, target_mean, target_std, dof=np.inf):
-    """The predictive distribution p(y | x) = mean_k N(y; f_k, 1 / tau_k), or of Student's t of that scale.
+# Regression.
+
+def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, target_mean: float, target_std: float,
+            dof: float = np.inf) -> Prediction:
+    """Returns the predictive distribution p(y | x) = mean_k N(y; f_k, 1 / tau_k), or of Student's t of that scale.
 
     Args:
-      outputs: [K, n] network outputs f_k, standardised.
-      precisions: [K] noise precisions tau_k of standardised targets.
-      targets: [n] standardised.
+      outputs: network outputs f_k, standardised, [K, n], or [1, n] without weight noise.
+      precisions: noise precisions tau_k of standardised targets, [K].
+      targets: standardised, [n].
       target_mean, target_std: of the raw training targets; they undo the standardisation.
       dof: degrees of freedom of the noise; infinite: Gaussian.
     """
@@ -38,10 +55,13 @@ def predict(outputs, precisions, targets, target_mean, target_std, dof=np.inf):
     )
 
 
-def mix(predictions, targets):
-    """The equal mixture of Predictions for the same rows; targets [n] in the data's own units.
+def mix(predictions: Sequence[Prediction], targets: np.ndarray) -> Prediction:
+    """Returns the mixture, with equal weights, of several Predictions for the same rows.
 
-    The draws of each count alike, however many they are. What the members' means differ by is epistemic.
+    The members count alike, whatever their numbers of draws. The variance between their means is epistemic.
+
+    Args:
+      targets: [n], in the data's own units.
     """
     means, stds, epistemic, log_probs, cdfs = (np.array([getattr(each, name) for each in predictions], np.float64)
                                                for name in KEPT)
@@ -52,129 +72,144 @@ def mix(predictions, targets):
                       log_mean_exp(log_probs), cdfs.mean(axis=0), gaussian_log_prob(targets, mean, variance))
 
 
-def regression_statistics(prediction, targets):
-    """{metric: statistic}; `targets` [n] in the data's own units.
+def regression_statistics(prediction: Prediction, targets: np.ndarray) -> Dict[str, WeightedMetric]:
+    """Returns the metrics of a regression.
 
     rmse: of the predictive mean. log_likelihood: mean log density of the mixture over draws.
-    moment_log_likelihood: of the moment-matched Gaussian. coverage_90: share of targets in the central 90 % interval.
+    moment_log_likelihood: that of the moment-matched Gaussian. coverage_90: share of targets in the central 90 %
+    interval.
+
+    Args:
+      targets: [n], in the data's own units.
     """
-    squares = mean_of(np.square(prediction.mean - targets))
+    mean_square = weighted_mean(np.square(prediction.mean - targets))
     return {
-        "rmse": lambda weights: np.sqrt(squares(weights)),
-        "log_likelihood": mean_of(prediction.log_prob),
-        "moment_log_likelihood": mean_of(prediction.moment_log_prob),
-        "coverage_90": mean_of(covered(prediction.cdf, 0.9)),
+        "rmse": lambda weights: np.sqrt(mean_square(weights)),
+        "log_likelihood": weighted_mean(prediction.log_prob),
+        "moment_log_likelihood": weighted_mean(prediction.moment_log_prob),
+        "coverage_90": weighted_mean(covered(prediction.cdf, 0.9)),
     }
 
 
-def mixture_cdf(means, squares, targets, dof=np.inf):
-    """P(Y <= target) under the mixture over draws, [n].
+def mixture_cdf(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndarray,
+                dof: float = np.inf) -> np.ndarray:
+    """Returns P(Y <= target) under the mixture over draws, [n].
 
     Args:
-      means: [K, n]; squares: [K], of the noise's scale; targets: [n]; all in one unit.
+      means: [K, n]; squared_scales: [K], of the noise; targets: [n]; all in one unit.
       dof: as in `predict`.
     """
-    scaled = (targets - means) / np.sqrt(squares)[:, None]
+    scaled = (targets - means) / np.sqrt(squared_scales)[:, None]
     return np.mean(special.ndtr(scaled) if np.isinf(dof) else special.stdtr(dof, scaled), axis=0)
 
 
-def covered(cdf, levels):
-    """Whether targets of this predictive cdf are in the central intervals of `levels`, which broadcast."""
+def covered(cdf: np.ndarray, levels: Values) -> np.ndarray:
+    """Tells whether the targets of this predictive cdf are in the central intervals of `levels`, which broadcast."""
     return np.abs(2.0 * cdf - 1.0) <= levels
 
 
-def draw_probabilities(logits):
-    """p(class | x, w) of every draw: logits [K, n, C] -> [K, n, C]. Their mean over the draws is p(class | x)."""
+# Classification.
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns the class probabilities exp(l_c) / sum_c' exp(l_c') over the last axis, in float64."""
     logits = np.asarray(logits, np.float64)
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def classification_statistics(probabilities, labels, n_bins=15):
-    """{metric: statistic}.
-
-    Args:
-      probabilities: [n, C]; labels: [n] ints.
-      n_bins: of equal width, for the calibration error.
+def classification_statistics(probabilities: np.ndarray, labels: np.ndarray,
+                              n_bins: int = 15) -> Dict[str, WeightedMetric]:
+    """Returns the metrics of a classification.
 
     accuracy: share of rows whose most probable class is right. log_likelihood: mean log probability of the
     right class, nats. brier: mean of sum_c (p_c - [c is right])^2. ece: expected calibration error, sum over
     bins of confidence of share * |accuracy - mean confidence| (Naeini et al. 2015).
+
+    Args:
+      probabilities: [n, C], averaged over the weight draws.
+      labels: [n] ints.
+      n_bins: number of bins of equal width for the calibration error.
     """
     probabilities = np.asarray(probabilities, np.float64)
     confidence, right = confidence_and_hits(probabilities, labels)
     of_label = probabilities[np.arange(len(labels)), labels]
     return {
-        "accuracy": mean_of(right),
-        "log_likelihood": mean_of(np.log(np.maximum(of_label, np.finfo(np.float64).tiny))),
-        "brier": mean_of(np.square(probabilities).sum(axis=1) - 2.0 * of_label + 1.0),
+        "accuracy": weighted_mean(right),
+        "log_likelihood": weighted_mean(np.log(np.maximum(of_label, np.finfo(np.float64).tiny))),
+        "brier": weighted_mean(np.square(probabilities).sum(axis=1) - 2.0 * of_label + 1.0),
         "ece": calibration_error(gap_matrix(confidence, right, equal_bins(confidence, n_bins), n_bins)),
     }
 
 
-def confidence_and_hits(probabilities, labels):
-    """(largest probability, 1.0 where its class is right), each [n]."""
+def confidence_and_hits(probabilities: np.ndarray, labels: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns (largest probability, 1.0 where its class is right and 0.0 elsewhere), each [n]."""
     return probabilities.max(axis=1), (probabilities.argmax(axis=1) == labels).astype(np.float64)
 
 
-def equal_bins(confidence, n_bins):
-    """Numbers of the bins of equal width; the last one holds confidence 1, too."""
+def equal_bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
+    """Returns the number of each row's bin, of bins of equal width; the last bin includes confidence 1."""
     return np.minimum((confidence * n_bins).astype(int), n_bins - 1)
 
 
-def gap_matrix(confidence, right, bins, n_bins):
-    """[n, n_bins], sparse: right - confidence in the column of each row's bin."""
+def gap_matrix(confidence: np.ndarray, right: np.ndarray, bins: np.ndarray, n_bins: int) -> sparse.csr_matrix:
+    """Returns a sparse matrix [n, n_bins] with right - confidence in the column of each row's bin."""
     rows = np.arange(len(confidence))
     return sparse.csr_matrix((right - confidence, (rows, bins)), shape=(len(rows), n_bins))
 
 
-# A statistic is a function of row weights [B, n] -> [B]: a row counts as often as its weight says.
+# Weighted metrics.
 
-def mean_of(values):
-    """The weighted mean of [n] numbers."""
+def weighted_mean(values: np.ndarray) -> WeightedMetric:
+    """Returns the mean of `values` [n] as a metric."""
     values = np.asarray(values, np.float64)
     return lambda weights: weights @ values / weights.sum(axis=1)
 
 
-def calibration_error(gaps, factor=1.0):
-    """factor times the sum over columns of |weighted column sum of a `gap_matrix`| / n."""
+def calibration_error(gaps: sparse.spmatrix, factor: float = 1.0) -> WeightedMetric:
+    """Returns factor times the sum over columns of |weighted column sum of a `gap_matrix`| / n as a metric."""
     return lambda weights: factor * np.abs(gaps.T @ weights.T).sum(axis=0) / weights.sum(axis=1)
 
 
-def values_of(statistics, n_rows):
-    """{metric: float} with every row once."""
+def values_of(statistics: Dict[str, WeightedMetric], n_rows: int) -> Dict[str, float]:
+    """Returns the values of metrics with every row counted once."""
     once = np.ones((1, n_rows))
     return {name: float(statistic(once)[0]) for name, statistic in statistics.items()}
 
 
-def gaussian_log_prob(y, mean, variance):
-    """log N(y; mean, variance), elementwise."""
+# Densities, elementwise. The noise is y = mean + scale * t, with t standard normal or Student's t.
+
+def gaussian_log_prob(y: Values, mean: Values, variance: Values) -> Values:
+    """Returns log N(y; mean, variance)."""
     return -0.5 * (np.log(2.0 * np.pi * variance) + np.square(y - mean) / variance)
 
 
-def noise_log_prob(y, mean, square, dof):
-    """log density of y = mean + sqrt(square) t, t Student's with `dof` degrees of freedom (infinite: normal)."""
+def noise_log_prob(y: Values, mean: Values, squared_scale: Values, dof: float) -> Values:
+    """Returns the log density of y; t has `dof` degrees of freedom, infinitely many if it is normal."""
     if np.isinf(dof):
-        return gaussian_log_prob(y, mean, square)
-    return student_constant(dof) - 0.5 * (np.log(square) + (dof + 1.0) * np.log1p(np.square(y - mean) / (dof * square)))
+        return gaussian_log_prob(y, mean, squared_scale)
+    return student_constant(dof) - 0.5 * (
+        np.log(squared_scale) + (dof + 1.0) * np.log1p(np.square(y - mean) / (dof * squared_scale)))
 
 
-def student_constant(dof):
-    """log density of Student's t at 0; right for any degrees of freedom (a difference of log Gammas cancels)."""
+def student_constant(dof: float) -> float:
+    """Returns the log density of Student's t at 0; accurate for any `dof` (a difference of log Gammas cancels)."""
     return -special.betaln(0.5, 0.5 * dof) - 0.5 * np.log(dof)
 
 
-def noise_name(dof):
-    """What the noise is called."""
+def noise_variance(squared_scale: Values, dof: float) -> Values:
+    """Returns the variance of y."""
+    return squared_scale if np.isinf(dof) else squared_scale * dof / (dof - 2.0)
+
+
+def noise_name(dof: float) -> str:
+    """Returns what this noise is called in tables and messages."""
     return "Gaussian" if np.isinf(dof) else f"Student's t of {dof:g} degrees of freedom"
 
 
-def noise_variance(square, dof):
-    """Of that y: `square` itself, if the noise is normal."""
-    return square if np.isinf(dof) else square * dof / (dof - 2.0)
-
-
-def log_mean_exp(values):
-    """log of the mean of exp over axis 0, safe for large values: [K, n] -> [n]."""
+def log_mean_exp(values: np.ndarray) -> np.ndarray:
+    """Returns the log of the mean of exp over axis 0, safe for large values: [K, n] -> [n]."""
     peak = values.max(axis=0)
     return peak + np.log(np.mean(np.exp(values - peak), axis=0))
+
+
+draw_probabilities = softmax

@@ -1,0 +1,105 @@
+"""Options -> what will be run and compared. Checks everything; writes nothing."""
+import os
+import pathlib
+from typing import Any, Dict, NamedTuple, Optional, Sequence
+
+from core.baseline import results
+from core.baseline.jobs import (
+    Experiment,
+    check_experiments,
+    choose_seeds,
+    describe_experiment,
+    experiment_root,
+    settings_of,
+    with_seed,
+)
+from core.baseline.options import Options
+from core.baseline.pool import check_backend
+from core.baseline.tuning import read_space
+from data_loader.regression import load_regression
+from misc.errors import UserError
+
+
+class RepeatPlan(NamedTuple):
+    """Repeated runs that have passed every check."""
+
+    experiments: Sequence[Experiment]
+    space: Optional[Dict[str, Any]]  # search space
+    rival: Optional[pathlib.Path]    # root of the experiment to compare with
+
+
+def plan_repeat(options: Options) -> RepeatPlan:
+    """Returns what the Options ask for. Raises UserError for whatever would not work."""
+    if options.jobs is not None and options.jobs < 1:
+        raise UserError(f"--jobs {options.jobs}: give at least 1")
+    check_backend(options.backend, options.address)
+    if options.tune and options.validate:
+        raise UserError("--tune evaluates on validation rows by itself: leave --validate out")
+    if options.ensemble < 1:
+        raise UserError(f"--ensemble {options.ensemble}: give the number of members, e.g. 5")
+    if options.tune and options.ensemble > 1:
+        raise UserError("--ensemble does not go with --tune: tune first, then give the values that were chosen to an "
+                        "ensemble")
+    configs = [describe_experiment(path, options) for path in options.configs]
+    experiments = [Experiment(config, experiment_root(config), choose_seeds(config, options.runs, options.seeds),
+                              options.ensemble) for config in configs]
+    check_experiments(experiments, options.device)
+    spaces = [read_space(options.tune, config) for config in configs] if options.tune else [None]
+    if options.report:
+        _check_report(options.report)
+    return RepeatPlan(experiments, spaces[0], _find_rival(options, experiments))
+
+
+def _check_report(name: str) -> None:
+    """Raises UserError unless the tables can be written to the file `name`."""
+    path = pathlib.Path(name)
+    if not name.endswith(".md"):
+        raise UserError(f"--report {name}: give a name that ends in .md; .csv and .tex are written beside it")
+    if path.is_dir():
+        raise UserError(f"--report {name}: this is a folder; give the name of a file")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"--report {name}: there is no such folder")
+    if not os.access(str(path.absolute().parent), os.W_OK):
+        raise UserError(f"--report {name}: this folder cannot be written to")
+
+
+def _find_rival(options: Options, experiments: Sequence[Experiment]) -> Optional[pathlib.Path]:
+    """Returns the root of the experiment that --against names (by its config file or folder), or None.
+
+    Raises UserError unless its runs are there, or are about to be made, and can be compared with the experiments.
+    """
+    if options.against is None:
+        return None
+    path = pathlib.Path(options.against)
+    if not path.exists():
+        raise UserError(f"--against {path}: there is no such config file or folder of runs")
+    planned = {experiment.root: _identity(experiment) for experiment in experiments}
+    root = path if path.is_dir() else _root_of_config(path, options, planned)
+    rival = planned[root] if root in planned else results.read_runs(root)[0]
+    for identity in planned.values():
+        results.check_comparable(identity, rival, root.name)
+    return root
+
+
+def _root_of_config(path: pathlib.Path, options: Options, planned: Dict[pathlib.Path, Dict[str, Any]]) -> pathlib.Path:
+    """Returns the root of the experiment of a config file, under the same overrides or under its own settings.
+
+    Raises UserError if the runs that are there have neither.
+    """
+    overrides = [text for text in options.overrides if not text.startswith("exp_name=")]
+    places = [text for text in overrides if text.startswith("experiments_path=")]
+    same, own = (describe_experiment(str(path), options._replace(overrides=some)) for some in (overrides, places))
+    root = experiment_root(same)
+    if root not in planned:
+        before = results.read_rival(root).settings
+        differ = [key for key, value in settings_of(same).items() if before.get(key, value) != value]
+        if differ and before != settings_of(own):
+            raise UserError(f"--against {path}: the runs in {root} were made with other settings "
+                            f"({', '.join(differ)}): run that config again, or give the folder instead")
+    return root
+
+
+def _identity(experiment: Experiment) -> Dict[str, Any]:
+    """Returns what decides whether numbers can be compared, as the rows of the experiment's runs.csv will have it."""
+    config = with_seed(experiment.config, experiment.seeds[0])
+    return dict(config.model_dump(), rows_hash=load_regression(config).rows_hash)

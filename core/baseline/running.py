@@ -1,0 +1,61 @@
+"""Runs the jobs of repeated runs, also when processes die. Errors come back as {run folder: why it has no result}."""
+from typing import Dict, List, Sequence, Tuple
+
+from core.baseline.pool import Workers, parallel_map
+from core.baseline.progress import Track
+from core.baseline.worker import work
+from misc.errors import UserError
+
+Errors = Dict[str, str]
+
+
+class ProcessDied(Exception):
+    """A process of a pool died, and nobody knows whose job did it."""
+
+
+def run_all(tracks: Sequence[Track], workers: Workers) -> Errors:
+    """Makes all runs that are not finished: together, and one by one those that are left if processes die."""
+    errors, unfinished = run_parallel(tracks, workers)
+    return dict(errors, **run_isolated(unfinished, workers))
+
+
+def run_parallel(tracks: Sequence[Track], workers: Workers, attempts: int = 2) -> Tuple[Errors, List[Track]]:
+    """Makes the runs together, again if a process dies. Returns the errors, and what is left after all attempts."""
+    for _ in range(attempts):
+        try:
+            return _attempt(_unfinished(tracks), workers), []
+        except ProcessDied:
+            continue
+    return {}, _unfinished(tracks)
+
+
+def run_isolated(tracks: Sequence[Track], workers: Workers) -> Errors:
+    """Makes the runs one by one, to find out which of them kills its process."""
+    errors: Errors = {}
+    for track in tracks:
+        try:
+            errors.update(_attempt([track], workers._replace(n_jobs=2)))  # joblib would run a job alone in this process
+        except ProcessDied as error:
+            errors[track.job.root] = f"its process died, killed or out of memory, or did not start ({error})"
+    return errors
+
+
+def _unfinished(tracks: Sequence[Track]) -> List[Track]:
+    return [track for track in tracks if not track.finished]
+
+
+def _attempt(tracks: Sequence[Track], workers: Workers) -> Errors:
+    """Makes the runs together. Raises ProcessDied if a process does."""
+    if not tracks:
+        return {}
+    try:
+        outcomes = parallel_map(work, [track.job for track in tracks], workers)
+    except UserError:
+        raise
+    except Exception as error:  # `work` catches what goes wrong in a run
+        raise ProcessDied(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+    finally:
+        for track in tracks:
+            track.update()
+    return {track.job.root: why or f"it left no result in {track.job.root}"
+            for track, why in zip(tracks, outcomes) if why or not track.finished}

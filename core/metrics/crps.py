@@ -1,0 +1,73 @@
+"""The continuous ranked probability score of a mixture over draws."""
+from typing import Callable
+
+import numpy as np
+from scipy import interpolate, special
+
+from core.metrics.predictive import Values, gaussian_log_prob, noise_log_prob
+
+MAX_PAIRED_DRAWS = 500  # in E|Y - Y'|, whose time grows with the square of their number
+
+Distance = Callable[[np.ndarray, np.ndarray, Values], np.ndarray]
+"""A function (mean, square, other) -> E|mean + square^(1/2) t + other^(1/2) t'|, elementwise; t, t' are independent,
+standard normal or Student's t."""
+
+
+def mixture_crps(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndarray, dof: float = np.inf,
+                 numbers_at_once: int = 4_000_000) -> np.ndarray:
+    """Returns the continuous ranked probability score of each row, [n], in the targets' unit; lower is better.
+
+    It is E|Y - target| - E|Y - Y'| / 2, both from the expected distances of pairs of draws: exact for Gaussian noise,
+    to about 1e-5 of the scale for Student's t. Of more than MAX_PAIRED_DRAWS draws, E|Y - Y'| takes every 2nd, 3rd, ...
+
+    Args:
+      means: [K, n]; squared_scales: [K], of the noise; targets: [n]; all in one unit.
+      dof: degrees of freedom of the noise; infinite: Gaussian.
+      numbers_at_once: bound on the size of the intermediate arrays, for memory.
+
+    Reference: Grimit et al. (2006), eq. 5
+    """
+    distance = _gaussian_distance if np.isinf(dof) else _student_distance(dof)
+    to_target = np.mean(distance(targets - means, squared_scales[:, None], 0.0), axis=0)
+    every = -(-len(squared_scales) // MAX_PAIRED_DRAWS)
+    means, squares = means[::every], squared_scales[::every]
+    one, other, size = squares[:, None, None], squares[None, :, None], max(1, numbers_at_once // len(squares) ** 2)
+    spread = [np.mean(distance(part[:, None] - part[None, :], one, other), axis=(0, 1))
+              for part in (means[:, start:start + size] for start in range(0, means.shape[1], size))]
+    return to_target - 0.5 * np.concatenate(spread)
+
+
+def _gaussian_distance(mean: np.ndarray, square: np.ndarray, other: Values) -> np.ndarray:
+    """Returns E|X| for X ~ N(mean, square + other)."""
+    std = np.sqrt(square + other)
+    density = np.exp(gaussian_log_prob(mean, 0.0, square + other)) * std  # of the standard normal at mean / std
+    return 2.0 * std * density + mean * (2.0 * special.ndtr(mean / std) - 1.0)
+
+
+def _student_distance(dof: float) -> Distance:
+    """Returns the Distance for Student's t, by a spline.
+
+    In units of the root of the sum of the squares it is a smooth function g(z, q) of the mean and the smaller scale:
+    g(z, 0) = z (2 F(z) - 1) + 2 f(z) (nu + z^2) / (nu - 1), and E_T[(1 - q^2)^(1/2) g((z - q T) / (1 - q^2)^(1/2), 0)]
+    by quadrature at the nodes of a spline of g - |z| in arsinh |z| and q.
+    """
+    def alone(z: np.ndarray) -> np.ndarray:
+        density = np.exp(noise_log_prob(z, 0.0, 1.0, dof))
+        return z * (2.0 * special.stdtr(dof, z) - 1.0) + 2.0 * density * (dof + np.square(z)) / (dof - 1.0)
+
+    grid, step = np.linspace(-16.0, 16.0, 801, retstep=True)
+    t, weights = np.sinh(grid), step * np.cosh(grid) * np.exp(noise_log_prob(np.sinh(grid), 0.0, 1.0, dof))
+    places, shares = np.linspace(0.0, 12.0, 161), np.linspace(0.0, 0.5**0.5, 17)
+    table = np.array([[np.sum(weights * (1.0 - q * q)**0.5 * alone((z - q * t) / (1.0 - q * q)**0.5)) - z
+                       for q in shares] for z in np.sinh(places)])
+    spline = interpolate.RectBivariateSpline(places, shares, table)
+
+    def distance(mean: np.ndarray, square: np.ndarray, other: Values) -> np.ndarray:
+        scale = np.sqrt(square + other)
+        z = np.abs(mean / scale)
+        if np.ndim(other) == 0 and other == 0.0:
+            return scale * alone(z)
+        q = np.broadcast_to(np.sqrt(np.minimum(square, other)) / scale, z.shape)
+        return scale * (z + spline.ev(np.minimum(np.arcsinh(z), places[-1]), q))
+
+    return distance
