@@ -30,7 +30,7 @@ STAGES = ["data_loader", "networks", "core.guard", "core.gaussian", "core.poster
               "statistics", "results", "curves", "report", "pool", "tuning", "worker", "probe", "jobs", "progress",
               "ensembles", "repeat")]
 STAGES += [f"core.assessment.{name}" for name in (
-    "restore", "questions", "answers", "posterior", "figures", "tables", "report")]
+    "arguments", "restore", "questions", "answers", "posterior", "figures", "tables", "report")]
 STAGES += ["train", "evaluate", "regression_baseline"]
 ORDER = FOUNDATIONS + STAGES
 
