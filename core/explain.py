@@ -6,13 +6,18 @@ from core.optimizer import METHODS
 from data_loader import DATASETS, PICTURE_SETS
 from data_loader.batches import held_out_rows
 from misc.config import CLASSIFICATION, REGRESSION
+from misc.config_overlays import describe_overlay, known_overlays
 from networks import NETWORKS
 
 
-def explain(plan):
-    """The run that `core.run.plan` describes as a list of lines."""
+def explain(plan, overlays=()):
+    """Describes the run that `core.run.plan` planned, as a list of lines.
+
+    overlays: files that were laid over the configuration.
+    """
     return (
-        _about_data(plan.config, plan.data)
+        [f"overlay    {describe_overlay(path)}" for path in overlays]
+        + _about_data(plan.config, plan.data)
         + _about_objective(plan.config, plan.design)
         + _about_layers(plan.config, plan.design, plan.device)
         + _about_schedule(plan.config, plan.design)
@@ -21,16 +26,17 @@ def explain(plan):
 
 
 def list_tables():
-    """Models, data sets and optimizers, a line each."""
+    """Lists networks, data sets, optimizers and overlays, a line each."""
     tables = (
         ("model_name", {name: row.meaning for name, row in NETWORKS.items()}),
         ("dataset for regression", {name: f"{row.n_rows} x {row.n_inputs}, {row.target}"
                                     for name, row in DATASETS.items()}),
         ("dataset for classification", {name: row.meaning for name, row in PICTURE_SETS.items()}),
         ("optimizer", {name: row.meaning for name, row in METHODS.items()}),
+        ("overlay in config/overlays, for --with", known_overlays()),
     )
     return "\n\n".join(
-        f"{title}:\n" + "\n".join(f"  {name:<20} {meaning}" for name, meaning in rows.items()) for title, rows in tables
+        f"{title}:\n" + "\n".join(f"  {name:<26} {meaning}" for name, meaning in rows.items()) for title, rows in tables
     ) + "\n\nA file NAME.data in data_path makes NAME a dataset for regression."
 
 

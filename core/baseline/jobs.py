@@ -48,17 +48,18 @@ def choose_seeds(config, runs=None, seeds=None):
     return list(range(1, (runs or config.runs) + 1))
 
 
-def describe_experiment(path, overrides, protocol=None, validate=False, tuned=False):
+def describe_experiment(path, overrides, protocol=None, validate=False, tuned=False, overlays=()):
     """The Config of a file as this command runs it. What changes the meaning of its numbers is added to its name.
 
     Args:
       protocol: split protocol instead of the file's.
       validate: evaluate on validation rows; the test rows are not looked at.
       tuned: hyper-parameters are searched for.
+      overlays: files that are laid over the config, before the overrides.
     """
     if any(text.split("=")[0] == "seed" for text in overrides):
         raise UserError("--set seed: the seeds of repeated runs are given by --runs N or --seeds 1-20")
-    config = Config.from_file(path, overrides)
+    config = Config.from_file(path, overrides, overlays)
     if config.mode != REGRESSION:
         raise UserError(f"{path}: mode {config.mode}; this command repeats runs of mode {REGRESSION}, "
                         "train.py --seed N trains one run of any mode")

@@ -43,8 +43,7 @@ def plan_experiments(args):
         raise UserError(f"--ensemble {args.ensemble}: give the number of members, e.g. 5")
     if args.tune and args.ensemble > 1:
         raise UserError("--ensemble does not go with --tune: tune first, then give the values found to an ensemble")
-    configs = [describe_experiment(path, args.set, args.protocol, args.validate, bool(args.tune))
-               for path in args.config]
+    configs = [_describe(args, path, args.set, args.overlays) for path in args.config]
     experiments = [Experiment(config, experiment_root(config), choose_seeds(config, args.runs, args.seeds),
                               args.ensemble) for config in configs]
     check_experiments(experiments, args.device)
@@ -62,17 +61,25 @@ def plan_experiments(args):
     return experiments, space, find_rival(args, experiments)
 
 
+def _describe(args, path, overrides, overlays):
+    return describe_experiment(path, overrides, args.protocol, args.validate, bool(args.tune), overlays)
+
+
 def find_rival(args, experiments):
-    """Root of the experiment that --against names (a config file or a folder), or None."""
+    """Root of the experiment that --against names (a config file or a folder), or None.
+
+    Overlays are laid over a config file, too, unless that makes it the only experiment of this command.
+    """
     if args.against is None:
         return None
     path = pathlib.Path(args.against)
     if not path.exists():
         raise UserError(f"--against {path}: there is no such config file or folder of runs")
     overrides = [text for text in args.set if not text.startswith("exp_name=")]
+    places = [text for text in overrides if text.startswith("experiments_path=")]
     configs = [] if path.is_dir() else [
-        describe_experiment(args.against, some, args.protocol, args.validate, bool(args.tune))
-        for some in (overrides, [text for text in overrides if text.startswith("experiments_path=")])]
+        _describe(args, args.against, some, _overlays_of_rival(args, experiments, overrides))
+        for some in (overrides, places)]
     root = experiment_root(configs[0]) if configs else path
     to_come = {experiment.root: _identity(experiment) for experiment in experiments}
     rival = to_come[root] if root in to_come else results.read_runs(root)[0]
@@ -85,6 +92,11 @@ def find_rival(args, experiments):
     for here in to_come.values():
         results.check_comparable(here, rival, root.name)
     return root
+
+
+def _overlays_of_rival(args, experiments, overrides):
+    root = experiment_root(_describe(args, args.against, overrides, args.overlays))
+    return [] if [root] == [experiment.root for experiment in experiments] else args.overlays
 
 
 def _identity(experiment):
