@@ -155,7 +155,7 @@ def test_finished_runs_are_reused_and_a_changed_config_is_run_again(write, tmp_p
     results_of = lambda: {path: path.stat().st_mtime_ns for path in home(tmp_path).glob("seeds/*/result.json")}  # noqa: E731
     baseline(write(), "--runs", "2")
     first, table = results_of(), numbers(home(tmp_path))
-    baseline(write(steps_per_run=3, runs=7), "--runs", "3", "--resume")  # keys that change no result
+    baseline(write(steps_per_run=3, runs=7), "--runs", "3")  # keys that change no result
     assert {path: results_of()[path] for path in first} == first and len(results_of()) == 3
     assert "2 of 3 runs are finished already" in capsys.readouterr().err
     baseline(write(kl=0.5), "--runs", "2")
@@ -451,7 +451,7 @@ def test_interrupted(write, tmp_path):
     began = time.time()
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and time.time() - began < 15
-    assert error.splitlines()[-1] == "regression_baseline.py: interrupted; the same command goes on from here"
+    assert error.splitlines()[-1] == "regression_baseline.py: interrupted; the same command continues from here"
     assert "Traceback" not in error
     assert {path.name for path in done} <= set(numbers(home(tmp_path)))  # what is finished is kept
 

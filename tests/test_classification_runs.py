@@ -226,11 +226,27 @@ SPECS = {"cifar10": Spec(50000, (32, 32, 3), 10, Pixels(np.zeros(3), np.ones(3))
          "digits": Spec(1438, (8, 8, 1), 10, Pixels(np.zeros(1), np.ones(1)))}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_configs_are_runs(path):
-    made = Config.from_file(path)
-    method, _, rest = path.stem.partition("_")
-    assert made.mode == "classification" and made.optimizer == method and made.exp_name == path.stem and rest
+def baseline_of(path, overlay):
+    """Returns the Config of a baseline: a published file under an overlay."""
+    return Config.from_file(path, overlays=[ROOT / "config" / "overlays" / f"{overlay}.json"])
+
+
+VGG16 = [Config.from_file(path) for path in CONFIGS if "_vgg16_" in path.stem]
+VGG16 += [baseline_of(path, overlay) for path in CONFIGS if path.stem.startswith("ekfac_vgg16_")
+          for overlay in ("adam_classification", "sgd")]
+OTHERS = [Config.from_file(path) for path in CONFIGS if "_vgg16_" not in path.stem]
+
+
+def test_config_files_are_named_after_their_experiments():
+    assert len(CONFIGS) == 9 + 12
+    for path in CONFIGS:
+        assert Config.from_file(path).exp_name == path.stem
+
+
+@pytest.mark.parametrize("made", VGG16 + OTHERS, ids=lambda made: made.exp_name)
+def test_configs_are_runs(made):
+    method, _, rest = made.exp_name.partition("_")
+    assert made.mode == "classification" and made.optimizer == method and rest
     design = design_run(made, SPECS[made.dataset])
     check_layers(design.layers, made)
     assert notices(made) == []
@@ -239,14 +255,10 @@ def test_configs_are_runs(path):
     assert any(layer.spec.kind == "batch_norm" for layer in design.layers) == made.batch_norm
 
 
-VGG16 = [path for path in CONFIGS if "_vgg16_" in path.stem]
-
-
-@pytest.mark.parametrize("path", VGG16, ids=lambda path: path.stem)
-def test_vgg16_has_the_published_settings(path):
+@pytest.mark.parametrize("made", VGG16, ids=lambda made: made.exp_name)
+def test_vgg16_has_the_published_settings(made):
     """Zhang et al. (2018), Bae et al. (2018): CIFAR-10 with and without augmentation and batch normalisation."""
-    made = Config.from_file(path)
-    method, _, kind = path.stem.split("_", 2)
+    method, _, kind = made.exp_name.split("_", 2)
     assert kind in ("plain", "aug", "bn", "bn_aug")
     assert (made.dataset, made.model_name, made.width) == ("cifar10", "vgg16", 1.0)
     assert (made.data_aug, made.batch_norm) == ("aug" in kind, "bn" in kind)
@@ -261,11 +273,12 @@ def test_vgg16_has_the_published_settings(path):
 
 
 def test_which_configs_there_are():
-    names = {path.stem for path in CONFIGS}
-    assert names >= {f"{method}_vgg16_{kind}" for method in ("ekfac", "kfac", "sgd", "adam")
-                     for kind in ("plain", "aug", "bn", "bn_aug")} | {"diag_vgg16_plain"}
-    assert names >= {f"{method}_{rest}" for method in ("ekfac", "kfac", "diag", "sgd")
-                     for rest in ("digits", "lenet_fashion", "resnet20_cifar10")}
+    assert {made.exp_name for made in VGG16} == {
+        f"{method}_vgg16_{kind}" for method in ("ekfac", "kfac", "sgd", "adam")
+        for kind in ("plain", "aug", "bn", "bn_aug")} | {"diag_vgg16_plain"}
+    assert {made.exp_name for made in OTHERS} == {
+        f"{method}_{rest}" for method in ("ekfac", "kfac", "diag", "sgd")
+        for rest in ("digits", "lenet_fashion", "resnet20_cifar10")}
 
 
 # Images for people.

@@ -6,6 +6,7 @@ from core.training.cost import LayerCost, run_cost
 from core.training.design import Design, notices
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.batches import held_out_rows
+from misc.config_overlays import describe_overlay, known_overlays
 from networks import NETWORKS
 
 INDENT = " " * 11
@@ -13,23 +14,29 @@ UPDATES = {"cov": "statistics of the curvature", "inverse": "Cholesky roots", "b
            "reinit": "R from the eigenvalues", "scale": "statistics of R"}
 
 
-def explain(plan: Any) -> List[str]:
-    """Describes the run that a run.Plan stands for, as a list of lines."""
-    return (_about_data(plan.design, plan.data) + _about_objective(plan.design) + _about_layers(plan.design)
-            + _about_schedule(plan.design) + _about_cost(plan.design, plan.device))
+def explain(plan: Any, overlays: Iterable[str] = ()) -> List[str]:
+    """Describes the run that a run.Plan stands for, as a list of lines.
+
+    overlays: files that were laid over the config.
+    """
+    design = plan.design
+    return ([f"overlay    {describe_overlay(path)}" for path in overlays] + _about_data(design, plan.data)
+            + _about_objective(design) + _about_layers(design) + _about_schedule(design)
+            + _about_cost(design, plan.device))
 
 
 def list_tables() -> str:
-    """Lists models, data sets and optimizers, a line each."""
+    """Lists networks, data sets, optimizers and overlays, a line each."""
     tables = (
         ("model_name", {name: row.meaning for name, row in NETWORKS.items()}),
         ("dataset for regression", {name: f"{row.n_rows} x {row.n_inputs}, {row.target}"
                                     for name, row in DATASETS.items()}),
         ("dataset for classification", {name: row.meaning for name, row in IMAGE_SETS.items()}),
         ("optimizer", {name: row.meaning for name, row in METHODS.items()}),
+        ("overlay in config/overlays, for --with", known_overlays()),
     )
     return "\n\n".join(
-        f"{title}:\n" + "\n".join(f"  {name:<20} {meaning}" for name, meaning in rows.items()) for title, rows in tables
+        f"{title}:\n" + "\n".join(f"  {name:<26} {meaning}" for name, meaning in rows.items()) for title, rows in tables
     ) + "\n\nA file NAME.data in data_path makes NAME a dataset for regression."
 
 
