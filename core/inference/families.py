@@ -69,7 +69,7 @@ class Family:
         return {"momentum"}
 
     def weights(self, mean: Tensor, state: State) -> Tensor:
-        """Returns the mean of the weights [d_in + 1, d_out] from state["mean"], which is in the family's coordinates."""
+        """Returns the mean of the weights [d_in + 1, d_out] from the mean in the family's coordinates."""
         return mean
 
     def project(self, grad: Tensor, state: State) -> Tensor:

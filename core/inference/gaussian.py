@@ -28,7 +28,7 @@ class Prior(NamedTuple):
 
     @property
     def damping(self) -> float:
-        """The intrinsic damping gamma_in = lambda / (N eta): the prior's precision, in units of one example's Fisher."""
+        """Intrinsic damping gamma_in = lambda / (N eta): the prior's precision in units of one example's Fisher."""
         return self.kl_weight / (self.n_data * self.prior_var)
 
 

@@ -161,7 +161,7 @@ class Categorical:
         return tf.one_hot(targets, self.n_outputs, dtype=outputs.dtype) - tf.nn.softmax(outputs)
 
     def sampled_score(self, state: State, outputs: Tensor, seed: Tensor) -> Tensor:
-        """Returns the score for labels drawn from softmax(outputs) by the Gumbel-max trick, per particle and example."""
+        """Returns the score for labels drawn from softmax(outputs), per particle and example (Gumbel-max trick)."""
         tiny = np.finfo(outputs.dtype.as_numpy_dtype).tiny
         uniform = tf.random.stateless_uniform(tf.shape(outputs), seed=seed, minval=tiny, dtype=outputs.dtype)
         labels = tf.argmax(outputs - tf.log(-tf.log(uniform)), axis=-1, output_type=tf.int32)
