@@ -51,6 +51,10 @@ class GraphCache:
             self._models.popitem(last=False)
         return model
 
+    def clear(self):
+        """Forgets all graphs: the next run builds its own."""
+        self._models.clear()
+
 
 @pytest.fixture(scope="module")
 def shared_graphs():
