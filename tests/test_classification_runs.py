@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 import train
-from core import run
+from core import evaluation, run
 from core.design import design_run, notices
 from core.optimizer import METHODS, check_layers
 from data_loader.batches import epoch_order
@@ -57,6 +57,12 @@ def finished(tmp_path_factory):
     (path / "config.json").write_text(json.dumps(settings(path, validation_fraction=0.1)))
     train.main(["--config", str(path / "config.json")])
     return run_folder(Config.from_dict(settings(path)))
+
+
+@pytest.fixture
+def no_figure(monkeypatch):
+    """Runs as if no test row were misclassified: drawing the figure takes longer than training."""
+    monkeypatch.setattr(evaluation, "mistakes_figure", lambda *_: None)
 
 
 def rows(path):
@@ -142,7 +148,7 @@ def test_pictures_in_tensorboard(finished):
         assert step == 22 and picture_of(value).shape[:2] == (value.image.height, value.image.width)
 
 
-def test_the_preview_is_what_the_network_sees(config):
+def test_the_preview_is_what_the_network_sees(config, no_figure):
     made = run.plan(config(epoch=1, optimizer="sgd"), "cpu")
     run.execute(made)
     _, value = events(run_folder(made.config))["inputs/training"][0]
@@ -152,13 +158,13 @@ def test_the_preview_is_what_the_network_sees(config):
 
 # The same again.
 
-def test_the_same_seed_gives_the_same_result(config):
+def test_the_same_seed_gives_the_same_result(config, no_figure):
     keys = dict(batch_norm=True, data_aug=True, optimizer="diag", epoch=1, batch_size=256, TCov=1)
     first, again, other = (run.execute(run.plan(config(seed=seed, **keys)))["metrics"] for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_resumed_equals_uninterrupted(config, config_file, capsys, shared_graphs):
+def test_resumed_equals_uninterrupted(config, config_file, capsys, shared_graphs, no_figure):
     """A run that lost its last checkpoint and its result, as if it had been killed, ends in the same state."""
     keys = dict(optimizer="diag", model_name="lenet", hidden=None, width=0.3, batch_norm=True, data_aug=True, epoch=3,
                 save_interval=1, batch_size=256)
@@ -179,7 +185,7 @@ def test_resumed_equals_uninterrupted(config, config_file, capsys, shared_graphs
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("optimizer", sorted(METHODS))
-def test_every_method(config, optimizer, batch_norm):
+def test_every_method(config, optimizer, batch_norm, no_figure):
     made = config(optimizer=optimizer, batch_norm=batch_norm, epoch=1, batch_size=256, hidden=[4], test_particles=2,
                   TCov=1, TInv=1, TEigen=1, TScale=1)
     metrics = run.execute(run.plan(made))["metrics"]
