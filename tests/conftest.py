@@ -43,7 +43,7 @@ class GraphCache:
         self._models = collections.OrderedDict()
 
     def __call__(self, config, spec, *args, **kwargs):
-        settings = config.model_dump(exclude={"exp_name", "data_path", "experiments_path"})
+        settings = config.model_dump(exclude={"exp_name", "data_path", "experiments_path", "steps_per_run"})
         key = json.dumps([settings, spec, args, kwargs], sort_keys=True, default=np.ndarray.tolist)
         model = self._models.pop(key, None) or build_model(config, spec, *args, **kwargs)
         self._models[key] = model
