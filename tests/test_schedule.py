@@ -70,7 +70,8 @@ def test_periods_and_steps_count_from_one():
 
 def test_periods_of_regression(config):
     names = ["cov", "basis", "reinit", "scale"]
-    assert regression_periods(config(Teigen=7, re_init_iters=9), names) == {"cov": 7, "basis": 7, "reinit": 9, "scale": 1}
+    assert regression_periods(config(Teigen=7, re_init_iters=9), names) == {
+        "cov": 7, "basis": 7, "reinit": 9, "scale": 1}
     assert "reinit" not in regression_periods(config(Teigen=7, re_init_iters=9, re_init=False), names)
     assert regression_periods(config(amor_eigen=False), names) == {"cov": 1, "basis": 1, "scale": 1}
     assert regression_periods(config(Teigen=7, optimizer="kfac"), ["cov", "inverse"]) == {"cov": 1, "inverse": 1}
