@@ -23,7 +23,7 @@ def solve():
 
     def run(kind, matrix, *rest):
         found = []
-        solver = solvers.mending("dense0", lambda *incident: found.append(incident))
+        solver = solvers.robust_solver("dense0", lambda *incident: found.append(incident))
         with tf.Graph().as_default(), tf.Session() as session:
             tensors = [tf.constant(value) for value in (matrix, *rest)]
             how = solver.bases["eigh"] if kind == "basis" else getattr(solver, kind)
@@ -69,7 +69,7 @@ def test_float64_where_float32_is_too_coarse(monkeypatch):
         return cholesky(matrix, **keys)
 
     monkeypatch.setattr(solvers.scipy.linalg, "cholesky", coarse)
-    root = solvers._mended_root(lambda *incident: found.append(incident), 2.0 * np.eye(3, dtype=np.float32), 0.0, None)
+    root = solvers._robust_root(lambda *incident: found.append(incident), 2.0 * np.eye(3, dtype=np.float32), 0.0, None)
     assert_allclose(root, np.eye(3) / np.sqrt(2.0), rtol=1e-5)
     assert root.dtype == np.float32 and found == [(1.0, "float64")]
 
@@ -79,7 +79,7 @@ def test_a_factor_that_is_not_finite_stops_the_step(solve):
         with pytest.raises(tf.errors.InvalidArgumentError) as error:
             solve(kind, np.full((2, 2), np.nan, np.float32), *[np.float32(0.0)] * (kind == "root"), np.eye(
                 2, dtype=np.float32))
-        assert solvers.not_finite(error.value) == "factor A of layer dense0"
+        assert solvers.non_finite_quantity(error.value) == "factor A of layer dense0"
 
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb", "adam", "sgd"])

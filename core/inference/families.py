@@ -1,171 +1,222 @@
-"""Curvature families: what shapes the step, and the posterior that follows from it.
+"""Curvature families: each estimates a Fisher matrix, preconditions the step with it, and derives q(W) from it.
 
-Each is pure: hyper-parameters in the constructor, everything that moves in a state dict of
-tensors, and in this order `init` (state at step 0), `update` (state after a minibatch),
-`posterior` (state -> q(W)), `precondition` (gradient -> step), `report` (numbers to watch).
-A family may keep mean, momentum and step in coordinates of its own: `weights`, `project`, `turn`.
-`updates` names what a schedule may ask of `update`; the periods are in core/training/schedule.py. The
-families with Kronecker factors are in core/inference/kronecker.py.
+A family is pure. Its constructor takes hyper-parameters; whatever changes from step to step is in a `State`, a dict of
+tensors. The methods come in this order: `init` (state at step 0), `update` (state after a minibatch), `posterior`
+(state -> q(W)), `precondition` (gradient -> step), `report` (numbers to watch).
+
+This module has the base class and the families without Kronecker factors. Noisy K-FAC is in core/inference/kfac.py,
+noisy EK-FAC in core/inference/ekfac.py. To add a family, subclass `Family` and add a row to `optimizer.METHODS`.
 """
-import collections
+from typing import AbstractSet, Any, Dict, NamedTuple, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from core.inference.adam import adam_step, moved, moved_square, root
-from core.inference.posteriors import FullyFactorized, PointMass
-from core.inference.solvers import PLAIN
+from core.inference.adam import adam_step, ema, ema_square, root
+from core.inference.factors import LayerStatistics
+from core.inference.gaussian import Prior
+from core.inference.posteriors import FullyFactorized, PointMass, Posterior
+from core.inference.solvers import DEFAULT, Solver
+from core.inference.step_sizes import StepSizes
+from core.inference.types import Scalar, Shape, State
+from misc.config import Config
 
-Batch = collections.namedtuple("Batch", ["a", "ds", "ds_fisher", "noise", "grad", "stats"])
-"""One layer's minibatch at the drawn weights.
+FISHER_KEYS = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_warmup")
+"""Config keys that affect every family with a Fisher matrix."""
 
-a, ds: inputs and gradients of log p, see core/inference/factors.py; ds_fisher: the same for the targets
-that define the Fisher; noise: [K, d_in + 1, d_out], drawn weights minus state["mean"]; grad:
-[d_in + 1, d_out], the gradient for the weights' mean, prior included; stats: the layer kind's
-statistics.
-"""
 
-Rates = collections.namedtuple("Rates", ["mean", "cov", "scale", "step", "clip"], defaults=(None,))
-"""Scalars of one step: step size of the mean, 1 - decay of the moving averages of A and S (or f)
-and of R, the step's number from 1, and the largest KL divergence of a step (None: no limit), all
-as the graph's floats."""
+class Batch(NamedTuple):
+    """One layer's minibatch: n examples and K weight draws; all gradients are taken at the drawn weights."""
+
+    a: tf.Tensor  # inputs, [K or 1, n, d_in + 1] for a dense layer, see core/inference/factors.py
+    ds: tf.Tensor  # d log p(y | x, W) / d s per example, [K, n, d_out] for a dense layer
+    ds_fisher: tf.Tensor  # the same for the targets that define the Fisher: sampled, or the observed ones
+    noise: tf.Tensor  # drawn weights minus state["mean"], [K, d_in + 1, d_out]; for families with project = identity
+    grad: tf.Tensor  # gradient of the objective per example for the mean of the weights, [d_in + 1, d_out]
+    stats: LayerStatistics  # curvature statistics of the layer's kind
 
 
 class Family:
-    """What all families share. Hyper-parameters only; `under` gives the same family with another prior.
+    """Base class of the curvature families.
 
-    natural: whether `precondition` is by a Fisher, so that a step has a KL divergence.
-    averages: whether the step is always the moving average of gradients, as Adam has it.
-    tempered: whether the covariance of its posterior has the factor prior.temper, now as it is.
-    reads: config keys that the family, its schedule or its step go by and others do not.
+    A family may keep mean, momentum and step in its own coordinates (noisy EK-FAC: the eigenbasis). `weights` and
+    `project` convert between these and the weights, `change_basis` from the coordinates of one state to those of
+    another. Here the coordinates are the weights themselves.
+
+    Class attributes:
+      updates: parts of the state that a schedule may ask `update` to refresh; their periods are set in
+        core/training/schedule.py.
+      reads: config keys that affect the family, its schedule or its step, and not every method.
+      needs_factors: whether it builds Kronecker factors of size d_in + 1 and d_out.
+      natural: whether `precondition` uses a Fisher matrix, so that the KL divergence of a step can be clipped.
+      averages: whether the step is always taken along a moving average of gradients, as in Adam.
+      tempered: whether the posterior covariance is proportional to the temperature of the current step.
     """
 
-    updates, reads = (), ()
+    updates: Tuple[str, ...] = ()
+    reads: Tuple[str, ...] = ()
     needs_factors, natural, averages, tempered = False, True, False, True
 
-    def __init__(self, prior, config, solver=PLAIN):
+    def __init__(self, prior: Prior, config: Config, solver: Solver = DEFAULT) -> None:
         self._prior, self._config, self._solver = prior, config, solver
 
-    def under(self, prior):
-        return type(self)(prior, self._config, self._solver)
+    def init(self, shape: Shape, dtype: tf.DType) -> State:
+        """Returns the state at step 0 of a layer with weights [d_in + 1, d_out]."""
+        raise NotImplementedError
 
-    def shown(self, new):
-        """Of the entries that a step writes, those that go into the new mean whole: not finite, they show there."""
-        return {"momentum"}
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
+        """Returns the state after one minibatch.
 
-    def weights(self, mean, state):
-        """The mean of the weights [d_in + 1, d_out] from state["mean"], which is in the family's coordinates."""
+        Args:
+          due: names out of `updates` to refresh in this step. Entries that are not refreshed stay the very same
+            tensors as in `state`, so that the graph need not write them.
+        """
+        raise NotImplementedError
+
+    def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
+        """Returns q(W).
+
+        Args:
+          mean: state["mean"], [d_in + 1, d_out], in the family's coordinates.
+          temperature: lambda / N times the current KL scale, see `Prior.temperature`.
+        """
+        raise NotImplementedError
+
+    def precondition(self, grad: tf.Tensor, state: State) -> tf.Tensor:
+        """Returns the step direction [d_in + 1, d_out] for a gradient; both in the family's coordinates."""
+        raise NotImplementedError
+
+    def report(self, state: State) -> Dict[str, tf.Tensor]:
+        """Returns {name: scalar} to watch during training."""
+        return {}
+
+    def weights(self, mean: tf.Tensor, state: State) -> tf.Tensor:
+        """Converts [d_in + 1, d_out] from the family's coordinates to weights."""
         return mean
 
-    def project(self, grad, state):
-        """A gradient with respect to the weights in the family's coordinates."""
+    def project(self, grad: tf.Tensor, state: State) -> tf.Tensor:
+        """Converts a gradient for the weights, [d_in + 1, d_out], to the family's coordinates."""
         return grad
 
-    def turn(self, tensor, old, new):
-        """What stood in the coordinates of the state `old`, in those of `new`."""
+    def change_basis(self, tensor: tf.Tensor, old: State, new: State) -> tf.Tensor:
+        """Converts [d_in + 1, d_out] from the coordinates of the state `old` to those of `new`."""
         return tensor
 
+    def covered_by_mean_check(self, new: Dict[str, Any]) -> Set[str]:
+        """Returns the entries of `new` that need no check of their own for non-finite values.
+
+        A non-finite value in one of these also makes the new mean non-finite, and the mean is always checked.
+
+        Args:
+          new: the entries that a step writes.
+        """
+        return {"momentum"}
+
     @property
-    def _step_damping(self):
-        """gamma_in + gamma_ex."""
+    def _step_damping(self) -> float:
+        """gamma_in + gamma_ex, in units of the Fisher of one example."""
         return self._prior.damping + self._config.damping
 
 
-OF_FISHER = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_warmup")
-"""Keys that every family with a Fisher reads."""
-
-
 class Identity(Family):
-    """No curvature: plain gradient ascent (with the optimizer's momentum)."""
+    """No curvature: gradient ascent, with the optimizer's momentum."""
 
     natural = False
 
-    def init(self, shape, dtype):
+    def init(self, shape: Shape, dtype: tf.DType) -> State:
         return {}
 
-    def update(self, state, batch, rates, due):
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
         return state
 
-    def posterior(self, mean, state):
+    def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
         return PointMass(mean)
 
-    def precondition(self, grad, state):
+    def precondition(self, grad: tf.Tensor, state: State) -> tf.Tensor:
         return grad
-
-    def report(self, state):
-        return {}
 
 
 class Adam(Identity):
-    """Adam's second moment of the minibatch gradient; its first is the optimizer's momentum."""
+    """Adam's second moment of the minibatch gradient; its first moment is the optimizer's momentum.
+
+    State: square, the moving average of grad^2; root, the denominator of the step.
+
+    Reference: Kingma and Ba (2015), Alg. 1, https://arxiv.org/abs/1412.6980
+    """
 
     averages = True
 
-    def init(self, shape, dtype):
+    def init(self, shape: Shape, dtype: tf.DType) -> State:
         return {"square": tf.zeros(shape, dtype), "root": tf.ones(shape, dtype)}
 
-    def update(self, state, batch, rates, due):
-        square = moved_square(state["square"], batch.grad)
-        return {"square": square, "root": root(square, rates.step)}
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
+        square = ema_square(state["square"], batch.grad)
+        return {"square": square, "root": root(square, step_sizes.step)}
 
-    def precondition(self, grad, state):
+    def precondition(self, grad: tf.Tensor, state: State) -> tf.Tensor:
         return grad / state["root"]
 
 
 class MeanField(Adam):
-    """Bayes by backprop: mean and log std of a fully factorised Gaussian, both by Adam.
+    """Bayes by backprop: mean and log std of a fully factorised Gaussian, both trained by Adam.
 
-    d ELBO / d log std = std E[g eps] - (lambda / N) (std^2 / eta - 1), with g the gradient of
-    log p at w = mean + std eps.
+    The gradient for log std, per example, with g the gradient of log p at w = mean + std eps:
+
+    d objective / d log std = E[g std eps] - (lambda / N) (std^2 / eta - 1)
 
     Reference: Blundell et al. (2015), Sec. 3.2, https://arxiv.org/abs/1505.05424
     """
 
-    tempered = False  # its variance is learned, and follows the temper
+    tempered = False  # the variance is learned, so it follows the temperature only gradually
 
     _initial_log_std = -3.0
 
-    def init(self, shape, dtype):
+    def init(self, shape: Shape, dtype: tf.DType) -> State:
         state = super().init(shape, dtype)
         state["log_std"] = tf.fill(shape, tf.constant(self._initial_log_std, dtype))
         state.update(std_average=tf.zeros(shape, dtype), std_square=tf.zeros(shape, dtype))
         return state
 
-    def update(self, state, batch, rates, due):
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
         likelihood_part = tf.reduce_mean(batch.stats.particle_gradients(batch.a, batch.ds) * batch.noise, axis=0)
         variance = tf.exp(2.0 * state["log_std"])
-        grad = likelihood_part - self._prior.temper * (variance / self._prior.prior_var - 1.0)
-        direction, average, square = adam_step(grad, state["std_average"], state["std_square"], rates.step)
-        new = super().update(state, batch, rates, due)
-        new.update(log_std=state["log_std"] + rates.mean * direction, std_average=average, std_square=square)
+        temperature = self._prior.temperature(step_sizes.kl_scale)
+        grad = likelihood_part - temperature * (variance / self._prior.prior_var - 1.0)
+        direction, average, square = adam_step(grad, state["std_average"], state["std_square"], step_sizes.step)
+        new = super().update(state, batch, step_sizes, due)
+        new.update(log_std=state["log_std"] + step_sizes.mean * direction, std_average=average, std_square=square)
         return new
 
-    def posterior(self, mean, state):
+    def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
+        """Returns N(mean, std^2). The temperature acts through the training of std."""
         return FullyFactorized(mean, tf.exp(2.0 * state["log_std"]))
 
 
 class Diagonal(Family):
-    """Noisy Adam: f, the diagonal of the Fisher.
+    """Noisy Adam: f, the diagonal of the Fisher matrix.
 
-    q: w ~ N(mean, (lambda / N) / (f + gamma_in)); step: grad / (f + gamma_in + gamma_ex).
+    f <- (1 - beta) f + beta E[(d log p / d w)^2]
+    q: w ~ N(mean, (lambda / N) / (f + gamma_in))
+    step: v / (f + gamma_in + gamma_ex), without a square root
 
     Reference: Zhang et al. (2018), Sec. 3.1, https://arxiv.org/abs/1712.02390
     """
 
-    updates, reads = ("cov",), OF_FISHER
+    updates, reads = ("cov",), FISHER_KEYS
 
-    def init(self, shape, dtype):
+    def init(self, shape: Shape, dtype: tf.DType) -> State:
         return {"fisher": tf.ones(shape, dtype)}
 
-    def update(self, state, batch, rates, due):
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
         if "cov" not in due:
             return state
-        return {"fisher": moved(state["fisher"], batch.stats.squared_gradient(batch.a, batch.ds_fisher), rates.cov)}
+        fisher = batch.stats.squared_gradient(batch.a, batch.ds_fisher)
+        return {"fisher": ema(state["fisher"], fisher, step_sizes.cov)}
 
-    def posterior(self, mean, state):
-        return FullyFactorized(mean, self._prior.temper / (state["fisher"] + self._prior.damping))
+    def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
+        return FullyFactorized(mean, temperature / (state["fisher"] + self._prior.damping))
 
-    def precondition(self, grad, state):
+    def precondition(self, grad: tf.Tensor, state: State) -> tf.Tensor:
         return grad / (state["fisher"] + self._step_damping)
 
-    def report(self, state):
+    def report(self, state: State) -> Dict[str, tf.Tensor]:
         return {"fisher_mean": tf.reduce_mean(state["fisher"])}

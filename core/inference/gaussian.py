@@ -1,77 +1,69 @@
-"""Closed forms for Gaussian posteriors over weights. Pure functions.
+"""The Gaussian prior over the weights, and closed forms of Gaussian posteriors. Pure functions.
 
-Letters: N = n_data, lambda = kl_weight, eta = prior_var; the prior is N(0, eta I).
+Letters: N = n_data, lambda = kl_weight, eta = prior_var. The objective, per example, is
+E_q[log p(y | x, w)] - (lambda / N) KL(q(w) || N(0, eta I)).
 """
-import collections
+from typing import NamedTuple, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.inference.linalg import damping_split, factored_damping, inverse_root
+from core.inference.linalg import damping_split
+from core.inference.types import Scalar
 
 
-class Prior(collections.namedtuple("Prior", ["n_data", "kl_weight", "prior_var", "warmth"], defaults=(1.0,))):
-    """The prior N(0, eta I), and how much its KL counts against N examples.
+class Prior(NamedTuple):
+    """The prior N(0, eta I) over the weights, and the weight of its KL term. It does not change during a run."""
 
-    warmth: the part of lambda that counts already, a number or a scalar tensor in (0, 1]. Under 1 the
-    weight noise is colder and the prior pulls less; the damping is that of the full lambda.
-    """
+    n_data: int  # N, the number of training examples
+    kl_weight: float  # lambda, the weight of the KL term; below 1 the posterior is colder
+    prior_var: float  # eta, the prior variance of every weight
+
+    def temperature(self, kl_scale: Scalar = 1.0) -> Scalar:
+        """Returns kl_scale lambda / N: the KL weight per example, and the factor of every posterior covariance.
+
+        Args:
+          kl_scale: current fraction of the KL weight, in (0, 1], see core/inference/step_sizes.py.
+        """
+        return kl_scale * (self.kl_weight / self.n_data)
 
     @property
-    def warm_kl_weight(self):
-        """lambda as it counts already."""
-        return self.warmth * self.kl_weight
+    def damping(self) -> float:
+        """gamma_in = lambda / (N eta): the prior's precision in units of the Fisher of ONE example.
 
-    @property
-    def temper(self):
-        """lambda / N: weight of the KL per example, and scale of every posterior covariance."""
-        return self.warmth * (self.kl_weight / self.n_data)
-
-    @property
-    def damping(self):
-        """gamma_in = lambda / (N eta): the prior's precision in units of one example's Fisher."""
+        It is part of the posterior and of the step, and does not depend on `kl_scale`.
+        """
         return self.kl_weight / (self.n_data * self.prior_var)
 
-    @property
-    def pull(self):
-        """By how much of the weights the prior pulls them to 0: gamma_in, times warmth."""
-        return self.warmth * self.damping
 
+def kl_to_prior(mean: tf.Tensor, trace: Scalar, log_det: Scalar, prior_var: float) -> tf.Tensor:
+    """Returns KL(N(mean, Sigma) || N(0, eta I)), a scalar in nats, for the whole layer and without lambda / N.
 
-def kl_to_prior(mean, trace, log_det, prior_var):
-    """KL(N(mean, Sigma) || N(0, eta I)), a scalar, not tempered.
-
-    = 1/2 [ (tr Sigma + |mean|^2) / eta - d + d log eta - log det Sigma ]
+    = 1/2 [ (tr Sigma + |mean|^2) / eta - d + d log eta - log det Sigma ],  d = (d_in + 1) d_out
 
     Args:
       mean: [d_in + 1, d_out].
-      trace, log_det: scalars, of the covariance Sigma of vec(W).
+      trace, log_det: trace and log-determinant of Sigma, the covariance of vec(W).
+      prior_var: eta.
     """
     dim = int(np.prod(mean.shape.as_list()))
     quadratic = (trace + tf.reduce_sum(tf.square(mean))) / prior_var
     return 0.5 * (quadratic - dim + dim * np.log(prior_var) - log_det)
 
 
-def noisy_kfac_roots(a_cov, s_cov, damping, solve=(inverse_root, inverse_root)):
-    """Inverse Cholesky roots (C_A, C_S) of the damped factors.
+def eigen_scale(values_a: tf.Tensor, values_s: tf.Tensor) -> tf.Tensor:
+    """Returns l_A l_S^T, the eigenvalues of kron(A, S), as [d_in + 1, d_out].
 
-    C_A^T C_A = (A + d_a I)^-1 and C_S^T C_S = (S + d_s I)^-1, (d_a, d_s) from
-    `factored_damping`. With gamma_in they give noisy K-FAC's posterior
-    q(W) = MN(M, (lambda / N) C_A^T C_A, C_S^T C_S); with gamma_in + gamma_ex its step. solve: how A and S
-    are decomposed, functions (matrix, damping).
-
-    Reference: Zhang et al. (2018), Sec. 3.3, https://arxiv.org/abs/1712.02390
+    Args:
+      values_a, values_s: eigenvalues l_A [d_in + 1] of A and l_S [d_out] of S.
     """
-    d_a, d_s = factored_damping(a_cov, s_cov, damping)
-    return solve[0](a_cov, d_a), solve[1](s_cov, d_s)
-
-
-def eigen_scale(values_a, values_s):
-    """l_A l_S^T: the eigenvalues of kron(A, S) as [d_in + 1, d_out]."""
     return values_a[:, None] * values_s[None, :]
 
 
-def damped_values(values_a, values_s, damping):
-    """Eigenvalues of A + d_a I and S + d_s I from those of A and S, (d_a, d_s) as in `factored_damping`."""
+def damped_values(values_a: tf.Tensor, values_s: tf.Tensor, damping: Scalar) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Returns the eigenvalues of A + d_a I and S + d_s I, [d_in + 1] and [d_out], from those of A and S.
+
+    (d_a, d_s) is the split of `damping` by `linalg.factored_damping`; the mean eigenvalue of A is tr A / dim A.
+    """
     d_a, d_s = damping_split(tf.reduce_mean(values_a), tf.reduce_mean(values_s), damping)
     return values_a + d_a, values_s + d_s

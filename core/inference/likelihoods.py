@@ -3,7 +3,7 @@
 A likelihood has: n_outputs, `target_type`, `init`, `score` and `sampled_score` (d log p / d outputs
 for observed and for sampled targets, per example), `kl` of its own parameters, `update`, their
 training step, `held_out`, whether that goes by rows the weights do not train on, `report`, numbers to
-watch, and `shown`, entries of its state that show in others if they are not finite.
+watch, and `covered_by_mean_check`, entries of its state that need no check for non-finite values.
 """
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -28,7 +28,7 @@ class GaussianLikelihood:
     its update (NOISE_UPDATES, core/inference/noise_precision.py) keeps.
     """
 
-    shown, dof = ("average", "mean_square", "predictive_mean_square"), np.inf
+    covered_by_mean_check, dof = ("average", "mean_square", "predictive_mean_square"), np.inf
 
     def __init__(self, config, n_outputs):
         self.n_outputs = n_outputs
@@ -60,12 +60,12 @@ class GaussianLikelihood:
         """KL(q(tau) || prior), a scalar."""
         return self.kl_of(state["log_noise"])
 
-    def update(self, state, outputs, targets, prior, step, held_out=None):
+    def update(self, state, outputs, targets, temperature, kl_weight, step, held_out=None):
         """One step of q(tau) towards the maximum of E[log p] - (lambda / N) KL.
 
         Args:
           outputs, targets: [K, n, 1] and [n].
-          prior: core.inference.gaussian.Prior, for lambda and lambda / N.
+          temperature, kl_weight: lambda / N and lambda, both times the current KL scale.
           step: number of the step, from 1, as a float.
           held_out: HeldOut, if `self.held_out`: then q(tau) goes by their density under the mixture over draws
             instead, and stays where `on` is false.
@@ -74,7 +74,7 @@ class GaussianLikelihood:
           The new state, and E[log p] per example of `targets` before it, mean over particles and examples.
         """
         mean_square, log_prob = self._fit(state, tf.square(targets[None, :, None] - outputs))
-        seen = Seen(outputs, targets, log_prob, mean_square, prior.temper, prior.warm_kl_weight, step)
+        seen = Seen(outputs, targets, log_prob, mean_square, temperature, kl_weight, step)
         return self._update(state, seen, held_out), log_prob
 
     def _fit(self, state, squares):
@@ -132,7 +132,7 @@ class StudentTLikelihood(GaussianLikelihood):
 class Categorical:
     """y ~ softmax(outputs), `n_outputs` classes. It has no parameters of its own."""
 
-    shown, held_out = (), False
+    covered_by_mean_check, held_out = (), False
 
     def __init__(self, config, n_outputs):
         self.n_outputs = n_outputs
@@ -160,7 +160,7 @@ class Categorical:
     def report(self, state):
         return {}
 
-    def update(self, state, outputs, targets, prior, step, held_out=None):
+    def update(self, state, outputs, targets, temperature, kl_weight, step, held_out=None):
         """Nothing to train; log p per example, mean over particles and examples."""
         log_prob = tf.reduce_sum(tf.one_hot(targets, self.n_outputs, dtype=outputs.dtype)
                                  * tf.nn.log_softmax(outputs), axis=-1)

@@ -9,17 +9,17 @@ import collections
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.inference.adam import adam_step, moved
+from core.inference.adam import adam_step, ema
 from core.metrics.predictive import student_constant
 
 HeldOut = collections.namedtuple("HeldOut", ["outputs", "targets", "n_rows", "on"])
 """Some of the `n_rows` rows that the weights do not train on, outputs [K, b, 1] and targets [b]; on: a scalar, false
 when they train, too."""
 
-Seen = collections.namedtuple("Seen", ["outputs", "targets", "log_prob", "mean_square", "temper", "warm_kl_weight",
+Seen = collections.namedtuple("Seen", ["outputs", "targets", "log_prob", "mean_square", "temperature", "kl_weight",
                                    "step"])
 """What a step knows: outputs [K, n, 1] and targets [n] of the minibatch; E[log p] and the mean of (y - f)^2 (Student's
-t: times E[u]), scalars; lambda / N and lambda, as warm as they are; the number of the step, from 1, as a float."""
+t: times E[u]), scalars; lambda / N and lambda, both times the KL scale; the number of the step, from 1, as a float."""
 
 MOST_LEVERAGE = 0.8  # the true one is below 1; what draws from an approximate posterior say of it need not be
 
@@ -37,13 +37,13 @@ class AdamNoise:
 
     def __call__(self, state, seen, held_out=None):
         log_noise = state["log_noise"]
-        grad = tf.gradients(seen.log_prob - seen.temper * self._kl(log_noise), log_noise)[0]
+        grad = tf.gradients(seen.log_prob - seen.temperature * self._kl(log_noise), log_noise)[0]
         direction, average, square = adam_step(grad, state["average"], state["square"], seen.step)
         return {"log_noise": log_noise + self._learning_rate * direction, "average": average, "square": square}
 
 
 class ConjugateNoise:
-    """The maximum itself, Gamma(alpha_0 + 1 / (2 temper), beta_0 + m / (2 temper)); of Student's t, that given q(u).
+    """The maximum itself, Gamma(alpha_0 + 1 / (2 t), beta_0 + m / (2 t)), t = lambda / N; of Student's t, that given q(u).
 
     m: moving average of E[(y - f)^2] (Student's t: of E[u] times that), which weighs a step by `learning_rate` and
     begins as a plain average. So the noise level starts at that of the untrained network and comes down no faster
@@ -62,8 +62,8 @@ class ConjugateNoise:
         return self._after(state["mean_square"], seen.mean_square, seen)
 
     def _after(self, average, square, seen):
-        average = moved(average, square, tf.maximum(1.0 / seen.step, self._learning_rate))
-        return {"log_noise": self._posterior(average, 0.5 / seen.temper), "mean_square": average}
+        average = ema(average, square, tf.maximum(1.0 / seen.step, self._learning_rate))
+        return {"log_noise": self._posterior(average, 0.5 / seen.temperature), "mean_square": average}
 
     def _posterior(self, average, half_count):
         """(log alpha, log beta) after 2 half_count rows with that mean square."""
@@ -81,7 +81,7 @@ class HeldOutNoise(ConjugateNoise):
 
     def __call__(self, state, seen, held_out):
         error = mixture_squared_error(held_out.outputs, held_out.targets, precision_of(state["log_noise"]), self._dof)
-        average = moved(state["mean_square"], error, 16.0 / (seen.step + 15.0))
+        average = ema(state["mean_square"], error, 16.0 / (seen.step + 15.0))
         new = {"log_noise": self._posterior(average, 0.5 * held_out.n_rows), "mean_square": average}
         return {name: tf.where(held_out.on, value, state[name]) for name, value in new.items()}
 
@@ -91,7 +91,7 @@ class LeaveOneOutNoise(ConjugateNoise):
 
     The weights follow the rows that they are trained on, so a level found from these is too low for others. Every row
     is predicted here by `left_out_outputs`, draws from which its own target has been taken out again, and the level of
-    predictions is Gamma(alpha_0 + 1 / (2 temper), beta_0 + v / (2 temper)), v a moving average, as above, of their
+    predictions is Gamma(alpha_0 + 1 / (2 t), beta_0 + v / (2 t)), t = lambda / N, v a moving average, as above, of their
     `mixture_squared_error`. The weights do not see it. With one draw (or none: a point estimate) nothing is
     known of the leverage, and both levels are the same.
     """
@@ -101,7 +101,7 @@ class LeaveOneOutNoise(ConjugateNoise):
 
     def __call__(self, state, seen, held_out=None):
         fitted = precision_of(state["log_noise"])
-        outputs = left_out_outputs(seen.outputs, seen.targets, fitted, seen.warm_kl_weight, self._dof)
+        outputs = left_out_outputs(seen.outputs, seen.targets, fitted, seen.kl_weight, self._dof)
         error = mixture_squared_error(outputs, seen.targets, precision_of(state["predictive_log_noise"]), self._dof)
         return both_levels(super().__call__(state, seen), self._after(state["predictive_mean_square"], error, seen))
 
@@ -125,7 +125,7 @@ def precision_of(log_noise):
     return tf.exp(log_noise[0] - log_noise[1])
 
 
-def left_out_outputs(outputs, targets, precision, warm_kl_weight=1.0, dof=np.inf):
+def left_out_outputs(outputs, targets, precision, kl_weight=1.0, dof=np.inf):
     """Outputs, at every row, of draws that have not seen the row's target, made of draws that have; to first order.
 
     At a row the draws are N(m, lambda v). Its target has the score g and the Fisher information F there; without it
@@ -138,7 +138,7 @@ def left_out_outputs(outputs, targets, precision, warm_kl_weight=1.0, dof=np.inf
     Args:
       outputs, targets: [K, n, 1] and [n], standardised.
       precision: E[tau] that the weights train under.
-      warm_kl_weight: lambda as it counts already, by which the draws' variance is not v.
+      kl_weight: lambda as it counts already, by which the draws' variance is not v.
       dof: degrees of freedom of the noise; infinite: Gaussian.
 
     Returns:
@@ -150,7 +150,7 @@ def left_out_outputs(outputs, targets, precision, warm_kl_weight=1.0, dof=np.inf
     n_draws = int(outputs.shape[0])
     mean = tf.reduce_mean(outputs, axis=0, keepdims=True)
     spread, newton = outputs - mean, targets[None, :, None] - mean  # g / F, of Gaussian noise
-    variance = tf.reduce_sum(tf.square(spread)) / (max(n_draws - 1, 1) * warm_kl_weight)
+    variance = tf.reduce_sum(tf.square(spread)) / (max(n_draws - 1, 1) * kl_weight)
     fisher = precision / tf.cast(tf.size(targets), outputs.dtype)
     if np.isfinite(dof):
         newton *= student_weight(precision * tf.square(newton), dof) * ((dof + 3.0) / (dof + 1.0))

@@ -1,184 +1,248 @@
-"""The noisy natural-gradient step: one rule for every method. Pure.
+"""The noisy natural-gradient step: one rule for every method. Pure functions.
 
-METHODS: config's `optimizer` -> curvature family and whether the weights are drawn from its
-posterior. The three noisy methods of the papers are one step with three families.
+METHODS maps config's `optimizer` to a curvature family and to whether weights are drawn from its posterior. The three
+noisy methods of the papers are one step with three families.
+
+A step: draw w ~ q; v = E[d log p / d w] - gamma_in w; update the curvature with gradients at the same w; move the mean
+along the preconditioned v. Regression averages v (`averaged_steps`), classification clips the step (`clipped_steps`).
 """
-import collections
+from typing import AbstractSet, Callable, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
 import tensorflow.compat.v1 as tf
 
-from core.inference import families, kronecker
-from core.inference.adam import debias, moved
+from core.inference import families
+from core.inference.adam import debias, ema
+from core.inference.ekfac import EKFAC
 from core.inference.factors import statistics
-from core.inference.families import Batch
-from core.inference.posteriors import PointMass
-from core.inference.solvers import plain
-from misc.config import CLASSIFICATION, REGRESSION
+from core.inference.families import Batch, Family
+from core.inference.gaussian import Prior
+from core.inference.kfac import KFAC
+from core.inference.posteriors import PointMass, Posterior
+from core.inference.solvers import Solver, default_solver
+from core.inference.step_sizes import StepSizes
+from core.inference.types import Scalar, Shape, State
+from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import lookup
+from networks.layers import LayerRecord, LayerSpec
 
-Method = collections.namedtuple("Method", ["family", "noisy", "vectors", "fisher_approx", "meaning"])
-"""vectors: the family of parameters that are no weight matrix (scales and shifts)."""
+
+class Method(NamedTuple):
+    """A row of METHODS."""
+
+    family: Type[Family]  # curvature family of weight matrices
+    noisy: bool  # whether weights are drawn from q(W); else the method is a point estimate
+    vectors: Type[Family]  # curvature family of scales and shifts, which have no prior and no noise
+    fisher_approx: Optional[str]  # value of config's `fisher_approx` that older files have for this method
+    meaning: str  # one line for --list and --explain
+
 
 METHODS = {
-    "ekfac": Method(kronecker.EigenKronecker, True, families.Diagonal, "eigen",
+    "ekfac": Method(EKFAC, True, families.Diagonal, "eigen",
                     "noisy EK-FAC: eigenvalue-corrected matrix Gaussian"),
-    "kfac": Method(kronecker.Kronecker, True, families.Diagonal, "kron",
+    "kfac": Method(KFAC, True, families.Diagonal, "kron",
                    "noisy K-FAC: matrix-variate Gaussian posterior"),
     "diag": Method(families.Diagonal, True, families.Diagonal, "diagonal",
                    "noisy Adam: fully factorised Gaussian posterior"),
     "bbb": Method(families.MeanField, True, families.Adam, None,
                   "Bayes by backprop: fully factorised Gaussian trained by Adam"),
-    "ekfac_point": Method(kronecker.EigenKronecker, False, families.Diagonal, "eigen",
+    "ekfac_point": Method(EKFAC, False, families.Diagonal, "eigen",
                           "EK-FAC steps, no weight noise: a point estimate"),
-    "kfac_point": Method(kronecker.Kronecker, False, families.Diagonal, "kron",
+    "kfac_point": Method(KFAC, False, families.Diagonal, "kron",
                          "K-FAC steps, no weight noise: a point estimate"),
     "adam": Method(families.Adam, False, families.Adam, None, "Adam: a point estimate (MAP)"),
     "sgd": Method(families.Identity, False, families.Identity, None, "SGD with momentum: a point estimate (MAP)"),
 }
 
-CURVATURE_KEYS = {name for method in METHODS.values() for name in method.family.reads}
+CURVATURE_KEYS: Set[str] = {name for method in METHODS.values() for name in method.family.reads}
+"""Config keys that some methods read and others do not."""
 
-# config's `large_layers` -> (family, noisy) for a layer whose factors exceed max_factor_dim.
 LARGE_LAYERS = {"diagonal": (families.Diagonal, True), "point": (families.Diagonal, False)}
+"""Config's `large_layers` -> (family, noisy) of a layer whose factors exceed max_factor_dim; "refuse" has no row."""
 
 
-class LayerMethod(collections.namedtuple("LayerMethod", ["spec", "family", "noisy"])):
-    """How one layer is trained: its spec, its curvature family (or None if refused), noise or not."""
+class LayerMethod(NamedTuple):
+    """How one layer is trained."""
+
+    spec: LayerSpec  # the layer
+    family: Optional[Family]  # its curvature family; None if the layer is refused, see `check_layers`
+    noisy: bool  # whether its weights are drawn from q(W)
 
     @property
-    def shape(self):
+    def shape(self) -> Shape:
+        """(d_in + 1, d_out)."""
         return self.spec.d_in + 1, self.spec.d_out
 
     @property
-    def kind(self):
-        """structured, diagonal, point, or refused."""
+    def kind(self) -> str:
+        """Kind of posterior: structured, diagonal, point, or refused."""
         if self.family is None:
             return "refused"
         if not self.noisy:
             return "point"
         return "structured" if self.family.needs_factors else "diagonal"
 
-    def posterior(self, state):
-        """q(W) for this layer's state."""
-        return self.family.posterior(state["mean"], state) if self.noisy else PointMass(self.weights(state))
+    def curvature(self) -> Family:
+        """Returns the family of a layer that is not refused."""
+        assert self.family is not None, f"layer {self.spec.name} is refused: call check_layers first"
+        return self.family
 
-    def weights(self, state):
-        """The mean of the weights, [d_in + 1, d_out]."""
-        return self.family.weights(state["mean"], state)
+    def posterior(self, state: State, temperature: Scalar) -> Posterior:
+        """Returns q(W) for the layer's state; a point mass without weight noise."""
+        if self.noisy:
+            return self.curvature().posterior(state["mean"], state, temperature)
+        return PointMass(self.weights(state))
 
-    def under(self, prior):
-        """The same with another prior."""
-        return self._replace(family=self.family.under(prior))
+    def weights(self, state: State) -> tf.Tensor:
+        """Returns the mean of the weights, [d_in + 1, d_out]."""
+        return self.curvature().weights(state["mean"], state)
 
 
-def layer_methods(config, specs, prior, solver=plain):
-    """A LayerMethod per layer; one whose factors are too large falls back or is refused.
+def layer_methods(config: Config, specs: Sequence[LayerSpec], prior: Prior,
+                  solver: Callable[[str], Solver] = default_solver) -> List[LayerMethod]:
+    """Returns a LayerMethod per layer. Layers whose factors are too large fall back to another family or are refused.
 
-    solver: name of a layer -> how its factors are decomposed.
+    Args:
+      solver: function (name of a layer) -> Solver of its factors.
 
-    UserError for a kind of layer that has no curvature.
+    Raises UserError for an unknown method, or a kind of layer without curvature statistics.
     """
     method = lookup(METHODS, config.optimizer, "optimizer")
-    plans = []
+    layers = []
     for spec in specs:
         statistics(spec)
-        family, noisy = (method.family, method.noisy) if spec.has_weights else (method.vectors, False)
-        if family.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
-            family, noisy = LARGE_LAYERS.get(config.large_layers, (None, False))
-            noisy = noisy and method.noisy
-        plans.append(LayerMethod(spec, family and family(prior, config, solver(spec.name)), noisy))
-    return plans
+        chosen: Optional[Type[Family]] = method.family if spec.has_weights else method.vectors
+        noisy = method.noisy and spec.has_weights
+        if chosen.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
+            chosen, noisy_fallback = LARGE_LAYERS.get(config.large_layers, (None, False))
+            noisy = noisy_fallback and method.noisy
+        layers.append(LayerMethod(spec, chosen and chosen(prior, config, solver(spec.name)), noisy))
+    return layers
 
 
-def check_layers(plans, config):
-    """UserError if a layer was refused."""
-    for plan in plans:
-        if plan.family is None:
+def check_layers(layers: Sequence[LayerMethod], config: Config) -> None:
+    """Raises UserError if a layer was refused."""
+    for layer in layers:
+        if layer.family is None:
             raise UserError(
-                f"layer {plan.spec.name} needs factors of {plan.shape[0]} and {plan.shape[1]}, max_factor_dim is "
+                f"layer {layer.spec.name} needs factors of {layer.shape[0]} and {layer.shape[1]}, max_factor_dim is "
                 f"{config.max_factor_dim}: raise it, or set large_layers to diagonal or point")
 
 
-def initial_state(plan, mean):
-    """State of one layer at step 0 for the initial `mean` [d_in + 1, d_out], as all families' coordinates are then."""
-    return dict(mean=mean, momentum=tf.zeros_like(mean), **plan.family.init(plan.shape, mean.dtype))
+def initial_state(layer: LayerMethod, mean: tf.Tensor) -> State:
+    """Returns the state of one layer at step 0.
+
+    Args:
+      mean: initial weights [d_in + 1, d_out]; at step 0 every family's coordinates are the weights.
+    """
+    return dict(mean=mean, momentum=tf.zeros_like(mean), **layer.curvature().init(layer.shape, mean.dtype))
 
 
-def elbo_gradient(batch_gradient, weights, prior):
-    """v = E[grad log p] - gamma_in E[w], per example, both means over the particles."""
-    return batch_gradient - prior.pull * tf.reduce_mean(weights, axis=0)
+def elbo_gradient(log_prob_gradient: tf.Tensor, weights: tf.Tensor, prior: Prior, kl_scale: Scalar = 1.0) -> tf.Tensor:
+    """Returns v = E[d log p / d w] - kl_scale gamma_in E[w], per example, [d_in + 1, d_out].
+
+    kl_scale gamma_in = temperature / eta: the second term is the gradient of (lambda / N) log N(w; 0, eta I).
+
+    Args:
+      log_prob_gradient: E[d log p / d w], mean over particles and examples, [d_in + 1, d_out].
+      weights: drawn weights [K, d_in + 1, d_out].
+    """
+    return log_prob_gradient - kl_scale * prior.damping * tf.reduce_mean(weights, axis=0)
 
 
-def layer_batch(record, ds, ds_fisher, weights, mean, prior):
-    """The Batch of one layer from its LayerRecord and the gradients at its pre-activations.
+def layer_batch(record: LayerRecord, ds: tf.Tensor, ds_fisher: tf.Tensor, weights: tf.Tensor, mean: tf.Tensor,
+                prior: Prior, kl_scale: Scalar) -> Batch:
+    """Returns the Batch of one layer. The prior is over weights; scales and shifts have none.
 
-    The prior is over weights; scales and shifts have none.
+    Args:
+      record: what the network recorded of the layer.
+      ds, ds_fisher: d log p / d s for the observed targets and for those of the Fisher, of the shape of
+        record.preactivations.
+      weights: drawn weights [K, d_in + 1, d_out].
+      mean: state["mean"], [d_in + 1, d_out].
     """
     stats = statistics(record.spec)
     grad = stats.gradient(record.inputs, ds)
-    grad = elbo_gradient(grad, weights, prior) if record.spec.has_weights else grad
+    grad = elbo_gradient(grad, weights, prior, kl_scale) if record.spec.has_weights else grad
     return Batch(record.inputs, ds, ds_fisher, weights - mean, grad, stats)
 
 
-def step(plan, state, batch, rates, momentum, due):
-    """State of one layer after one step of the averaged rule.
+class _Updated(NamedTuple):
+    """One layer after the update of its curvature; tensors [d_in + 1, d_out] in the coordinates of `state`."""
 
-    Curvature first, with the gradients at the drawn weights; then the mean moves along the
-    preconditioned moving average of v (momentum, bias-corrected).
+    state: State  # the state, with mean and momentum still in the coordinates before the step
+    mean: tf.Tensor
+    momentum: tf.Tensor
+    grad: tf.Tensor  # v
+
+
+def _update_curvature(layer: LayerMethod, state: State, batch: Batch, step_sizes: StepSizes,
+                      due: AbstractSet[str]) -> _Updated:
+    family = layer.curvature()
+    new = family.update(state, batch, step_sizes, due)
+    mean = family.change_basis(state["mean"], state, new)
+    momentum = family.change_basis(state["momentum"], state, new)
+    return _Updated(new, mean, momentum, family.project(batch.grad, new))
+
+
+def averaged_step(layer: LayerMethod, state: State, batch: Batch, step_sizes: StepSizes, momentum: float,
+                  due: AbstractSet[str]) -> State:
+    """Returns the state of one layer after one step along the preconditioned moving average of v.
+
+    m <- momentum m + (1 - momentum) v;  mean <- mean + lr F^-1 m / (1 - momentum^t), with the new curvature F
     """
-    new, mean, before, grad = _updated(plan, state, batch, rates, due)
-    average = moved(before, grad, 1.0 - momentum)
-    direction = plan.family.precondition(debias(average, momentum, rates.step), new)
-    return dict(new, mean=mean + rates.mean * direction, momentum=average)
+    updated = _update_curvature(layer, state, batch, step_sizes, due)
+    average = ema(updated.momentum, updated.grad, 1.0 - momentum)
+    direction = layer.curvature().precondition(debias(average, momentum, step_sizes.step), updated.state)
+    return dict(updated.state, mean=updated.mean + step_sizes.mean * direction, momentum=average)
 
 
-def _updated(plan, state, batch, rates, due):
-    """(state with the new curvature, mean, momentum, gradient), the last three in its coordinates."""
-    family, new = plan.family, plan.family.update(state, batch, rates, due)
-    mean, momentum = (family.turn(state[name], state, new) for name in ("mean", "momentum"))
-    return new, mean, momentum, family.project(batch.grad, new)
+def averaged_steps(layers: Sequence[LayerMethod], states: Sequence[State], batches: Sequence[Batch],
+                   step_sizes: StepSizes, momentum: float, due: AbstractSet[str]) -> List[State]:
+    """Returns the new state of every layer by `averaged_step`: the rule of regression."""
+    return [averaged_step(layer, state, batch, step_sizes, momentum, due)
+            for layer, state, batch in zip(layers, states, batches)]
 
 
-def averaged_steps(plans, states, batches, rates, momentum, due):
-    """`step` for each layer by itself: the rule of regression."""
-    return [step(plan, state, batch, rates, momentum, due) for plan, state, batch in zip(plans, states, batches)]
+def clipped_steps(layers: Sequence[LayerMethod], states: Sequence[State], batches: Sequence[Batch],
+                  step_sizes: StepSizes, momentum: float, due: AbstractSet[str]) -> List[State]:
+    """Returns the new state of every layer: precondition v, clip all layers together, then momentum on the step.
 
+    m <- momentum m + c F^-1 v;  mean <- mean + lr m,  with the factor c of `clip_factor` common to all layers
 
-def clipped_steps(plans, states, batches, rates, momentum, due):
-    """The rule of classification: precondition v, clip all layers together, then momentum on the step.
-
-    The factor on every step is min(1, sqrt(kl_clip / (lr^2 sum v^T F^-1 v))), the sum over all layers whose
-    family is by a Fisher: no gradient by itself changes the predictive by more than about that in KL
-    divergence, before momentum adds up to 1 / (1 - momentum) of them.
-    A family with an average of its own (Adam) keeps to `step`. The curvature is updated a layer at a
-    time, so that memory holds the patches of one.
+    Before momentum, no single step changes the predictive distribution by more than about step_sizes.clip in KL
+    divergence; momentum adds up to 1 / (1 - momentum) of such steps. Layers whose family has no Fisher matrix do not
+    count in the length of the step; those that average their gradients (Adam) follow `averaged_step`.
     """
-    found, lengths, earlier = [], [], []
-    for plan, state, batch in zip(plans, states, batches):
-        if plan.family.averages:
-            found.append((step(plan, state, batch, rates, momentum, due), None, None))
+    new_states: List[State] = []
+    unclipped: List[Tuple[int, _Updated, tf.Tensor]] = []
+    lengths: List[tf.Tensor] = []
+    earlier: List[tf.Tensor] = []
+    for number, (layer, state, batch) in enumerate(zip(layers, states, batches)):
+        family = layer.curvature()
+        if family.averages:
+            new_states.append(averaged_step(layer, state, batch, step_sizes, momentum, due))
             continue
+        # One layer's curvature after the other, so that only one layer's patches are in memory at a time.
         with tf.control_dependencies(earlier):
-            new, mean, before, grad = _updated(plan, state, batch, rates, due)
-        earlier = [value for name, value in new.items() if value is not state[name]] or earlier
-        direction = plan.family.precondition(grad, new)
-        found.append((dict(new, mean=mean), before, direction))
-        if plan.family.natural:
-            lengths.append(tf.reduce_sum(grad * direction))
-    factor = clip_factor(tf.add_n(lengths), rates) if lengths else 1.0
-    return [new if direction is None else _moved_by(new, before, factor * direction, rates, momentum)
-            for new, before, direction in found]
+            updated = _update_curvature(layer, state, batch, step_sizes, due)
+        earlier = [value for name, value in updated.state.items() if value is not state[name]] or earlier
+        direction = family.precondition(updated.grad, updated.state)
+        new_states.append(updated.state)
+        unclipped.append((number, updated, direction))
+        if family.natural:
+            lengths.append(tf.reduce_sum(updated.grad * direction))
+    factor = clip_factor(tf.add_n(lengths), step_sizes) if lengths else 1.0
+    for number, updated, direction in unclipped:
+        total = momentum * updated.momentum + factor * direction
+        new_states[number] = dict(updated.state, mean=updated.mean + step_sizes.mean * total, momentum=total)
+    return new_states
 
 
-def clip_factor(length, rates):
-    """min(1, sqrt(clip / (lr^2 length))), length = v^T F^-1 v; a scalar."""
-    return tf.minimum(tf.sqrt(rates.clip / tf.maximum(length, 1e-30)) / rates.mean, 1.0)
+def clip_factor(length: tf.Tensor, step_sizes: StepSizes) -> tf.Tensor:
+    """Returns min(1, sqrt(clip / (lr^2 length))), a scalar.
 
-
-def _moved_by(new, before, direction, rates, momentum):
-    total = momentum * before + direction
-    return dict(new, mean=new["mean"] + rates.mean * total, momentum=total)
-
-
-STEPS = {REGRESSION: averaged_steps, CLASSIFICATION: clipped_steps}
+    Args:
+      length: v^T F^-1 v, summed over the layers with a Fisher matrix.
+    """
+    return tf.minimum(tf.sqrt(step_sizes.clip / tf.maximum(length, 1e-30)) / step_sizes.mean, 1.0)
