@@ -4,17 +4,18 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
+from core.inference.ekfac import EKFAC, carry_scale
 from core.inference.factors import STATISTICS
-from core.inference.families import Batch, Diagonal, MeanField, Rates
+from core.inference.families import Batch, Diagonal, MeanField
 from core.inference.gaussian import Prior
-from core.inference.kronecker import EigenKronecker, Kronecker, carry_scale
-from core.inference.step_sizes import norm_rate
+from core.inference.kfac import KFAC
+from core.inference.step_sizes import StepSizes, norm_rate
 from tests import reference
 
 PRIOR = Prior(n_data=40, kl_weight=0.8, prior_var=0.5)  # gamma_in = 0.04
 SHAPE = (4, 3)
 K, N = 2, 6
-RATES = Rates(mean=tf.constant, cov=0.25, scale=0.4, step=None)
+STEP_SIZES = StepSizes(mean=None, cov=0.25, scale=0.4, step=None, kl_scale=1.0)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def updated(session, family, arrays, due, times=1):
     """(state before the last update, state after), as arrays."""
     state = family.init(SHAPE, tf.float64)
     for _ in range(times):
-        old, state = state, family.update(state, batch_of(*arrays), RATES, due)
+        old, state = state, family.update(state, batch_of(*arrays), STEP_SIZES, due)
     return session.run([old, state])
 
 
@@ -42,11 +43,12 @@ def covs(a, ds):
 
 def dense_posterior(session, family, state):
     """Covariance of vec(W) under the family's posterior."""
-    q = family.posterior(tf.zeros(SHAPE, tf.float64), {name: tf.constant(value) for name, value in state.items()})
+    q = family.posterior(tf.zeros(SHAPE, tf.float64), {name: tf.constant(value) for name, value in state.items()},
+                         PRIOR.temperature())
     values = type(q)(*[value if isinstance(value, float) else session.run(value) for value in q])
-    if isinstance(family, Kronecker):
-        return values.temper * np.kron(values.root_a.T @ values.root_a, values.root_s.T @ values.root_s)
-    if isinstance(family, EigenKronecker):
+    if isinstance(family, KFAC):
+        return values.temperature * np.kron(values.root_a.T @ values.root_a, values.root_s.T @ values.root_s)
+    if isinstance(family, EKFAC):
         basis = np.kron(values.q_a, values.q_s)
         return (basis * values.variance.ravel()) @ basis.T
     return np.diag(values.variance.ravel())
@@ -59,7 +61,7 @@ def preconditioned(session, family, state, grad):
 
 
 def test_moving_averages_use_the_fisher_targets(session, config, arrays):
-    _, state = updated(session, Kronecker(PRIOR, config()), arrays, {"cov"})
+    _, state = updated(session, KFAC(PRIOR, config()), arrays, {"cov"})
     a_cov, s_cov = covs(arrays[0], arrays[2])
     assert_allclose(state["a_cov"], 0.75 * np.eye(4) + 0.25 * a_cov, rtol=1e-10)
     assert_allclose(state["s_cov"], 0.75 * np.eye(3) + 0.25 * s_cov, rtol=1e-10)
@@ -70,7 +72,7 @@ def test_moving_averages_use_the_fisher_targets(session, config, arrays):
 
 @pytest.mark.parametrize("gamma_ex", [0.0, 0.3])
 def test_kfac_posterior_has_only_the_prior_damping(session, config, rng, arrays, gamma_ex):
-    family = Kronecker(PRIOR, config(damping=gamma_ex))
+    family = KFAC(PRIOR, config(damping=gamma_ex))
     _, state = updated(session, family, arrays, {"cov", "inverse"})
     damped = [reference.damped_kron(state["a_cov"], state["s_cov"], gamma) for gamma in (0.04, 0.04 + gamma_ex)]
     assert_allclose(dense_posterior(session, family, state), 0.02 * np.linalg.inv(damped[0]), rtol=1e-9)
@@ -79,14 +81,14 @@ def test_kfac_posterior_has_only_the_prior_damping(session, config, rng, arrays,
 
 
 def test_kfac_roots_wait_for_their_refresh(session, config, arrays):
-    old, new = updated(session, Kronecker(PRIOR, config()), arrays, {"cov"})
+    old, new = updated(session, KFAC(PRIOR, config()), arrays, {"cov"})
     assert (old["a_cov"] != new["a_cov"]).any()
     assert (old["root_a"] == new["root_a"]).all()
 
 
 @pytest.mark.parametrize("gamma_ex", [0.0, 0.3])
 def test_ekfac_posterior_and_step(session, config, rng, arrays, gamma_ex):
-    family = EigenKronecker(PRIOR, config(damping=gamma_ex))
+    family = EKFAC(PRIOR, config(damping=gamma_ex))
     _, state = updated(session, family, arrays, {"cov", "basis", "scale"})
     basis = np.kron(state["q_a"], state["q_s"])
     fisher = (basis * state["scale"].ravel()) @ basis.T
@@ -108,7 +110,7 @@ def test_diag_posterior_and_step(session, config, rng, arrays):
 
 @pytest.mark.parametrize("scale_init", ["exact", "damped"])
 def test_scale_starts_from_the_eigenvalues_of_the_same_refresh(session, config, arrays, scale_init):
-    family = EigenKronecker(PRIOR, config(scale_init=scale_init))
+    family = EKFAC(PRIOR, config(scale_init=scale_init))
     _, state = updated(session, family, arrays, {"cov", "basis"}, times=2)
     a_cov, s_cov = state["a_cov"], state["s_cov"]
     basis = np.kron(state["q_a"], state["q_s"])
@@ -117,13 +119,13 @@ def test_scale_starts_from_the_eigenvalues_of_the_same_refresh(session, config, 
 
 
 def test_basis_diagonalises_the_undamped_factors(session, config, arrays):
-    _, state = updated(session, EigenKronecker(PRIOR, config()), arrays, {"cov", "basis"})
+    _, state = updated(session, EKFAC(PRIOR, config()), arrays, {"cov", "basis"})
     for q, cov, values in (("q_a", "a_cov", "values_a"), ("q_s", "s_cov", "values_s")):
         assert_allclose(state[q].T @ state[cov] @ state[q], np.diag(state[values]), atol=1e-12)
 
 
 def test_scale_average_is_taken_in_the_current_basis(session, config, arrays):
-    family = EigenKronecker(PRIOR, config())
+    family = EKFAC(PRIOR, config())
     old, new = updated(session, family, arrays, {"scale"}, times=2)
     basis = np.kron(new["q_a"], new["q_s"])
     value = np.diag(basis.T @ reference.dense_fisher(arrays[0], arrays[2]) @ basis).reshape(SHAPE)
@@ -131,11 +133,11 @@ def test_scale_average_is_taken_in_the_current_basis(session, config, arrays):
 
 
 def test_reinit_returns_to_the_eigenvalues_without_a_new_basis(session, config, arrays):
-    family = EigenKronecker(PRIOR, config())
+    family = EKFAC(PRIOR, config())
     start = family.init(SHAPE, tf.float64)
-    refreshed = family.update(start, batch_of(*arrays), RATES, {"cov", "basis"})
-    moved = family.update(refreshed, batch_of(*arrays), RATES, {"cov", "scale"})
-    again = family.update(moved, batch_of(*arrays), RATES, {"reinit"})
+    refreshed = family.update(start, batch_of(*arrays), STEP_SIZES, {"cov", "basis"})
+    moved = family.update(refreshed, batch_of(*arrays), STEP_SIZES, {"cov", "scale"})
+    again = family.update(moved, batch_of(*arrays), STEP_SIZES, {"reinit"})
     refreshed, moved, again = session.run([refreshed, moved, again])
     assert (moved["scale"] != refreshed["scale"]).all()
     assert_allclose(again["scale"], refreshed["scale"], rtol=1e-12)
@@ -143,10 +145,11 @@ def test_reinit_returns_to_the_eigenvalues_without_a_new_basis(session, config, 
 
 
 def test_scale_can_be_carried_into_a_new_basis(session, config, arrays):
-    family = EigenKronecker(PRIOR, config(kfac_init_after_basis=False))
-    start = family.update(family.init(SHAPE, tf.float64), batch_of(*arrays), RATES, {"cov", "basis"})
-    old = family.update(start, batch_of(*arrays), RATES, {"scale"})
-    new = family.update(old, batch_of(arrays[0][:, :3], arrays[1][:, :3], arrays[2][:, :3]), RATES, {"cov", "basis"})
+    family = EKFAC(PRIOR, config(kfac_init_after_basis=False))
+    start = family.update(family.init(SHAPE, tf.float64), batch_of(*arrays), STEP_SIZES, {"cov", "basis"})
+    old = family.update(start, batch_of(*arrays), STEP_SIZES, {"scale"})
+    new = family.update(old, batch_of(arrays[0][:, :3], arrays[1][:, :3], arrays[2][:, :3]), STEP_SIZES,
+                        {"cov", "basis"})
     first = start["scale"] - family._initial_scale(start)
     first, old, new, same = session.run([first, old, new, carry_scale(old, old)])
     assert np.abs(first).max() == 0  # there was nothing to carry
@@ -157,7 +160,7 @@ def test_scale_can_be_carried_into_a_new_basis(session, config, arrays):
 
 
 def test_updates_that_are_not_due_change_nothing(session, config, arrays):
-    for family in (Kronecker, EigenKronecker, Diagonal):
+    for family in (KFAC, EKFAC, Diagonal):
         old, new = updated(session, family(PRIOR, config()), arrays, frozenset())
         for name in old:
             assert (old[name] == new[name]).all(), name
@@ -173,13 +176,13 @@ def test_bayes_by_backprop_follows_the_reparameterised_gradient(session, config,
     weights = mean + std * eps
     outputs = tf.matmul(x[None] + tf.zeros([K, 1, 1], tf.float64), weights)
     log_prob = -0.5 * tf.reduce_sum(tf.square(y - outputs)) / (K * N)
-    elbo = log_prob - PRIOR.temper * family.posterior(mean, state).kl(PRIOR.prior_var)
+    elbo = log_prob - PRIOR.temperature() * family.posterior(mean, state, PRIOR.temperature()).kl(PRIOR.prior_var)
     expected = tf.gradients(elbo, state["log_std"])[0]
 
     noise = weights - mean
     batch = Batch(x[None], y - outputs, None, noise, tf.zeros(SHAPE, tf.float64), STATISTICS["dense"](None))
-    rates = Rates(tf.constant(0.1, tf.float64), 0.0, 0.0, tf.constant(1.0, tf.float64))
-    new = family.update(state, batch, rates, frozenset())
+    step_sizes = StepSizes(tf.constant(0.1, tf.float64), 0.0, 0.0, tf.constant(1.0, tf.float64), 1.0)
+    new = family.update(state, batch, step_sizes, frozenset())
     average, expected, moved = session.run([new["std_average"], expected, new["log_std"] - state["log_std"]])
     assert_allclose(average, 0.1 * expected, rtol=1e-9)
     assert_allclose(moved, 0.1 * np.sign(expected), rtol=1e-4)  # Adam's first step has length 1

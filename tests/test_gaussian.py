@@ -4,8 +4,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core.inference.gaussian import Prior, noisy_kfac_roots
+from core.inference.gaussian import Prior
+from core.inference.kfac import solve_damped
 from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal, PointMass
+from core.inference.solvers import DEFAULT
 from tests import reference
 
 MEAN = np.array([[0.3, -0.2], [1.0, 0.5], [-0.7, 0.1]])
@@ -14,17 +16,17 @@ PRIOR = Prior(n_data=50, kl_weight=0.5, prior_var=2.0)
 
 def matrix_normal(rng):
     a_cov, s_cov = reference.random_cov(rng, 3), reference.random_cov(rng, 2)
-    roots = noisy_kfac_roots(tf.constant(a_cov), tf.constant(s_cov), PRIOR.damping)
-    dense = PRIOR.temper * np.linalg.inv(reference.damped_kron(a_cov, s_cov, PRIOR.damping))
-    return MatrixNormal(tf.constant(MEAN), roots[0], roots[1], PRIOR.temper), dense
+    roots = solve_damped(DEFAULT.root, tf.constant(a_cov), tf.constant(s_cov), PRIOR.damping)
+    dense = PRIOR.temperature() * np.linalg.inv(reference.damped_kron(a_cov, s_cov, PRIOR.damping))
+    return MatrixNormal(tf.constant(MEAN), roots[0], roots[1], PRIOR.temperature()), dense
 
 
 def eigen_matrix_normal(rng):
     q_a, q_s = (np.linalg.qr(rng.randn(d, d))[0] for d in (3, 2))
     scale = rng.gamma(2.0, size=(3, 2))
     q = np.kron(q_a, q_s)
-    dense = (q * (PRIOR.temper / (scale.ravel() + PRIOR.damping))) @ q.T
-    variance = tf.constant(PRIOR.temper / (scale + PRIOR.damping))
+    dense = (q * (PRIOR.temperature() / (scale.ravel() + PRIOR.damping))) @ q.T
+    variance = tf.constant(PRIOR.temperature() / (scale + PRIOR.damping))
     return EigenMatrixNormal(tf.constant(q_a.T @ MEAN @ q_s), tf.constant(q_a), tf.constant(q_s), variance), dense
 
 
@@ -37,7 +39,7 @@ FAMILIES = [matrix_normal, eigen_matrix_normal, fully_factorized]
 
 
 def test_prior_units():
-    assert PRIOR.temper == 0.01
+    assert PRIOR.temperature() == 0.01
     assert PRIOR.damping == 0.005
 
 

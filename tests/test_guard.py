@@ -69,7 +69,7 @@ def test_float64_where_float32_is_too_coarse(monkeypatch):
         return cholesky(matrix, **keys)
 
     monkeypatch.setattr(solvers.scipy.linalg, "cholesky", coarse)
-    root = solvers._mended_root(lambda *incident: found.append(incident), 2.0 * np.eye(3, dtype=np.float32), 0.0, None)
+    root = solvers._robust_root(lambda *incident: found.append(incident), 2.0 * np.eye(3, dtype=np.float32), 0.0, None)
     assert_allclose(root, np.eye(3) / np.sqrt(2.0), rtol=1e-5)
     assert root.dtype == np.float32 and found == [(1.0, "float64")]
 

@@ -4,7 +4,6 @@ import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 from scipy import integrate, optimize, stats
 
-from core.inference.gaussian import Prior
 from core.inference.likelihoods import Categorical, GaussianLikelihood, StudentTLikelihood
 from core.inference.noise_precision import (
     HeldOut,
@@ -20,10 +19,6 @@ from core.inference.noise_precision import (
 @pytest.fixture
 def likelihood(config):
     return GaussianLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, learning_rate=0.05), 1)
-
-
-def tempered(temper, kl_weight=1.0):
-    return Prior(kl_weight / temper, kl_weight, 1.0)
 
 
 def tensor(value):
@@ -93,7 +88,7 @@ def test_student_with_many_degrees_of_freedom_is_gaussian(session, config, rng, 
         likelihood = kind(config(noise_update=update, noise_dof=1e30), 1)
         state = likelihood.init(tf.float64)
         held_out = HeldOut(outputs, targets, 4, tf.constant(True)) if likelihood.held_out else None
-        new, log_prob = likelihood.update(state, outputs, targets, tempered(0.1), tensor(3.0), held_out)
+        new, log_prob = likelihood.update(state, outputs, targets, 0.1, 1.0, tensor(3.0), held_out)
         seed = tf.constant([1, 1])
         found.append(session.run([new["log_noise"], predictive_noise(new), log_prob,
                                   likelihood.score(state, outputs, targets),
@@ -103,17 +98,18 @@ def test_student_with_many_degrees_of_freedom_is_gaussian(session, config, rng, 
 
 
 def test_student_s_conjugate_updates_end_at_the_maximum_of_the_bound(session, config, rng):
-    targets, temper = rng.standard_t(3, 50), 0.02
+    targets, temperature = rng.standard_t(3, 50), 0.02
     likelihood = StudentTLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, learning_rate=1.0,
                                            noise_update="conjugate", noise_dof=3.5), 1)
     outputs, start = tf.zeros([1, 50, 1], tf.float64), likelihood.init(tf.float64)
     feeds = {name: tf.placeholder(tf.float64, value.shape) for name, value in start.items()}
-    new = likelihood.update(feeds, outputs, tf.constant(targets), tempered(temper), tensor(2.0))[0]
+    new = likelihood.update(feeds, outputs, tf.constant(targets), temperature, 1.0, tensor(2.0))[0]
     state = session.run(start)
     for _ in range(100):
         state = session.run(new, {feeds[name]: value for name, value in state.items()})
     log_noise = tensor(state["log_noise"])
-    bound = tf.reduce_mean(student_log_prob(log_noise, tensor(targets**2), 3.5)) - temper * likelihood.kl_of(log_noise)
+    log_prob = tf.reduce_mean(student_log_prob(log_noise, tensor(targets**2), 3.5))
+    bound = log_prob - temperature * likelihood.kl_of(log_noise)
     assert_allclose(session.run(tf.gradients(bound, log_noise)[0]), 0.0, atol=1e-10)
     assert np.exp(state["log_noise"][1] - state["log_noise"][0]) < 0.8 * np.mean(targets**2)  # rows far off count less
 
@@ -122,7 +118,7 @@ def test_score_is_the_gradient_of_the_expected_log_prob(session, either, rng):
     likelihood = either
     outputs, targets = tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
     state = likelihood.init(tf.float64)
-    log_prob = likelihood.update(state, outputs, targets, tempered(0.1), tensor(1.0))[1]
+    log_prob = likelihood.update(state, outputs, targets, 0.1, 1.0, tensor(1.0))[1]
     gradient = 12 * tf.gradients(log_prob, outputs)[0]  # the mean is over 3 x 4 rows
     score, gradient = session.run([likelihood.score(state, outputs, targets), gradient])
     assert_allclose(score, gradient, rtol=1e-10)
@@ -138,19 +134,19 @@ def test_sampled_score_is_that_of_targets_drawn_from_the_model(session, likeliho
 
 
 def test_update_climbs_the_tempered_bound_to_its_maximum(session, likelihood, rng):
-    """With fixed residuals the optimum is the conjugate one: Gamma(a0 + 1/(2 temper), b0 + mse/(2 temper))."""
-    outputs, targets, temper = tf.zeros([1, 6, 1], tf.float64), rng.randn(6), 0.05
+    """With fixed residuals the optimum is the conjugate one, Gamma(a0 + 1 / (2 t), b0 + mse / (2 t)), t the temperature."""
+    outputs, targets, temperature = tf.zeros([1, 6, 1], tf.float64), rng.randn(6), 0.05
     state = {name: tf.get_variable(name, initializer=value) for name, value in likelihood.init(tf.float64).items()}
     step = tf.placeholder(tf.float64, [])
     new, _ = likelihood.update({name: value.read_value() for name, value in state.items()},
-                               outputs, tf.constant(targets), tempered(temper), step)
+                               outputs, tf.constant(targets), temperature, 1.0, step)
     op = tf.group([state[name].assign(new[name]) for name in state])
     session.run(tf.global_variables_initializer())
     for i in range(1, 1500):
         session.run(op, {step: i})
     alpha, beta = np.exp(session.run(state["log_noise"]))
-    assert_allclose(alpha, 2.0 + 0.5 / temper, rtol=1e-3)
-    assert_allclose(beta, 3.0 + 0.5 * np.mean(targets**2) / temper, rtol=1e-3)
+    assert_allclose(alpha, 2.0 + 0.5 / temperature, rtol=1e-3)
+    assert_allclose(beta, 3.0 + 0.5 * np.mean(targets**2) / temperature, rtol=1e-3)
 
 
 def test_the_conjugate_update_is_that_maximum(session, config, rng):
@@ -158,16 +154,16 @@ def test_the_conjugate_update_is_that_maximum(session, config, rng):
     learning_rate."""
     likelihood = GaussianLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, learning_rate=0.4,
                                            noise_update="conjugate"), 1)
-    targets, temper, state = rng.randn(4, 6), 0.05, likelihood.init(tf.float64)
+    targets, temperature, state = rng.randn(4, 6), 0.05, likelihood.init(tf.float64)
     average = None
     for i in range(4):
         outputs, share = tf.zeros([1, 6, 1], tf.float64), max(1.0 / (i + 1), 0.4)
-        state, _ = likelihood.update(state, outputs, tf.constant(targets[i]), tempered(temper), tensor(i + 1.0))
+        state, _ = likelihood.update(state, outputs, tf.constant(targets[i]), temperature, 1.0, tensor(i + 1.0))
         average = share * np.mean(targets[i]**2) + (1 - share) * (average if i else 0.0)
         alpha, beta = np.exp(session.run(state["log_noise"]))
-        assert_allclose([alpha, beta], [2.0 + 0.5 / temper, 3.0 + 0.5 * average / temper], rtol=1e-12)
+        assert_allclose([alpha, beta], [2.0 + 0.5 / temperature, 3.0 + 0.5 * average / temperature], rtol=1e-12)
     log_noise = state["log_noise"]
-    bound = expected_log_prob(log_noise, tensor(average)) - temper * likelihood.kl_of(log_noise)
+    bound = expected_log_prob(log_noise, tensor(average)) - temperature * likelihood.kl_of(log_noise)
     assert_allclose(session.run(tf.gradients(bound, log_noise)[0]), 0.0, atol=1e-12)
 
 
@@ -202,12 +198,12 @@ def test_the_held_out_update_step_by_step(session, config, rng, kind, dof):
     held_out = kind(config(noise_update="held_out", noise_prior_shape=2.0, noise_prior_rate=3.0, noise_dof=3.5), 1)
     state, average, precision = held_out.init(tf.float64), 1.0, 2.5 / 3.5
     outputs, targets = rng.randn(3, 4, 1), rng.randn(4)
-    for step in range(1, 9):
+    for step in range(1, 25):
         rows, truth = rng.randn(5, 7), rng.randn(7)
         squares = (targets - outputs[..., 0])**2
         log_prob = (expected_log_prob(state["log_noise"], np.mean(squares)) if np.isinf(dof)
                     else tf.reduce_mean(student_log_prob(state["log_noise"], squares, dof)))
-        new = held_out.update(state, tf.constant(outputs), tf.constant(targets), tempered(0.1), tensor(float(step)),
+        new = held_out.update(state, tf.constant(outputs), tf.constant(targets), 0.1, 1.0, tensor(float(step)),
                               HeldOut(tf.constant(rows[..., None]), tf.constant(truth), 40, tf.constant(True)))
         average += 16.0 / (step + 15) * (mixture_error(rows, truth, precision, dof) - average)
         state, by_hand = session.run([new[0], log_prob])
@@ -239,7 +235,7 @@ def test_the_noise_level_stays_when_the_held_out_rows_train(session, held_out, r
     state, outputs, targets = held_out.init(tf.float64), tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
     for on in (True, False):
         rows = HeldOut(outputs, targets, 4, tf.constant(on))
-        new = held_out.update(state, outputs, targets, tempered(0.1), tensor(9.0), rows)
+        new = held_out.update(state, outputs, targets, 0.1, 1.0, tensor(9.0), rows)
         old, after = session.run([state, new[0]])
         assert all(np.array_equal(old[name], after[name]) != on for name in ("log_noise", "mean_square"))
 
@@ -290,7 +286,7 @@ def test_the_leave_one_out_update_step_by_step(session, config, rng, kind, dof, 
         error = mixture_error(left_out(outputs, targets, fitted, dof, kl_weight), targets, precision, dof)
         average += max(1.0 / step, 0.3) * (error - average)
         precision = (2.0 + 5.0) / (3.0 + 5.0 * average)
-        states = [each.update(state, tf.constant(outputs[..., None]), tf.constant(targets), tempered(0.1, kl_weight),
+        states = [each.update(state, tf.constant(outputs[..., None]), tf.constant(targets), 0.1, kl_weight,
                               tensor(float(step)))[0] for each, state in zip(both, states)]
         ours, conjugate = session.run(states)
         assert_allclose(np.exp(predictive_noise(ours)), [2.0 + 5.0, 3.0 + 5.0 * average], rtol=1e-12)
@@ -333,7 +329,7 @@ def test_left_out_outputs_make_the_errors_of_refits(session, rng, dof):
 def test_outputs_far_off_leave_both_levels_finite(session, config, rng):
     likelihood = GaussianLikelihood(config(noise_update="leave_one_out"), 1)
     outputs, targets = tf.constant(1e7 * rng.randn(3, 7, 1), tf.float32), tf.constant(rng.randn(7), tf.float32)
-    state = likelihood.update(likelihood.init(tf.float32), outputs, targets, tempered(0.1), tf.constant(1.0))[0]
+    state = likelihood.update(likelihood.init(tf.float32), outputs, targets, 0.1, 1.0, tf.constant(1.0))[0]
     assert all(np.all(np.isfinite(value)) for value in session.run(state).values())
 
 
@@ -342,7 +338,7 @@ def test_one_draw_leaves_the_conjugate_level(session, config, rng):
     state = likelihood.init(tf.float64)
     for step in (1.0, 2.0):
         outputs, targets = tf.constant(rng.randn(1, 7, 1)), tf.constant(rng.randn(7))
-        state = likelihood.update(state, outputs, targets, tempered(0.1), tensor(step))[0]
+        state = likelihood.update(state, outputs, targets, 0.1, 1.0, tensor(step))[0]
     one, other = session.run([state["log_noise"], predictive_noise(state)])
     assert_allclose(one, other, rtol=1e-12)
 
@@ -350,7 +346,7 @@ def test_one_draw_leaves_the_conjugate_level(session, config, rng):
 def test_categorical_score_is_the_gradient_of_its_log_prob(session, rng):
     logits, labels = tf.constant(rng.randn(2, 5, 3)), tf.constant([0, 2, 1, 1, 0])
     likelihood = Categorical(None, 3)
-    log_prob = likelihood.update({}, logits, labels, tempered(0.1), tensor(1.0))[1]
+    log_prob = likelihood.update({}, logits, labels, 0.1, 1.0, tensor(1.0))[1]
     score = likelihood.score({}, logits, labels)
     score, grad, value = session.run([score, tf.gradients(log_prob, logits)[0], log_prob])
     assert_allclose(score, 10 * grad, rtol=1e-9)  # log_prob is a mean over 2 x 5

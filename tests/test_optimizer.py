@@ -5,10 +5,11 @@ from numpy.testing import assert_allclose
 
 from core.inference import optimizer
 from core.inference.adam import adam_step
+from core.inference.ekfac import EKFAC
 from core.inference.factors import STATISTICS
-from core.inference.families import Batch, Diagonal, Rates
+from core.inference.families import Batch, Diagonal
 from core.inference.gaussian import Prior
-from core.inference.kronecker import EigenKronecker
+from core.inference.step_sizes import StepSizes
 from misc.errors import UserError
 from networks.layers import LayerRecord, LayerSpec
 
@@ -27,7 +28,7 @@ def test_gradient_of_the_bound_has_the_prior_at_the_drawn_weights(session, rng):
     log_prob = -0.5 * tf.reduce_sum(tf.square(y - s)) / n
     bound = log_prob - 0.5 * prior.damping * tf.reduce_sum(tf.square(w))
     by_autodiff = tf.reduce_mean(tf.gradients(bound, w)[0], axis=0)
-    batch = optimizer.layer_batch(LayerRecord(SPEC, a, s), y - s, None, w, w[0], prior)
+    batch = optimizer.layer_batch(LayerRecord(SPEC, a, s), y - s, None, w, w[0], prior, 1.0)
     got, expected, noise = session.run([batch.grad, by_autodiff, batch.noise])
     assert_allclose(got, expected, rtol=1e-10)
     assert_allclose(noise[0], 0.0)
@@ -37,13 +38,14 @@ def test_unit_step_reaches_the_exact_posterior_mean(session, rng, config):
     """Linear model, unit noise: one EK-FAC step of length 1 from anywhere lands on the exact mean."""
     n, prior = 20, Prior(n_data=20, kl_weight=6.0, prior_var=1.0)  # gamma_in = 0.3
     x, y, start = rng.randn(n, 4), rng.randn(n, 1), rng.randn(4, 1)
-    plan = optimizer.LayerMethod(LayerSpec("dense0", "dense", 3, 1), EigenKronecker(prior, config()), False)
+    plan = optimizer.LayerMethod(LayerSpec("dense0", "dense", 3, 1), EKFAC(prior, config()), False)
     grad = optimizer.elbo_gradient(tf.constant(x.T @ (y - x @ start) / n), tf.constant(start[None]), prior)
     unit_errors = tf.ones([1, n, 1], tf.float64)
     batch = Batch(tf.constant(x[None]), None, unit_errors, None, grad, STATISTICS["dense"](None))
     one = tf.constant(1.0, tf.float64)
     state = optimizer.initial_state(plan, tf.constant(start))
-    new = optimizer.step(plan, state, batch, Rates(one, one, one, one), 0.9, {"cov", "basis", "scale"})
+    step_sizes = StepSizes(one, one, one, one, 1.0)
+    new = optimizer.averaged_step(plan, state, batch, step_sizes, 0.9, {"cov", "basis", "scale"})
     exact = np.linalg.solve(x.T @ x / n + 0.3 * np.eye(4), x.T @ y / n)
     assert_allclose(session.run(plan.weights(new)), exact, rtol=1e-9)
 
@@ -54,8 +56,8 @@ def test_momentum_is_a_bias_corrected_average(session, config):
     grads = [np.full((4, 2), value) for value in (1.0, 3.0)]
     for number, grad in enumerate(grads, start=1):
         batch = Batch(None, None, None, None, tf.constant(grad), STATISTICS["dense"](None))
-        rates = Rates(tf.constant(0.5, tf.float64), None, None, tf.constant(float(number), tf.float64))
-        state = optimizer.step(plan, state, batch, rates, 0.9, frozenset())
+        step_sizes = StepSizes(tf.constant(0.5, tf.float64), None, None, tf.constant(float(number), tf.float64), 1.0)
+        state = optimizer.averaged_step(plan, state, batch, step_sizes, 0.9, frozenset())
     mean = session.run(state["mean"])
     direction = [1.0, (0.1 * 3.0 + 0.9 * 0.1 * 1.0) / (1 - 0.81)]
     assert_allclose(mean, 0.5 * sum(direction) / (1.0 + 0.06), rtol=1e-10)  # f = 1, gamma_in = 0.06
@@ -78,8 +80,8 @@ def test_adam_method_is_adam(session, rng, config):
     average, square, mean = (tf.zeros([4, 2], tf.float64) for _ in range(3))
     for t in range(1, 4):
         grad, now = tf.constant(rng.randn(4, 2)), tf.constant(float(t), tf.float64)
-        state = optimizer.step(plan, state, Batch(None, None, None, None, grad, None),
-                               Rates(tf.constant(0.1, tf.float64), None, None, now), 0.9, frozenset())
+        state = optimizer.averaged_step(plan, state, Batch(None, None, None, None, grad, None),
+                               StepSizes(tf.constant(0.1, tf.float64), None, None, now, 1.0), 0.9, frozenset())
         direction, average, square = adam_step(grad, average, square, now)
         mean += 0.1 * direction
     got, expected = session.run([state["mean"], mean])

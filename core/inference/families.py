@@ -1,12 +1,13 @@
-"""Curvature families: what preconditions the step, and the posterior that follows from it.
+"""Curvature families: each estimates a Fisher matrix, preconditions the step with it, and derives q(W) from it.
 
-A family is pure: it holds hyper-parameters only, and everything that moves is in a State of tensors. Its methods, in
-this order: `init` (state at step 0), `update` (state after a minibatch), `posterior` (state -> q(W)), `precondition`
-(gradient -> step), `report` (numbers to watch). A family may keep mean, momentum and step in coordinates of its own:
-`weights`, `project` and `change_basis` translate. `updates` names what a schedule may ask of `update`; the periods
-are in core/training/schedule.py. The families with Kronecker factors are in kfac.py and ekfac.py.
+A family is pure. Its constructor takes hyper-parameters; whatever changes from step to step is in a `State`, a dict of
+tensors. The methods come in this order: `init` (state at step 0), `update` (state after a minibatch), `posterior`
+(state -> q(W)), `precondition` (gradient -> step), `report` (numbers to watch).
+
+This module has the base class and the families without Kronecker factors. Noisy K-FAC is in core/inference/kfac.py,
+noisy EK-FAC in core/inference/ekfac.py. To add a family, subclass `Family` and add a row to `optimizer.METHODS`.
 """
-from typing import Any, NamedTuple, Set, Tuple
+from typing import AbstractSet, Any, Dict, NamedTuple, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -16,177 +17,206 @@ from core.inference.gaussian import Prior
 from core.inference.posteriors import FullyFactorized, PointMass, Posterior
 from core.inference.solvers import DEFAULT, Solver
 from core.inference.step_sizes import StepSizes
-from core.inference.types import Due, Number, State, Tensor
+from core.inference.types import Scalar, Shape, State
 from misc.config import Config
+
+FISHER_KEYS = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_warmup")
+"""Config keys that affect every family with a Fisher matrix."""
 
 
 class Batch(NamedTuple):
-    """One layer's minibatch at the drawn weights."""
+    """One layer's minibatch: n examples and K weight draws; all gradients are taken at the drawn weights."""
 
-    a: Tensor               # inputs, see factors.py
-    ds: Tensor              # gradients of log p at the pre-activations, per example
-    ds_fisher: Tensor       # the same for the targets that define the Fisher
-    noise: Tensor           # [K, d_in + 1, d_out], drawn weights minus state["mean"]
-    grad: Tensor            # [d_in + 1, d_out], gradient for the mean of the weights, prior included
-    stats: LayerStatistics  # of the kind of layer
+    a: tf.Tensor  # inputs, [K or 1, n, d_in + 1] for a dense layer, see core/inference/factors.py
+    ds: tf.Tensor  # d log p(y | x, W) / d s per example, [K, n, d_out] for a dense layer
+    ds_fisher: tf.Tensor  # the same for the targets that define the Fisher: sampled, or the observed ones
+    noise: tf.Tensor  # drawn weights minus state["mean"], [K, d_in + 1, d_out]; for families with project = identity
+    grad: tf.Tensor  # gradient of the objective per example for the mean of the weights, [d_in + 1, d_out]
+    stats: LayerStatistics  # curvature statistics of the layer's kind
 
 
 class Family:
-    """What all families share. Subclasses define init, update, posterior, precondition and report."""
+    """Base class of the curvature families.
 
-    updates: Tuple[str, ...] = ()  # names of the updates that a schedule may ask for
-    reads: Tuple[str, ...] = ()    # config keys that the family, its schedule or its step read and others do not
-    needs_factors = False          # whether it has Kronecker factors
-    natural = True                 # whether it preconditions by a Fisher, so that a step has a KL divergence
-    averages = False               # whether its step always follows the moving average of gradients, as Adam's does
-    tempered = True                # whether the temperature is a factor of its posterior covariance
+    A family may keep mean, momentum and step in its own coordinates (noisy EK-FAC: the eigenbasis). `weights` and
+    `project` convert between these and the weights, `change_basis` from the coordinates of one state to those of
+    another. Here the coordinates are the weights themselves.
+
+    Class attributes:
+      updates: parts of the state that a schedule may ask `update` to refresh; their periods are set in
+        core/training/schedule.py.
+      reads: config keys that affect the family, its schedule or its step, and not every method.
+      needs_factors: whether it builds Kronecker factors of size d_in + 1 and d_out.
+      natural: whether `precondition` uses a Fisher matrix, so that the KL divergence of a step can be clipped.
+      averages: whether the step is always taken along a moving average of gradients, as in Adam.
+      tempered: whether the posterior covariance is proportional to the temperature of the current step.
+    """
+
+    updates: Tuple[str, ...] = ()
+    reads: Tuple[str, ...] = ()
+    needs_factors, natural, averages, tempered = False, True, False, True
 
     def __init__(self, prior: Prior, config: Config, solver: Solver = DEFAULT) -> None:
         self._prior, self._config, self._solver = prior, config, solver
 
-    def init(self, shape: Tuple[int, int], dtype: tf.DType) -> State:
-        """Returns the state at step 0 of a weight matrix of this shape, [d_in + 1, d_out]."""
+    def init(self, shape: Shape, dtype: tf.DType) -> State:
+        """Returns the state at step 0 of a layer with weights [d_in + 1, d_out]."""
         raise NotImplementedError
 
-    def update(self, state: State, batch: Batch, sizes: StepSizes, due: Due) -> State:
-        """Returns the state after one more minibatch; `due` names the updates that are due."""
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
+        """Returns the state after one minibatch.
+
+        Args:
+          due: names out of `updates` to refresh in this step. Entries that are not refreshed stay the very same
+            tensors as in `state`, so that the graph need not write them.
+        """
         raise NotImplementedError
 
-    def posterior(self, mean: Tensor, state: State, temperature: Number) -> Posterior:
-        """Returns q(W) around the mean [d_in + 1, d_out], given in the family's coordinates."""
+    def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
+        """Returns q(W).
+
+        Args:
+          mean: state["mean"], [d_in + 1, d_out], in the family's coordinates.
+          temperature: lambda / N times the current KL scale, see `Prior.temperature`.
+        """
         raise NotImplementedError
 
-    def precondition(self, grad: Tensor, state: State) -> Tensor:
-        """Returns the step for a gradient [d_in + 1, d_out], both in the family's coordinates."""
+    def precondition(self, grad: tf.Tensor, state: State) -> tf.Tensor:
+        """Returns the step direction [d_in + 1, d_out] for a gradient; both in the family's coordinates."""
         raise NotImplementedError
 
-    def report(self, state: State) -> State:
-        """Returns {name: scalar to watch}."""
-        raise NotImplementedError
+    def report(self, state: State) -> Dict[str, tf.Tensor]:
+        """Returns {name: scalar} to watch during training."""
+        return {}
 
-    def covered_by_mean_check(self, new: State) -> Set[str]:
-        """Returns the entries whose non-finite values propagate into the new mean and need no check of their own."""
-        return {"momentum"}
-
-    def weights(self, mean: Tensor, state: State) -> Tensor:
-        """Returns the mean of the weights [d_in + 1, d_out] from the mean in the family's coordinates."""
+    def weights(self, mean: tf.Tensor, state: State) -> tf.Tensor:
+        """Converts [d_in + 1, d_out] from the family's coordinates to weights."""
         return mean
 
-    def project(self, grad: Tensor, state: State) -> Tensor:
-        """Returns a gradient with respect to the weights in the family's coordinates."""
+    def project(self, grad: tf.Tensor, state: State) -> tf.Tensor:
+        """Converts a gradient for the weights, [d_in + 1, d_out], to the family's coordinates."""
         return grad
 
-    def change_basis(self, tensor: Tensor, old: State, new: State) -> Tensor:
-        """Returns a tensor in the coordinates of the state `new` that was given in those of `old`."""
+    def change_basis(self, tensor: tf.Tensor, old: State, new: State) -> tf.Tensor:
+        """Converts [d_in + 1, d_out] from the coordinates of the state `old` to those of `new`."""
         return tensor
+
+    def covered_by_mean_check(self, new: Dict[str, Any]) -> Set[str]:
+        """Returns the entries of `new` that need no check of their own for non-finite values.
+
+        A non-finite value in one of these also makes the new mean non-finite, and the mean is always checked.
+
+        Args:
+          new: the entries that a step writes.
+        """
+        return {"momentum"}
 
     @property
     def _step_damping(self) -> float:
-        """gamma_in + gamma_ex."""
+        """gamma_in + gamma_ex, in units of the Fisher of one example."""
         return self._prior.damping + self._config.damping
 
 
-OF_FISHER = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_warmup")
-"""Config keys that every family with a Fisher reads."""
-
-
 class Identity(Family):
-    """No curvature: plain gradient ascent with the optimizer's momentum."""
+    """No curvature: gradient ascent, with the optimizer's momentum."""
 
     natural = False
 
-    def init(self, shape: Tuple[int, int], dtype: tf.DType) -> State:
+    def init(self, shape: Shape, dtype: tf.DType) -> State:
         return {}
 
-    def update(self, state: State, batch: Batch, sizes: StepSizes, due: Due) -> State:
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
         return state
 
-    def posterior(self, mean: Tensor, state: State, temperature: Number) -> Posterior:
+    def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
         return PointMass(mean)
 
-    def precondition(self, grad: Tensor, state: State) -> Tensor:
+    def precondition(self, grad: tf.Tensor, state: State) -> tf.Tensor:
         return grad
-
-    def report(self, state: State) -> State:
-        return {}
 
 
 class Adam(Identity):
     """Adam's second moment of the minibatch gradient; its first moment is the optimizer's momentum.
+
+    State: square, the moving average of grad^2; root, the denominator of the step.
 
     Reference: Kingma and Ba (2015), Alg. 1, https://arxiv.org/abs/1412.6980
     """
 
     averages = True
 
-    def init(self, shape: Tuple[int, int], dtype: tf.DType) -> State:
+    def init(self, shape: Shape, dtype: tf.DType) -> State:
         return {"square": tf.zeros(shape, dtype), "root": tf.ones(shape, dtype)}
 
-    def update(self, state: State, batch: Batch, sizes: StepSizes, due: Due) -> State:
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
         square = ema_square(state["square"], batch.grad)
-        return {"square": square, "root": root(square, sizes.step)}
+        return {"square": square, "root": root(square, step_sizes.step)}
 
-    def precondition(self, grad: Tensor, state: State) -> Tensor:
+    def precondition(self, grad: tf.Tensor, state: State) -> tf.Tensor:
         return grad / state["root"]
 
 
 class MeanField(Adam):
-    """Bayes by backprop: mean and log std of a fully factorised Gaussian, both by Adam.
+    """Bayes by backprop: mean and log std of a fully factorised Gaussian, both trained by Adam.
 
-    d ELBO / d log std = std E[g eps] - (lambda / N) (std^2 / eta - 1), with g the gradient of
-    log p at w = mean + std eps.
+    The gradient for log std, per example, with g the gradient of log p at w = mean + std eps:
+
+    d objective / d log std = E[g std eps] - (lambda / N) (std^2 / eta - 1)
 
     Reference: Blundell et al. (2015), Sec. 3.2, https://arxiv.org/abs/1505.05424
     """
 
-    tempered = False  # its variance is learned, and follows the temperature
+    tempered = False  # the variance is learned, so it follows the temperature only gradually
 
     _initial_log_std = -3.0
 
-    def init(self, shape: Tuple[int, int], dtype: tf.DType) -> State:
+    def init(self, shape: Shape, dtype: tf.DType) -> State:
         state = super().init(shape, dtype)
         state["log_std"] = tf.fill(shape, tf.constant(self._initial_log_std, dtype))
         state.update(std_average=tf.zeros(shape, dtype), std_square=tf.zeros(shape, dtype))
         return state
 
-    def update(self, state: State, batch: Batch, sizes: StepSizes, due: Due) -> State:
-        particle_gradients: Any = batch.stats.particle_gradients
-        likelihood_part = tf.reduce_mean(particle_gradients(batch.a, batch.ds) * batch.noise, axis=0)
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
+        likelihood_part = tf.reduce_mean(batch.stats.particle_gradients(batch.a, batch.ds) * batch.noise, axis=0)
         variance = tf.exp(2.0 * state["log_std"])
-        temperature = self._prior.temperature(sizes.kl_scale)
+        temperature = self._prior.temperature(step_sizes.kl_scale)
         grad = likelihood_part - temperature * (variance / self._prior.prior_var - 1.0)
-        direction, average, square = adam_step(grad, state["std_average"], state["std_square"], sizes.step)
-        new = super().update(state, batch, sizes, due)
-        new.update(log_std=state["log_std"] + sizes.mean * direction, std_average=average, std_square=square)
+        direction, average, square = adam_step(grad, state["std_average"], state["std_square"], step_sizes.step)
+        new = super().update(state, batch, step_sizes, due)
+        new.update(log_std=state["log_std"] + step_sizes.mean * direction, std_average=average, std_square=square)
         return new
 
-    def posterior(self, mean: Tensor, state: State, temperature: Number) -> Posterior:
+    def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
+        """Returns N(mean, std^2). The temperature acts through the training of std."""
         return FullyFactorized(mean, tf.exp(2.0 * state["log_std"]))
 
 
 class Diagonal(Family):
-    """Noisy Adam: f, the diagonal of the Fisher.
+    """Noisy Adam: f, the diagonal of the Fisher matrix.
 
-    q: w ~ N(mean, (lambda / N) / (f + gamma_in)); step: grad / (f + gamma_in + gamma_ex), without a square root.
+    f <- (1 - beta) f + beta E[(d log p / d w)^2]
+    q: w ~ N(mean, (lambda / N) / (f + gamma_in))
+    step: v / (f + gamma_in + gamma_ex), without a square root
 
     Reference: Zhang et al. (2018), Sec. 3.1, https://arxiv.org/abs/1712.02390
     """
 
-    updates, reads = ("cov",), OF_FISHER
+    updates, reads = ("cov",), FISHER_KEYS
 
-    def init(self, shape: Tuple[int, int], dtype: tf.DType) -> State:
+    def init(self, shape: Shape, dtype: tf.DType) -> State:
         return {"fisher": tf.ones(shape, dtype)}
 
-    def update(self, state: State, batch: Batch, sizes: StepSizes, due: Due) -> State:
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
         if "cov" not in due:
             return state
-        return {"fisher": ema(state["fisher"], batch.stats.squared_gradient(batch.a, batch.ds_fisher), sizes.cov)}
+        fisher = batch.stats.squared_gradient(batch.a, batch.ds_fisher)
+        return {"fisher": ema(state["fisher"], fisher, step_sizes.cov)}
 
-    def posterior(self, mean: Tensor, state: State, temperature: Number) -> Posterior:
+    def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
         return FullyFactorized(mean, temperature / (state["fisher"] + self._prior.damping))
 
-    def precondition(self, grad: Tensor, state: State) -> Tensor:
+    def precondition(self, grad: tf.Tensor, state: State) -> tf.Tensor:
         return grad / (state["fisher"] + self._step_damping)
 
-    def report(self, state: State) -> State:
+    def report(self, state: State) -> Dict[str, tf.Tensor]:
         return {"fisher_mean": tf.reduce_mean(state["fisher"])}

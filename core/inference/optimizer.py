@@ -1,22 +1,26 @@
-"""The noisy natural-gradient step: one rule for every method. Pure.
+"""The noisy natural-gradient step: one rule for every method. Pure functions.
 
-METHODS: config's `optimizer` -> curvature family, and whether the weights are drawn from its posterior. The
-three noisy methods of the papers are one step with three families.
+METHODS maps config's `optimizer` to a curvature family and to whether weights are drawn from its posterior. The three
+noisy methods of the papers are one step with three families.
+
+A step: draw w ~ q; v = E[d log p / d w] - gamma_in w; update the curvature with gradients at the same w; move the mean
+along the preconditioned v. Regression averages v (`averaged_steps`), classification clips the step (`clipped_steps`).
 """
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import AbstractSet, Callable, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
 import tensorflow.compat.v1 as tf
 
+from core.inference import families
 from core.inference.adam import debias, ema
 from core.inference.ekfac import EKFAC
 from core.inference.factors import statistics
-from core.inference.families import Adam, Batch, Diagonal, Family, Identity, MeanField
+from core.inference.families import Batch, Family
 from core.inference.gaussian import Prior
 from core.inference.kfac import KFAC
 from core.inference.posteriors import PointMass, Posterior
 from core.inference.solvers import Solver, default_solver
 from core.inference.step_sizes import StepSizes
-from core.inference.types import Due, Number, State, Tensor
+from core.inference.types import Scalar, Shape, State
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import lookup
@@ -24,42 +28,49 @@ from networks.layers import LayerRecord, LayerSpec
 
 
 class Method(NamedTuple):
-    """What one value of config's `optimizer` stands for."""
+    """A row of METHODS."""
 
-    family: Type[Family]          # of the weight matrices
-    noisy: bool                   # whether weights are drawn from the posterior
-    vectors: Type[Family]         # family of parameters that are no weight matrix (scales and shifts)
-    fisher_approx: Optional[str]  # the published config key that goes with it
-    meaning: str                  # for --list
+    family: Type[Family]  # curvature family of weight matrices
+    noisy: bool  # whether weights are drawn from q(W); else the method is a point estimate
+    vectors: Type[Family]  # curvature family of scales and shifts, which have no prior and no noise
+    fisher_approx: Optional[str]  # value of config's `fisher_approx` that older files have for this method
+    meaning: str  # one line for --list and --explain
 
 
 METHODS = {
-    "ekfac": Method(EKFAC, True, Diagonal, "eigen", "noisy EK-FAC: eigenvalue-corrected matrix-variate Gaussian"),
-    "kfac": Method(KFAC, True, Diagonal, "kron", "noisy K-FAC: matrix-variate Gaussian posterior"),
-    "diag": Method(Diagonal, True, Diagonal, "diagonal", "noisy Adam: fully factorised Gaussian posterior"),
-    "bbb": Method(MeanField, True, Adam, None, "Bayes by backprop: fully factorised Gaussian trained by Adam"),
-    "ekfac_point": Method(EKFAC, False, Diagonal, "eigen", "EK-FAC steps without weight noise: a point estimate"),
-    "kfac_point": Method(KFAC, False, Diagonal, "kron", "K-FAC steps without weight noise: a point estimate"),
-    "adam": Method(Adam, False, Adam, None, "Adam: a point estimate (MAP)"),
-    "sgd": Method(Identity, False, Identity, None, "SGD with momentum: a point estimate (MAP)"),
+    "ekfac": Method(EKFAC, True, families.Diagonal, "eigen",
+                    "noisy EK-FAC: eigenvalue-corrected matrix Gaussian"),
+    "kfac": Method(KFAC, True, families.Diagonal, "kron",
+                   "noisy K-FAC: matrix-variate Gaussian posterior"),
+    "diag": Method(families.Diagonal, True, families.Diagonal, "diagonal",
+                   "noisy Adam: fully factorised Gaussian posterior"),
+    "bbb": Method(families.MeanField, True, families.Adam, None,
+                  "Bayes by backprop: fully factorised Gaussian trained by Adam"),
+    "ekfac_point": Method(EKFAC, False, families.Diagonal, "eigen",
+                          "EK-FAC steps, no weight noise: a point estimate"),
+    "kfac_point": Method(KFAC, False, families.Diagonal, "kron",
+                         "K-FAC steps, no weight noise: a point estimate"),
+    "adam": Method(families.Adam, False, families.Adam, None, "Adam: a point estimate (MAP)"),
+    "sgd": Method(families.Identity, False, families.Identity, None, "SGD with momentum: a point estimate (MAP)"),
 }
 
-CURVATURE_KEYS = {name for method in METHODS.values() for name in method.family.reads}
+CURVATURE_KEYS: Set[str] = {name for method in METHODS.values() for name in method.family.reads}
+"""Config keys that some methods read and others do not."""
 
-# config's `large_layers` -> (family, noisy) for a layer whose factors exceed max_factor_dim.
-LARGE_LAYERS: Dict[str, Tuple[Type[Family], bool]] = {"diagonal": (Diagonal, True), "point": (Diagonal, False)}
+LARGE_LAYERS = {"diagonal": (families.Diagonal, True), "point": (families.Diagonal, False)}
+"""Config's `large_layers` -> (family, noisy) of a layer whose factors exceed max_factor_dim; "refuse" has no row."""
 
 
 class LayerMethod(NamedTuple):
     """How one layer is trained."""
 
-    spec: LayerSpec
-    family: Any  # a Family, or None if the layer is refused
-    noisy: bool  # whether its weights are drawn from the posterior
+    spec: LayerSpec  # the layer
+    family: Optional[Family]  # its curvature family; None if the layer is refused, see `check_layers`
+    noisy: bool  # whether its weights are drawn from q(W)
 
     @property
-    def shape(self) -> Tuple[int, int]:
-        """[d_in + 1, d_out]."""
+    def shape(self) -> Shape:
+        """(d_in + 1, d_out)."""
         return self.spec.d_in + 1, self.spec.d_out
 
     @property
@@ -71,33 +82,41 @@ class LayerMethod(NamedTuple):
             return "point"
         return "structured" if self.family.needs_factors else "diagonal"
 
-    def posterior(self, state: State, temperature: Number) -> Posterior:
-        """Returns q(W) for this layer's state."""
-        if not self.noisy:
-            return PointMass(self.weights(state))
-        return self.family.posterior(state["mean"], state, temperature)
+    def curvature(self) -> Family:
+        """Returns the family of a layer that is not refused."""
+        assert self.family is not None, f"layer {self.spec.name} is refused: call check_layers first"
+        return self.family
 
-    def weights(self, state: State) -> Tensor:
+    def posterior(self, state: State, temperature: Scalar) -> Posterior:
+        """Returns q(W) for the layer's state; a point mass without weight noise."""
+        if self.noisy:
+            return self.curvature().posterior(state["mean"], state, temperature)
+        return PointMass(self.weights(state))
+
+    def weights(self, state: State) -> tf.Tensor:
         """Returns the mean of the weights, [d_in + 1, d_out]."""
-        return self.family.weights(state["mean"], state)
+        return self.curvature().weights(state["mean"], state)
 
 
 def layer_methods(config: Config, specs: Sequence[LayerSpec], prior: Prior,
                   solver: Callable[[str], Solver] = default_solver) -> List[LayerMethod]:
-    """Returns a LayerMethod per layer; a layer whose factors are too large falls back or is refused.
+    """Returns a LayerMethod per layer. Layers whose factors are too large fall back to another family or are refused.
 
-    solver: name of a layer -> how its factors are decomposed. Raises UserError for a kind of layer without curvature.
+    Args:
+      solver: function (name of a layer) -> Solver of its factors.
+
+    Raises UserError for an unknown method, or a kind of layer without curvature statistics.
     """
     method = lookup(METHODS, config.optimizer, "optimizer")
     layers = []
     for spec in specs:
         statistics(spec)
-        family: Optional[Type[Family]] = method.family if spec.has_weights else method.vectors
+        chosen: Optional[Type[Family]] = method.family if spec.has_weights else method.vectors
         noisy = method.noisy and spec.has_weights
-        if family.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
-            family, noisy = LARGE_LAYERS.get(config.large_layers, (None, False))
-            noisy = noisy and method.noisy
-        layers.append(LayerMethod(spec, family and family(prior, config, solver(spec.name)), noisy))
+        if chosen.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
+            chosen, noisy_fallback = LARGE_LAYERS.get(config.large_layers, (None, False))
+            noisy = noisy_fallback and method.noisy
+        layers.append(LayerMethod(spec, chosen and chosen(prior, config, solver(spec.name)), noisy))
     return layers
 
 
@@ -110,93 +129,120 @@ def check_layers(layers: Sequence[LayerMethod], config: Config) -> None:
                 f"{config.max_factor_dim}: raise it, or set large_layers to diagonal or point")
 
 
-def initial_state(layer: LayerMethod, mean: Tensor) -> State:
-    """Returns the state of one layer at step 0; all families' coordinates are those of the weights then.
+def initial_state(layer: LayerMethod, mean: tf.Tensor) -> State:
+    """Returns the state of one layer at step 0.
 
-    mean: [d_in + 1, d_out].
+    Args:
+      mean: initial weights [d_in + 1, d_out]; at step 0 every family's coordinates are the weights.
     """
-    return dict(mean=mean, momentum=tf.zeros_like(mean), **layer.family.init(layer.shape, mean.dtype))
+    return dict(mean=mean, momentum=tf.zeros_like(mean), **layer.curvature().init(layer.shape, mean.dtype))
 
 
-def elbo_gradient(batch_gradient: Tensor, weights: Tensor, prior: Prior, kl_scale: Number) -> Tensor:
-    """Returns v = E[grad log p] - kl_scale gamma_in E[w], per example, both means over the particles."""
-    return batch_gradient - kl_scale * prior.damping * tf.reduce_mean(weights, axis=0)
+def elbo_gradient(log_prob_gradient: tf.Tensor, weights: tf.Tensor, prior: Prior, kl_scale: Scalar = 1.0) -> tf.Tensor:
+    """Returns v = E[d log p / d w] - kl_scale gamma_in E[w], per example, [d_in + 1, d_out].
+
+    kl_scale gamma_in = temperature / eta: the second term is the gradient of (lambda / N) log N(w; 0, eta I).
+
+    Args:
+      log_prob_gradient: E[d log p / d w], mean over particles and examples, [d_in + 1, d_out].
+      weights: drawn weights [K, d_in + 1, d_out].
+    """
+    return log_prob_gradient - kl_scale * prior.damping * tf.reduce_mean(weights, axis=0)
 
 
-def layer_batch(record: LayerRecord, ds: Tensor, ds_fisher: Tensor, weights: Tensor, mean: Tensor, prior: Prior,
-                kl_scale: Number) -> Batch:
-    """Returns the Batch of one layer from its LayerRecord and the gradients at its pre-activations.
+def layer_batch(record: LayerRecord, ds: tf.Tensor, ds_fisher: tf.Tensor, weights: tf.Tensor, mean: tf.Tensor,
+                prior: Prior, kl_scale: Scalar) -> Batch:
+    """Returns the Batch of one layer. The prior is over weights; scales and shifts have none.
 
-    weights: the draws, [K, d_in + 1, d_out]; mean: state["mean"]. The prior is over weights: scales and shifts have
-    none.
+    Args:
+      record: what the network recorded of the layer.
+      ds, ds_fisher: d log p / d s for the observed targets and for those of the Fisher, of the shape of
+        record.preactivations.
+      weights: drawn weights [K, d_in + 1, d_out].
+      mean: state["mean"], [d_in + 1, d_out].
     """
     stats = statistics(record.spec)
     grad = stats.gradient(record.inputs, ds)
-    if record.spec.has_weights:
-        grad = elbo_gradient(grad, weights, prior, kl_scale)
+    grad = elbo_gradient(grad, weights, prior, kl_scale) if record.spec.has_weights else grad
     return Batch(record.inputs, ds, ds_fisher, weights - mean, grad, stats)
 
 
-def step(layer: LayerMethod, state: State, batch: Batch, sizes: StepSizes, momentum: float, due: Due) -> State:
-    """Returns the state of one layer after one step of the averaged rule.
+class _Updated(NamedTuple):
+    """One layer after the update of its curvature; tensors [d_in + 1, d_out] in the coordinates of `state`."""
 
-    First the curvature is updated with the gradients at the drawn weights. Then the mean moves along the
-    preconditioned moving average of v (momentum, bias-corrected).
+    state: State  # the state, with mean and momentum still in the coordinates before the step
+    mean: tf.Tensor
+    momentum: tf.Tensor
+    grad: tf.Tensor  # v
+
+
+def _update_curvature(layer: LayerMethod, state: State, batch: Batch, step_sizes: StepSizes,
+                      due: AbstractSet[str]) -> _Updated:
+    family = layer.curvature()
+    new = family.update(state, batch, step_sizes, due)
+    mean = family.change_basis(state["mean"], state, new)
+    momentum = family.change_basis(state["momentum"], state, new)
+    return _Updated(new, mean, momentum, family.project(batch.grad, new))
+
+
+def averaged_step(layer: LayerMethod, state: State, batch: Batch, step_sizes: StepSizes, momentum: float,
+                  due: AbstractSet[str]) -> State:
+    """Returns the state of one layer after one step along the preconditioned moving average of v.
+
+    m <- momentum m + (1 - momentum) v;  mean <- mean + lr F^-1 m / (1 - momentum^t), with the new curvature F
     """
-    new, mean, before, grad = _updated(layer, state, batch, sizes, due)
-    average = ema(before, grad, 1.0 - momentum)
-    direction = layer.family.precondition(debias(average, momentum, sizes.step), new)
-    return dict(new, mean=mean + sizes.mean * direction, momentum=average)
-
-
-def _updated(layer: LayerMethod, state: State, batch: Batch, sizes: StepSizes,
-             due: Due) -> Tuple[State, Tensor, Tensor, Tensor]:
-    """Returns (state with the new curvature, mean, momentum, gradient), the last three in its coordinates."""
-    family, new = layer.family, layer.family.update(state, batch, sizes, due)
-    mean, momentum = (family.change_basis(state[name], state, new) for name in ("mean", "momentum"))
-    return new, mean, momentum, family.project(batch.grad, new)
+    updated = _update_curvature(layer, state, batch, step_sizes, due)
+    average = ema(updated.momentum, updated.grad, 1.0 - momentum)
+    direction = layer.curvature().precondition(debias(average, momentum, step_sizes.step), updated.state)
+    return dict(updated.state, mean=updated.mean + step_sizes.mean * direction, momentum=average)
 
 
 def averaged_steps(layers: Sequence[LayerMethod], states: Sequence[State], batches: Sequence[Batch],
-                   sizes: StepSizes, momentum: float, due: Due) -> List[State]:
-    """Takes `step` for each layer separately: the rule of regression."""
-    return [step(layer, state, batch, sizes, momentum, due) for layer, state, batch in zip(layers, states, batches)]
+                   step_sizes: StepSizes, momentum: float, due: AbstractSet[str]) -> List[State]:
+    """Returns the new state of every layer by `averaged_step`: the rule of regression."""
+    return [averaged_step(layer, state, batch, step_sizes, momentum, due)
+            for layer, state, batch in zip(layers, states, batches)]
 
 
 def clipped_steps(layers: Sequence[LayerMethod], states: Sequence[State], batches: Sequence[Batch],
-                  sizes: StepSizes, momentum: float, due: Due) -> List[State]:
-    """Preconditions v, clips all layers together, then applies momentum to the step: the rule of classification.
+                  step_sizes: StepSizes, momentum: float, due: AbstractSet[str]) -> List[State]:
+    """Returns the new state of every layer: precondition v, clip all layers together, then momentum on the step.
 
-    Every step is multiplied by min(1, sqrt(kl_clip / (lr^2 sum v^T F^-1 v))), the sum taken over all layers whose
-    family preconditions by a Fisher. Before momentum, no single step changes the predictive distribution by more
-    than about kl_clip in KL divergence; momentum adds up to 1 / (1 - momentum) of them. A family with an average
-    of its own (Adam) follows `step`. The curvature is updated one layer at a time, so that memory holds the
-    patches of one layer only.
+    m <- momentum m + c F^-1 v;  mean <- mean + lr m,  with the factor c of `clip_factor` common to all layers
+
+    Before momentum, no single step changes the predictive distribution by more than about step_sizes.clip in KL
+    divergence; momentum adds up to 1 / (1 - momentum) of such steps. Layers whose family has no Fisher matrix do not
+    count in the length of the step; those that average their gradients (Adam) follow `averaged_step`.
     """
-    stepped: List[Tuple[State, Any, Any]] = []  # (state, momentum and direction if the clip is still to be applied)
-    lengths, earlier = [], []
-    for layer, state, batch in zip(layers, states, batches):
-        if layer.family.averages:
-            stepped.append((step(layer, state, batch, sizes, momentum, due), None, None))
+    new_states: List[State] = []
+    unclipped: List[Tuple[int, _Updated, tf.Tensor]] = []
+    lengths: List[tf.Tensor] = []
+    earlier: List[tf.Tensor] = []
+    for number, (layer, state, batch) in enumerate(zip(layers, states, batches)):
+        family = layer.curvature()
+        if family.averages:
+            new_states.append(averaged_step(layer, state, batch, step_sizes, momentum, due))
             continue
+        # One layer's curvature after the other, so that only one layer's patches are in memory at a time.
         with tf.control_dependencies(earlier):
-            new, mean, before, grad = _updated(layer, state, batch, sizes, due)
-        earlier = [value for name, value in new.items() if value is not state[name]] or earlier
-        direction = layer.family.precondition(grad, new)
-        stepped.append((dict(new, mean=mean), before, direction))
-        if layer.family.natural:
-            lengths.append(tf.reduce_sum(grad * direction))
-    factor = clip_factor(tf.add_n(lengths), sizes) if lengths else 1.0
-    return [new if direction is None else _moved_by(new, before, factor * direction, sizes, momentum)
-            for new, before, direction in stepped]
+            updated = _update_curvature(layer, state, batch, step_sizes, due)
+        earlier = [value for name, value in updated.state.items() if value is not state[name]] or earlier
+        direction = family.precondition(updated.grad, updated.state)
+        new_states.append(updated.state)
+        unclipped.append((number, updated, direction))
+        if family.natural:
+            lengths.append(tf.reduce_sum(updated.grad * direction))
+    factor = clip_factor(tf.add_n(lengths), step_sizes) if lengths else 1.0
+    for number, updated, direction in unclipped:
+        total = momentum * updated.momentum + factor * direction
+        new_states[number] = dict(updated.state, mean=updated.mean + step_sizes.mean * total, momentum=total)
+    return new_states
 
 
-def clip_factor(length: Tensor, sizes: StepSizes) -> Tensor:
-    """Returns min(1, sqrt(clip / (lr^2 length))) with length = v^T F^-1 v; a scalar."""
-    return tf.minimum(tf.sqrt(sizes.clip / tf.maximum(length, 1e-30)) / sizes.mean, 1.0)
+def clip_factor(length: tf.Tensor, step_sizes: StepSizes) -> tf.Tensor:
+    """Returns min(1, sqrt(clip / (lr^2 length))), a scalar.
 
-
-def _moved_by(new: State, before: Tensor, direction: Tensor, sizes: StepSizes, momentum: float) -> State:
-    """Moves the mean along `direction` plus the heavy-ball momentum of earlier steps."""
-    total = momentum * before + direction
-    return dict(new, mean=new["mean"] + sizes.mean * total, momentum=total)
+    Args:
+      length: v^T F^-1 v, summed over the layers with a Fisher matrix.
+    """
+    return tf.minimum(tf.sqrt(step_sizes.clip / tf.maximum(length, 1e-30)) / step_sizes.mean, 1.0)

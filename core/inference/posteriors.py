@@ -1,75 +1,92 @@
-"""The variational posteriors q(W) of one layer, built from tensors; nothing here is a variable.
+"""The variational posteriors q(W) of one layer, as records of tensors. Nothing here is a variable.
 
-Every posterior has `sample(n_particles, seed)` -> [n_particles, d_in + 1, d_out], `kl(prior_var)`, the
-exact KL divergence to N(0, prior_var I), and `std()`, elementwise [d_in + 1, d_out]. `seed` is an int32
-pair (stream, step), see misc/seeding.py.
+All have the methods of `Posterior`. Abbreviations as in the papers: FFG, MVG and EMVG are the fully factorised, the
+matrix-variate, and the eigenvalue-corrected matrix-variate Gaussian.
 """
-from typing import NamedTuple, Union
+from typing import NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
+from typing_extensions import Protocol
 
 from core.inference.gaussian import kl_to_prior
 from core.inference.linalg import rotate, times_right
-from core.inference.types import Number, Tensor
+from core.inference.types import Scalar
 
 LOG_2PI = 1.8378770664093453
 
 
+class Posterior(Protocol):
+    """What every q(W) offers, for weights [d_in + 1, d_out]."""
+
+    @property
+    def mean(self) -> tf.Tensor:
+        """[d_in + 1, d_out], in the coordinates of the layer's family, see `families.Family`."""
+
+    def sample(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
+        """Draws weights, [n_particles, d_in + 1, d_out].
+
+        Args:
+          seed: int32 pair (stream, step), see misc/seeding.py. The draws depend on it alone.
+        """
+
+    def kl(self, prior_var: float) -> tf.Tensor:
+        """Returns the exact KL(q(W) || N(0, prior_var I)), a scalar in nats, for the whole layer."""
+
+    def std(self) -> tf.Tensor:
+        """Returns the standard deviation of every weight, [d_in + 1, d_out]."""
+
+
 class PointMass(NamedTuple):
-    """No weight noise. `kl` is the negative log density of the prior at the mean, which MAP training minimises."""
+    """No weight noise: W = mean."""
 
-    mean: Tensor  # [d_in + 1, d_out]
+    mean: tf.Tensor  # [d_in + 1, d_out]
 
-    kind = "point"
-
-    def sample(self, n_particles: int, seed: Tensor) -> Tensor:
+    def sample(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
         return tf.broadcast_to(self.mean, [n_particles] + self.mean.shape.as_list())
 
-    def kl(self, prior_var: float) -> Tensor:
+    def kl(self, prior_var: float) -> tf.Tensor:
+        """Returns -log N(mean; 0, prior_var I), the penalty of MAP training (the KL itself is infinite)."""
         dim = self.mean.shape.num_elements()
         return kl_to_prior(self.mean, 0.0, -dim * (1.0 + LOG_2PI), prior_var)
 
-    def std(self) -> Tensor:
+    def std(self) -> tf.Tensor:
         return tf.zeros_like(self.mean)
 
 
 class FullyFactorized(NamedTuple):
-    """Independent weights w_ij ~ N(mean_ij, variance_ij) (FFG)."""
+    """FFG: w_ij ~ N(mean_ij, variance_ij), independent."""
 
-    mean: Tensor      # [d_in + 1, d_out]
-    variance: Tensor  # [d_in + 1, d_out]
+    mean: tf.Tensor  # [d_in + 1, d_out]
+    variance: tf.Tensor  # [d_in + 1, d_out]
 
-    kind = "diagonal"
-
-    def sample(self, n_particles: int, seed: Tensor) -> Tensor:
+    def sample(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
         return self.mean + _noise(self.mean, n_particles, seed) * tf.sqrt(self.variance)
 
-    def kl(self, prior_var: float) -> Tensor:
+    def kl(self, prior_var: float) -> tf.Tensor:
         log_det = tf.reduce_sum(tf.log(self.variance))
         return kl_to_prior(self.mean, tf.reduce_sum(self.variance), log_det, prior_var)
 
-    def std(self) -> Tensor:
+    def std(self) -> tf.Tensor:
         return tf.sqrt(self.variance)
 
 
 class MatrixNormal(NamedTuple):
-    """W ~ MN(mean, temperature C_A^T C_A, C_S^T C_S) (MVG), with inverse Cholesky factors C_A and C_S.
+    """MVG: W ~ MN(mean, temperature C_A^T C_A, C_S^T C_S).
 
-    cov(vec W) = temperature kron(C_A^T C_A, C_S^T C_S): the temperature is a factor of it once.
+    cov(vec W) = temperature kron(C_A^T C_A, C_S^T C_S); the temperature enters once.
     """
 
-    mean: Tensor         # [d_in + 1, d_out]
-    root_a: Tensor       # C_A, [d_in + 1, d_in + 1]
-    root_s: Tensor       # C_S, [d_out, d_out]
-    temperature: Number  # lambda / N times the KL scale
+    mean: tf.Tensor  # [d_in + 1, d_out]
+    root_a: tf.Tensor  # C_A, [d_in + 1, d_in + 1], inverse Cholesky root of the damped A
+    root_s: tf.Tensor  # C_S, [d_out, d_out], inverse Cholesky root of the damped S
+    temperature: Scalar  # lambda / N times the current KL scale
 
-    kind = "structured"
-
-    def sample(self, n_particles: int, seed: Tensor) -> Tensor:
+    def sample(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
+        """Draws mean + sqrt(temperature) C_A^T noise C_S."""
         noise = times_right(_noise(self.mean, n_particles, seed), self.root_s)
         return self.mean + self.temperature**0.5 * tf.matmul(self.root_a[None], noise, transpose_a=True)
 
-    def kl(self, prior_var: float) -> Tensor:
+    def kl(self, prior_var: float) -> tf.Tensor:
         d_a, d_s = self.mean.shape.as_list()
         trace = self.temperature * tf.reduce_sum(tf.square(self.root_a)) * tf.reduce_sum(tf.square(self.root_s))
         log_det = (
@@ -78,41 +95,37 @@ class MatrixNormal(NamedTuple):
         )
         return kl_to_prior(self.mean, trace, log_det, prior_var)
 
-    def std(self) -> Tensor:
+    def std(self) -> tf.Tensor:
         var_a = tf.reduce_sum(tf.square(self.root_a), axis=0)
         var_s = tf.reduce_sum(tf.square(self.root_s), axis=0)
         return tf.sqrt(self.temperature * var_a[:, None] * var_s[None, :])
 
 
 class EigenMatrixNormal(NamedTuple):
-    """W = Q_A (mean + noise * sqrt(variance)) Q_S^T (EMVG): independent entries in the eigenbasis."""
+    """EMVG: W = Q_A (mean + noise sqrt(variance)) Q_S^T, independent in the eigenbasis."""
 
-    mean: Tensor      # [d_in + 1, d_out], in the eigenbasis
-    q_a: Tensor       # orthogonal, [d_in + 1, d_in + 1]
-    q_s: Tensor       # orthogonal, [d_out, d_out]
-    variance: Tensor  # [d_in + 1, d_out], in the eigenbasis
+    mean: tf.Tensor  # [d_in + 1, d_out], in the eigenbasis
+    q_a: tf.Tensor  # Q_A, orthogonal [d_in + 1, d_in + 1]
+    q_s: tf.Tensor  # Q_S, orthogonal [d_out, d_out]
+    variance: tf.Tensor  # [d_in + 1, d_out], in the eigenbasis
 
-    kind = "structured"
-
-    def sample(self, n_particles: int, seed: Tensor) -> Tensor:
+    def sample(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
         return rotate(FullyFactorized(self.mean, self.variance).sample(n_particles, seed), self.q_a, self.q_s)
 
-    def kl(self, prior_var: float) -> Tensor:
-        return FullyFactorized(self.mean, self.variance).kl(prior_var)  # KL to an isotropic prior: no rotation
+    def kl(self, prior_var: float) -> tf.Tensor:
+        """Returns the KL in the eigenbasis: the prior is isotropic, so a rotation does not change it."""
+        return FullyFactorized(self.mean, self.variance).kl(prior_var)
 
-    def std(self) -> Tensor:
+    def std(self) -> tf.Tensor:
         return tf.sqrt(rotate(self.variance, tf.square(self.q_a), tf.square(self.q_s)))
 
 
-Posterior = Union[PointMass, FullyFactorized, MatrixNormal, EigenMatrixNormal]
-
-
-def _noise(mean: Tensor, n_particles: int, seed: Tensor) -> Tensor:
-    """Draws standard normal noise [n_particles, d_in + 1, d_out], a function of the seed alone."""
+def _noise(mean: tf.Tensor, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
+    """Draws standard normal numbers [n_particles, d_in + 1, d_out], a function of the seed alone."""
     shape = [n_particles] + mean.shape.as_list()
     return tf.random.stateless_normal(shape, seed=seed, dtype=mean.dtype)
 
 
-def _log_diag(root: Tensor) -> Tensor:
-    """Returns half the log-determinant of root^T root for a triangular root."""
+def _log_diag(root: tf.Tensor) -> tf.Tensor:
+    """Returns log det of a triangular matrix with a positive diagonal."""
     return tf.reduce_sum(tf.log(tf.linalg.diag_part(root)))

@@ -1,43 +1,74 @@
-"""Step sizes, decays of the moving averages, the KL clip and the KL scale, as functions of the step. In the graph."""
+"""Step sizes of a training step: of the mean, of the moving averages, of the clip and of the KL weight.
+
+Pure functions of the step, one for each step rule: `regression_step_sizes`, `classification_step_sizes`.
+"""
 from typing import NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
-from core.inference.types import Number, Tensor
+from core.inference.types import Scalar
 from misc.config import Config
 
-CLIP_DECAY = 0.95  # of kl_clip per epoch, as published
+CLIP_DECAY = 0.95  # factor on kl_clip per epoch, as published
 
 
 class StepSizes(NamedTuple):
-    """Scalars of one step, as the graph's floats."""
+    """The scalars of one training step: Python numbers or scalar tensors of the graph's floating-point type."""
 
-    mean: Number                   # step size of the mean
-    cov: Number                    # 1 - decay of the moving averages of A and S, or of f
-    scale: Number                  # 1 - decay of the moving average of R
-    step: Tensor                   # number of the step, from 1
-    kl_scale: Number               # current fraction of the KL weight, in (0, 1]
-    clip: Optional[Number] = None  # largest KL divergence of a single step; None: no limit
+    mean: Scalar  # step size of the mean
+    cov: Scalar  # weight of the minibatch in the moving averages of A and S (diag: of f), i.e. 1 - decay
+    scale: Scalar  # weight of the minibatch in the moving average of R, i.e. 1 - decay
+    step: Scalar  # number of the step, from 1
+    kl_scale: Scalar  # current fraction of the KL weight, in (0, 1]; see `kl_scale`
+    clip: Optional[Scalar] = None  # largest KL divergence of a step, before momentum; None: no limit
 
 
-def regression_step_sizes(config: Config, epoch: Tensor, now: Tensor, steps_per_epoch: int) -> StepSizes:
-    """Returns the StepSizes of step `now` (a float, from 1) in `epoch` (an int32 scalar, from 1).
+def kl_scale(config: Config, now: tf.Tensor, steps_per_epoch: int) -> Scalar:
+    """Returns the current fraction of the KL weight, in (0, 1], which grows linearly over config's `kl_warmup` epochs.
 
-    alpha, beta and omega are multiplied by lr_decay_ratio every decay_interval epochs.
+    It scales the posterior covariance and the prior gradient, not the damping.
+
+    Args:
+      now: number of the step, from 1, a float.
     """
-    decays = [config.lr_decay_ratio ** n for n in range((config.epoch - 1) // config.decay_interval + 1)]
-    decay = tf.gather(tf.constant(decays, now.dtype), (epoch - 1) // config.decay_interval)
+    warmup = config.warmup_epochs * steps_per_epoch
+    return tf.clip_by_value(now / warmup, 1.0 / warmup, 1.0) if warmup else 1.0
+
+
+def regression_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, steps_per_epoch: int) -> StepSizes:
+    """Returns alpha, beta and omega, all multiplied by the decay of the epoch.
+
+    Args:
+      epoch: number of the epoch that the step is in, from 1, an int32 scalar.
+      now: number of the step, from 1, a float.
+    """
+    decay = epoch_decay(config, epoch, now.dtype)
     return StepSizes(config.alpha * decay, config.beta * decay, config.omega * decay, now,
                      kl_scale(config, now, steps_per_epoch))
 
 
-def classification_step_sizes(config: Config, epoch: Tensor, now: Tensor, steps_per_epoch: int) -> StepSizes:
-    """Returns the StepSizes of step `now` (a float, from 1).
+def epoch_decay(config: Config, epoch: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns lr_decay_ratio^k after k whole intervals of `decay_interval` epochs, a scalar.
 
-    The moving averages of A, S and f begin as plain averages of what there is (a bias correction), until an
-    update weighs 1 - cov_ema_decay. The clip grows from 0 over clip_warmup steps: momentum multiplies a step by
-    up to 1 / (1 - momentum), and early gradients are mostly noise. (With the full clip from the first step, a
-    VGG16 without batch normalisation loses its units and stays at chance.)
+    The powers are looked up in a table made by Python, so the result is exact.
+
+    Args:
+      epoch: from 1 to config's `epoch`, an int32 scalar.
+    """
+    n_powers = (config.epoch - 1) // config.decay_interval + 1
+    powers = tf.constant([config.lr_decay_ratio ** k for k in range(n_powers)], dtype)
+    return tf.gather(powers, (epoch - 1) // config.decay_interval)
+
+
+def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, steps_per_epoch: int) -> StepSizes:
+    """Returns the step sizes of classification. Arguments as for `regression_step_sizes`.
+
+    learning_rate is multiplied by 0.1 every decay_every_itr steps. The moving averages of A, S and f begin as plain
+    averages of all minibatches so far (a bias correction), until one update weighs less than 1 - cov_ema_decay.
+
+    The clip grows from 0 to kl_clip over clip_warmup steps, because momentum makes up to 1 / (1 - momentum) of a step
+    and early gradients are mostly noise. (With the full kl_clip from the first step, a VGG16 without batch
+    normalisation loses its hidden units and stays at chance.) Independently, it shrinks by CLIP_DECAY every epoch.
     """
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
@@ -48,21 +79,15 @@ def classification_step_sizes(config: Config, epoch: Tensor, now: Tensor, steps_
                      clip)
 
 
-def kl_scale(config: Config, now: Tensor, steps_per_epoch: int) -> Number:
-    """Returns the fraction of the KL weight at step `now` (a float, from 1), which grows to 1 over kl_warmup epochs."""
-    warmup = config.warmup_epochs * steps_per_epoch
-    return tf.clip_by_value(now / warmup, 1.0 / warmup, 1.0) if warmup else 1.0
+def norm_rate(now: tf.Tensor) -> tf.Tensor:
+    """Returns the weight of the minibatch in the moving averages of batch normalisation at step `now` (from 1).
 
-
-def norm_rate(now: Tensor) -> Tensor:
-    """Returns the rate of batch normalisation's moving averages at step `now` (a float, from 1).
-
-    They average about the last twentieth of all steps so far, but at least 10 and at most 100 steps: a longer
-    average lags behind the weights while these move fast, and a shorter one is based on few weight draws.
+    The average covers about a twentieth of the steps so far, but at least 10 and at most 100 of them: a longer average
+    lags behind weights that move fast, a shorter one depends on too few weight draws.
     """
     return tf.maximum(1.0 / now, tf.clip_by_value(20.0 / now, 0.01, 0.1))
 
 
-def count_of_updates(step: Number, period: int) -> Number:
-    """Returns how many updates there were up to and including `step`: every `period` steps, and at the first."""
+def count_of_updates(step: Scalar, period: int) -> Scalar:
+    """Returns how many updates there were up to and including `step`, with one at step 1 and one every `period`."""
     return step if period == 1 else 1.0 + step // period

@@ -1,10 +1,17 @@
-"""Names for the types that the functions of this package take and return."""
-from typing import Any, Callable, Dict, FrozenSet, Union
+"""Type aliases of this package.
+
+NOTE: shapes are not part of these types; every docstring states them. K is the number of weight draws ("particles"),
+n the number of examples in a minibatch.
+"""
+from typing import Dict, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
-Tensor = tf.Tensor
-Number = Union[float, tf.Tensor]  # a scalar: a Python number or a tensor
-State = Dict[str, Any]            # {name: tensor}, all that moves of one layer or of the likelihood
-Due = FrozenSet[str]              # names of the updates that are due in a step
-Solve = Callable[..., Any]        # a factorisation, see solvers.Solver
+Scalar = Union[float, tf.Tensor]
+"""A Python number or a scalar tensor."""
+
+State = Dict[str, tf.Tensor]
+"""All that a layer or a likelihood keeps from one step to the next: name -> tensor."""
+
+Shape = Tuple[int, int]
+"""Shape [d_in + 1, d_out] of a weight matrix."""
