@@ -55,9 +55,10 @@ def epoch_decay(config: Config, epoch: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     Args:
       epoch: from 1 to config's `epoch`, an int32 scalar.
     """
-    n_powers = (config.epoch - 1) // config.decay_interval + 1
+    interval = min(config.decay_interval, config.epoch)  # may be beyond 32 bits
+    n_powers = (config.epoch - 1) // interval + 1
     powers = tf.constant([config.lr_decay_ratio ** k for k in range(n_powers)], dtype)
-    return tf.gather(powers, (epoch - 1) // config.decay_interval)
+    return tf.gather(powers, (epoch - 1) // interval)
 
 
 def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, steps_per_epoch: int) -> StepSizes:
