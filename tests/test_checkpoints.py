@@ -95,7 +95,8 @@ def test_without_validation_rows_there_is_no_best(finished):
 
 
 def test_which_are_kept_by_hand(tmp_path):
-    found = {tmp_path / f"model-{step}": Progress(step=step, evaluated=True, score=score, regular=regular) for step, score, regular in (
+    found = {tmp_path / f"model-{step}": Progress(step=step, evaluated=True, score=score, regular=regular)
+             for step, score, regular in (
         (50, None, False), (40, -1.0, True), (30, -0.5, False), (20, -2.0, True), (10, -0.7, True))}
     assert [int(path.name[6:]) for path in checkpoints.to_keep(found, 2)] == [50, 40, 30, 20]
     assert [int(path.name[6:]) for path in checkpoints.to_keep(found, 1)] == [50, 40, 30]

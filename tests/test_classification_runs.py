@@ -290,7 +290,8 @@ def test_which_configs_there_are():
 # Images for people.
 
 @pytest.mark.parametrize("keys, notes", [
-    (dict(optimizer="sgd", kl_clip=0.1), ["note: TCov, TEigen, TInv, TScale, kl_clip have no effect with optimizer sgd"]),
+    (dict(optimizer="sgd", kl_clip=0.1), [
+        "note: TCov, TEigen, TInv, TScale, kl_clip have no effect with optimizer sgd"]),
     (dict(optimizer="kfac", basis_tolerance=0.1),
      ["note: TEigen, TScale, basis_tolerance have no effect with optimizer kfac"]),
     (dict(optimizer="sgd", batch_norm=True, TInv=200, TCov=10, TEigen=200, TScale=10, width=2.0),

@@ -13,7 +13,7 @@ from core.inference.factors import STATISTICS
 from core.inference.families import Batch, Diagonal
 from core.inference.gaussian import Prior
 from core.inference.optimizer import METHODS, LayerMethod
-from core.inference.step_sizes import count_of_updates
+from core.inference.step_sizes import StepSizes, classification_step_sizes, count_of_updates
 from core.training.design import design_run
 from core.training.evaluation import network_outputs
 from core.training.graph import build_model
@@ -126,14 +126,15 @@ def batch_of(a, ds, grad=None):
 
 
 def rates_of(mean=0.1, cov=0.25, scale=0.4, step=1.0, clip=None):
-    return Rates(*(None if rate is None else tf.constant(rate, tf.float64) for rate in (mean, cov, scale, step, clip)))
+    rates = (mean, cov, scale, step, 1.0, clip)
+    return StepSizes(*(None if rate is None else tf.constant(rate, tf.float64) for rate in rates))
 
 
 @pytest.mark.parametrize("clip", [1e-4, 1e4])
 def test_two_layers_are_clipped_together(session, config, rng, clip):
     """Two steps of a diagonal and a Kronecker layer in numpy: one factor for both, then heavy-ball momentum."""
     cfg, rate, damping = config(damping=0.3), 0.1, 0.34
-    plans = [layer(Diagonal, cfg, 0, 2, 4), layer(Kronecker, cfg, 1, 4, 3)]
+    plans = [layer(Diagonal, cfg, 0, 2, 4), layer(KFAC, cfg, 1, 4, 3)]
     means = [rng.randn(*plan.shape) for plan in plans]
     states = [optimizer.initial_state(plan, tf.constant(mean)) for plan, mean in zip(plans, means)]
     fisher, a_cov, s_cov, totals = np.ones((3, 4)), np.eye(5), np.eye(3), [0.0, 0.0]
@@ -204,15 +205,15 @@ def test_one_step_written_out(config, optimizer):
     before, after = run.session.run(run.model.variables)["dense0"], run.steps(1)["dense0"]
     rows = epoch_order(1438, 1, 1)[:64]
     a, labels = inputs(run, rows), run.data.train.y[rows]
-    warmth = 1 / (2 * N_STEPS)
+    kl_scale = 1 / (2 * N_STEPS)
     with run.model.graph.as_default():
-        layer = run.model.design.layers[0].under(Prior(1438, 0.6, 0.5, warmth))
+        layer, temperature = run.model.design.layers[0], Prior(1438, 0.6, 0.5).temperature(kl_scale)
         old, new = constants(before), constants(after)
         seed = tf.constant([stream_seed(1, "noise", "dense0"), 0])
-        weights = run.session.run(layer.posterior(old).sample(2 if layer.noisy else 1, seed))
+        weights = run.session.run(layer.posterior(old, temperature).sample(2 if layer.noisy else 1, seed))
         odds = np.exp(a @ weights)
         errors = np.eye(10)[labels] - odds / odds.sum(axis=-1, keepdims=True)
-        grad = np.mean(a.T @ errors / 64 - warmth * 0.6 / (1438 * 0.5) * weights, axis=0)
+        grad = np.mean(a.T @ errors / 64 - kl_scale * 0.6 / (1438 * 0.5) * weights, axis=0)
         direction = layer.family.precondition(layer.family.project(tf.constant(grad), new), new)
         means = run.session.run([layer.weights(old), layer.weights(new), layer.family.weights(direction, new)])
     clip = 1e-3 / 10000
@@ -222,15 +223,16 @@ def test_one_step_written_out(config, optimizer):
 
 # The warm-up of the KL term.
 
-def test_warmth_cools_noise_and_pull_but_not_damping():
-    cold, whole = PRIOR._replace(warmth=0.25), PRIOR
-    assert cold.warm_kl_weight == 0.25 * whole.kl_weight == 0.25 * whole.warm_kl_weight
-    assert (whole.temper, whole.damping, whole.pull) == pytest.approx((0.02, 0.04, 0.04))
-    assert (cold.temper, cold.damping, cold.pull) == pytest.approx((0.005, 0.04, 0.01))
+def test_kl_scale_scales_the_temperature_but_not_the_damping(session):
+    assert (PRIOR.temperature(), PRIOR.temperature(0.25), PRIOR.damping) == pytest.approx((0.02, 0.005, 0.04))
+    gradient, weights = tf.constant(3.0, tf.float64), tf.constant([[5.0], [7.0]], tf.float64)
+    for scale in (1.0, 0.25):
+        grad = optimizer.elbo_gradient(gradient, weights, PRIOR, scale)
+        assert_allclose(session.run(grad), 3.0 - scale * 0.04 * 6.0)
 
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag"])
-def test_weight_noise_grows_as_the_root_of_warmth(config, optimizer):
+def test_weight_noise_grows_as_the_root_of_the_kl_scale(config, optimizer):
     """The same state at other steps of a warm-up of two epochs."""
     run = Run(config(optimizer=optimizer, precision="float64", kl_warmup=2))
     run.steps(4)
@@ -243,8 +245,8 @@ def test_weight_noise_grows_as_the_root_of_warmth(config, optimizer):
         std[step] = noise["dense0"]
     for other in states[1:]:
         assert_identical(states[0], other)
-    for step, warmth in ((0, 1 / 46), (1, 1 / 46), (4, 4 / 46), (23, 0.5), (60, 1.0)):
-        assert_allclose(std[step], np.sqrt(warmth) * std[46], rtol=1e-9)
+    for step, scale in ((0, 1 / 46), (1, 1 / 46), (4, 4 / 46), (23, 0.5), (60, 1.0)):
+        assert_allclose(std[step], np.sqrt(scale) * std[46], rtol=1e-9)
 
 
 # Decompositions.
@@ -328,23 +330,23 @@ def batch(rng):
 
 @pytest.mark.parametrize("how", [{}, {"basis_update": "orthogonal_iteration"}, {"basis_tolerance": 0.01}])
 def test_mean_and_momentum_keep_their_weights_in_a_new_basis(session, config, rng, batch, how):
-    family = EigenKronecker(PRIOR, config(**how))
+    family = EKFAC(PRIOR, config(**how))
     start = family.update(family.init(SHAPE, tf.float64), batch(), rates_of(), {"cov", "basis"})
     state = dict(start, mean=tf.constant(rng.randn(*SHAPE)), momentum=tf.constant(rng.randn(*SHAPE)))
     new = family.update(state, batch(), rates_of(), {"cov", "basis"})
-    pairs = [[family.weights(state[name], state), family.weights(family.turn(state[name], state, new), new)]
+    pairs = [[family.weights(state[name], state), family.weights(family.change_basis(state[name], state, new), new)]
              for name in ("mean", "momentum")]
     pairs, bases = session.run([pairs, [state["q_a"], new["q_a"]]])
     assert np.abs(bases[0] - bases[1]).max() > 1e-3
     for old, turned in pairs:
         assert_allclose(turned, old, rtol=1e-10, atol=1e-12)
     same = family.update(state, batch(), rates_of(), {"cov", "scale"})
-    assert family.turn(state["mean"], state, same) is state["mean"]
+    assert family.change_basis(state["mean"], state, same) is state["mean"]
 
 
 def test_a_basis_that_is_good_enough_stays(session, config, batch):
     """From the identity, averages with one batch keep its eigenvectors; another batch turns them."""
-    family, first = EigenKronecker(PRIOR, config(basis_tolerance=0.05)), batch()
+    family, first = EKFAC(PRIOR, config(basis_tolerance=0.05)), batch()
     states = [family.init(SHAPE, tf.float64)]
     for now, due in ((first, {"cov", "basis"}), (first, {"cov", "scale"}), (first, {"cov", "basis"}),
                      (batch(), {"cov", "basis"})):
@@ -363,7 +365,7 @@ def test_a_basis_that_is_good_enough_stays(session, config, batch):
 
 
 def test_the_first_basis_is_made_whatever_the_tolerance(session, config, batch):
-    family = EigenKronecker(PRIOR, config(basis_tolerance=0.99))
+    family = EKFAC(PRIOR, config(basis_tolerance=0.99))
     first = family.update(family.init(SHAPE, tf.float64), batch(), rates_of(), {"cov", "basis"})
     a_cov, q_a, refreshed = session.run([first["a_cov"], first["q_a"], first["refreshed"]])
     off = q_a.T @ a_cov @ q_a
@@ -372,7 +374,7 @@ def test_the_first_basis_is_made_whatever_the_tolerance(session, config, batch):
 
 def test_a_basis_by_orthogonal_iteration(session, config, batch):
     """One iteration from an exact basis of almost the same factors: close, but not exact."""
-    exact, warm = (EigenKronecker(PRIOR, config(basis_update=how)) for how in ("eigh", "orthogonal_iteration"))
+    exact, warm = (EKFAC(PRIOR, config(basis_update=how)) for how in ("eigh", "orthogonal_iteration"))
     first = exact.update(exact.init(SHAPE, tf.float64), batch(), rates_of(cov=0.9), {"cov", "basis"})
     second = warm.update(first, batch(), rates_of(cov=0.01), {"cov", "basis"})
     expected = {name: linalg.orthogonal_iteration(second[name + "_cov"], first["q_" + name])[1] for name in "as"}
@@ -385,7 +387,7 @@ def test_a_basis_by_orthogonal_iteration(session, config, batch):
 
 
 def test_kfac_steps_with_its_inverse_until_the_next(session, config, rng, batch):
-    family, grad = Kronecker(PRIOR, config(damping=0.3)), rng.randn(*SHAPE)
+    family, grad = KFAC(PRIOR, config(damping=0.3)), rng.randn(*SHAPE)
     old = family.update(family.init(SHAPE, tf.float64), batch(), rates_of(), {"cov", "inverse"})
     new = family.update(old, batch(), rates_of(), {"cov"})
     last = family.update(new, batch(), rates_of(), {"inverse"})

@@ -95,15 +95,18 @@ def test_how_long_rows_are_held_out():
     assert Config.from_dict(dict(GOOD, held_out_epochs=7)).epochs_held_out == 7
 
 
+SAME_AS_CONJUGATE = ("note: with one weight draw per step, or without weight noise, noise_update leave_one_out is the "
+                     "same as conjugate")
+
+
 @pytest.mark.parametrize("settings, found", [
     (dict(held_out=0.2), ["note: held_out has no effect with noise_update adam"]),
-    (dict(noise_update="held_out", learning_rate=0.1), ["note: learning_rate has no effect with noise_update held_out"]),
+    (dict(noise_update="held_out", learning_rate=0.1), [
+        "note: learning_rate has no effect with noise_update held_out"]),
     (dict(noise_update="held_out", held_out=0.2), []),
     (dict(noise_update="leave_one_out", learning_rate=0.1), []),
-    (dict(noise_update="leave_one_out", train_particles=1), ["note: with one weight draw per step, or without weight noise, "
-                                                             "noise_update leave_one_out is the same as conjugate"]),
-    (dict(noise_update="leave_one_out", optimizer="kfac_point"), [
-        "note: with one weight draw per step, or without weight noise, noise_update leave_one_out is the same as conjugate"]),
+    (dict(noise_update="leave_one_out", train_particles=1), [SAME_AS_CONJUGATE]),
+    (dict(noise_update="leave_one_out", optimizer="kfac_point"), [SAME_AS_CONJUGATE]),
     (dict(noise_dof=4.0), ["note: noise_dof has no effect with likelihood gaussian"]),
     (dict(noise_dof=4.0, likelihood="student_t"), []),
     (dict(noise_update="held_out", held_out_epochs=9, epoch=9), [
