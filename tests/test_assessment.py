@@ -11,6 +11,7 @@ from scipy import stats
 
 import evaluate
 import train
+from core.training import evaluation
 from core.assessment import posterior
 from core.assessment.figures import FIGURES
 from core.assessment.questions import Asked, band_inputs, collect, mixture
@@ -28,6 +29,8 @@ from misc.config import Config
 from misc.errors import UserError
 from misc.folders import run_folder
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.usefixtures("shared_graphs")  # the same runs are evaluated again and again
 
 NOTHING = Asked(None, None, False, None)
 DIGITS = dict(mode="classification", dataset="digits", optimizer="ekfac", model_name="ffn", hidden=[8], epoch=3,
@@ -61,6 +64,14 @@ def toys(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toy")
     return {method: train_run(folder, **TOY, optimizer=method, exp_name=method, beta=0.05)
             for method in ("ekfac", "kfac", "diag", "bbb")}
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Evaluations without figures, and runs without the one of misclassified digits: drawing takes longest."""
+    for name in list(FIGURES):
+        monkeypatch.delitem(FIGURES, name)
+    monkeypatch.setattr(evaluation, "misclassified_figure", lambda *_: None)
 
 
 def numbers(folder):
@@ -165,7 +176,7 @@ def test_other_pictures_in_place_of_the_test_rows(digits, tmp_path):
     assert found.metrics["accuracy"].value > 0.5
 
 
-def test_a_run_in_training_is_judged_at_its_checkpoint(tmp_path):
+def test_a_run_in_training_is_judged_at_its_checkpoint(tmp_path, no_figures):
     root = train_run(tmp_path, **dict(DIGITS, epoch=2, save_interval=1))
     (root / "result.json").unlink()
     (root / "checkpoint" / "model-24.json").unlink()  # written last: the files of step 24 are not whole yet
@@ -188,7 +199,8 @@ def test_regression_metrics_are_those_of_the_run(toys):
 
 
 def test_student_s_t_is_judged_by_its_own_density(tmp_path):
-    root = train_run(tmp_path, **dict(TOY, optimizer="ekfac", likelihood="student_t", noise_dof=3.0, exp_name="t"))
+    root = train_run(tmp_path, **dict(TOY, optimizer="ekfac", likelihood="student_t", noise_dof=3.0, exp_name="t",
+                                     epoch=60, epoch_rate=60))
     found = answers_of(root).answers
     metrics = json.loads((root / "result.json").read_text())["metrics"]
     for name in ("rmse", "log_likelihood"):
@@ -238,7 +250,7 @@ def test_mixtures_give_every_run_one_weight(toys):
         mixture([{"test": (labels, unsure[:7])}, {"test": (labels, unsure)}])
 
 
-def test_few_rows_and_other_rows_are_said(toys, tmp_path, capsys):
+def test_few_rows_and_other_rows_are_said(toys, tmp_path, capsys, no_figures):
     """toy1d has two test rows: no intervals."""
     evaluate.main([str(toys["ekfac"])])
     out = capsys.readouterr().out
@@ -259,7 +271,7 @@ def test_a_known_set_s_rows_by_its_name(toys, tmp_path):
         answers_of(toys["ekfac"], Asked("toy1b", None, False, None), data_path=config["data_path"])
 
 
-def test_other_validation_rows_are_other_rows(tmp_path):
+def test_other_validation_rows_are_other_rows(tmp_path, no_figures):
     roots = [train_run(tmp_path, **dict(DIGITS, epoch=1), exp_name=f"fold{fold}", validation_fraction=0.2,
                        validation_fold=fold, evaluate_on="validation") for fold in (0, 1)]
     evaluate.main([*map(str, roots), "--out", str(tmp_path / "two")])
@@ -346,7 +358,7 @@ def test_effective_parameters_are_the_sum_over_the_eigenvalues(toys):
         assert set(posterior.precisions(run)) == {"dense0", "dense1", "all noisy layers"}
 
 
-def test_effective_parameters_of_a_learned_variance_are_as_they_are(tmp_path):
+def test_effective_parameters_of_a_learned_variance_are_as_they_are(tmp_path, no_figures):
     """In the warm-up of Bayes by backprop, whose variance has no factor temper."""
     with restored(train_run(tmp_path, **dict(DIGITS, optimizer="bbb", kl_warmup=6)), {}) as run:
         stds = run.session.run(run.model.evaluate.weight_std)
@@ -355,7 +367,7 @@ def test_effective_parameters_of_a_learned_variance_are_as_they_are(tmp_path):
             assert layer["effective_parameters"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path):
+def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path, no_figures):
     """Half-way through kl_warmup the noise is colder; the count is that of the whole prior."""
     root = train_run(tmp_path, **dict(DIGITS, kl_warmup=6))
     with restored(root, {}) as run:
@@ -441,7 +453,7 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
            f"{toys['bbb']}, {toys['diag']}, ", toys["bbb"].parent)
 
 
-def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys, monkeypatch):
+def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys, monkeypatch, no_figures):
     (tmp_path / "thesis.txt").write_text("years")
     (tmp_path / "metrics.json").write_text("{}")  # a name that others use, too
     both = [toys["ekfac"], toys["kfac"]]

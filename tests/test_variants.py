@@ -8,13 +8,15 @@ from benchmarks import variants
 from data_loader.splits import standard_split
 from misc.records import read_rows
 
+pytestmark = pytest.mark.usefixtures("shared_graphs")  # the same variants are trained again
+
 
 @pytest.fixture
 def screen(settings, tmp_path):
     """Function (*arguments): runs the command on tiny.data; the rows of its log."""
     space = {"first": {}, "second": {"kl": 0.1}}
     (tmp_path / "space.json").write_text(json.dumps(space))
-    (tmp_path / "base_tiny.json").write_text(json.dumps(settings()))
+    (tmp_path / "base_tiny.json").write_text(json.dumps(settings(optimizer="diag")))
 
     def run(*arguments, out="log.csv"):
         places = ["--space", str(tmp_path / "space.json"), "--config", str(tmp_path / "base_{data}.json"), "--out",
