@@ -1,10 +1,12 @@
-# make run [CONFIG=FILE]  installs into .venv and trains     make test  installs and runs lint and tests
+# make run [CONFIG=FILE]  installs into .venv and trains
+# make test               installs and runs lint and tests
+# make docs               installs what the documentation needs, and builds it into site/
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= config/regression/ekfac_concrete.json
 JOBS ?= 2
 
-.PHONY: run test lint clean
+.PHONY: run test docs clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -14,7 +16,11 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest -n $(JOBS)
 
-$(VENV)/installed: requirements.txt requirements-base.txt
+docs: $(VENV)/installed-docs
+	@# not --quiet: without its warnings, --strict passes everything
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+$(VENV)/installed: requirements.txt requirements-base.txt requirements-tensorflow.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --upgrade pip
 	$(VENV)/bin/pip install --quiet -r requirements.txt
@@ -24,5 +30,11 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	$(VENV)/bin/pip install --quiet -r requirements-dev.txt
 	touch $@
 
+$(VENV)/installed-docs: requirements-docs.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --upgrade pip
+	$(VENV)/bin/pip install --quiet -r requirements-docs.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) site

@@ -25,7 +25,9 @@ from misc.config import Config
 from misc.errors import UserError, one_line_errors
 from misc.records import read_rows, write_rows
 
-METHODS = ("ekfac", "kfac", "diag", "bbb")
+# Method -> the method whose config file it takes, and the overlays that are laid over that file.
+METHODS = {"ekfac": ("ekfac", []), "kfac": ("kfac", []), "diag": ("diag", []),
+           "bbb": ("ekfac", ["config/overlays/bbb.json"])}
 COLUMNS = ["data", "split", "method", "rmse", "log_likelihood", "std_correlation", "epistemic_correlation", "r_hat",
            "r_hat_median", "converged", "seconds"]
 CONVERGED = 1.05
@@ -45,7 +47,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["yacht"], metavar="SET", help="name as in config/regression")
     parser.add_argument("--splits", default="0-4", help="of the standard protocol, from 0")
-    parser.add_argument("--methods", nargs="*", default=METHODS, choices=METHODS, help="to be compared with HMC")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS),
+                        help="methods to compare with HMC")
     parser.add_argument("--config", default="config/regression/{method}_{data}.json", help="pattern of config files")
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--warmup", type=int, default=500, help="draws of each chain that are discarded")
@@ -64,17 +67,22 @@ def main():
         rows = []
         for data in args.data:
             for split in parse_seeds(args.splits):
-                configs = {method: read_config(args.config.format(method=method, data=data), args.set, split)
-                           for method in args.methods or METHODS[:1]}
+                configs = {method: read_config(args.config, method, data, args.set, split)
+                           for method in args.methods or list(METHODS)[:1]}
                 rows += compare(data, split, configs if args.methods else {}, next(iter(configs.values())), sampler)
                 if args.out:
                     write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))
 
 
-def read_config(path, overrides, split):
-    """Returns the Config of a file on a standard split, with seed split + 1. Raises UserError if it has no HMC."""
-    values = Config.from_file(path, overrides).model_dump(exclude_unset=True)
+def read_config(pattern, method, data, overrides, split):
+    """Returns the Config of a method and data set on a standard split, with seed split + 1.
+
+    Raises UserError if HMC cannot sample its posterior.
+    """
+    source, overlays = METHODS[method]
+    path = pattern.format(method=source, data=data)
+    values = Config.from_file(path, overrides, overlays).model_dump(exclude_unset=True)
     config = Config.from_dict(dict(values, protocol="standard", split=split, seed=split + 1, evaluate_on="test"))
     if config.kl != 1:
         raise UserError(f"{path}: kl {config.kl:g}: the posterior that HMC samples has kl 1")

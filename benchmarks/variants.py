@@ -1,7 +1,7 @@
 """Evaluates variants of a method on validation rows; its log shows how the recipe was chosen.
 
     python -m benchmarks.variants --space config/search/recipe.json --data concrete yacht --splits 0-1 --folds 0-2 \
-        --out docs/recipe_log.csv
+        --out docs/data/recipe_log.csv
 
 The space is a JSON object, {NAME: {KEY: VALUE, ...}, ...}: what each variant changes in the config file of a data set
 (`optimizer`, too). Every run holds out the test rows of a standard split and, for each fold, another tenth of its
@@ -39,7 +39,7 @@ def main(argv=None):
     parser.add_argument("--folds", default="0-2", help="tenths of the training rows, from 0")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all variants")
     parser.add_argument("--jobs", type=int, help="runs at a time (default: as many as cores)")
-    parser.add_argument("--out", default="docs/recipe_log.csv", metavar="CSV")
+    parser.add_argument("--out", default="docs/data/recipe_log.csv", metavar="CSV")
     args = parser.parse_args(argv)
     with one_line_errors("benchmarks.variants", "the same command goes on from here"):
         check_out(args.out)

@@ -1,6 +1,8 @@
-"""Posteriors, curvature and the noisy natural-gradient step. Read in this order:
+"""Noisy natural gradient. A reader with the papers in hand begins in core/inference.
 
-foundations: variables, linalg, convolution, adam, schedule, metrics
-stages:      gaussian -> posterior -> noise -> likelihood -> factors -> curvature -> kronecker -> optimizer
-             -> rates -> design -> model -> evaluation -> trainer; cost and explain tell what a run would do
+inference   posteriors, curvature and the noisy natural-gradient step: pure functions of tensors
+metrics     metrics of predictions: arrays in, floats out
+training    one run: design, graph, session loop, checkpoints, results
+baseline    repeated runs on many splits, their statistics and tables
+assessment  evaluation of trained runs from their checkpoints
 """

@@ -1,54 +1,66 @@
-"""A set of labelled pictures, split; pixels stay bytes, the graph standardises them."""
-import collections
+"""Loads a set of labelled images and splits it. Pixels stay bytes; the graph standardises them."""
 import hashlib
+import typing
 
 import numpy as np
 
 from data_loader import DATASETS, IMAGE_SETS
+from data_loader.images import LabelledImages
 from data_loader.parts import Part, Pixels, Spec
-from data_loader.splits import Split, hold_out, random_split, split_hash
+from data_loader.splits import Split, random_split, split_hash, training_rows
+from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import lookup
 
-ImageData = collections.namedtuple(
-    "ImageData", ["train", "valid", "test", "spec", "classes", "source", "split", "split_hash", "rows_hash"])
-"""Parts; what the graph must know of them; names of the classes; where the pictures came from, the
-split, and a hash of all pictures and labels in their order. `valid` is None without validation
-rows, `test` if only these are evaluated."""
+
+class ImageData(typing.NamedTuple):
+    """A set of labelled images, split."""
+
+    train: Part
+    valid: typing.Optional[Part]  # None without validation rows
+    test: typing.Optional[Part]  # None if only the validation rows are evaluated
+    spec: Spec
+    classes: typing.List[str]  # names, in the order of the labels
+    source: str  # where the images came from
+    split: Split
+    split_hash: str
+    rows_hash: str  # of all images and labels in their order, before the split
 
 
-def load_classification(config):
-    """Reads, checks and splits `config.dataset`. UserError if that is impossible."""
+def load_classification(config: Config) -> ImageData:
+    """Reads, checks and splits `config.dataset`. Raises a UserError if that is impossible."""
     if config.dataset in DATASETS:
-        raise UserError(f"dataset {config.dataset} is for mode regression, this config's mode is classification")
+        raise UserError(f"dataset {config.dataset} is for mode regression, but this config's mode is classification")
     known = lookup(IMAGE_SETS, config.dataset, "dataset for mode classification")
     train, test, source = known.load(config.data_path)
     images, labels, split = _split(train, test, config)
-    rows, valid_rows = hold_out(split.train, config.validation_fraction, config.validation_fold)
-    if config.evaluate_on == "validation" and not len(valid_rows):
-        raise UserError(f"validation_fraction {config.validation_fraction:g} of {len(split.train)} training pictures "
-                        "is none to evaluate on: set a larger one")
+    rows, valid_rows = training_rows(split, config)
     if config.evaluate_on == "test" and not len(split.test):
-        raise UserError(f"{source}: {len(labels)} pictures are too few for a test set of a fifth of them")
+        raise UserError(f"{source}: {len(labels)} images are too few to set a fifth of them aside as a test set")
     if len(np.unique(labels[rows])) < 2:
-        raise UserError(f"{source}: the training pictures are all of one class; there is nothing to learn")
+        raise UserError(f"{source}: the training images are all of one class; there is nothing to learn")
 
-    def part(chosen):
-        return Part(images[chosen], labels[chosen]) if len(chosen) else None
+    def part(chosen: np.ndarray) -> Part:
+        return Part(images[chosen], labels[chosen])
 
     fit = part(rows)
     return ImageData(
-        train=fit, valid=part(valid_rows), test=part(split.test) if config.evaluate_on == "test" else None,
+        train=fit, valid=part(valid_rows) if len(valid_rows) else None,
+        test=part(split.test) if config.evaluate_on == "test" else None,
         spec=Spec(len(rows), images.shape[1:], train.n_classes, pixel_statistics(fit.x)),
         classes=train.classes or known.classes or [str(number) for number in range(train.n_classes)],
         source=source, split=split, split_hash=split_hash([split]), rows_hash=images_hash(images, labels),
     )
 
 
-def pixel_statistics(images):
-    """Pixels of uint8 pictures [n, height, width, channels]; a constant channel has a std of 1."""
+def pixel_statistics(images: np.ndarray) -> Pixels:
+    """Returns mean and standard deviation of every channel of uint8 images [n, height, width, channels].
+
+    A constant channel gets a standard deviation of 1.
+    """
     count = images.size // images.shape[-1]
-    chunks = [images[start:start + 1000] for start in range(0, len(images), 1000)]  # bincount makes int64 of bytes
+    # Histograms of 1000 images at a time: bincount converts its argument to int64, eight times its size.
+    chunks = [images[start:start + 1000] for start in range(0, len(images), 1000)]
     histograms = [sum(np.bincount(chunk[..., channel].ravel(), minlength=256) for chunk in chunks)
                   for channel in range(images.shape[-1])]
     values = np.arange(256.0)
@@ -57,22 +69,23 @@ def pixel_statistics(images):
     return Pixels(mean, np.where(variance > 0, np.sqrt(variance), 1.0))
 
 
-def images_hash(images, labels):
-    """First 16 hex digits of the SHA-256 of pictures and labels in their order."""
-    digest = hashlib.sha256(np.ascontiguousarray(images))
+def images_hash(images: np.ndarray, labels: np.ndarray) -> str:
+    """Returns the first 16 hex digits of the SHA-256 of images and labels in their order."""
+    digest = hashlib.sha256(np.ascontiguousarray(images).data)
     digest.update(np.asarray(labels, "<i4").tobytes())
     return digest.hexdigest()[:16]
 
 
-def _split(train, test, config):
-    """All pictures and labels in one order, and which of them train and test."""
+def _split(train: LabelledImages, test: typing.Optional[LabelledImages],
+           config: Config) -> typing.Tuple[np.ndarray, np.ndarray, Split]:
+    """Returns all images and all labels in one order, and which of them train and test."""
     if test is None:
         index = config.split if config.split is not None else config.seed
         return train.images, train.labels, random_split(len(train.labels), index)
     if config.split is not None:
-        raise UserError(f"split: {config.dataset} has test pictures of its own, there is nothing to split; remove it "
-                        "(validation_fraction sets training pictures aside)")
+        raise UserError(f"split: {config.dataset} has test images of its own, so there is nothing to split; remove "
+                        "split (validation_fraction sets training images aside)")
     n_train, n_test = len(train.labels), len(test.labels)
-    order = np.random.RandomState(0).permutation(n_train)  # so that validation rows are of all classes
+    order = np.random.RandomState(0).permutation(n_train)  # files may be sorted; validation rows need all classes
     split = Split("given", 0, order, n_train + np.arange(n_test))
     return np.concatenate([train.images, test.images]), np.concatenate([train.labels, test.labels]), split

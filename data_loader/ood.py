@@ -1,85 +1,106 @@
-"""Rows that a trained network was not made for: another set of pictures, noise, another table."""
+"""Data other than a run's own, to evaluate it on: out-of-distribution (OOD) images, and other test rows."""
 import pathlib
+import typing
 
 import numpy as np
 
 from data_loader import IMAGE_SETS
-from data_loader.images import read_folder, read_pictures
+from data_loader.classification import ImageData
+from data_loader.images import LabelledImages, read_folder, read_images
 from data_loader.parts import Part
-from data_loader.regression import read_rows
+from data_loader.regression import RegressionData, read_rows
 from data_loader.splits import rows_hash
 from data_loader.table_file import read_table
+from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import did_you_mean
 from misc.seeding import stream
 
 NOISE = "noise"
-FARTHEST = 1e12
+MAX_DISTANCE = 1e12  # in standard deviations: well below 1e19, where squares overflow in float32
 
 
-def ood_images(name, data_path, shape, n_noise=1000):
-    """Images [n, height, width, channels] to be told from the data's own, scaled and coloured to fit `shape`.
+def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise: int = 1000) -> np.ndarray:
+    """Returns images to be told apart from a run's own: uint8 [n, *shape], scaled, and grey or coloured, to fit.
 
     Args:
-      name: of IMAGE_SETS, of a folder with pictures (in it or in folders beneath, of any sizes), or `noise`
-        (uniform, `n_noise` pictures).
-      data_path: where known sets are looked for.
-      shape: (height, width, channels) that the network takes.
+      name: of IMAGE_SETS; or of a folder with images of any sizes, in it or in folders below it; or `noise`, for
+        `n_noise` images of uniformly random pixels.
+      data_path: the folder in which known sets are looked for.
+      shape: (height, width, channels) of the network's input.
+
+    Raises a UserError if there are no such images.
     """
     if name == NOISE:
+        # NOTE: the noise follows from the name of its stream, so another name would change published numbers.
         return stream(0, "foreign noise").randint(0, 256, (n_noise, *shape)).astype(np.uint8)
-    if name not in IMAGE_SETS and is_there(name) and pathlib.Path(name).is_dir():
-        return np.concatenate([fitted(image[None], shape) for image in read_pictures(pathlib.Path(name))])
-    return fitted(_pictures(name, data_path, [*IMAGE_SETS, NOISE])[0].images, shape)
+    if name not in IMAGE_SETS and _is_folder(name):
+        return np.concatenate([fit_to_shape(image[None], shape) for image in read_images(pathlib.Path(name))])
+    return fit_to_shape(_load_images(name, data_path, [*IMAGE_SETS, NOISE])[0].images, shape)
 
 
-def is_there(name):
-    """Whether it names a file or folder; a name that cannot be one does not."""
-    try:
-        return pathlib.Path(name).exists()
-    except (OSError, ValueError):
-        return False
+def labelled_images(name: str, config: Config, data: ImageData) -> Part:
+    """Returns other images of the run's classes, matched by their names, and of its size.
 
+    Args:
+      name: of IMAGE_SETS, or of a folder that holds a folder of images per class.
+      config, data: of the run.
 
-def labelled_images(name, config, data):
-    """Part of other pictures of the same classes, by their names, and the same size. UserError if they are not."""
+    Raises a UserError if there are no such images, or they do not fit the run.
+    """
     if name == config.dataset:
-        raise UserError(f"--data {name} is what the run was trained on; its test rows are judged without --data")
-    found, classes = _pictures(name, config.data_path, list(IMAGE_SETS))
-    if found.images.shape[1:] != tuple(data.spec.shape):
-        raise UserError(f"{name} has pictures of {_size(found.images.shape[1:])}, the network takes "
+        raise UserError(f"--data {name} is what the run was trained on; evaluate without --data to use its test rows")
+    other, classes = _load_images(name, config.data_path, list(IMAGE_SETS))
+    if other.images.shape[1:] != tuple(data.spec.shape):
+        raise UserError(f"{name} has images of {_size(other.images.shape[1:])}, but the network takes "
                         f"{_size(data.spec.shape)}")
     unknown = [label for label in classes if label not in data.classes]
     if unknown:
-        raise UserError(f"--data {name} has the class{'es' * (len(unknown) > 1)} {', '.join(unknown[:5])}, which the "
-                        f"run does not have ({', '.join(list(data.classes)[:10])}): --ood is for strange pictures")
-    places = np.array([list(data.classes).index(label) for label in classes], np.int32)
-    return Part(found.images, places[found.labels])
+        raise UserError(f"--data {name} has the class{'es' if len(unknown) > 1 else ''} {', '.join(unknown[:5])}, "
+                        f"which the run does not have ({', '.join(list(data.classes)[:10])}): use --ood for images of "
+                        "other classes")
+    labels_of_run = np.array([list(data.classes).index(label) for label in classes], np.int32)
+    return Part(other.images, labels_of_run[other.labels])
 
 
-def _pictures(name, data_path, known):
-    """(Images, names of their classes): a known set's test part (or all of it), or a folder of pictures."""
-    if name == "images":
-        raise UserError("images stands for pictures of your own: name their folder")
-    if name in IMAGE_SETS:
-        train, test, _ = IMAGE_SETS[name].load(data_path)
-        found = test or train
-        return found, found.classes or IMAGE_SETS[name].classes or [str(label) for label in range(found.n_classes)]
-    if not is_there(name) or not pathlib.Path(name).is_dir():
-        raise UserError(f"{name!r} is no set of pictures{did_you_mean(name, known)}; known: {', '.join(known)}, or a "
-                        "folder with a folder per class")
-    found = read_folder(pathlib.Path(name))
-    return found, found.classes
+def other_table(name: str, data_path: str, data: RegressionData) -> Part:
+    """Returns the rows of another table, standardised as the training rows of `data` were.
+
+    Args:
+      name: of a .data file, or of a data set.
+      data_path: the folder in which data sets are looked for.
+
+    Raises a UserError if there is no such table, its rows do not fit, or the run was trained on them.
+    """
+    is_file = _exists(name) and pathlib.Path(name).is_file()
+    if not is_file and name.endswith(".data"):
+        raise UserError(f"--data {name}: there is no such file")
+    values, path = (read_table(pathlib.Path(name)), name) if is_file else read_rows(name, data_path)
+    if rows_hash(values) == data.rows_hash:
+        raise UserError(f"--data {name}: the run was trained on these rows; evaluate without --data to use its test "
+                        "rows")
+    n_inputs = data.spec.shape[0]
+    if values.shape[1] != n_inputs + 1 or not len(values):
+        raise UserError(f"{path} has {values.shape[1]} columns, but the network takes {n_inputs} inputs and a target")
+    if not np.isfinite(values).all():
+        raise UserError(f"{path}: not all values are finite")
+    x = (values[:, :-1] - data.input_mean) / data.input_std
+    y = (values[:, -1] - data.target_mean) / data.target_std
+    if max(np.abs(x).max(), np.abs(y).max()) > MAX_DISTANCE:
+        raise UserError(f"{path}: some values are more than {MAX_DISTANCE:g} standard deviations of the training rows "
+                        "away from their mean")
+    return Part(x, y)
 
 
-def fitted(images, shape):
-    """uint8 pictures scaled to (height, width, channels) by Pillow (bilinear); grey and colour as the shape has it."""
-    from PIL import Image
+def fit_to_shape(images: np.ndarray, shape: typing.Tuple[int, ...]) -> np.ndarray:
+    """Scales uint8 images [n, height, width, 1 or 3] bilinearly to shape (height, width, channels).
 
+    Colours are averaged for a network that takes grey images; grey images get equal channels for one that takes
+    colours.
+    """
     height, width, channels = shape
     if images.shape[1:3] != (height, width):
-        images = np.stack([np.asarray(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).resize(
-            (width, height), Image.BILINEAR)).reshape(height, width, -1) for image in images])
+        images = np.stack([_resize(image, height, width) for image in images])
     if images.shape[3] == channels:
         return images
     if channels == 1:
@@ -87,28 +108,45 @@ def fitted(images, shape):
     return np.repeat(images, channels, axis=3)
 
 
-def other_table(name, data_path, data):
-    """Rows of a .data file, or of a set by its name, standardised as the training rows of `data` were.
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    from PIL import Image
 
-    UserError if they do not fit, or are the rows that the run was trained on.
+    bilinear = Image.BILINEAR  # type: ignore[attr-defined]  # missing in Pillow's annotations, not in Pillow
+    original = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    return np.asarray(original.resize((width, height), bilinear)).reshape(height, width, -1)
+
+
+def _load_images(name: str, data_path: str,
+                 known: typing.Sequence[str]) -> typing.Tuple[LabelledImages, typing.List[str]]:
+    """Returns the test part (or all, without one) of a known set, or a folder of images; and its class names.
+
+    Args:
+      known: names that the message about an unknown one lists.
     """
-    is_file = is_there(name) and pathlib.Path(name).is_file()
-    if not is_file and name.endswith(".data"):
-        raise UserError(f"--data {name}: there is no such file")
-    values, path = (read_table(pathlib.Path(name)), name) if is_file else read_rows(name, data_path)
-    if rows_hash(values) == data.rows_hash:
-        raise UserError(f"--data {name}: the run was trained on these rows; its test rows are judged without --data")
-    n_inputs = data.spec.shape[0]
-    if values.shape[1] != n_inputs + 1 or not len(values):
-        raise UserError(f"{path} has {values.shape[1]} columns, the network takes {n_inputs} inputs and a target")
-    if not np.isfinite(values).all():
-        raise UserError(f"{path}: not all values are finite")
-    part = Part((values[:, :-1] - data.input_mean) / data.input_std,
-                (values[:, -1] - data.target_mean) / data.target_std)
-    if max(np.abs(part.x).max(), np.abs(part.y).max()) > FARTHEST:
-        raise UserError(f"{path}: values more than {FARTHEST:g} standard deviations of the training rows away")
-    return part
+    if name == "images":
+        raise UserError("images stands for your own images: give the path of their folder instead")
+    if name in IMAGE_SETS:
+        train, test, _ = IMAGE_SETS[name].load(data_path)
+        part = test or train
+        return part, part.classes or IMAGE_SETS[name].classes or [str(label) for label in range(part.n_classes)]
+    if not _is_folder(name):
+        raise UserError(f"{name!r} is not a set of images{did_you_mean(name, known)}; known: {', '.join(known)}, or a "
+                        "folder that holds a folder of images per class")
+    images = read_folder(pathlib.Path(name))
+    return images, images.classes or []
 
 
-def _size(shape):
+def _exists(name: str) -> bool:
+    """Tells whether `name` is a path that exists; a text that cannot be a path (too long, say) does not."""
+    try:
+        return pathlib.Path(name).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_folder(name: str) -> bool:
+    return _exists(name) and pathlib.Path(name).is_dir()
+
+
+def _size(shape: typing.Tuple[int, ...]) -> str:
     return f"{shape[0]} x {shape[1]} pixels with {shape[2]} channel{'s' if shape[2] > 1 else ''}"

@@ -1,13 +1,27 @@
-"""What a loader hands on: rows to train and to evaluate on, and what the graph must know of them."""
-import collections
+"""Records that both loaders return: rows to train on or evaluate on, and what the graph must know of them."""
+import typing
 
-Part = collections.namedtuple("Part", ["x", "y"])
-"""x: [n, d] standardised inputs, or uint8 pictures [n, height, width, channels]; y: [n] standardised
-targets, or int32 labels."""
+import numpy as np
 
-Pixels = collections.namedtuple("Pixels", ["mean", "std"])
-"""Mean and standard deviation of every channel over the training pictures, in 0..255."""
 
-Spec = collections.namedtuple("Spec", ["n_rows", "shape", "n_outputs", "pixels"])
-"""Training rows; shape of one input; width of the network's output; Pixels, or None for numbers
-that are standardised already."""
+class Part(typing.NamedTuple):
+    """Some rows of a data set."""
+
+    x: np.ndarray  # standardised inputs, float [n, d], or images, uint8 [n, height, width, channels]
+    y: typing.Optional[np.ndarray]  # standardised targets, float [n], or labels, int32 [n]; None if there are none
+
+
+class Pixels(typing.NamedTuple):
+    """Statistics of the pixels over the training images, on the scale 0 to 255."""
+
+    mean: np.ndarray  # [channels]
+    std: np.ndarray  # [channels]; 1 where a channel is constant
+
+
+class Spec(typing.NamedTuple):
+    """What the network and the graph must know of a data set."""
+
+    n_rows: int  # training rows
+    shape: typing.Tuple[int, ...]  # of one input: (d,), or (height, width, channels)
+    n_outputs: int  # width of the network's output
+    pixels: typing.Optional[Pixels]  # the graph standardises images by these; None: inputs are standardised already

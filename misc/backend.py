@@ -1,26 +1,31 @@
-"""TensorFlow as this project uses it: graph mode, resource variables, the same on both stacks.
+"""Sets TensorFlow up for this project: graph mode, resource variables, the same behaviour in 1.15 and 2.x.
 
 Call `prepare()` before anything imports tensorflow.
 """
 import contextlib
 import os
+import types
+import typing
 import warnings
 
 from misc.config import CLASSIFICATION, REGRESSION
 
+if typing.TYPE_CHECKING:  # importing it here would come before `prepare`
+    import tensorflow.compat.v1 as tf
 
-def prepare(mode=REGRESSION):
+
+def prepare(mode: str = REGRESSION) -> types.ModuleType:
     """Sets the switches that make TensorFlow 1.15 and 2.x behave alike; returns the module.
 
-    Quiet start; no Keras, whose import alone would take as long as building a graph. oneDNN kernels
-    (TensorFlow 2.x) only for classification: they make convolutions about three times as fast, but
-    their rounding depends on the machine. The environment's TF_ENABLE_ONEDNN_OPTS overrides this.
+    TensorFlow starts quietly and without Keras, whose import takes as long as building a graph. oneDNN kernels
+    (TensorFlow 2.x) are used for classification only: they make convolutions about three times as fast, but their
+    rounding depends on the machine. The environment variable TF_ENABLE_ONEDNN_OPTS overrides this choice.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if mode == CLASSIFICATION else "0")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     with warnings.catch_warnings(), _silent_stderr():
-        warnings.simplefilter("ignore")  # numpy deprecations inside TensorFlow 1.15
+        warnings.simplefilter("ignore")  # numpy's deprecation warnings inside TensorFlow 1.15
         import tensorflow.compat.v1 as tf
 
         tf.logging.set_verbosity(tf.logging.ERROR)
@@ -29,24 +34,23 @@ def prepare(mode=REGRESSION):
     return tf
 
 
-def has_gpu():
-    """Whether TensorFlow sees a GPU."""
+def has_gpu() -> bool:
+    """Tells whether TensorFlow sees a GPU."""
     import tensorflow.compat.v1 as tf
 
     with _silent_stderr():
         return bool(tf.config.experimental.list_physical_devices("GPU"))
 
 
-def session(graph, threads):
-    """A session on `graph`; use it as a context manager.
+def session(graph: "tf.Graph", threads: int) -> "tf.Session":
+    """Returns a session on `graph`, to be used as a context manager.
 
     Args:
-      threads: 0 lets TensorFlow choose. Otherwise every op uses this many threads, and
-        with 1 the ops also run in the caller's thread, which saves a hand-over per
-        `session.run`: the best choice for small networks.
+      threads: 0 lets TensorFlow choose. Otherwise every op uses this many threads; with 1 the ops also run in the
+        caller's thread, which saves a hand-over per `session.run` and is best for small networks.
 
-    NOTE: TensorFlow has one pool of threads for the insides of all ops, made by the first session of a process;
-    a later session gets no other number. Convolutions round differently with another number of threads.
+    NOTE: TensorFlow has one pool of threads for the insides of all ops. The first session of a process creates it,
+    and later sessions cannot change its size. Convolutions round differently with another number of threads.
     """
     import tensorflow.compat.v1 as tf
 
@@ -59,13 +63,13 @@ def session(graph, threads):
 
 
 @contextlib.contextmanager
-def _silent_stderr():
-    """Drops what TensorFlow's C++ side prints while it loads; Python errors come through."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def _silent_stderr() -> typing.Iterator[None]:
+    """Drops what TensorFlow's C++ code prints while it loads; Python errors still pass."""
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(devnull, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)

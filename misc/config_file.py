@@ -1,19 +1,29 @@
-"""Reads a JSON file of settings; what is wrong with it becomes one line."""
+"""Reads settings as text: JSON files, and `KEY=VALUE` strings. Reports errors in one line."""
 import json
 import os
+import typing
 
+from misc.config_keys import Keys
 from misc.errors import UserError
 
 
-def read_settings(path):
-    """The dict in a JSON file. UserError if there is none, or a key twice."""
+def read_settings(path, what: str = "config file", examples: str = "config/") -> typing.Dict[str, typing.Any]:
+    """Returns the dict in a JSON file.
+
+    Args:
+      path: of the file.
+      what: name of this kind of file, for messages.
+      examples: folder that has such files, for messages.
+
+    Raises UserError if the file cannot be read, holds no JSON object, or has a key twice.
+    """
     if os.path.isdir(str(path)):
         raise UserError(f"{path} is a folder; give one of the JSON files in it")
     if not os.path.isfile(str(path)):
-        raise UserError(f"config file {path} does not exist; see config/ for examples")
+        raise UserError(f"{what} {path} does not exist; see {examples} for examples")
     try:
         with open(str(path), encoding="utf-8") as handle:
-            values = json.load(handle, object_pairs_hook=_no_repeats)
+            values = json.load(handle, object_pairs_hook=_refuse_repeated_keys)
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
     except OSError as error:
@@ -23,7 +33,21 @@ def read_settings(path):
     return values
 
 
-def _no_repeats(pairs):
+def parse_override(text: str) -> typing.Tuple[str, typing.Any]:
+    """Splits 'KEY=VALUE' into key and value. VALUE is read as JSON, unless the key holds text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set takes KEY=VALUE, got {text!r}")
+    field = Keys.model_fields.get(name)
+    if field is not None and field.annotation in (str, typing.Optional[str]):
+        return name, value
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _refuse_repeated_keys(pairs):
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]

@@ -2,33 +2,35 @@
 import contextlib
 import os
 import sys
+import typing
 
 
 class UserError(Exception):
-    """Bad input. The message is one line: what is wrong and what would be right. Exit code 2."""
+    """Reports bad input. The message is one line: what is wrong, where, and what would be right. Exit code 2."""
 
     exit_code = 2
 
 
 class RunError(UserError):
-    """A run that started well and could not go on (training diverged, say). Exit code 1."""
+    """Reports a run that started well and could not go on, because training diverged, say. Exit code 1."""
 
     exit_code = 1
 
 
 class Stopped(UserError):
-    """A run that was asked to stop by a signal, and saved. Exit code 128 + the signal's number."""
+    """Reports a run that a signal has stopped, after it was saved. Exit code 128 + the signal's number."""
 
-    def __init__(self, message, number):
+    def __init__(self, message: str, number: int):
         super().__init__(message)
         self.exit_code = 128 + number
 
 
 @contextlib.contextmanager
-def one_line_errors(program, hint):
-    """Turns a UserError into `PROGRAM: message` on stderr and its exit code; Ctrl-C into 130 and the hint.
+def one_line_errors(program: str, hint: str) -> typing.Iterator[None]:
+    """Turns a UserError into `PROGRAM: message` on stderr and its exit code.
 
-    A closed pipe (`| head`) ends the program without a word, with 141 as a shell would say.
+    Ctrl-C ends the program with code 130 and prints `hint`. A closed pipe (`| head`) ends it silently with 141, the
+    code that a shell would report.
     """
     try:
         yield
@@ -37,8 +39,8 @@ def one_line_errors(program, hint):
         message = " ".join(str(error).split())
         print(f"{program}: {message}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # whoever read our output has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit has a place to go
+    except BrokenPipeError:  # whoever reads the output wants no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit would fail once more
         sys.exit(141)
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted; {hint}", file=sys.stderr)

@@ -1,10 +1,10 @@
-"""experiments/DATASET/EXP_NAME/: where a run's files go. Starting over never destroys."""
-import collections
+"""Where a run's files go: experiments/DATASET/EXP_NAME/. An earlier run of that name is archived, never deleted."""
 import contextlib
 import itertools
 import os
 import pathlib
 import platform
+import typing
 
 import filelock
 
@@ -12,22 +12,38 @@ from misc.config import Config, key_mode
 from misc.errors import UserError
 from misc.records import read_json, write_json
 
-EVALUATION = {"comparison.md", "metrics.json", "predictions.npz", "predictions.csv", "summary"}  # and figures
-LOCK, OWNER = "lock", "owner"  # .NAME.lock and .NAME.owner beside a run's folder, which may be deleted meanwhile
-
-Folder = collections.namedtuple(
-    "Folder", ["root", "summary", "checkpoint", "config", "log", "metrics", "incidents", "result", "predictions",
-               "probabilities", "evaluation"]
-)
+EVALUATION = {"comparison.md", "metrics.json", "predictions.npz", "predictions.csv", "summary"}  # and figures, *.png
+LOCK, OWNER = "lock", "owner"  # .NAME.lock and .NAME.owner beside a run's folder, which may be deleted while it trains
 
 
-def run_folder(config):
-    """The paths of a run's files; touches nothing."""
+class Folder(typing.NamedTuple):
+    """The paths of a run's files."""
+
+    root: pathlib.Path  # the folder itself, which may hold other files, too
+    summary: pathlib.Path  # folder of TensorBoard's events
+    checkpoint: pathlib.Path  # folder of checkpoints
+    config: pathlib.Path  # settings and provenance
+    log: pathlib.Path
+    metrics: pathlib.Path  # a row per evaluation
+    incidents: pathlib.Path  # a row per skipped or recovered step
+    result: pathlib.Path  # final metrics; there if and only if the run is finished
+    predictions: pathlib.Path  # of a regression
+    probabilities: pathlib.Path  # of a classification
+    evaluation: pathlib.Path  # folder of what evaluate.py wrote
+
+    @property
+    def files(self) -> typing.List[pathlib.Path]:
+        """All paths that belong to the run alone: all but `root`."""
+        return [path for path in self if path != self.root]
+
+
+def run_folder(config: Config) -> Folder:
+    """Returns the paths of the files of the run with this config; touches nothing."""
     return folder_at(pathlib.Path(config.experiments_path) / config.dataset / config.name)
 
 
-def folder_at(root):
-    """The paths of a run's files below `root`; touches nothing."""
+def folder_at(root: pathlib.Path) -> Folder:
+    """Returns the paths of a run's files below `root`; touches nothing."""
     return Folder(
         root=root,
         summary=root / "summary",
@@ -43,8 +59,8 @@ def folder_at(root):
     )
 
 
-def check_writable(folder):
-    """UserError if the folder could not be made. Makes nothing."""
+def check_writable(folder: Folder) -> None:
+    """Raises a UserError if the folder could not be created or written to. Creates nothing."""
     existing = folder.root
     try:
         while not existing.exists():
@@ -52,33 +68,37 @@ def check_writable(folder):
     except OSError as error:
         raise UserError(f"cannot create {folder.root} ({error.strerror}): choose another experiments_path") from None
     if not existing.is_dir() or not os.access(str(existing), os.W_OK | os.X_OK):
-        raise UserError(f"cannot write to {existing}: choose another experiments_path or mend its permissions")
+        raise UserError(f"cannot write to {existing}: choose another experiments_path or change its permissions")
 
 
-def is_evaluation(root):
-    """Whether evaluate.py wrote this folder: `experiments/DATASET/*` names them with the runs."""
+def is_evaluation(root: pathlib.Path) -> bool:
+    """Tells whether evaluate.py wrote this folder. The pattern `experiments/DATASET/*` matches such folders, too."""
     names = {path.name for path in root.iterdir()} if root.is_dir() else set()
     return bool(names & {"comparison.md", "metrics.json"}) and all(name in EVALUATION or name.endswith(".png")
                                                                    for name in names)
 
 
-def without_evaluations(roots):
-    """The folders, without those that evaluate.py wrote. UserError if nothing else is there."""
+def without_evaluations(roots: typing.Sequence[pathlib.Path]) -> typing.List[pathlib.Path]:
+    """Returns the folders that evaluate.py did not write. Raises a UserError if there are none."""
     runs = [root for root in roots if not is_evaluation(root)]
     if not runs:
-        raise UserError(f"{roots[0]} is what evaluate.py wrote: give a folder that train.py wrote to")
+        raise UserError(f"{roots[0]} was written by evaluate.py: give a folder that train.py wrote to")
     return runs
 
 
-def read_config(root, overrides):
-    """(Config, hash of the data) of the run in a folder; `overrides` are keys that do not touch the training."""
+def read_config(root: pathlib.Path,
+                overrides: typing.Mapping[str, object]) -> typing.Tuple[Config, typing.Optional[str]]:
+    """Returns (Config, rows_hash of the data) of the run in a folder.
+
+    Args:
+      overrides: values of keys that have no effect on training.
+
+    Raises a UserError if the folder holds no run, or a damaged one.
+    """
     path = pathlib.Path(root) / "config.json"
     if not path.is_file():
-        seeds = "; these are repeated runs: name one of its seeds/N" if (path.parent / "seeds").is_dir() else ""
-        beneath = sorted(str(child.parent) for child in pathlib.Path(root).glob("*/config.json"))
-        beneath = f"; there are {', '.join(beneath[:4])}{' and more' * (len(beneath) > 4)}" if beneath else ""
         raise UserError(f"{root} holds no run (there is no config.json): give the folder that train.py wrote to"
-                        + (seeds or beneath))
+                        + _runs_nearby(pathlib.Path(root)))
     try:
         written = read_json(path)
         values = {name: value for name, value in written["config"].items()
@@ -90,29 +110,36 @@ def read_config(root, overrides):
         raise UserError(f"{path} is damaged: it is not what train.py wrote") from None
 
 
+def _runs_nearby(root: pathlib.Path) -> str:
+    """Returns the end of a message that names runs below the folder, if there are any."""
+    if (root / "seeds").is_dir():
+        return "; these are repeated runs: name one of its seeds/N"
+    runs = sorted(str(child.parent) for child in root.glob("*/config.json"))
+    more = " and more" if len(runs) > 4 else ""
+    return f"; there are {', '.join(runs[:4])}{more}" if runs else ""
+
+
 @contextlib.contextmanager
-def claim(folder, wait=0):
-    """While this holds, no other process writes to the folder. UserError if one still does after `wait` seconds."""
-    made = [path for path in (folder.root, *folder.root.parents) if not path.exists()]
+def claim(folder: Folder, wait: float = 0) -> typing.Iterator[None]:
+    """Keeps other processes from training in the folder while the context lasts; creates the folder.
+
+    Raises a UserError if another process still trains there after `wait` seconds, or if the folder cannot be created.
+    """
+    created = [path for path in (folder.root, *folder.root.parents) if not path.exists()]
     lock = filelock.FileLock(str(_beside(folder, LOCK)))
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait, poll_interval=0.2)
         write_json(_beside(folder, OWNER), {"pid": os.getpid(), "host": platform.node()})
     except NotImplementedError:
-        raise UserError(f"the file system of {folder.root} knows no locks: choose another experiments_path") from None
+        raise UserError(f"the file system of {folder.root} does not support locks: choose another "
+                        "experiments_path") from None
     except filelock.Timeout:
         raise UserError(f"another process{_owner(folder)} is training in {folder.root}: wait for it, or set another "
                         "exp_name") from None
     except OSError as error:
         lock.release()
-        with contextlib.suppress(OSError):
-            for kind in (LOCK, OWNER, f"{OWNER}.part") if made else ():
-                if _beside(folder, kind).exists():
-                    _beside(folder, kind).unlink()
-            for path in made:
-                if path.exists():
-                    path.rmdir()
+        _remove_traces(folder, created)
         raise UserError(f"cannot create {folder.root} ({error.strerror}): choose another experiments_path") from None
     try:
         yield
@@ -120,13 +147,24 @@ def claim(folder, wait=0):
         lock.release()
 
 
-def _beside(folder, kind):
-    root = folder.root.resolve()  # one folder, one lock, whatever link leads there
+def _remove_traces(folder: Folder, created: typing.Sequence[pathlib.Path]) -> None:
+    """Removes the folders that a failed `claim` has created, and the files beside the run's folder."""
+    with contextlib.suppress(OSError):
+        for kind in (LOCK, OWNER, f"{OWNER}.part") if created else ():
+            if _beside(folder, kind).exists():
+                _beside(folder, kind).unlink()
+        for path in created:
+            if path.exists():
+                path.rmdir()
+
+
+def _beside(folder: Folder, kind: str) -> pathlib.Path:
+    root = folder.root.resolve()  # so that a folder has one lock, through whatever link it is reached
     return root.with_name(f".{root.name}.{kind}")
 
 
-def _owner(folder):
-    """' (pid .. on ..)' of whoever claimed the folder, or nothing. (A lock of a dead process holds nobody off.)"""
+def _owner(folder: Folder) -> str:
+    """Returns ' (pid .. on ..)' of the process that claimed the folder, or an empty text if it is not known."""
     try:
         owner = read_json(_beside(folder, OWNER))
         return f" (pid {owner['pid']} on {owner['host']})"
@@ -134,22 +172,23 @@ def _owner(folder):
         return ""
 
 
-def has_checkpoint(folder):
-    """Whether a run could go on from here."""
+def has_checkpoint(folder: Folder) -> bool:
+    """Tells whether a run could continue from here."""
     return any(folder.checkpoint.glob("model-*.json")) and folder.config.is_file()
 
 
-def changed(folder, config, rows_hash, free):
-    """What differs between the run in the folder and one that would begin now: a list of "key (then .., now ..)".
+def changed_settings(folder: Folder, config: Config, rows_hash: str,
+                     free: typing.Container[str]) -> typing.List[str]:
+    """Lists how the run in the folder differs from one that would begin now, as "KEY (then .., now ..)".
 
     Args:
-      config: the Config of the run that would begin. Keys that an older file lacks have their default.
+      config: of the run that would begin. Keys that the folder's older config.json lacks have their default.
       rows_hash: of its data.
       free: names of keys that may differ.
     """
     try:
         before = read_json(folder.config)
-        then = {name: before["config"].get(name, field.default) for name, field in type(config).model_fields.items()}
+        then = {name: before["config"].get(name, field.default) for name, field in Config.model_fields.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return [f"{folder.config.name} (it is damaged)"]
     pairs = [(name, then[name], value) for name, value in config.model_dump().items() if name not in free]
@@ -157,46 +196,49 @@ def changed(folder, config, rows_hash, free):
     return [f"{name} (then {old!r}, now {new!r})" for name, old, new in pairs if old != new]
 
 
-def check_resumable(folder, config, rows_hash, free):
-    """UserError unless the folder holds a checkpoint of a run with this config and data; see `changed`."""
+def check_resumable(folder: Folder, config: Config, rows_hash: str, free: typing.Container[str]) -> None:
+    """Raises a UserError unless the folder holds a checkpoint of a run with this config and data.
+
+    The arguments are those of `changed_settings`.
+    """
     if any(folder.checkpoint.glob("model-*.json")) and not folder.config.is_file():
-        raise UserError(f"--resume: {folder.config} is gone: bring it back or start anew without --resume")
+        raise UserError(f"--resume: {folder.config} is missing: restore it, or start anew without --resume")
     if not has_checkpoint(folder):
         raise UserError(f"--resume: there is no checkpoint in {folder.checkpoint}; start the run without --resume")
-    differ = changed(folder, config, rows_hash, free)
-    if differ:
-        raise UserError(f"--resume: the config has changed since this run began: {', '.join(differ)}; "
+    changes = changed_settings(folder, config, rows_hash, free)
+    if changes:
+        raise UserError(f"--resume: the config has changed since this run began: {', '.join(changes)}; "
                         "restore these values or start anew without --resume")
 
 
-def start_over(folder):
-    """Makes room for a run: `move_aside`, then the folders it writes to. Returns what that returned."""
+def archive_and_create(folder: Folder) -> typing.Optional[pathlib.Path]:
+    """Archives an earlier run, then creates the folders that a new one writes to. Returns the archive, or None."""
     try:
-        aside = move_aside(folder)
+        archived = archive(folder)
         for path in (folder.summary, folder.checkpoint):
             path.mkdir(parents=True)
     except OSError as error:
         raise UserError(f"cannot create {folder.root} ({error.strerror}): choose another experiments_path") from None
-    return aside
+    return archived
 
 
-def move_aside(folder):
-    """Moves the files of a run, if there is one, to NAME.1, NAME.2, ...; returns that folder, or None.
+def archive(folder: Folder) -> typing.Optional[pathlib.Path]:
+    """Moves the files of a run, if there is one, to the first free of NAME.1, NAME.2, ...; returns it, or None.
 
     Other files and folders, such as the repeated runs of regression_baseline.py, stay.
     """
-    earlier = [path for path in folder[1:] if path.exists()]
-    earlier += sorted(path for path in folder.root.glob("evaluation.*") if is_evaluation(path)) if earlier else []
+    earlier = [path for path in folder.files if path.exists()]
     if not earlier:
         return None
-    aside = unused_name(folder.root)
-    aside.mkdir()
+    earlier += sorted(path for path in folder.root.glob("evaluation.*") if is_evaluation(path))
+    target = unused_name(folder.root)
+    target.mkdir()
     for path in earlier:
-        path.rename(aside / path.name)
-    return aside
+        path.rename(target / path.name)
+    return target
 
 
-def unused_name(path):
-    """The first of NAME.1, NAME.2, ... that does not exist."""
+def unused_name(path: pathlib.Path) -> pathlib.Path:
+    """Returns the first of NAME.1, NAME.2, ... that does not exist."""
     return next(other for other in (path.with_name(f"{path.name}.{i}") for i in itertools.count(1))
                 if not other.exists())

@@ -1,17 +1,20 @@
-"""Explicit name -> object tables."""
+"""Tables of objects by name, with errors that suggest a name."""
 import difflib
+import typing
 
 from misc.errors import UserError
 
+T = typing.TypeVar("T")
 
-def lookup(table, key, what):
-    """`table[key]`, or a UserError that names the nearest key and all that could be asked for."""
+
+def lookup(table: typing.Mapping[str, T], key: str, what: str) -> T:
+    """Returns `table[key]`. Raises a UserError that names the nearest key and all others; `what` is a kind of thing."""
     if key in table:
         return table[key]
     raise UserError(f"unknown {what} {key!r}{did_you_mean(key, table)}; known: {', '.join(sorted(table))}")
 
 
-def did_you_mean(key, known):
-    """`; did you mean 'x'?` for the known name nearest to `key`, or nothing."""
+def did_you_mean(key: str, known: typing.Iterable[str]) -> str:
+    """Returns `; did you mean 'x'?` for the known name nearest to `key`, or an empty text if none is near."""
     near = difflib.get_close_matches(str(key), list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

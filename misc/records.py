@@ -6,10 +6,15 @@ import os
 import pathlib
 import platform
 import subprocess
+import types
+import typing
+
+Row = typing.Mapping[str, object]  # column -> value
+AnyPath = typing.Union[str, pathlib.Path]
 
 
-def write_json(path, values):
-    """Writes a dict so that the file is either the old one or the complete new one."""
+def write_json(path: AnyPath, values: typing.Mapping[str, object]) -> None:
+    """Writes a dict so that the file is either the old one or the complete new one, even after a crash."""
     part = f"{path}.part"
     with open(part, "w", encoding="utf-8") as handle:
         json.dump(values, handle, indent=2, allow_nan=False)
@@ -19,16 +24,16 @@ def write_json(path, values):
     os.replace(part, str(path))
 
 
-def read_json(path):
-    """The dict in a JSON file."""
+def read_json(path: AnyPath) -> typing.Any:
+    """Returns what a JSON file holds."""
     with open(str(path), encoding="utf-8") as handle:
         return json.load(handle)
 
 
-def write_rows(path, columns, rows):
-    """Writes a CSV file, the old one or the complete new one: a header and one line per dict.
+def write_rows(path: AnyPath, columns: typing.Sequence[str], rows: typing.Iterable[Row]) -> None:
+    """Writes a CSV file, so that it is either the old one or the complete new one: a header and one line per row.
 
-    A column that a row lacks stays empty.
+    A column that a row lacks is empty in the file.
     """
     part = f"{path}.part"
     with open(part, "w", newline="", encoding="utf-8") as handle:
@@ -38,44 +43,14 @@ def write_rows(path, columns, rows):
     os.replace(part, str(path))
 
 
-def append_row(path, columns, row):
-    """Adds one line to a file of `write_rows`."""
-    with open(str(path), "a", newline="", encoding="utf-8") as handle:
-        csv.DictWriter(handle, columns).writerow(row)
-
-
-class Table:
-    """A CSV file and its rows in memory, so that nothing is lost while the file cannot be written."""
-
-    def __init__(self, path, columns, rows=()):
-        self.rows = list(rows)
-        self._path, self._columns, self._n_written = path, columns, None
-
-    def add(self, row):
-        """Takes a row on; `write` brings it to the file."""
-        self.rows.append(row)
-
-    def write(self):
-        """Brings the file up to date, as a whole if it is not as this left it. Raises OSError."""
-        if self._n_written is None or not self._path.is_file():
-            self._n_written = None
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_rows(self._path, self._columns, self.rows)
-        else:
-            start, self._n_written = self._n_written, None  # unknown, if an append fails half-way
-            for row in self.rows[start:]:
-                append_row(self._path, self._columns, row)
-        self._n_written = len(self.rows)
-
-
-def read_rows(path):
-    """The lines of a CSV file as dicts of strings; a last line cut short by a crash is left out."""
+def read_rows(path: AnyPath) -> typing.List[typing.Dict[str, str]]:
+    """Returns the rows of a CSV file as text, without a last line that a crash has cut short."""
     with open(str(path), newline="", encoding="utf-8") as handle:
         return [row for row in csv.DictReader(handle) if None not in row.values()]
 
 
-def read_rows_until(path, step):
-    """The rows of a file of `write_rows` up to `step`; without what is damaged, and none if there is no such file."""
+def read_rows_until(path: AnyPath, step: int) -> typing.List[typing.Dict[str, str]]:
+    """Returns the rows with `step` at most this; damaged rows are left out, and a missing file has none."""
     try:
         rows = read_rows(path)
     except (OSError, ValueError, csv.Error):
@@ -83,35 +58,71 @@ def read_rows_until(path, step):
     return [row for row in rows if str(row.get("step")).isdigit() and int(row["step"]) <= step and None not in row]
 
 
-def read_result(path):
-    """The dict of a result.json, or None if it is not there or damaged: then the run is not finished."""
+class Table:
+    """A CSV file whose rows are also kept in memory, so that none is lost while the file cannot be written.
+
+    Attributes:
+      rows: all rows.
+    """
+
+    def __init__(self, path: pathlib.Path, columns: typing.Sequence[str], rows: typing.Iterable[Row] = ()):
+        self.rows = list(rows)
+        self._path, self._columns = path, columns
+        self._n_written: typing.Optional[int] = None  # rows that are in the file; None: unknown, so write it anew
+
+    def add(self, row: Row) -> None:
+        """Adds a row in memory; `write` brings it to the file."""
+        self.rows.append(row)
+
+    def write(self) -> None:
+        """Appends the new rows to the file, or writes it anew if it is missing or damaged. Raises OSError."""
+        if self._n_written is None or not self._path.is_file():
+            self._n_written = None
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_rows(self._path, self._columns, self.rows)
+        else:
+            start, self._n_written = self._n_written, None  # an append that fails may leave half a line
+            for row in self.rows[start:]:
+                self._append(row)
+        self._n_written = len(self.rows)
+
+    def _append(self, row: Row) -> None:
+        with open(str(self._path), "a", newline="", encoding="utf-8") as handle:
+            csv.DictWriter(handle, self._columns).writerow(row)
+
+
+def read_result(path: AnyPath) -> typing.Optional[typing.Dict[str, typing.Any]]:
+    """Returns the dict in a result.json, or None if the file is missing or damaged: the run is not finished then."""
     try:
-        found = read_json(path)
-        return found if isinstance(found, dict) and found.get("metrics") else None
+        result = read_json(path)
+        return result if isinstance(result, dict) and result.get("metrics") else None
     except (OSError, ValueError):
         return None
 
 
-def versions(modules):
-    """{name: version} of Python and the given imported modules."""
-    found = {module.__name__.split(".")[0]: module.__version__ for module in modules}
-    return dict(found, python=platform.python_version())
+def versions(modules: typing.Iterable[types.ModuleType]) -> typing.Dict[str, str]:
+    """Returns {name: version} of the given modules and of Python."""
+    by_name = {module.__name__.split(".")[0]: module.__version__ for module in modules}
+    return dict(by_name, python=platform.python_version())
 
 
-def revision():
-    """The git revision of this code, with -dirty and a hash of what differs if files do; None outside a checkout."""
+def revision() -> typing.Optional[str]:
+    """Returns the git revision of this code, or None outside a checkout.
+
+    If files differ from it, -dirty and a hash of the differences are appended.
+    """
     root = pathlib.Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        found = _git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").decode().strip()
-        if found.endswith("-dirty"):
-            found += "-" + hashlib.sha256(_git(root, "diff", "HEAD")).hexdigest()[:8]
-        return found
+        name = _git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").decode().strip()
+        if name.endswith("-dirty"):
+            name += "-" + hashlib.sha256(_git(root, "diff", "HEAD")).hexdigest()[:8]
+        return name
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def _git(root, *arguments):
+def _git(root: pathlib.Path, *arguments: str) -> bytes:
     return subprocess.run(["git", *arguments], cwd=str(root), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                           check=True).stdout

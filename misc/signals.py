@@ -1,54 +1,58 @@
-"""Ctrl-C and SIGTERM as a wish that training can fulfil: finish what runs, save, end."""
+"""Ctrl-C and SIGTERM as requests to stop: training finishes its step, saves and ends."""
 import contextlib
 import os
 import signal
 import sys
 import threading
+import typing
 
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+NAMES: typing.Dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class Signals:
-    """While it holds, the first signal sets `asked` (its number), and a second ends the process at once.
+    """A context manager in which the first signal is only recorded; a second one ends the process at once.
 
-    A thread reads the signals, so that neither waits for a long call into TensorFlow. Outside the main
-    thread it does nothing.
+    A thread reads the signals, so that even a second signal does not wait for a long call into TensorFlow. Outside
+    the main thread, which alone may set signal handlers, the context manager does nothing.
+
+    Attributes:
+      received: number of the first signal, or None.
     """
 
-    def __init__(self):
-        self.asked = None
+    def __init__(self) -> None:
+        self.received: typing.Optional[int] = None
 
-    def __enter__(self):
+    def __enter__(self) -> "Signals":
         self._active = threading.current_thread() is threading.main_thread()
         if self._active:
             self._reading, self._writing = os.pipe()
             os.set_blocking(self._writing, False)
-            self._handlers = {number: signal.signal(number, _nothing) for number in NAMES}
-            self._before = signal.set_wakeup_fd(self._writing)
-            threading.Thread(target=self._listen, name="interrupts", daemon=True).start()
+            self._handlers = {number: signal.signal(number, _ignore) for number in NAMES}
+            self._wakeup_before = signal.set_wakeup_fd(self._writing)
+            threading.Thread(target=self._listen, name="signals", daemon=True).start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._active:
-            signal.set_wakeup_fd(self._before)
+            signal.set_wakeup_fd(self._wakeup_before)
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
             os.close(self._writing)  # ends the thread
 
-    def _listen(self):
+    def _listen(self) -> None:
         while True:
-            received = os.read(self._reading, 1)
-            if not received:
+            content = os.read(self._reading, 1)
+            if not content:
                 os.close(self._reading)
                 return
-            number = received[0]
-            if number in NAMES and self.asked is not None:
+            number = content[0]
+            if number in NAMES and self.received is not None:
                 os._exit(128 + number)
             if number in NAMES:
-                self.asked = number
+                self.received = number
                 with contextlib.suppress(OSError):
-                    print(f"\n{NAMES[number]}: saving, then stopping (once more: at once)", file=sys.stderr)
+                    print(f"\n{NAMES[number]}: saving, then stopping (repeat it to stop at once)", file=sys.stderr)
 
 
-def _nothing(*_):
-    """A handler, so that the signal is written to the pipe and nothing else happens."""
+def _ignore(*_: object) -> None:
+    """Handles a signal by doing nothing; its number is written to the pipe all the same."""

@@ -1,6 +1,8 @@
 """Fixtures: a fresh graph per test, seeded numpy, a tiny data set on disk, settings for it."""
+import collections
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +11,59 @@ from misc import backend
 
 tf = backend.prepare()
 
+import train  # noqa: E402
+from core.assessment import restore  # noqa: E402
+from core.training import run  # noqa: E402
+from core.training.graph import build_model  # noqa: E402
 from misc.config import Config  # noqa: E402
+from misc.folders import run_folder  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data" / "uci"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Gives each file to one worker, so that what a module's fixtures train is trained once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
+
+
+class GraphCache:
+    """Builds the graph of a run, or returns the one that was built for the same settings before.
+
+    Building the graph takes most of the time of a short run. The graph is a function of the settings and the shapes
+    of the data, and all values live in the session, so that runs can share it.
+    """
+
+    SIZE = 12
+
+    def __init__(self):
+        self._models = collections.OrderedDict()
+
+    def __call__(self, design, *args, **kwargs):
+        settings = design.config.model_dump(exclude={"exp_name", "data_path", "experiments_path", "steps_per_run"})
+        key = json.dumps([settings, design.spec, args, kwargs], sort_keys=True, default=np.ndarray.tolist)
+        model = self._models.pop(key, None) or build_model(design, *args, **kwargs)
+        self._models[key] = model
+        if len(self._models) > self.SIZE:
+            self._models.popitem(last=False)
+        return model._replace(design=design)
+
+    def clear(self):
+        """Forgets all graphs: the next run builds its own."""
+        self._models.clear()
+
+
+@pytest.fixture(scope="module")
+def shared_graphs():
+    """GraphCache of the module; runs and evaluations in this process use it, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache = GraphCache()
+        patch.setattr(run, "build_model", cache)
+        patch.setattr(restore, "build_model", cache)
+        yield cache
 
 
 @pytest.fixture
@@ -78,5 +129,31 @@ def config_file(settings, tmp_path):
         path = tmp_path / "config.json"
         path.write_text(json.dumps(settings(**overrides)))
         return path
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def copies():
+    """{settings: copy of the folder of a finished run}, of the module."""
+    return {}
+
+
+@pytest.fixture
+def finished_run(config, config_file, copies, tmp_path_factory):
+    """Function (**overrides) -> (path of its config file, its Folder) of a finished run.
+
+    Runs with equal settings are trained once in a module; every test has a folder of its own.
+    """
+
+    def make(**overrides):
+        path, folder, key = config_file(**overrides), run_folder(config(**overrides)), json.dumps(overrides)
+        if key in copies:
+            shutil.copytree(str(copies[key]), str(folder.root))
+        else:
+            train.main(["--config", str(path)])
+            copies[key] = tmp_path_factory.mktemp("finished") / "run"
+            shutil.copytree(str(folder.root), str(copies[key]))
+        return path, folder
 
     return make

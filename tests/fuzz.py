@@ -303,7 +303,8 @@ def fuzz_pictures(place, n, seed):
         whole = file.read_bytes()
         file.write_bytes(content)
         try:
-            place.judge(json.dumps(dict(TINY["classification"], dataset=name, optimizer="kfac", batch_size=5,
+            # NOTE: kfac would spend its time on a factor of 3073 inputs.
+            place.judge(json.dumps(dict(TINY["classification"], dataset=name, optimizer="diag", batch_size=5,
                                         data_path="images" if name == "images" else ".")))
         finally:
             file.write_bytes(whole)

@@ -23,7 +23,7 @@ from core.metrics.predictive import classification_statistics, values_of
 from core.training.evaluation import Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from data_loader.images import read_digits
-from data_loader.ood import fitted, ood_images
+from data_loader.ood import fit_to_shape, ood_images
 from misc.config import Config
 from misc.errors import UserError
 from misc.folders import run_folder
@@ -380,9 +380,9 @@ def test_corruptions_grow(rng, name, shape):
 
 def test_pictures_are_fitted_to_the_network(rng):
     images = rng.randint(0, 256, (3, 28, 28, 1)).astype(np.uint8)
-    assert fitted(images, (32, 32, 3)).shape == (3, 32, 32, 3)
-    assert (fitted(images, (28, 28, 3))[..., 1] == images[..., 0]).all()
-    grey = fitted(np.repeat(images, 3, axis=3), (28, 28, 1))
+    assert fit_to_shape(images, (32, 32, 3)).shape == (3, 32, 32, 3)
+    assert (fit_to_shape(images, (28, 28, 3))[..., 1] == images[..., 0]).all()
+    grey = fit_to_shape(np.repeat(images, 3, axis=3), (28, 28, 1))
     assert (grey == images).all()
     assert ood_images("noise", None, (4, 4, 1), 7).shape == (7, 4, 4, 1)
 
@@ -391,7 +391,7 @@ def test_a_folder_of_strange_pictures_needs_no_classes(rng, tmp_path):
     from PIL import Image
 
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no picture"):
+    with pytest.raises(UserError, match="holds no image"):
         ood_images(str(tmp_path / "empty"), None, (8, 8, 1))
     images = rng.randint(0, 256, (3, 8, 8)).astype(np.uint8)
     (tmp_path / "flat").mkdir()
@@ -427,16 +427,16 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
     refuse("--ood is for images, toy1d is a table", toys["ekfac"], "--ood", "noise")
     refuse("a flag has an empty value", digits[0], "--ood", "")
     refuse("there is no checkpoint with a validation log-likelihood", digits[0], "--best")
-    refuse("is no set of pictures", digits[0], "--ood", "x" * 300)
+    refuse("is not a set of images", digits[0], "--ood", "x" * 300)
     refuse("--rows is for --corrupt", digits[0], "--rows", "5")
     refuse("--out is for a comparison", digits[0], "--out", "somewhere")
     refuse("--data digits is what the run was trained on", digits[0], "--data", "digits")
-    refuse("'noise' is no set of pictures", digits[0], "--data", "noise")
-    refuse("'fashion_mnits' is no set of pictures; did you mean 'fashion_mnist'?", digits[0], "--ood", "fashion_mnits")
+    refuse("'noise' is not a set of images", digits[0], "--data", "noise")
+    refuse("'fashion_mnits' is not a set of images; did you mean 'fashion_mnist'?", digits[0], "--ood", "fashion_mnits")
     refuse("unknown dataset 'nowhere'", toys["ekfac"], "--data", "nowhere")
     refuse("the run was trained on these rows", toys["ekfac"], "--data", "toy1d")
     refuse("--ood digits is the run's own data set", digits[0], "--ood", "digits")
-    refuse("images stands for pictures of your own: name their folder", digits[0], "--ood", "images")
+    refuse("images stands for your own images: give the path of their folder", digits[0], "--ood", "images")
     refuse("holds no run (there is no config.json): give the folder that train.py wrote to; there are "
            f"{toys['bbb']}, {toys['diag']}, ", toys["bbb"].parent)
 
@@ -470,13 +470,13 @@ def test_data_that_do_not_fit(refuse, digits, toys, tmp_path):
     shutil.copy(str(next((tmp_path / "letters" / "1").iterdir())), str(tmp_path / "letters" / "x" / "1.png"))
     refuse("has the class x, which the run does not have (0, 1, 2,", digits[0], "--data", tmp_path / "letters")
     (tmp_path / "wide.data").write_text("1 2 3\n" * 3)
-    refuse("has 3 columns, the network takes 1 inputs and a target", toys["ekfac"], "--data", tmp_path / "wide.data")
+    refuse("has 3 columns, but the network takes 1 inputs and", toys["ekfac"], "--data", tmp_path / "wide.data")
     from PIL import Image
 
     for name in ("a", "b"):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         Image.new("L", (9, 9)).save(str(tmp_path / "pictures" / name / "1.png"))
-    refuse("has pictures of 9 x 9 pixels with 1 channel, the network takes 8 x 8 pixels with 1 channel", digits[0],
+    refuse("has images of 9 x 9 pixels with 1 channel, but the network takes 8 x 8 pixels with 1 channel", digits[0],
            "--data", tmp_path / "pictures")
 
 

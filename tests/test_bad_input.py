@@ -52,9 +52,9 @@ def refuse(settings, tmp_path, capsys):
     ("curvature_device gpu: TensorFlow sees no GPU here", {"curvature_device": "gpu"}),
     ("split 20 does not exist", {"protocol": "standard", "split": 20}),
     ("unknown dataset for mode classification 'tiny'", {"mode": "classification"}),
-    ("dataset concrete is for mode regression, this config's mode is classification",
+    ("dataset concrete is for mode regression, but this config's mode is classification",
      {"mode": "classification", "dataset": "concrete"}),
-    ("dataset digits is for mode classification, this config's mode is regression", {"dataset": "digits"}),
+    ("dataset digits is for mode classification, but this config's mode is regression", {"dataset": "digits"}),
 ])
 def test_settings(refuse, message, overrides):
     if overrides.get("mode"):  # keys of regression would be refused first
@@ -95,7 +95,8 @@ def test_data_files(refuse, tiny_data, text, message):
 
 def test_wrong_column_count_of_a_known_set(refuse, tiny_data):
     np.savetxt(str(tiny_data / "concrete.data"), np.random.rand(1030, 8))
-    refuse("concrete has 1030 rows of 8 inputs and the target, this has 1030 rows of 8 columns", dataset="concrete")
+    refuse("concrete has 1030 rows of 8 inputs and the target, but this file has 1030 rows of 8 columns",
+           dataset="concrete")
 
 
 def test_experiments_folder_not_writable(refuse, tiny_data, monkeypatch):

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 import train
 from core.training import checkpoints
-from core.training.checkpoints import Note
+from core.training.checkpoints import Progress
 from core.training.trainer import Trainer
 from misc.folders import run_folder
 from misc.log import close_logger, run_logger
@@ -23,6 +23,8 @@ from misc.retry import Retry
 from misc.signals import Signals
 from misc.summary import SummaryWriter
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
 
 
 def weights(folder):
@@ -36,17 +38,15 @@ def assert_same(one, other):
 
 
 def steps(folder):
-    return [note.step for note in checkpoints.notes(folder.checkpoint).values()]
+    return [note.step for note in checkpoints.progress_notes(folder.checkpoint).values()]
 
 
 @pytest.fixture
-def finished(config, config_file):
-    """Function (**settings): trains; (path of the config, folder, its weights)."""
+def finished(finished_run):
+    """Function (**settings) -> (path of the config, folder, final weights) of a finished run."""
 
     def run(**settings):
-        path = config_file(**settings)
-        train.main(["--config", str(path)])
-        folder = run_folder(config(**settings))
+        path, folder = finished_run(**settings)
         return path, folder, weights(folder)
 
     return run
@@ -70,15 +70,15 @@ def test_a_damaged_checkpoint_is_passed_over(finished, capsys, suffix, damage):
     train.main(["--config", str(path), "--resume"])
     error = capsys.readouterr().err
     assert "resuming after epoch 4" in error
-    assert "model-48 is damaged or incomplete: it is passed over" in error
+    assert "model-48 is damaged or incomplete and is skipped" in error
     assert_same(weights(folder), expected)
     assert [row["epoch"] for row in read_rows(folder.metrics)] == ["2", "4", "6"]
 
 
 def test_what_is_kept(finished, tmp_path):
-    """The newest, and the best by validation log-likelihood; the score is never that of test rows."""
+    """Keeps the newest, and the best by validation log-likelihood, which is never that of test rows."""
     _, folder, _ = finished(epoch=12, epoch_rate=1, max_to_keep=2, validation_fraction=0.3, alpha=0.1)
-    found = checkpoints.notes(folder.checkpoint)
+    found = checkpoints.progress_notes(folder.checkpoint)
     rows = {int(row["step"]): float(row["valid_log_likelihood"]) for row in read_rows(folder.metrics)}
     best = max(rows, key=rows.get)
     last = max(rows)
@@ -90,12 +90,12 @@ def test_what_is_kept(finished, tmp_path):
 
 
 def test_without_validation_rows_there_is_no_best(finished):
-    _, folder, _ = finished(epoch=4)
-    assert {note.score for note in checkpoints.notes(folder.checkpoint).values()} == {None}
+    _, folder, _ = finished(epoch=6)
+    assert {note.score for note in checkpoints.progress_notes(folder.checkpoint).values()} == {None}
 
 
 def test_which_are_kept_by_hand(tmp_path):
-    found = {tmp_path / f"model-{step}": Note(step, 0.0, True, score, regular) for step, score, regular in (
+    found = {tmp_path / f"model-{step}": Progress(step=step, evaluated=True, score=score, regular=regular) for step, score, regular in (
         (50, None, False), (40, -1.0, True), (30, -0.5, False), (20, -2.0, True), (10, -0.7, True))}
     assert [int(path.name[6:]) for path in checkpoints.to_keep(found, 2)] == [50, 40, 30, 20]
     assert [int(path.name[6:]) for path in checkpoints.to_keep(found, 1)] == [50, 40, 30]
@@ -103,9 +103,9 @@ def test_which_are_kept_by_hand(tmp_path):
 
 # Signals.
 
-def started(path, *arguments, settings=()):
-    return subprocess.Popen([sys.executable, "train.py", "--config", str(path), *arguments, *settings], cwd=str(ROOT),
-                            stderr=subprocess.PIPE, text=True)
+def started(path):
+    return subprocess.Popen([sys.executable, "train.py", "--config", str(path)], cwd=str(ROOT), stderr=subprocess.PIPE,
+                            text=True)
 
 
 def await_rows(folder, process):
@@ -116,30 +116,30 @@ def await_rows(folder, process):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_ends(finished, config, config_file, number, code):
-    """Where it strikes is chance; what comes out after --resume is not."""
-    settings = dict(epoch=3000, epoch_rate=50, save_interval=1000, lr_decay_interval=1000)
+def test_a_signal_saves_and_ends(finished, config, config_file, capsys, number, code):
+    """The moment of the signal is random; the weights after --resume are those of an uninterrupted run."""
+    settings = dict(epoch=400, epoch_rate=20, save_interval=150, lr_decay_interval=150)
+    _, whole, straight = finished(**settings)
+    shutil.move(str(whole.root), str(whole.root.with_name("whole")))
     path, folder = config_file(**settings), run_folder(config(**settings))
     process = started(path)
     await_rows(folder, process)
     process.send_signal(number)
     error = process.communicate(timeout=60)[1]
     assert process.returncode == code, error
-    assert "which is saved: --resume goes on" in error.splitlines()[-1] and not folder.result.exists()
+    assert "it is saved: --resume continues from there" in error.splitlines()[-1] and not folder.result.exists()
     at = steps(folder)[0]
-    assert 0 < at < 24000
-    process = started(path, "--resume")
-    error = process.communicate()[1]
-    assert process.returncode == 0 and "resuming after epoch" in error, error
-    resumed, rows = weights(folder), read_rows(folder.metrics)
-    _, again, straight = finished(**settings)
-    assert_same(resumed, straight)
+    assert 0 < at < 3200
+    train.main(["--config", str(path), "--resume"])
+    assert "resuming after epoch" in capsys.readouterr().err
+    assert_same(weights(folder), straight)
+    rows, expected = (read_rows(place / "metrics.csv") for place in (folder.root, whole.root.with_name("whole")))
     assert [{key: row[key] for key in row if key != "seconds"} for row in rows] == [
-        {key: row[key] for key in row if key != "seconds"} for row in read_rows(again.metrics)]
+        {key: row[key] for key in row if key != "seconds"} for row in expected]
 
 
 def test_a_second_signal_ends_at_once():
-    code = ("import signal, time, threading, os\nfrom misc.signals import Signals\nwith Signals() as found:\n"
+    code = ("import signal, time, threading, os\nfrom misc.signals import Signals\nwith Signals():\n"
             "    print('ready', flush=True)\n    time.sleep(60)\n")
     process = subprocess.Popen([sys.executable, "-c", code], cwd=str(ROOT), stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
@@ -153,13 +153,13 @@ def test_a_second_signal_ends_at_once():
 
 def test_handlers_are_given_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with Signals() as found:
-        assert found.asked is None
+    with Signals() as signals:
+        assert signals.received is None
         os.kill(os.getpid(), signal.SIGTERM)
         deadline = time.time() + 10
-        while found.asked is None and time.time() < deadline:
+        while signals.received is None and time.time() < deadline:
             time.sleep(0.01)
-        assert found.asked == signal.SIGTERM
+        assert signals.received == signal.SIGTERM
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     thread = threading.Thread(target=lambda: Signals().__enter__())
     thread.start()
@@ -235,17 +235,17 @@ def test_the_log_waits_for_its_folder(tmp_path):
     assert "three" in (place / "log.txt").read_text()
 
 
-def test_patience_says_it_once(tmp_path):
-    log, said = run_logger(tmp_path / "log.txt", screen=False), []
-    disk, trouble = Retry(log), [True, True, False]
+def test_a_failed_write_is_logged_once(tmp_path):
+    log = run_logger(tmp_path / "log.txt", screen=False)
+    disk, fails = Retry(log), [True, True, False]
 
     def write():
-        if trouble.pop(0):
+        if fails.pop(0):
             raise OSError(28, "No space left on device")
 
-    said = [disk.attempt("x", write) for _ in range(3)]
+    written = [disk.attempt("x", write) for _ in range(3)]
     close_logger(log)
-    assert said == [False, False, True] and not disk.troubles
+    assert written == [False, False, True] and not disk.pending
     assert (tmp_path / "log.txt").read_text().count("cannot write x (No space left on device)") == 1
 
 

@@ -1,4 +1,4 @@
-"""Labelled pictures from the layouts people have them in; splits, statistics, crops. All written here, no network."""
+"""Sets of labelled images in their usual layouts; splits, statistics, crops. All files are written here."""
 import gzip
 import io
 import pickle
@@ -109,9 +109,9 @@ def write_idx(folder, rng, packed=(), sizes=(6, 3)):
 
 
 def assert_same_rows(part, images, labels):
-    """The same pictures with the same labels, in whatever order."""
-    def rows(pictures, classes):
-        return sorted((np.asarray(picture).tobytes(), int(label)) for picture, label in zip(pictures, classes))
+    """The same images with the same labels, in whatever order."""
+    def rows(arrays, classes):
+        return sorted((np.asarray(array).tobytes(), int(label)) for array, label in zip(arrays, classes))
 
     assert part.x.dtype == np.uint8 and part.y.dtype == np.int32 and rows(part.x, part.y) == rows(images, labels)
 
@@ -168,9 +168,9 @@ def test_some_idx_files_are_missing(refuse, tmp_path, rng):
 def test_damaged_idx_files(refuse, tmp_path, rng):
     images, labels, _, _ = write_idx(tmp_path, rng)
     path = tmp_path / IDX_NAMES[0]
-    for content, message in ((idx(images)[:-1], "images-idx3-ubyte is truncated: its header says 6 x 4 x 5"),
+    for content, message in ((idx(images)[:-1], "images-idx3-ubyte is truncated: its header says 6 x 4 x 5, but"),
                              (idx(labels), "is not an idx file of unsigned bytes in 3 dimensions"),
-                             (idx(images[1:]), "has 5 pictures, .*train-labels-idx1-ubyte 6 labels"),
+                             (idx(images[1:]), "has 5 images, but .*train-labels-idx1-ubyte has 6 labels"),
                              (b"", "is not an idx file")):
         path.write_bytes(content)
         refuse(message, "mnist")
@@ -187,7 +187,7 @@ def test_damaged_cifar_folders(refuse, tmp_path, rng):
                              (b"", "data_batch_3 is damaged"),
                              (pickle.dumps([1, 2], protocol=2), "data_batch_3 is damaged or not a CIFAR batch"),
                              (pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [1, 2]}, protocol=2),
-                              r"a CIFAR batch has rows of 3072 bytes .* this has uint8 \(2, 5\) and \(2,\) labels"),
+                              r"a CIFAR batch has rows of 3072 bytes .* but this has uint8 \(2, 5\) and \(2,\) labels"),
                              (pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"fine_labels": [1, 2]},
                                            protocol=2), "data_batch_3 is damaged .*KeyError")):
         batch.write_bytes(content)
@@ -199,34 +199,34 @@ def test_damaged_cifar_folders(refuse, tmp_path, rng):
 def test_labels_beyond_the_classes(refuse, tmp_path, rng):
     write_cifar10(tmp_path, rng)
     write_batch(tmp_path / "cifar-10-batches-py" / "test_batch", rng, [10])
-    refuse("test_batch: labels go from 10 to 10, there are 10 classes", "cifar10")
+    refuse("test_batch: labels go from 10 to 10, but there are 10 classes", "cifar10")
 
 
-def test_training_pictures_of_one_class(refuse, tmp_path, rng):
+def test_training_images_of_one_class(refuse, tmp_path, rng):
     write_idx(tmp_path, rng)
     (tmp_path / IDX_NAMES[1]).write_bytes(idx(np.full(6, 7, np.uint8)))
-    refuse("the training pictures are all of one class", "mnist")
+    refuse("the training images are all of one class", "mnist")
 
 
 # Nothing in data_path.
 
 @pytest.fixture
 def pooch_serves(monkeypatch):
-    """Function (answer): pooch.retrieve returns answer(url), or raises it; returns the list of what was asked."""
+    """Function (answer): pooch.retrieve returns answer(url), or raises it; returns the list of requests."""
     import pooch
 
     def install(answer):
-        asked = []
+        requests = []
 
         def retrieve(url, known_hash, fname, path, processor=None, **_):
-            asked.append((url, known_hash, fname))
+            requests.append((url, known_hash, fname))
             if isinstance(answer, Exception):
                 raise answer
-            found = str(answer(url))
-            return processor(found, "download", None) if processor else found
+            path = str(answer(url))
+            return processor(path, "download", None) if processor else path
 
         monkeypatch.setattr(pooch, "retrieve", retrieve)
-        return asked
+        return requests
 
     return install
 
@@ -236,13 +236,13 @@ def pooch_serves(monkeypatch):
                                        ("cifar100", CIFAR_URL + "cifar-100-python.tar.gz"),
                                        ("mnist", MNIST_URL + "train-images-idx3-ubyte.gz"),
                                        ("fashion_mnist", FASHION_URL + "train-images-idx3-ubyte.gz")])
-def test_nothing_to_be_had_is_one_line(refuse, pooch_serves, tmp_path, name, url, error):
-    asked = pooch_serves(error)
+def test_failed_download_is_one_line(refuse, pooch_serves, tmp_path, name, url, error):
+    requests = pooch_serves(error)
     folder = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}.get(name, name)
     reason = " ".join(str(error).split())
     refuse(f"data_path {tmp_path} does not hold {folder}, and {url} could not be fetched .{reason}.: put the files",
            name)
-    assert [call[:2] for call in asked] == [(url, f"md5:{MD5[url]}")]
+    assert [call[:2] for call in requests] == [(url, f"md5:{MD5[url]}")]
 
 
 @pytest.mark.parametrize("name, write", [("cifar10", write_cifar10), ("cifar100", write_cifar100)])
@@ -254,9 +254,9 @@ def test_cifar_from_its_archive(load, pooch_serves, tmp_path, rng, name, write):
     with tarfile.open(str(archive), "w:gz") as tar:
         for path in made.iterdir():
             tar.add(str(path), path.name)
-    asked = pooch_serves(lambda url: archive)
+    requests = pooch_serves(lambda url: archive)
     data = load(name)
-    assert asked == [(url, f"md5:{MD5[url]}", url.rsplit("/", 1)[1])] and data.source == url
+    assert requests == [(url, f"md5:{MD5[url]}", url.rsplit("/", 1)[1])] and data.source == url
     assert sorted(image.tobytes() for image in data.train.x) == sorted(image.tobytes() for image in images)
     assert (data.test.x == test).all()
 
@@ -288,18 +288,18 @@ def test_an_archive_cannot_write_outside_its_folder(refuse, pooch_serves, tmp_pa
 @pytest.mark.parametrize("name, address", [("mnist", MNIST_URL), ("fashion_mnist", FASHION_URL)])
 def test_idx_files_from_the_network(load, pooch_serves, tmp_path, rng, name, address):
     images, labels, test_images, _ = write_idx(tmp_path / "elsewhere", rng, IDX_NAMES)
-    asked = pooch_serves(lambda url: tmp_path / "elsewhere" / url.rsplit("/", 1)[1])
+    requests = pooch_serves(lambda url: tmp_path / "elsewhere" / url.rsplit("/", 1)[1])
     data = load(name)
     urls = [f"{address}{file}.gz" for file in IDX_NAMES]
-    assert asked == [(url, f"md5:{MD5[url]}", f"{name}-{file}.gz") for url, file in zip(urls, IDX_NAMES)]
+    assert requests == [(url, f"md5:{MD5[url]}", f"{name}-{file}.gz") for url, file in zip(urls, IDX_NAMES)]
     assert_same_rows(data.train, images[..., None], labels)
     assert (data.test.x[..., 0] == test_images).all() and data.source == address
 
 
 # A folder per class.
 
-def write_pictures(folder, rng, classes=("b", "a10", "a9"), n=2, mode="RGB", size=(6, 4)):
-    """`n` PNGs per class, `size` as (width, height); returns {class: pictures [height, width(, 3)]}."""
+def write_images(folder, rng, classes=("b", "a10", "a9"), n=2, mode="RGB", size=(6, 4)):
+    """`n` PNGs per class, `size` as (width, height); returns {class: images [height, width(, 3)]}."""
     made = {}
     for name in classes:
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -311,45 +311,45 @@ def write_pictures(folder, rng, classes=("b", "a10", "a9"), n=2, mode="RGB", siz
 
 
 def test_classes_are_counted_by_name(load, tmp_path, rng):
-    made = write_pictures(tmp_path, rng)
+    made = write_images(tmp_path, rng)
     (tmp_path / ".hidden").mkdir()
-    (tmp_path / "b" / ".hidden").write_text("not a picture")
+    (tmp_path / "b" / ".hidden").write_text("not a image")
     (tmp_path / "notes.txt").write_text("not a class")
-    found = read_folder(tmp_path)
-    assert found.classes == ["a10", "a9", "b"] and found.n_classes == 3 and found.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert (found.images == np.stack(made["a10"] + made["a9"] + made["b"])).all() and found.labels.dtype == np.int32
+    read = read_folder(tmp_path)
+    assert read.classes == ["a10", "a9", "b"] and read.n_classes == 3 and read.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert (read.images == np.stack(made["a10"] + made["a9"] + made["b"])).all() and read.labels.dtype == np.int32
     data = load("images")
     assert data.classes == ["a10", "a9", "b"] and data.spec[1:3] == ((4, 6, 3), 3)
     assert (len(data.train.x), len(data.test.x), data.source) == (5, 1, str(tmp_path))
 
 
-def test_grey_pictures_among_coloured_ones_become_coloured(tmp_path, rng):
-    colour = write_pictures(tmp_path, rng, ["a"])["a"]
-    grey = write_pictures(tmp_path, rng, ["b"], mode="L")["b"]
-    found = read_folder(tmp_path).images
-    assert (found[:2] == colour).all() and (found[2:] == np.array(grey)[..., None]).all() and found.shape[3] == 3
+def test_grey_images_among_coloured_ones_become_coloured(tmp_path, rng):
+    colour = write_images(tmp_path, rng, ["a"])["a"]
+    grey = write_images(tmp_path, rng, ["b"], mode="L")["b"]
+    images = read_folder(tmp_path).images
+    assert (images[:2] == colour).all() and (images[2:] == np.array(grey)[..., None]).all() and images.shape[3] == 3
 
 
-def test_grey_pictures_alone_have_one_channel(tmp_path, rng):
-    made = write_pictures(tmp_path, rng, mode="L")
+def test_grey_images_alone_have_one_channel(tmp_path, rng):
+    made = write_images(tmp_path, rng, mode="L")
     Image.fromarray(made["b"][1]).convert("1").save(str(tmp_path / "b" / "1.png"))
-    found = read_folder(tmp_path).images
-    assert found.shape == (6, 4, 6, 1) and (found[4, ..., 0] == made["b"][0]).all()
-    assert set(np.unique(found[5])) == {0, 255}
+    images = read_folder(tmp_path).images
+    assert images.shape == (6, 4, 6, 1) and (images[4, ..., 0] == made["b"][0]).all()
+    assert set(np.unique(images[5])) == {0, 255}
 
 
 def test_palettes_and_transparency_are_read_as_colours(tmp_path, rng):
-    made = write_pictures(tmp_path, rng, n=1)
+    made = write_images(tmp_path, rng, n=1)
     Image.fromarray(made["b"][0]).convert("RGBA").save(str(tmp_path / "b" / "0.png"))
     few = Image.fromarray(np.where(made["a9"][0] > 99, 255, 0).astype(np.uint8))
     few.quantize(8).save(str(tmp_path / "a9" / "0.png"))
-    found = read_folder(tmp_path).images
-    assert (found[2] == made["b"][0]).all() and (found[1] == np.asarray(few)).all()
+    images = read_folder(tmp_path).images
+    assert (images[2] == made["b"][0]).all() and (images[1] == np.asarray(few)).all()
 
 
 def test_train_and_test_folders(load, tmp_path, rng):
-    train = write_pictures(tmp_path / "train", rng, ["cat", "dog"], n=3)
-    test = write_pictures(tmp_path / "test", rng, ["cat", "dog"], n=1, mode="L")
+    train = write_images(tmp_path / "train", rng, ["cat", "dog"], n=3)
+    test = write_images(tmp_path / "test", rng, ["cat", "dog"], n=1, mode="L")
     data = load("images")
     assert_same_rows(data.train, train["cat"] + train["dog"], [0] * 3 + [1] * 3)
     assert (data.test.x == np.array(test["cat"] + test["dog"])[..., None]).all() and data.test.y.tolist() == [0, 1]
@@ -357,41 +357,41 @@ def test_train_and_test_folders(load, tmp_path, rng):
 
 
 def test_a_train_folder_alone_is_split(load, tmp_path, rng):
-    write_pictures(tmp_path / "train", rng, ["cat", "dog"], n=5)
+    write_images(tmp_path / "train", rng, ["cat", "dog"], n=5)
     data = load("images", split=3)
     assert (len(data.train.x), len(data.test.x), data.split.index) == (8, 2, 3)
 
 
-def test_pictures_that_cannot_be_used(refuse, tmp_path, rng):
-    refuse(f"class folders in {tmp_path}: 0, at least 2 are needed", "images")
-    refuse("there is no folder .*none: set data_path to the folder of your pictures", "images",
+def test_images_that_cannot_be_used(refuse, tmp_path, rng):
+    refuse(f"class folders in {tmp_path}: 0, but at least 2 are needed", "images")
+    refuse("there is no folder .*none: set data_path to the folder of your images", "images",
            data_path=str(tmp_path / "none"))
-    write_pictures(tmp_path, rng, ["a"])
-    refuse("1, at least 2 are needed .*/CLASS/PICTURE", "images")
+    write_images(tmp_path, rng, ["a"])
+    refuse("1, but at least 2 are needed .*/CLASS/IMAGE", "images")
     (tmp_path / "b").mkdir()
-    refuse("class folder .*b holds no picture", "images")
-    write_pictures(tmp_path, rng, ["b"], size=(5, 4))
-    refuse("0.png is 4 x 5 pixels with 3 channels, the pictures before it 4 x 6 with 3: make them all one size",
+    refuse("class folder .*b holds no image", "images")
+    write_images(tmp_path, rng, ["b"], size=(5, 4))
+    refuse("0.png has 4 x 5 pixels with 3 channels, but the images before it have 4 x 6 with 3: make them",
            "images")
-    write_pictures(tmp_path, rng, ["b"])
+    write_images(tmp_path, rng, ["b"])
     path = tmp_path / "b" / "1.png"
-    for content in (b"", b"not a picture", path.read_bytes()[:60], path.read_bytes()[:20]):
+    for content in (b"", b"not a image", path.read_bytes()[:60], path.read_bytes()[:20]):
         path.write_bytes(content)
-        refuse("1.png is not a picture that can be read .*; remove it or mend it", "images")
+        refuse("1.png cannot be read as an image .*; remove or repair it", "images")
 
 
-def test_test_pictures_that_do_not_fit(refuse, tmp_path, rng):
-    write_pictures(tmp_path / "train", rng, ["cat", "dog"])
-    write_pictures(tmp_path / "test", rng, ["cat", "fox"])
-    refuse("test has the classes cat, fox, the training pictures cat, dog", "images")
+def test_test_images_that_do_not_fit(refuse, tmp_path, rng):
+    write_images(tmp_path / "train", rng, ["cat", "dog"])
+    write_images(tmp_path / "test", rng, ["cat", "fox"])
+    refuse("test has the classes cat, fox, but the training images have cat, dog", "images")
     (tmp_path / "test" / "fox").rename(tmp_path / "test" / "dog")
-    write_pictures(tmp_path / "test", rng, ["dog"], size=(4, 6))
-    refuse("test/dog/0.png is 6 x 4 pixels with 3 channels, the pictures before it 4 x 6 with 3", "images")
+    write_images(tmp_path / "test", rng, ["dog"], size=(4, 6))
+    refuse("test/dog/0.png has 6 x 4 pixels with 3 channels, but the images before it have 4 x 6 with 3", "images")
 
 
 # Splits, validation rows, statistics, hashes.
 
-def test_pictures_without_a_test_set_are_split_by_seed(load):
+def test_images_without_a_test_set_are_split_by_seed(load):
     digits = IMAGE_SETS["digits"].load("")[0]
     order = np.random.RandomState(3).permutation(1797)
     data = load("digits", seed=3)
@@ -410,13 +410,13 @@ def test_random_split_rounds():
         assert len(split.train) == n_train and sorted([*split.train, *split.test]) == list(range(n_rows))
 
 
-def test_split_is_refused_where_there_are_test_pictures(refuse, tmp_path, rng):
+def test_split_is_refused_where_there_are_test_images(refuse, tmp_path, rng):
     write_cifar10(tmp_path, rng)
     write_idx(tmp_path, rng)
-    write_pictures(tmp_path / "train", rng)
-    write_pictures(tmp_path / "test", rng)
+    write_images(tmp_path / "train", rng)
+    write_images(tmp_path / "test", rng)
     for name in ("cifar10", "mnist", "images"):
-        refuse(f"split: {name} has test pictures of its own, there is nothing to split; remove it", name, split=0)
+        refuse(f"split: {name} has test images of its own, so there is nothing to split; remove split", name, split=0)
 
 
 def test_validation_rows_are_training_rows(load, refuse, tmp_path, rng):
@@ -441,7 +441,7 @@ def test_evaluating_on_validation_rows_hides_the_test_rows(load, refuse):
     assert data.test is None and (len(data.train.x), len(data.valid.x)) == (1078, 360)
     kept = load("digits", validation_fraction=0.25)
     assert len(kept.test.x) == 359 and (kept.valid.x == data.valid.x).all()
-    refuse("validation_fraction 0.0001 of 1438 training pictures is none to evaluate on", "digits",
+    refuse("validation_fraction 0.0001 of 1438 training rows leaves no row to evaluate on", "digits",
            validation_fraction=0.0001, evaluate_on="validation")
 
 
@@ -449,19 +449,19 @@ def test_evaluating_on_validation_rows_hides_the_test_rows(load, refuse):
 def test_pixel_statistics(rng, channels):
     images = rng.randint(0, 256, (5, 4, 6, channels)).astype(np.uint8)
     images[..., -1] //= 3
-    found = pixel_statistics(images)
-    assert_allclose(found.mean, images.astype(float).mean(axis=(0, 1, 2)), rtol=1e-12)
-    assert_allclose(found.std, images.astype(float).std(axis=(0, 1, 2)), rtol=1e-12)
+    pixels = pixel_statistics(images)
+    assert_allclose(pixels.mean, images.astype(float).mean(axis=(0, 1, 2)), rtol=1e-12)
+    assert_allclose(pixels.std, images.astype(float).std(axis=(0, 1, 2)), rtol=1e-12)
 
 
 def test_a_constant_channel_has_a_std_of_1(rng):
     images = rng.randint(0, 256, (3, 4, 2, 2)).astype(np.uint8)
     images[..., 0] = 77
-    found = pixel_statistics(images)
-    assert (found.mean[0], found.std[0]) == (77.0, 1.0) and found.std[1] > 1.0
+    pixels = pixel_statistics(images)
+    assert (pixels.mean[0], pixels.std[0]) == (77.0, 1.0) and pixels.std[1] > 1.0
 
 
-def test_rows_hash_is_of_pictures_and_labels(load, tmp_path, rng):
+def test_rows_hash_is_of_images_and_labels(load, tmp_path, rng):
     images, labels, test_images, _ = write_idx(tmp_path, rng)
     first = load("mnist").rows_hash
     assert first == load("mnist", seed=5, validation_fraction=0.3).rows_hash
@@ -479,14 +479,14 @@ def test_rows_hash_is_of_pictures_and_labels(load, tmp_path, rng):
 # Crops and flips.
 
 def cropped(images, crops):
-    """By loops: pixel (i, j) of the crop at (row, column) of the picture with 4 zeros around, mirrored afterwards."""
+    """By loops: pixel (i, j) of the crop at (row, column) of the image with 4 zeros around, mirrored afterwards."""
     n, height, width, _ = images.shape
-    found = np.zeros_like(images)
+    expected = np.zeros_like(images)
     for k, i, j in np.ndindex(n, height, width):
         row, column = crops[k, 0] + i - 4, crops[k, 1] + (width - 1 - j if crops[k, 2] else j) - 4
         if 0 <= row < height and 0 <= column < width:
-            found[k, i, j] = images[k, row, column]
-    return found
+            expected[k, i, j] = images[k, row, column]
+    return expected
 
 
 @pytest.mark.parametrize("flips", [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]])
@@ -495,9 +495,9 @@ def test_crop_and_flip(session, rng, flips, dtype):
     images = rng.randint(1, 256, (4, 5, 7, 3)).astype(dtype)
     crops = np.column_stack([[0, 8, 3, 4], [8, 0, 6, 4], flips]).astype(np.int32)
     inputs = tf.placeholder(dtype, [None, 5, 7, 3])
-    found = session.run(crop_and_flip(inputs, tf.constant(crops)), {inputs: images})
-    assert found.dtype == dtype and (found == cropped(images, crops)).all()
-    assert (found[3] == (images[3, :, ::-1] if flips[3] else images[3])).all()  # (4, 4) is the middle
+    actual = session.run(crop_and_flip(inputs, tf.constant(crops)), {inputs: images})
+    assert actual.dtype == dtype and (actual == cropped(images, crops)).all()
+    assert (actual[3] == (images[3, :, ::-1] if flips[3] else images[3])).all()  # (4, 4) is the middle
 
 
 def test_crops_are_a_function_of_seed_and_epoch():

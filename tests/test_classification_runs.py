@@ -2,8 +2,6 @@
 import csv
 import io
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from PIL import Image
 
 import train
 from core.inference.optimizer import METHODS, check_layers
-from core.training import run
+from core.training import evaluation, run
 from core.training.design import design_run, notices
 from data_loader.batches import epoch_order
 from data_loader.parts import Pixels, Spec
@@ -21,7 +19,6 @@ from misc.config import Config
 from misc.folders import run_folder
 from misc.image_figures import image_grid, misclassified_figure
 from tests.conftest import ROOT
-from tests.interrupted import kill_and_resume
 
 SETTINGS = dict(mode="classification", dataset="digits", optimizer="ekfac", model_name="ffn", hidden=[8], epoch=2,
                 batch_size=128, learning_rate=0.01, kl_clip=0.01, train_particles=1, test_particles=3, TCov=3, TInv=6,
@@ -60,6 +57,12 @@ def finished(tmp_path_factory):
     (path / "config.json").write_text(json.dumps(settings(path, validation_fraction=0.1)))
     train.main(["--config", str(path / "config.json")])
     return run_folder(Config.from_dict(settings(path)))
+
+
+@pytest.fixture
+def no_figure(monkeypatch):
+    """Runs as if no test row were misclassified: drawing the figure takes longer than training."""
+    monkeypatch.setattr(evaluation, "misclassified_figure", lambda *_: None)
 
 
 def rows(path):
@@ -139,13 +142,13 @@ def test_pictures_in_tensorboard(finished):
     assert step == 0 and picture.shape == (53, 53) == (value.image.height, value.image.width)  # 6 x 6 digits of 8 x 8
     with np.load(str(finished.probabilities)) as made:
         n_wrong = np.sum(made["probabilities"].argmax(axis=1) != made["labels"])
-    assert ("mistakes/most_confident" in found) == (n_wrong > 0)
+    assert ("misclassified/most_confident" in found) == (n_wrong > 0)
     if n_wrong:
-        step, value = found["mistakes/most_confident"][0]
+        step, value = found["misclassified/most_confident"][0]
         assert step == 22 and picture_of(value).shape[:2] == (value.image.height, value.image.width)
 
 
-def test_the_preview_is_what_the_network_sees(config):
+def test_the_preview_is_what_the_network_sees(config, no_figure):
     made = run.plan(config(epoch=1, optimizer="sgd"), "cpu")
     run.execute(made)
     _, value = events(run_folder(made.config))["inputs/training"][0]
@@ -155,33 +158,36 @@ def test_the_preview_is_what_the_network_sees(config):
 
 # The same again.
 
-def test_the_same_seed_gives_the_same_result(config):
-    keys = dict(batch_norm=True, data_aug=True, optimizer="diag", epoch=1)
+def test_the_same_seed_gives_the_same_result(config, no_figure):
+    keys = dict(batch_norm=True, data_aug=True, optimizer="diag", epoch=1, batch_size=256, TCov=1)
     first, again, other = (run.execute(run.plan(config(seed=seed, **keys)))["metrics"] for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_killed_and_resumed_equals_uninterrupted(config, config_file):
-    keys = dict(optimizer="diag", model_name="lenet", hidden=None, width=0.3, batch_norm=True, data_aug=True, epoch=16,
-                epoch_rate=8, save_interval=2, batch_size=256)
-    made = config(**keys)
-    folder = run_folder(made)
-    command = [sys.executable, "train.py", "--config", str(config_file(**keys)), "--device", "cpu"]
-    kill_and_resume(command, folder, 300)
-    resumed, resumed_result = weights(folder), json.loads(folder.result.read_text())
-    subprocess.run(command, cwd=str(ROOT), check=True)  # NOTE: not in this process, whose number of threads is settled
-    straight, straight_result = weights(folder), json.loads(folder.result.read_text())
-    assert resumed.keys() == straight.keys() and int(straight["global_step"]) == 96
-    assert any("moving_variance" in name for name in straight)
+def test_resumed_equals_uninterrupted(config, config_file, capsys, shared_graphs, no_figure):
+    """A run that lost its last checkpoint and its result, as if it had been killed, ends in the same state."""
+    keys = dict(optimizer="diag", model_name="lenet", hidden=None, width=0.3, batch_norm=True, data_aug=True, epoch=3,
+                save_interval=1, batch_size=256)
+    path, folder = config_file(**keys), run_folder(config(**keys))
+    train.main(["--config", str(path)])
+    straight, result = weights(folder), json.loads(folder.result.read_text())
+    assert int(straight["global_step"]) == 18 and any("moving_variance" in name for name in straight)
+    for lost in [folder.result, *folder.checkpoint.glob("model-18.*")]:
+        lost.unlink()
+    train.main(["--config", str(path), "--resume"])
+    assert "resuming after epoch 2" in capsys.readouterr().err
+    resumed = weights(folder)
+    assert resumed.keys() == straight.keys()
     for name in straight:
         assert np.array_equal(resumed[name], straight[name]), name
-    assert resumed_result["metrics"] == straight_result["metrics"]
+    assert json.loads(folder.result.read_text())["metrics"] == result["metrics"]
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("optimizer", sorted(METHODS))
-def test_every_method(config, optimizer, batch_norm):
-    made = config(optimizer=optimizer, batch_norm=batch_norm, epoch=1, batch_size=256, hidden=[4], test_particles=2)
+def test_every_method(config, optimizer, batch_norm, no_figure):
+    made = config(optimizer=optimizer, batch_norm=batch_norm, epoch=1, batch_size=256, hidden=[4], test_particles=2,
+                  TCov=1, TInv=1, TEigen=1, TScale=1)
     metrics = run.execute(run.plan(made))["metrics"]
     assert len(metrics) == 11 and all(np.isfinite(value) for value in metrics.values())
 
@@ -226,11 +232,27 @@ SPECS = {"cifar10": Spec(50000, (32, 32, 3), 10, Pixels(np.zeros(3), np.ones(3))
          "digits": Spec(1438, (8, 8, 1), 10, Pixels(np.zeros(1), np.ones(1)))}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_configs_are_runs(path):
-    made = Config.from_file(path)
-    method, _, rest = path.stem.partition("_")
-    assert made.mode == "classification" and made.optimizer == method and made.exp_name == path.stem and rest
+def baseline_of(path, overlay):
+    """Returns the Config of a baseline: a published file under an overlay."""
+    return Config.from_file(path, overlays=[ROOT / "config" / "overlays" / f"{overlay}.json"])
+
+
+VGG16 = [Config.from_file(path) for path in CONFIGS if "_vgg16_" in path.stem]
+VGG16 += [baseline_of(path, overlay) for path in CONFIGS if path.stem.startswith("ekfac_vgg16_")
+          for overlay in ("adam_classification", "sgd")]
+OTHERS = [Config.from_file(path) for path in CONFIGS if "_vgg16_" not in path.stem]
+
+
+def test_config_files_are_named_after_their_experiments():
+    assert len(CONFIGS) == 9 + 12
+    for path in CONFIGS:
+        assert Config.from_file(path).exp_name == path.stem
+
+
+@pytest.mark.parametrize("made", VGG16 + OTHERS, ids=lambda made: made.exp_name)
+def test_configs_are_runs(made):
+    method, _, rest = made.exp_name.partition("_")
+    assert made.mode == "classification" and made.optimizer == method and rest
     design = design_run(made, SPECS[made.dataset])
     check_layers(design.layers, made)
     assert notices(made) == []
@@ -239,14 +261,10 @@ def test_configs_are_runs(path):
     assert any(layer.spec.kind == "batch_norm" for layer in design.layers) == made.batch_norm
 
 
-VGG16 = [path for path in CONFIGS if "_vgg16_" in path.stem]
-
-
-@pytest.mark.parametrize("path", VGG16, ids=lambda path: path.stem)
-def test_vgg16_has_the_published_settings(path):
+@pytest.mark.parametrize("made", VGG16, ids=lambda made: made.exp_name)
+def test_vgg16_has_the_published_settings(made):
     """Zhang et al. (2018), Bae et al. (2018): CIFAR-10 with and without augmentation and batch normalisation."""
-    made = Config.from_file(path)
-    method, _, kind = path.stem.split("_", 2)
+    method, _, kind = made.exp_name.split("_", 2)
     assert kind in ("plain", "aug", "bn", "bn_aug")
     assert (made.dataset, made.model_name, made.width) == ("cifar10", "vgg16", 1.0)
     assert (made.data_aug, made.batch_norm) == ("aug" in kind, "bn" in kind)
@@ -261,23 +279,24 @@ def test_vgg16_has_the_published_settings(path):
 
 
 def test_which_configs_there_are():
-    names = {path.stem for path in CONFIGS}
-    assert names >= {f"{method}_vgg16_{kind}" for method in ("ekfac", "kfac", "sgd", "adam")
-                     for kind in ("plain", "aug", "bn", "bn_aug")} | {"diag_vgg16_plain"}
-    assert names >= {f"{method}_{rest}" for method in ("ekfac", "kfac", "diag", "sgd")
-                     for rest in ("digits", "lenet_fashion", "resnet20_cifar10")}
+    assert {made.exp_name for made in VGG16} == {
+        f"{method}_vgg16_{kind}" for method in ("ekfac", "kfac", "sgd", "adam")
+        for kind in ("plain", "aug", "bn", "bn_aug")} | {"diag_vgg16_plain"}
+    assert {made.exp_name for made in OTHERS} == {
+        f"{method}_{rest}" for method in ("ekfac", "kfac", "diag", "sgd")
+        for rest in ("digits", "lenet_fashion", "resnet20_cifar10")}
 
 
 # Images for people.
 
 @pytest.mark.parametrize("keys, notes", [
-    (dict(optimizer="sgd", kl_clip=0.1), ["note: optimizer sgd does not go by TCov, TEigen, TInv, TScale, kl_clip"]),
+    (dict(optimizer="sgd", kl_clip=0.1), ["note: TCov, TEigen, TInv, TScale, kl_clip have no effect with optimizer sgd"]),
     (dict(optimizer="kfac", basis_tolerance=0.1),
-     ["note: optimizer kfac does not go by TEigen, TScale, basis_tolerance"]),
+     ["note: TEigen, TScale, basis_tolerance have no effect with optimizer kfac"]),
     (dict(optimizer="sgd", batch_norm=True, TInv=200, TCov=10, TEigen=200, TScale=10, width=2.0),
-     ["note: model_name ffn does not go by width"]),
+     ["note: width has no effect with model_name ffn"]),
     (dict(model_name="linear", hidden=None, batch_norm=True, TInv=200), [
-        "note: model_name linear does not go by batch_norm"]),
+        "note: batch_norm has no effect with model_name linear"]),
     (dict(model_name="lenet", hidden=None, width=0.5, TInv=200, batch_norm=True), []),
 ])
 def test_settings_that_nothing_goes_by_are_named(config, keys, notes):

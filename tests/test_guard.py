@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose
 import core.training.run
 import train
 from core.inference import solvers
-from core.training.incidents import LEFT_OUT
-from core.training.mender import Mender, failure
+from core.training.recovery import SKIPPED, UNDECOMPOSABLE, RobustStep, failed_quantity
+from core.training.tasks import TASKS
 from core.training.variables import fetch, put
 from misc.folders import run_folder
 from tests.test_model import Run, flat
@@ -23,7 +23,7 @@ def solve():
 
     def run(kind, matrix, *rest):
         found = []
-        solver = solvers.mending("dense0", lambda *incident: found.append(incident))
+        solver = solvers.robust_solver("dense0", lambda *incident: found.append(incident))
         with tf.Graph().as_default(), tf.Session() as session:
             tensors = [tf.constant(value) for value in (matrix, *rest)]
             how = solver.bases["eigh"] if kind == "basis" else getattr(solver, kind)
@@ -79,22 +79,22 @@ def test_a_factor_that_is_not_finite_stops_the_step(solve):
         with pytest.raises(tf.errors.InvalidArgumentError) as error:
             solve(kind, np.full((2, 2), np.nan, np.float32), *[np.float32(0.0)] * (kind == "root"), np.eye(
                 2, dtype=np.float32))
-        assert solvers.not_finite(error.value) == "factor A of layer dense0"
+        assert solvers.non_finite_quantity(error.value) == "factor A of layer dense0"
 
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb", "adam", "sgd"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nothing_of_a_step_that_is_not_finite_is_written(config, optimizer, value):
-    """With one target that is not a number, or endless, every step leaves the state as it was."""
+def test_nothing_of_a_step_that_is_not_finite_is_written(config, optimizer):
+    """With one target that is NaN or infinite, every step leaves the state as it was."""
     run = Run(config(optimizer=optimizer, batch_size=39))
-    load, targets = run.model.load, run.data.train.y.copy()
-    targets[3] = value
-    run.session.run(load.data_op, {load.x: run.data.train.x, load.y: targets})
-    before = flat(fetch(run.session, run.model.variables))
-    with pytest.raises(tf.errors.OpError):
-        run.steps(1)
-    after = flat(fetch(run.session, run.model.variables))
-    assert all(np.array_equal(before[name], after[name]) for name in before)
+    for value in (np.nan, np.inf):
+        targets = run.data.train.y.copy()
+        targets[3] = value
+        run.restart(targets)
+        before = flat(fetch(run.session, run.model.variables))
+        with pytest.raises(tf.errors.OpError):
+            run.steps(1)
+        after = flat(fetch(run.session, run.model.variables))
+        assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.parametrize("optimizer, damping", [("kfac", 0.0), ("kfac", 0.1), ("ekfac", 0.0)])
@@ -103,8 +103,8 @@ def test_a_mended_step_is_the_step_where_nothing_fails(config, optimizer, dampin
     run = Run(made)
     run.steps(5)
     before = fetch(run.session, run.model.variables)
-    mender = Mender(made, run.data.spec, "/device:CPU:0", run.data.train)
-    after, found = mender.step(before, 6, 1.0)
+    robust = RobustStep(run.model.design, "/device:CPU:0", run.data.train)
+    after, found = robust.take(before, 6)
     assert found == []
     expected = flat(run.steps(1))
     for name, value in flat(after).items():
@@ -113,25 +113,25 @@ def test_a_mended_step_is_the_step_where_nothing_fails(config, optimizer, dampin
 
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag"])
-def test_a_step_is_left_out_counted_and_the_run_goes_on(config, config_file, optimizer, monkeypatch):
-    """One row of the training data is endless: with the step that has it left out, all else goes on."""
-    load = core.training.run.LOADERS["regression"]
+def test_a_step_is_skipped_and_counted_and_the_run_goes_on(config, config_file, optimizer, monkeypatch, shared_graphs):
+    """One row of the training data is infinite: the step that has it is skipped, and training goes on."""
+    task = TASKS["regression"]
 
     def poisoned(made):
-        data = load(made)
+        data = task.load(made)
         data.train.y[0] = np.inf
         return data
 
-    monkeypatch.setitem(core.training.run.LOADERS, "regression", poisoned)
+    monkeypatch.setitem(TASKS, "regression", task._replace(load=poisoned))
     keys = dict(optimizer=optimizer, epoch=4)
     folder = run_folder(config(**keys))
     train.main(["--config", str(config_file(**keys))])
     with open(str(folder.incidents), newline="") as handle:
         rows = list(csv.DictReader(handle))
-    assert [row["remedy"] for row in rows] == [LEFT_OUT] * 4  # once an epoch
+    assert [row["remedy"] for row in rows] == [SKIPPED] * 4  # once an epoch
     assert all(row["layer"] and row["factor"] for row in rows)
     result = json.loads(folder.result.read_text())
-    assert result["incidents"] == {"left_out": 4, "mended": 0} and np.isfinite(list(result["metrics"].values())).all()
+    assert result["incidents"] == {"skipped": 4, "recovered": 0} and np.isfinite(list(result["metrics"].values())).all()
     # the number of steps per session.run changes nothing
     before = tf.train.load_checkpoint(str(folder.checkpoint)).get_tensor("dense0/mean")
     train.main(["--config", str(config_file(**keys, steps_per_run=1))])
@@ -141,8 +141,8 @@ def test_a_step_is_left_out_counted_and_the_run_goes_on(config, config_file, opt
 @pytest.mark.parametrize("message", ["Cholesky decomposition was not successful. The input might not be valid.",
                                      "Input matrix is not invertible.", "Got info = 3 for batch index 0"])
 def test_what_a_failed_factorisation_says(message):
-    assert failure(tf.errors.InvalidArgumentError(None, None, message)) == "a factor that cannot be decomposed"
-    assert failure(tf.errors.InvalidArgumentError(None, None, "indices[0] = 9 is not in [0, 3)")) is None
+    assert failed_quantity(tf.errors.InvalidArgumentError(None, None, message)) == UNDECOMPOSABLE
+    assert failed_quantity(tf.errors.InvalidArgumentError(None, None, "indices[0] = 9 is not in [0, 3)")) is None
 
 
 def test_too_many_steps_left_out_end_the_run(config_file, capsys):
@@ -150,7 +150,7 @@ def test_too_many_steps_left_out_end_the_run(config_file, capsys):
     with pytest.raises(SystemExit) as stop:
         train.main(["--config", str(config_file(**keys))])
     error = capsys.readouterr().err.splitlines()[-1]
-    assert stop.value.code == 1 and "training diverged" in error and "3 steps in a row were left out" in error
+    assert stop.value.code == 1 and "training diverged" in error and "3 steps in a row were skipped" in error
     assert " is not finite at step " in error and "smaller alpha" in error
 
 
@@ -169,7 +169,7 @@ def test_a_factor_that_cannot_be_inverted_is_mended_in_training(config, smallest
     except tf.errors.OpError:
         plain_failed = True
     assert plain_failed
-    after, found = Mender(made, run.data.spec, "/device:CPU:0", run.data.train).step(state, 4, 1.0)
+    after, found = RobustStep(run.model.design, "/device:CPU:0", run.data.train).take(state, 4)
     assert {(layer, factor, how) for layer, factor, _, how in found} == {("dense0", "A", remedy)}
     assert all(np.isfinite(value).all() for value in flat(after).values())
     assert (remedy == solvers.LAST_GOOD) == np.array_equal(after["dense0"]["root_a"], state["dense0"]["root_a"])

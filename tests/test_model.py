@@ -5,8 +5,10 @@ import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
 from core.inference.optimizer import METHODS
+from core.training.design import design_run
 from core.training.graph import build_model
-from core.training.run import LOADERS
+from core.training.stepper import Stepper
+from core.training.tasks import TASKS
 from data_loader.batches import epoch_order, epoch_plan
 from data_loader.parts import Spec
 from misc.config import Config, key_mode
@@ -16,27 +18,32 @@ class Run:
     """A model on its data in a session, without folder or trainer."""
 
     def __init__(self, config):
-        self.config, self.data = config, LOADERS[config.mode](config)
-        self.model = build_model(config, self.data.spec)
+        self.config, self.data = config, TASKS[config.mode].load(config)
+        self.model = build_model(design_run(config, self.data.spec))
         self.session = tf.Session(graph=self.model.graph)
+        self.stepper = Stepper(self.session, self.model, self.data.train)
+        self.restart()
+
+    def restart(self, targets=None):
+        """Goes back to the initial state; `targets` replace those of the training rows."""
+        rows = self.data.train if targets is None else self.data.train._replace(y=targets)
         self.session.run(self.model.init)
-        load = self.model.load
-        self.session.run(load.data_op, {load.x: self.data.train.x, load.y: self.data.train.y})
+        self.stepper = Stepper(self.session, self.model, rows)
+        self.stepper.load_data()
 
     def steps(self, n):
         """Runs `n` more steps; returns the variables."""
-        model, done = self.model, self.session.run(self.model.global_step)
-        per_epoch = model.design.steps_per_epoch
+        design, done = self.model.design, self.stepper.step
+        per_epoch = design.steps_per_epoch
         while n > 0:
             epoch = done // per_epoch
             last = min(done + n, (epoch + 1) * per_epoch)
-            plan = epoch_plan(self.config, len(self.data.train.x), epoch + 1)
-            self.session.run(model.load.epoch_op, dict(zip(model.load.epoch, plan.values())))
-            for segment in model.design.schedule.segments(done + 1, last, self.config.steps_per_run):
-                self.session.run(model.advance[segment.due], dict(zip(model.knobs, (*segment[:2], 1.0))))
+            self.stepper.load_epoch(epoch + 1)
+            for segment in design.schedule.segments(done + 1, last, self.config.steps_per_run):
+                self.stepper.run(segment)
             n, done = n - (last - done), last
-        assert self.session.run(model.global_step) == done
-        return self.session.run(model.variables)
+        assert self.stepper.step == done
+        return self.session.run(self.model.variables)
 
 
 def flat(variables):
@@ -52,9 +59,13 @@ def assert_identical(one, other):
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb"])
 def test_steps_per_run_changes_no_bit(config, optimizer):
-    runs = [Run(config(optimizer=optimizer, steps_per_run=limit, epoch=13)).steps(100) for limit in (1, 50, 0)]
-    assert_identical(runs[0], runs[1])
-    assert_identical(runs[0], runs[2])
+    run, found = Run(config(optimizer=optimizer, epoch=13)), []
+    for limit in (1, 50, 0):  # the graph does not depend on it
+        run.config = config(optimizer=optimizer, epoch=13, steps_per_run=limit)
+        run.restart()
+        found.append(run.steps(100))
+    assert_identical(found[0], found[1])
+    assert_identical(found[0], found[2])
 
 
 def test_the_graph_is_a_function_of_the_seed(config):
@@ -79,7 +90,8 @@ def test_one_step_written_out(config, optimizer):
         from misc.seeding import stream_seed
 
         seed = tf.constant([stream_seed(1, "noise", "dense0"), 0])
-        posterior = layer.posterior({name: tf.constant(value) for name, value in before.items()})
+        posterior = layer.posterior({name: tf.constant(value) for name, value in before.items()},
+                                    design.prior.temperature())
         weights = run.session.run(posterior.sample(draws, seed))
         errors = y[None, :, None] - a @ weights  # E[tau] = 1 at the start
         grad = np.mean(np.swapaxes(a[None], 1, 2) @ errors / 5 - design.prior.damping * weights, axis=0)
@@ -96,8 +108,7 @@ def test_true_fisher_uses_sampled_targets(config, tiny_data):
     s_cov = {}
     for true_fisher in (True, False):
         run = Run(config(true_fisher=true_fisher, **base))
-        run.session.run(run.model.load.data_op, {run.model.load.x: run.data.train.x,
-                                                 run.model.load.y: run.data.train.y + 100.0})
+        run.restart(run.data.train.y + 100.0)
         s_cov[true_fisher] = run.steps(1)["dense1"]["s_cov"][0, 0]
     assert s_cov[True] < 10.0
     assert s_cov[False] > 5000.0
@@ -124,7 +135,7 @@ def test_refreshes_happen_when_due(config):
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag"])
 def test_curvature_updates_are_placed_on_the_chosen_device(config, optimizer, device):
     cfg = config(optimizer=optimizer)
-    graph = build_model(cfg, Spec(39, (3,), 1, None), device).graph
+    graph = build_model(design_run(cfg, Spec(39, (3,), 1, None)), device).graph
     curvature = [op for op in graph.get_operations() if "/curvature/" in op.name]
     kinds = {op.type for op in curvature}
     expected = {"ekfac": {"SelfAdjointEigV2", "MatMul"}, "kfac": {"Cholesky", "MatMul"}, "diag": {"Square"}}
@@ -135,7 +146,7 @@ def test_curvature_updates_are_placed_on_the_chosen_device(config, optimizer, de
 def test_work_that_is_not_due_is_not_in_the_loop(config):
     """The loop of plain steps holds no eigendecomposition; K-FAC needs none at all outside its report."""
     def kinds(optimizer, scope):
-        graph = build_model(config(optimizer=optimizer), Spec(39, (3,), 1, None)).graph
+        graph = build_model(design_run(config(optimizer=optimizer), Spec(39, (3,), 1, None))).graph
         return [op.type for op in graph.get_operations() if op.name.startswith(scope)]
 
     assert "SelfAdjointEigV2" not in kinds("ekfac", "steps/")
@@ -156,19 +167,24 @@ def test_a_dead_network_stays_finite(config, tiny_data):
 
 HELD_OUT = {"noise_update": "held_out", "held_out_epochs": 1}
 
-# key -> (value that must change the weights after two epochs, other settings that both runs need).
+# All updates after every step: a graph with one kind of step only, which is built fastest.
+EVERY_STEP = {"Teigen": 1, "re_init": False, "kfac_init_after_basis": False}
+# Updates of the default settings, which change at different steps.
+PERIODS = {"Teigen": 3, "re_init": True, "kfac_init_after_basis": True}
+
+# key -> (value that must change the weights after two epochs, settings that both runs need beside EVERY_STEP).
 CHANGES = {
     "optimizer": ("kfac", {}), "model_name": ("linear", {}), "hidden": ([5], {}), "activation": ("tanh", {}),
     "batch_size": (7, {}), "train_particles": (3, {}), "kl": (0.5, {}), "eta": (0.5, {}), "damping": (0.1, {}),
     "kl_warmup": (2, {}), "basis_update": ("orthogonal_iteration", {}), "basis_tolerance": (0.5, {}),
-    "true_fisher": (False, {}), "scale_init": ("exact", {}),
+    "true_fisher": (False, {}), "scale_init": ("exact", PERIODS),
     "noise_prior_shape": (3.0, {}), "noise_prior_rate": (3.0, {}), "noise_update": ("conjugate", {}),
     "likelihood": ("student_t", {}), "noise_dof": (3.0, {"likelihood": "student_t"}),
     "held_out": (0.3, HELD_OUT), "held_out_epochs": (2, HELD_OUT),
     "alpha": (0.01, {}), "beta": (0.2, {}), "omega": (0.3, {}), "learning_rate": (0.1, {}), "momentum": (0.5, {}),
-    "amor_eigen": (False, {}), "Teigen": (2, {}),
-    "re_init": (False, {"re_init_iters": 4}), "re_init_iters": (5, {"re_init_iters": 4}),
-    "kfac_init_after_basis": (False, {}), "split": (2, {}), "protocol": ("standard", {"seed": 2}),
+    "amor_eigen": (False, PERIODS), "Teigen": (2, PERIODS),
+    "re_init": (False, dict(PERIODS, re_init_iters=4)), "re_init_iters": (5, dict(PERIODS, re_init_iters=4)),
+    "kfac_init_after_basis": (False, PERIODS), "split": (2, {}), "protocol": ("standard", {"seed": 2}),
     "validation_fraction": (0.2, {}), "validation_fold": (1, {"validation_fraction": 0.2}),
     "seed": (2, {"split": 1}), "precision": ("float64", {}),
     "max_factor_dim": (3, {"large_layers": "diagonal"}),
@@ -181,12 +197,20 @@ NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fi
              "max_skipped_steps"}
 
 
+@pytest.fixture(scope="module")
+def unchanged():
+    """Means of the first layer after two epochs without the change, by their settings."""
+    return {}
+
+
 @pytest.mark.parametrize("key", sorted(CHANGES))
-def test_every_option_changes_the_result(config, key):
+def test_every_option_changes_the_result(config, unchanged, key):
     value, common = CHANGES[key]
-    base = Run(config(**common)).steps(16)
-    changed = Run(config(**dict(common, **{key: value}))).steps(16)
-    one, other = base["dense0"]["mean"], changed["dense0"]["mean"]
+    common = dict(EVERY_STEP, **common)
+    name = repr(sorted(common.items()))
+    if name not in unchanged:
+        unchanged[name] = Run(config(**common)).steps(16)["dense0"]["mean"]
+    one, other = unchanged[name], Run(config(**dict(common, **{key: value}))).steps(16)["dense0"]["mean"]
     assert one.shape != other.shape or np.abs(one - other).max() > 1e-9
 
 
@@ -209,11 +233,13 @@ def test_held_out_rows_train_only_when_their_time_is_over(config):
     assert len(plans[0]["held_out"]) == 19
     assert set(np.bincount(plans[2]["order"], minlength=39)) == {1}
     assert [bool(plan["holding_out"]) for plan in plans] == [True, True, False]
-    run, other = Run(settings), Run(settings)
-    y = other.data.train.y.copy()
+    run = Run(settings)
+    y = run.data.train.y.copy()
     y[plans[0]["held_out"]] += 3.0
-    other.session.run(other.model.load.data_op, {other.model.load.x: other.data.train.x, other.model.load.y: y})
-    one, two = run.steps(1), other.steps(1)
+    run.restart(y)
+    two = run.steps(1)
+    run.restart()
+    one = run.steps(1)
     assert one["likelihood"]["mean_square"] < two["likelihood"]["mean_square"]
     assert np.array_equal(one["dense0"]["mean"], two["dense0"]["mean"])  # the first step has the noise of the start
     one = run.steps(2 * run.model.design.steps_per_epoch - 1)
@@ -225,13 +251,12 @@ def test_held_out_rows_train_only_when_their_time_is_over(config):
 def test_every_held_out_row_counts(config):
     """A change of any of them shows in the noise level after an epoch."""
     settings = config(noise_update="held_out", held_out=0.4, batch_size=6, optimizer="sgd")
-    levels = []
+    run, levels = Run(settings), []
     for row in [None, *epoch_plan(settings, 39, 1)["held_out"]]:
-        run = Run(settings)
+        y = run.data.train.y.copy()
         if row is not None:
-            y = run.data.train.y.copy()
             y[row] += 3.0
-            run.session.run(run.model.load.data_op, {run.model.load.x: run.data.train.x, run.model.load.y: y})
+        run.restart(y)
         levels.append(float(run.steps(run.model.design.steps_per_epoch)["likelihood"]["mean_square"]))
     assert len(set(levels)) == len(levels) == 16
 
@@ -239,10 +264,13 @@ def test_every_held_out_row_counts(config):
 def test_steps_per_run_and_a_restart_change_no_bit_where_holding_out_ends(config):
     """Step by step, or as many at once as fit; nothing but the saved variables is carried over."""
     settings = dict(noise_update="held_out", held_out_epochs=2, epoch=5, batch_size=6)
-    runs = [Run(config(steps_per_run=limit, **settings)) for limit in (1, 0, 0)]
-    whole = [run.steps(25) for run in runs[:2]]
+    first, second, whole = Run(config(**settings)), Run(config(**settings)), []
+    for limit in (1, 0):
+        first.config = config(steps_per_run=limit, **settings)
+        first.restart()
+        whole.append(first.steps(25))
     assert_identical(*whole)
-    first, second = Run(config(**settings)), runs[2]
+    first.restart()
     state = first.steps(13)
     saved = first.session.run(first.session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES))
     for var, value in zip(second.session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES), saved):

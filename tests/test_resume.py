@@ -18,14 +18,15 @@ from misc.records import read_rows
 from tests.conftest import ROOT
 from tests.test_checkpoints import assert_same, steps, weights
 
+pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
+
 
 @pytest.fixture
-def cut_short(config, config_file):
-    """Function (**settings): a run that lacks only its result; (path of its config, folder, weights)."""
+def cut_short(finished_run):
+    """Function (**settings) -> (path of its config, folder, weights) of a run that lacks only its result."""
 
     def run(**settings):
-        path, folder = config_file(**settings), run_folder(config(**settings))
-        train.main(["--config", str(path)])
+        path, folder = finished_run(**settings)
         folder.result.unlink()
         return path, folder, weights(folder)
 
@@ -49,7 +50,7 @@ def test_a_note_that_was_touched_does_not_count(cut_short, capsys, key, value):
     note.write_text(json.dumps(dict(json.loads(note.read_text()), **{key: value})))
     resume(path)
     error = capsys.readouterr().err
-    assert "model-48 is damaged or incomplete: it is passed over" in error and "resuming after epoch 4" in error
+    assert "model-48 is damaged or incomplete and is skipped" in error and "resuming after epoch 4" in error
     assert_same(weights(folder), expected)
 
 
@@ -57,7 +58,8 @@ def test_a_note_of_another_step_does_not_count(cut_short):
     _, folder, _ = cut_short(epoch=6)
     for path in folder.checkpoint.glob("model-48.*"):
         path.rename(path.with_name(path.name.replace("48", "64")))
-    assert {prefix.name: note and note.step for prefix, note in checkpoints.notes(folder.checkpoint).items()} == {
+    notes = checkpoints.progress_notes(folder.checkpoint)
+    assert {prefix.name: note and note.step for prefix, note in notes.items()} == {
         "model-64": None, "model-32": 32, "model-16": 16}
 
 
@@ -74,7 +76,7 @@ def test_damaged_checkpoints_are_set_aside(cut_short):
 def test_while_a_checkpoint_is_written_anew_the_old_one_counts(cut_short, monkeypatch):
     """A signal between an evaluation and its checkpoint leaves one of the same step that lacks the evaluation."""
     path, folder, expected = cut_short(epoch=6)
-    note = checkpoints.notes(folder.checkpoint)[folder.checkpoint / "model-48"]
+    note = checkpoints.progress_notes(folder.checkpoint)[folder.checkpoint / "model-48"]
 
     class Full:
         def save(self, *_, **__):
@@ -90,7 +92,7 @@ def test_while_a_checkpoint_is_written_anew_the_old_one_counts(cut_short, monkey
                 shutil.copy(str(folder.checkpoint / f"model-48{suffix}"), f"{prefix}{suffix}")
 
     checkpoints.save(None, Saver(), folder.checkpoint, note, 5)
-    names = [prefix.name for prefix in checkpoints.notes(folder.checkpoint)]
+    names = [prefix.name for prefix in checkpoints.progress_notes(folder.checkpoint)]
     assert names == ["model-48-again", "model-32", "model-16"]
     resume(path)
     assert_same(weights(folder), expected)
@@ -98,7 +100,7 @@ def test_while_a_checkpoint_is_written_anew_the_old_one_counts(cut_short, monkey
 
 @pytest.mark.parametrize("place", ["a [1] b", "back\\slash[", "glob*?", "ünï", "x" * 200])
 def test_folders_with_odd_names(config_file, tmp_path, config, place):
-    settings = dict(experiments_path=str(tmp_path / place))
+    settings = dict(experiments_path=str(tmp_path / place), optimizer="sgd", epoch=2)
     path, folder = config_file(**settings), run_folder(config(**settings))
     train.main(["--config", str(path)])
     folder.result.unlink()
@@ -108,7 +110,7 @@ def test_folders_with_odd_names(config_file, tmp_path, config, place):
 
 @pytest.mark.parametrize("text", ["\0", '{"config": 3}'])
 def test_a_damaged_config_file(cut_short, capsys, text):
-    path, folder, _ = cut_short()
+    path, folder, _ = cut_short(epoch=6)
     folder.config.write_text(text)
     capsys.readouterr()
     resume(path, 2)
@@ -117,17 +119,17 @@ def test_a_damaged_config_file(cut_short, capsys, text):
 
 
 def test_a_config_file_that_is_gone(cut_short, capsys):
-    path, folder, _ = cut_short()
+    path, folder, _ = cut_short(epoch=6)
     folder.config.unlink()
     capsys.readouterr()
     resume(path, 2)
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "config.json is gone: bring it back or start anew without --resume" in error
+    assert error.count("\n") == 1 and "config.json is missing: restore it, or start anew without --resume" in error
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])
 def test_a_damaged_result_is_made_again(cut_short, text):
-    path, folder, _ = cut_short()
+    path, folder, _ = cut_short(epoch=6)
     folder.result.write_text(text)
     resume(path)
     assert json.loads(folder.result.read_text())["metrics"]
@@ -149,16 +151,15 @@ def test_rows_that_cannot_be_read_are_missed_and_said(cut_short, capsys):
 
 
 @pytest.mark.parametrize("kept", [0, 1])
-def test_a_result_is_that_of_the_last_evaluation(cut_short, config, config_file, kept):
-    """Whatever is left of metrics.csv: the checkpoint has its last row, too."""
-    keys = dict(epoch=6, validation_fraction=0.2)
-    whole = run_folder(config(**keys, exp_name="whole"))
-    train.main(["--config", str(config_file(**keys, exp_name="whole"))])
-    path, folder, _ = cut_short(**keys)
+def test_a_result_is_that_of_the_last_evaluation(finished_run, kept):
+    """Whatever is left of metrics.csv, the checkpoint holds its last row, too."""
+    path, folder = finished_run(epoch=6, validation_fraction=0.2)
+    expected = json.loads(folder.result.read_text())["metrics"]
+    folder.result.unlink()
     lines = folder.metrics.read_bytes().splitlines(keepends=True)
     folder.metrics.write_bytes(b"".join(lines[:1 + kept]))
     resume(path)
-    assert json.loads(folder.result.read_text())["metrics"] == json.loads(whole.result.read_text())["metrics"]
+    assert json.loads(folder.result.read_text())["metrics"] == expected
     assert read_rows(folder.metrics)[-1]["epoch"] == "6" and len(read_rows(folder.metrics)) == kept + 1
 
 
@@ -167,7 +168,7 @@ def test_evaluate_says_what_it_passes_over(cut_short, capsys):
     resume(path)
     (folder.checkpoint / "model-48.index").write_bytes(b"")
     evaluate.main([str(folder.root)])
-    assert "checkpoint model-48 is damaged or incomplete: it is passed over" in capsys.readouterr().err
+    assert "checkpoint model-48 is damaged or incomplete and is skipped" in capsys.readouterr().err
 
 
 def test_the_lock_outlives_the_folder(config):
@@ -202,7 +203,8 @@ def test_a_line_clears_the_bar(monkeypatch):
 
 
 def test_a_screen_that_takes_nothing(config_file):
-    """stderr on a full disk: the run goes on, and its result is there."""
+    """With stderr on a full disk the run goes on and ends well."""
+    path = config_file(optimizer="sgd", epoch=2)
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "train.py", "--config", str(config_file())], cwd=str(ROOT), stderr=full)
+        done = subprocess.run([sys.executable, "train.py", "--config", str(path)], cwd=str(ROOT), stderr=full)
     assert done.returncode == 0

@@ -2,7 +2,7 @@ import collections
 
 import pytest
 
-from core.training.schedule import Schedule, Segment, update_periods
+from core.training.schedule import Schedule, Segment, regression_periods
 from data_loader.batches import epoch_order, steps_per_epoch
 
 
@@ -31,10 +31,10 @@ def test_segments_run_every_step_with_its_updates_whatever_the_limit(limit):
     schedule = Schedule({"scale": 1, "cov": 3, "basis": 4, "reinit": 6})
     replay = []
     for segment in schedule.segments(5, 64, limit):
-        steps = segment.rounds * (segment.plain + (segment.due is not None))
+        steps = segment.n_rounds * (segment.n_base_steps + (segment.due is not None))
         assert 0 < steps <= (limit or 60)
-        one_round = [schedule.base] * segment.plain + ([segment.due] if segment.due is not None else [])
-        replay += one_round * segment.rounds
+        one_round = [schedule.base] * segment.n_base_steps + ([segment.due] if segment.due is not None else [])
+        replay += one_round * segment.n_rounds
     assert replay == [schedule.due(step) for step in range(5, 65)]
 
 
@@ -70,18 +70,19 @@ def test_periods_and_steps_count_from_one():
 
 def test_periods_of_regression(config):
     names = ["cov", "basis", "reinit", "scale"]
-    assert update_periods(config(Teigen=7, re_init_iters=9), names) == {"cov": 7, "basis": 7, "reinit": 9, "scale": 1}
-    assert "reinit" not in update_periods(config(Teigen=7, re_init_iters=9, re_init=False), names)
-    assert update_periods(config(amor_eigen=False), names) == {"cov": 1, "basis": 1, "scale": 1}
-    assert update_periods(config(Teigen=7, optimizer="kfac"), ["cov", "inverse"]) == {"cov": 1, "inverse": 1}
+    assert regression_periods(config(Teigen=7, re_init_iters=9), names) == {
+        "cov": 7, "basis": 7, "reinit": 9, "scale": 1}
+    assert "reinit" not in regression_periods(config(Teigen=7, re_init_iters=9, re_init=False), names)
+    assert regression_periods(config(amor_eigen=False), names) == {"cov": 1, "basis": 1, "scale": 1}
+    assert regression_periods(config(Teigen=7, optimizer="kfac"), ["cov", "inverse"]) == {"cov": 1, "inverse": 1}
 
 
 def test_a_reinit_that_every_basis_update_covers_is_left_out(config):
     names = ["basis", "reinit"]
-    assert update_periods(config(Teigen=5, re_init_iters=50), names) == {"basis": 5}
-    assert update_periods(config(Teigen=5, re_init_iters=52), names) == {"basis": 5, "reinit": 52}
+    assert regression_periods(config(Teigen=5, re_init_iters=50), names) == {"basis": 5}
+    assert regression_periods(config(Teigen=5, re_init_iters=52), names) == {"basis": 5, "reinit": 52}
     carried = config(Teigen=5, re_init_iters=50, kfac_init_after_basis=False)
-    assert update_periods(carried, names) == {"basis": 5, "reinit": 50}
+    assert regression_periods(carried, names) == {"basis": 5, "reinit": 50}
 
 
 def test_minibatch_order_is_a_permutation_keyed_by_seed_and_epoch():

@@ -62,7 +62,7 @@ def describe_experiment(path: str, options: Options) -> Config:
     """
     if any(text.split("=")[0] == "seed" for text in options.overrides):
         raise UserError("--set seed: the seeds of repeated runs are given by --runs N or --seeds 1-20")
-    config = Config.from_file(path, options.overrides)
+    config = Config.from_file(path, options.overrides, options.overlays)
     if config.mode != REGRESSION:
         raise UserError(f"{path}: mode {config.mode}; this command repeats runs of mode {REGRESSION}, "
                         "train.py --seed N trains one run of any mode")

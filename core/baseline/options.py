@@ -27,7 +27,7 @@ class Options(NamedTuple):
 def options_from(args: argparse.Namespace) -> Options:
     """Returns the Options that the parsed command line of regression_baseline.py stands for."""
     return Options(
-        configs=args.config, overlays=getattr(args, "overlays", ()), overrides=args.set, runs=args.runs,
+        configs=args.config, overlays=args.overlays, overrides=args.set, runs=args.runs,
         seeds=args.seeds, protocol=args.protocol, validate=args.validate, tune=args.tune, ensemble=args.ensemble,
         fresh=args.fresh, jobs=args.jobs, backend=args.backend, address=args.address, device=args.device,
         against=args.against, report=args.report)

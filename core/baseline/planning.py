@@ -82,13 +82,17 @@ def _find_rival(options: Options, experiments: Sequence[Experiment]) -> Optional
 
 
 def _root_of_config(path: pathlib.Path, options: Options, planned: Dict[pathlib.Path, Dict[str, Any]]) -> pathlib.Path:
-    """Returns the root of the experiment of a config file, under the same overrides or under its own settings.
+    """Returns the root of the experiment of a config file, under the same overlays and overrides or its own settings.
 
     Raises UserError if the runs that are there have neither.
     """
     overrides = [text for text in options.overrides if not text.startswith("exp_name=")]
     places = [text for text in overrides if text.startswith("experiments_path=")]
-    same, own = (describe_experiment(str(path), options._replace(overrides=some)) for some in (overrides, places))
+    overlays = options.overlays
+    if [experiment_root(describe_experiment(str(path), options._replace(overrides=overrides)))] == list(planned):
+        overlays = ()  # laid over the rival, too, they would make it the only experiment of this command
+    same, own = (describe_experiment(str(path), options._replace(overrides=some, overlays=overlays))
+                 for some in (overrides, places))
     root = experiment_root(same)
     if root not in planned:
         before = results.read_rival(root).settings

@@ -1,113 +1,132 @@
-"""Curvature families: what shapes the step, and the posterior that follows from it.
+"""Curvature families: what preconditions the step, and the posterior that follows from it.
 
-Each is pure: hyper-parameters in the constructor, everything that moves in a state dict of
-tensors, and in this order `init` (state at step 0), `update` (state after a minibatch),
-`posterior` (state -> q(W)), `precondition` (gradient -> step), `report` (numbers to watch).
-A family may keep mean, momentum and step in coordinates of its own: `weights`, `project`, `turn`.
-`updates` names what a schedule may ask of `update`; the periods are in core/training/schedule.py. The
-families with Kronecker factors are in core/inference/kronecker.py.
+A family is pure: it holds hyper-parameters only, and everything that moves is in a State of tensors. Its methods, in
+this order: `init` (state at step 0), `update` (state after a minibatch), `posterior` (state -> q(W)), `precondition`
+(gradient -> step), `report` (numbers to watch). A family may keep mean, momentum and step in coordinates of its own:
+`weights`, `project` and `change_basis` translate. `updates` names what a schedule may ask of `update`; the periods
+are in core/training/schedule.py. The families with Kronecker factors are in kfac.py and ekfac.py.
 """
-import collections
+from typing import Any, NamedTuple, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from core.inference.adam import adam_step, moved, moved_square, root
-from core.inference.posteriors import FullyFactorized, PointMass
-from core.inference.solvers import PLAIN
+from core.inference.adam import adam_step, ema, ema_square, root
+from core.inference.factors import LayerStatistics
+from core.inference.gaussian import Prior
+from core.inference.posteriors import FullyFactorized, PointMass, Posterior
+from core.inference.solvers import DEFAULT, Solver
+from core.inference.step_sizes import StepSizes
+from core.inference.types import Due, Number, State, Tensor
+from misc.config import Config
 
-Batch = collections.namedtuple("Batch", ["a", "ds", "ds_fisher", "noise", "grad", "stats"])
-"""One layer's minibatch at the drawn weights.
 
-a, ds: inputs and gradients of log p, see core/inference/factors.py; ds_fisher: the same for the targets
-that define the Fisher; noise: [K, d_in + 1, d_out], drawn weights minus state["mean"]; grad:
-[d_in + 1, d_out], the gradient for the weights' mean, prior included; stats: the layer kind's
-statistics.
-"""
+class Batch(NamedTuple):
+    """One layer's minibatch at the drawn weights."""
 
-Rates = collections.namedtuple("Rates", ["mean", "cov", "scale", "step", "clip"], defaults=(None,))
-"""Scalars of one step: step size of the mean, 1 - decay of the moving averages of A and S (or f)
-and of R, the step's number from 1, and the largest KL divergence of a step (None: no limit), all
-as the graph's floats."""
+    a: Tensor               # inputs, see factors.py
+    ds: Tensor              # gradients of log p at the pre-activations, per example
+    ds_fisher: Tensor       # the same for the targets that define the Fisher
+    noise: Tensor           # [K, d_in + 1, d_out], drawn weights minus state["mean"]
+    grad: Tensor            # [d_in + 1, d_out], gradient for the mean of the weights, prior included
+    stats: LayerStatistics  # of the kind of layer
 
 
 class Family:
-    """What all families share. Hyper-parameters only; `under` gives the same family with another prior.
+    """What all families share. Subclasses define init, update, posterior, precondition and report."""
 
-    natural: whether `precondition` is by a Fisher, so that a step has a KL divergence.
-    averages: whether the step is always the moving average of gradients, as Adam has it.
-    tempered: whether the covariance of its posterior has the factor prior.temper, now as it is.
-    reads: config keys that the family, its schedule or its step go by and others do not.
-    """
+    updates: Tuple[str, ...] = ()  # names of the updates that a schedule may ask for
+    reads: Tuple[str, ...] = ()    # config keys that the family, its schedule or its step read and others do not
+    needs_factors = False          # whether it has Kronecker factors
+    natural = True                 # whether it preconditions by a Fisher, so that a step has a KL divergence
+    averages = False               # whether its step always follows the moving average of gradients, as Adam's does
+    tempered = True                # whether the temperature is a factor of its posterior covariance
 
-    updates, reads = (), ()
-    needs_factors, natural, averages, tempered = False, True, False, True
-
-    def __init__(self, prior, config, solver=PLAIN):
+    def __init__(self, prior: Prior, config: Config, solver: Solver = DEFAULT) -> None:
         self._prior, self._config, self._solver = prior, config, solver
 
-    def under(self, prior):
-        return type(self)(prior, self._config, self._solver)
+    def init(self, shape: Tuple[int, int], dtype: tf.DType) -> State:
+        """Returns the state at step 0 of a weight matrix of this shape, [d_in + 1, d_out]."""
+        raise NotImplementedError
 
-    def shown(self, new):
-        """Of the entries that a step writes, those that go into the new mean whole: not finite, they show there."""
+    def update(self, state: State, batch: Batch, sizes: StepSizes, due: Due) -> State:
+        """Returns the state after one more minibatch; `due` names the updates that are due."""
+        raise NotImplementedError
+
+    def posterior(self, mean: Tensor, state: State, temperature: Number) -> Posterior:
+        """Returns q(W) around the mean [d_in + 1, d_out], given in the family's coordinates."""
+        raise NotImplementedError
+
+    def precondition(self, grad: Tensor, state: State) -> Tensor:
+        """Returns the step for a gradient [d_in + 1, d_out], both in the family's coordinates."""
+        raise NotImplementedError
+
+    def report(self, state: State) -> State:
+        """Returns {name: scalar to watch}."""
+        raise NotImplementedError
+
+    def covered_by_mean_check(self, new: State) -> Set[str]:
+        """Returns the entries whose non-finite values propagate into the new mean and need no check of their own."""
         return {"momentum"}
 
-    def weights(self, mean, state):
-        """The mean of the weights [d_in + 1, d_out] from state["mean"], which is in the family's coordinates."""
+    def weights(self, mean: Tensor, state: State) -> Tensor:
+        """Returns the mean of the weights [d_in + 1, d_out] from the mean in the family's coordinates."""
         return mean
 
-    def project(self, grad, state):
-        """A gradient with respect to the weights in the family's coordinates."""
+    def project(self, grad: Tensor, state: State) -> Tensor:
+        """Returns a gradient with respect to the weights in the family's coordinates."""
         return grad
 
-    def turn(self, tensor, old, new):
-        """What stood in the coordinates of the state `old`, in those of `new`."""
+    def change_basis(self, tensor: Tensor, old: State, new: State) -> Tensor:
+        """Returns a tensor in the coordinates of the state `new` that was given in those of `old`."""
         return tensor
 
     @property
-    def _step_damping(self):
+    def _step_damping(self) -> float:
         """gamma_in + gamma_ex."""
         return self._prior.damping + self._config.damping
 
 
 OF_FISHER = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_warmup")
-"""Keys that every family with a Fisher reads."""
+"""Config keys that every family with a Fisher reads."""
 
 
 class Identity(Family):
-    """No curvature: plain gradient ascent (with the optimizer's momentum)."""
+    """No curvature: plain gradient ascent with the optimizer's momentum."""
 
     natural = False
 
-    def init(self, shape, dtype):
+    def init(self, shape: Tuple[int, int], dtype: tf.DType) -> State:
         return {}
 
-    def update(self, state, batch, rates, due):
+    def update(self, state: State, batch: Batch, sizes: StepSizes, due: Due) -> State:
         return state
 
-    def posterior(self, mean, state):
+    def posterior(self, mean: Tensor, state: State, temperature: Number) -> Posterior:
         return PointMass(mean)
 
-    def precondition(self, grad, state):
+    def precondition(self, grad: Tensor, state: State) -> Tensor:
         return grad
 
-    def report(self, state):
+    def report(self, state: State) -> State:
         return {}
 
 
 class Adam(Identity):
-    """Adam's second moment of the minibatch gradient; its first is the optimizer's momentum."""
+    """Adam's second moment of the minibatch gradient; its first moment is the optimizer's momentum.
+
+    Reference: Kingma and Ba (2015), Alg. 1, https://arxiv.org/abs/1412.6980
+    """
 
     averages = True
 
-    def init(self, shape, dtype):
+    def init(self, shape: Tuple[int, int], dtype: tf.DType) -> State:
         return {"square": tf.zeros(shape, dtype), "root": tf.ones(shape, dtype)}
 
-    def update(self, state, batch, rates, due):
-        square = moved_square(state["square"], batch.grad)
-        return {"square": square, "root": root(square, rates.step)}
+    def update(self, state: State, batch: Batch, sizes: StepSizes, due: Due) -> State:
+        square = ema_square(state["square"], batch.grad)
+        return {"square": square, "root": root(square, sizes.step)}
 
-    def precondition(self, grad, state):
+    def precondition(self, grad: Tensor, state: State) -> Tensor:
         return grad / state["root"]
 
 
@@ -120,52 +139,54 @@ class MeanField(Adam):
     Reference: Blundell et al. (2015), Sec. 3.2, https://arxiv.org/abs/1505.05424
     """
 
-    tempered = False  # its variance is learned, and follows the temper
+    tempered = False  # its variance is learned, and follows the temperature
 
     _initial_log_std = -3.0
 
-    def init(self, shape, dtype):
+    def init(self, shape: Tuple[int, int], dtype: tf.DType) -> State:
         state = super().init(shape, dtype)
         state["log_std"] = tf.fill(shape, tf.constant(self._initial_log_std, dtype))
         state.update(std_average=tf.zeros(shape, dtype), std_square=tf.zeros(shape, dtype))
         return state
 
-    def update(self, state, batch, rates, due):
-        likelihood_part = tf.reduce_mean(batch.stats.particle_gradients(batch.a, batch.ds) * batch.noise, axis=0)
+    def update(self, state: State, batch: Batch, sizes: StepSizes, due: Due) -> State:
+        particle_gradients: Any = batch.stats.particle_gradients
+        likelihood_part = tf.reduce_mean(particle_gradients(batch.a, batch.ds) * batch.noise, axis=0)
         variance = tf.exp(2.0 * state["log_std"])
-        grad = likelihood_part - self._prior.temper * (variance / self._prior.prior_var - 1.0)
-        direction, average, square = adam_step(grad, state["std_average"], state["std_square"], rates.step)
-        new = super().update(state, batch, rates, due)
-        new.update(log_std=state["log_std"] + rates.mean * direction, std_average=average, std_square=square)
+        temperature = self._prior.temperature(sizes.kl_scale)
+        grad = likelihood_part - temperature * (variance / self._prior.prior_var - 1.0)
+        direction, average, square = adam_step(grad, state["std_average"], state["std_square"], sizes.step)
+        new = super().update(state, batch, sizes, due)
+        new.update(log_std=state["log_std"] + sizes.mean * direction, std_average=average, std_square=square)
         return new
 
-    def posterior(self, mean, state):
+    def posterior(self, mean: Tensor, state: State, temperature: Number) -> Posterior:
         return FullyFactorized(mean, tf.exp(2.0 * state["log_std"]))
 
 
 class Diagonal(Family):
     """Noisy Adam: f, the diagonal of the Fisher.
 
-    q: w ~ N(mean, (lambda / N) / (f + gamma_in)); step: grad / (f + gamma_in + gamma_ex).
+    q: w ~ N(mean, (lambda / N) / (f + gamma_in)); step: grad / (f + gamma_in + gamma_ex), without a square root.
 
     Reference: Zhang et al. (2018), Sec. 3.1, https://arxiv.org/abs/1712.02390
     """
 
     updates, reads = ("cov",), OF_FISHER
 
-    def init(self, shape, dtype):
+    def init(self, shape: Tuple[int, int], dtype: tf.DType) -> State:
         return {"fisher": tf.ones(shape, dtype)}
 
-    def update(self, state, batch, rates, due):
+    def update(self, state: State, batch: Batch, sizes: StepSizes, due: Due) -> State:
         if "cov" not in due:
             return state
-        return {"fisher": moved(state["fisher"], batch.stats.squared_gradient(batch.a, batch.ds_fisher), rates.cov)}
+        return {"fisher": ema(state["fisher"], batch.stats.squared_gradient(batch.a, batch.ds_fisher), sizes.cov)}
 
-    def posterior(self, mean, state):
-        return FullyFactorized(mean, self._prior.temper / (state["fisher"] + self._prior.damping))
+    def posterior(self, mean: Tensor, state: State, temperature: Number) -> Posterior:
+        return FullyFactorized(mean, temperature / (state["fisher"] + self._prior.damping))
 
-    def precondition(self, grad, state):
+    def precondition(self, grad: Tensor, state: State) -> Tensor:
         return grad / (state["fisher"] + self._step_damping)
 
-    def report(self, state):
+    def report(self, state: State) -> State:
         return {"fisher_mean": tf.reduce_mean(state["fisher"])}

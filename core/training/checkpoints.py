@@ -1,50 +1,62 @@
-"""Checkpoints that are whole or do not count.
+"""Atomic, checksummed checkpoints. One without a valid metadata file is ignored.
 
-Beside the files of TensorFlow's Saver, model-STEP.*, stands model-STEP.json: their checksums and a
-note of where training stood. It is written last; a checkpoint without it, or with other checksums, is
-none. Kept are the newest `max_to_keep`, and the best by validation log-likelihood.
+The metadata file model-STEP.json stands beside the files of TensorFlow's Saver, model-STEP.*. It holds their
+checksums and the Progress of training, under a checksum of its own, and is written last. The newest
+`max_to_keep` checkpoints are kept, and the best by validation log-likelihood.
 """
-import collections
 import contextlib
 import hashlib
 import json
 import os
 import pathlib
 import tempfile
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
 from misc.errors import RunError
 from misc.records import read_json, write_json
 
-Note = collections.namedtuple("Note", ["step", "seconds", "evaluated", "score", "regular", "row"], defaults=(None,))
-"""Steps done and the seconds of training they took; whether the evaluation after them is done; the
-validation log-likelihood then, or None; whether it was saved for its time rather than its score; the row of
-metrics.csv that the evaluation gave, or None."""
+Path = pathlib.Path
+
+
+class Progress(NamedTuple):
+    """Where training stands. Make it with keywords only."""
+
+    step: int = 0                         # steps done
+    seconds: float = 0.0                  # of training that they took
+    evaluated: bool = False               # whether the evaluation after them is done
+    score: Optional[float] = None         # validation log-likelihood of that evaluation
+    regular: bool = True                  # whether it is saved because it was time, not only for its score
+    row: Optional[Dict[str, Any]] = None  # of metrics.csv, which that evaluation gave
 
 
 class UnreadableCheckpoint(RunError):
-    """Checkpoints are there, but none that training could go on from."""
+    """Checkpoints exist, but training can continue from none of them."""
 
 
-def notes(folder):
-    """{prefix of the files: Note, or None without a whole one}, newest first; the other files are another matter."""
-    found = {}
+def progress_notes(folder: Path) -> Dict[Path, Optional[Progress]]:
+    """Returns {prefix of a checkpoint's files: its Progress, or None if the metadata are not valid}, newest first.
+
+    Whether the other files are intact is not checked.
+    """
+    notes: Dict[Path, Optional[Progress]] = {}
     for path in folder.glob("model-*.json"):
+        prefix = path.with_suffix("")
         try:
             written = read_json(path)
-            note = Note(**{name: written[name] for name in Note._fields})
-            whole = written["note"] == _note_sum(note, written["files"]) and note.step == _step(path.with_suffix(""))
-            found[path.with_suffix("")] = note if whole else None
+            progress = Progress(**{name: written[name] for name in Progress._fields})
+            valid = written["note"] == _progress_sum(progress, written["files"]) and progress.step == _step(prefix)
+            notes[prefix] = progress if valid else None
         except (OSError, ValueError, KeyError, TypeError):
-            found[path.with_suffix("")] = None
+            notes[prefix] = None
     for path in folder.glob("model-*.index"):
-        found.setdefault(path.with_suffix(""), None)
-    return dict(sorted(found.items(), key=lambda pair: (-_step(pair[0]), -len(pair[0].name))))
+        notes.setdefault(path.with_suffix(""), None)
+    return dict(sorted(notes.items(), key=lambda pair: (-_step(pair[0]), -len(pair[0].name))))
 
 
-def is_intact(prefix):
-    """Whether the files are those that were saved."""
+def is_intact(prefix: Path) -> bool:
+    """Tells whether the files are those that were saved."""
     try:
         sums = read_json(f"{prefix}.json")["files"]
         return bool(sums) and all(checksum(prefix.with_name(name)) == value for name, value in sums.items())
@@ -52,110 +64,115 @@ def is_intact(prefix):
         return False
 
 
-def restore(session, saver, folder, best=False, damaged=lambda prefix: None):
-    """The Note of the newest (or best) intact checkpoint, whose values are in the session then.
+def restore(session: tf.Session, saver: tf.train.Saver, folder: Path, best: bool = False,
+            on_damaged: Callable[[Path], Any] = lambda prefix: None) -> Progress:
+    """Restores the newest (or best) intact checkpoint into the session and returns its Progress.
 
-    damaged: function (prefix), called for each that is passed over. UnreadableCheckpoint if none is intact.
+    Calls on_damaged(prefix) for each checkpoint that is skipped. Raises UnreadableCheckpoint if none is intact.
     """
-    found = [(prefix, note) for prefix, note in notes(folder).items()
-             if not best or (note and note.score is not None)]
+    candidates = [(prefix, progress) for prefix, progress in progress_notes(folder).items()
+                  if not best or (progress and progress.score is not None)]
     if best:
-        found.sort(key=lambda pair: -pair[1].score)
-    for prefix, note in found:
-        if note is not None and is_intact(prefix):
+        candidates.sort(key=lambda pair: -pair[1].score)
+    for prefix, progress in candidates:
+        if progress is not None and is_intact(prefix):
             try:
                 with _plain_path(prefix) as path:
                     saver.restore(session, str(path))
-                return note
+                return progress
             except (tf.errors.OpError, ValueError):  # of another network, or gone meanwhile
                 pass
-        damaged(prefix)
-    raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and of this network: train anew" if found else
-                               f"there is no checkpoint with a validation log-likelihood in {folder}: they come with "
-                               "validation_fraction" if best else f"there is no checkpoint in {folder}")
+        on_damaged(prefix)
+    if candidates:
+        raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and belongs to this network: train anew")
+    if best:
+        raise UnreadableCheckpoint(f"no checkpoint in {folder} has a validation log-likelihood: set "
+                                   "validation_fraction and train anew")
+    raise UnreadableCheckpoint(f"there is no checkpoint in {folder}")
 
 
-def save(session, saver, folder, note, max_to_keep):
-    """Writes a checkpoint and removes those that are not to be kept. Raises what the disk does."""
+def save(session: tf.Session, saver: tf.train.Saver, folder: Path, progress: Progress, max_to_keep: int) -> None:
+    """Writes a checkpoint and removes those that are not to be kept. Raises OSError or tf.errors.OpError."""
     folder.mkdir(parents=True, exist_ok=True)
-    prefix = folder / f"model-{note.step}"
-    while is_intact(prefix):  # of the same step, before its evaluation: it counts until the new one does
+    prefix = folder / f"model-{progress.step}"
+    while is_intact(prefix):  # of the same step, before its evaluation: it is kept until the new one is complete
         prefix = prefix.with_name(f"{prefix.name}-again")
     _remove([prefix.with_suffix(".json")])
     saver.save(session, str(prefix), write_meta_graph=False, write_state=False)
     files = [path for path in _files(prefix) if path.suffix != ".json"]
     for path in files:
-        _to_disk(path)
+        _flush_to_disk(path)
     sums = {path.name: checksum(path) for path in files}
-    write_json(prefix.with_suffix(".json"), dict(note._asdict(), files=sums, note=_note_sum(note, sums)))
-    _to_disk(folder)
-    kept = to_keep({prefix: note, **notes(folder)}, max_to_keep)
+    write_json(prefix.with_suffix(".json"),
+               dict(progress._asdict(), files=sums, note=_progress_sum(progress, sums)))
+    _flush_to_disk(folder)
+    kept = to_keep({prefix: progress, **progress_notes(folder)}, max_to_keep)
     tf.train.update_checkpoint_state(str(folder), prefix.name, [path.name for path in reversed(kept)])
     for path in folder.glob("model-*"):
         if path.name.split(".")[0] not in {other.name for other in kept}:
             _remove([path])
 
 
-def set_aside(prefix):
-    """Takes damaged files out of the count: they are called damaged-model-... from now on."""
+def archive_damaged(prefix: Path) -> None:
+    """Renames the files of a damaged checkpoint to damaged-model-..., so that it no longer counts."""
     for path in _files(prefix):
         path.replace(path.with_name(f"damaged-{path.name}"))
 
 
-def to_keep(found, max_to_keep):
-    """Of {prefix: Note}, newest first: the newest of those saved for their time, the newest, the best."""
-    known = {}
-    for prefix, note in found.items():
-        if note is not None and all(note.step != other.step for other in known.values()):
-            known[prefix] = note
-    kept = [prefix for prefix, note in known.items() if note.regular][:max_to_keep]
-    scored = [prefix for prefix, note in known.items() if note.score is not None]
+def to_keep(notes: Dict[Path, Optional[Progress]], max_to_keep: int) -> List[Path]:
+    """Returns, of {prefix: Progress}, newest first: the newest regular ones, the very newest, and the best."""
+    known: Dict[Path, Progress] = {}
+    for prefix, progress in notes.items():
+        if progress is not None and all(progress.step != other.step for other in known.values()):
+            known[prefix] = progress
+    kept = [prefix for prefix, progress in known.items() if progress.regular][:max_to_keep]
+    scored = [prefix for prefix, progress in known.items() if progress.score is not None]
     best = [max(scored, key=lambda prefix: known[prefix].score)] if scored else []
     return [prefix for prefix in known if prefix in kept + best + list(known)[:1]]
 
 
-def checksum(path):
-    """SHA-256 of a file."""
-    found = hashlib.sha256()
+def checksum(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
+    digest = hashlib.sha256()
     with open(str(path), "rb") as handle:
         for block in iter(lambda: handle.read(1 << 20), b""):
-            found.update(block)
-    return found.hexdigest()
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
-def _plain_path(prefix):
-    """The prefix, by way of a link if TensorFlow would take its path for a pattern."""
+def _plain_path(prefix: Path) -> Iterator[Path]:
+    """Yields the prefix, through a link if TensorFlow would take its path for a pattern."""
     if not set("[\\") & set(str(prefix)):
         yield prefix
         return
     with tempfile.TemporaryDirectory() as place:
-        link = pathlib.Path(place) / "checkpoint"
+        link = Path(place) / "checkpoint"
         link.symlink_to(prefix.parent.resolve(), target_is_directory=True)
         yield link / prefix.name
 
 
-def _note_sum(note, sums):
-    """SHA-256 of a Note and its files' checksums."""
-    return hashlib.sha256(json.dumps([note, sums], sort_keys=True).encode()).hexdigest()
+def _progress_sum(progress: Progress, sums: Dict[str, str]) -> str:
+    """Returns the SHA-256 of a Progress and its files' checksums."""
+    return hashlib.sha256(json.dumps([progress, sums], sort_keys=True).encode()).hexdigest()
 
 
-def _step(prefix):
+def _step(prefix: Path) -> int:
     number = prefix.name.split("-")[1]
     return int(number) if number.isdigit() else -1
 
 
-def _files(prefix):
+def _files(prefix: Path) -> List[Path]:
     return sorted(prefix.parent.glob(f"{prefix.name}.*"))
 
 
-def _remove(paths):
-    for path in sorted(paths, key=lambda path: path.suffix != ".json"):  # first what makes them count
+def _remove(paths: Iterable[Path]) -> None:
+    for path in sorted(paths, key=lambda path: path.suffix != ".json"):  # metadata first: then it no longer counts
         if path.exists():
             path.unlink()
 
 
-def _to_disk(path):
+def _flush_to_disk(path: Path) -> None:
     handle = os.open(str(path), os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,32 +1,43 @@
 """Time and memory of a run, estimated from its design: rough figures for CPU cores of the 2020s."""
-import collections
 import os
+from typing import List, NamedTuple
 
 from core.inference.conv_factors import CHUNK_NUMBERS
-from misc.config import CLASSIFICATION, REGRESSION
+from core.inference.optimizer import LayerMethod
+from core.training.design import Design
+from misc.config import Config
 
-# Small networks (regression) are bound by the dispatch of ops, large ones by arithmetic; see benchmarks/.
+# Small networks are bound by the dispatch of ops, large ones by arithmetic; see benchmarks/step_time.py.
 SECONDS_PER_STEP, SECONDS_PER_LAYER, SECONDS_PER_RUN = 30e-6, 25e-6, 100e-6
-FLOPS_PER_CORE = {REGRESSION: 2e10, CLASSIFICATION: 8e10}
-NORMALS_PER_CORE = 7e7
-
-LayerCost = collections.namedtuple("LayerCost", ["seconds", "state_bytes", "activation_bytes"])
-"""Seconds per step, refreshes amortised; bytes of what is kept from step to step; of what one step holds."""
-
-RunCost = collections.namedtuple("RunCost", ["seconds", "peak_bytes", "n_cores", "layers"])
-"""Seconds per training step; bytes at the peak beside TensorFlow itself; cores reckoned with; a
-LayerCost per layer."""
+NORMALS_PER_CORE = 7e7  # random numbers per second
 
 
-def run_cost(config, design, device):
-    """RunCost of a design: within a factor of 2 on one core for small networks, on all cores for large ones."""
+class LayerCost(NamedTuple):
+    """What one layer costs."""
+
+    seconds: float           # per step, refreshes amortised
+    state_bytes: float       # kept from step to step
+    activation_bytes: float  # held within a step
+
+
+class RunCost(NamedTuple):
+    """What a run costs."""
+
+    seconds: float           # per training step
+    peak_bytes: float        # beside TensorFlow itself
+    n_cores: int             # cores assumed
+    layers: List[LayerCost]
+
+
+def run_cost(design: Design) -> RunCost:
+    """Estimates the cost of a run: within a factor of 2 on one core for small networks, on all cores for large ones."""
+    config, periods, spec = design.config, design.schedule.periods, design.spec
     n_cores = config.n_threads or os.cpu_count() or 1
-    periods = design.schedule.periods
-    layers = [_layer_cost(config, layer, periods, n_cores) for layer in design.layers]
+    layers = [_layer_cost(design, layer, n_cores) for layer in design.layers]
     seconds = SECONDS_PER_STEP + sum(layer.seconds for layer in layers)
     if any(period > 1 for period in periods.values()):
         seconds += SECONDS_PER_RUN / design.steps_per_epoch
-    width, spec = _width(config), design.spec
+    width = _width(config)
     numbers_per_row = 1
     for length in spec.shape:
         numbers_per_row *= length
@@ -38,7 +49,8 @@ def run_cost(config, design, device):
     return RunCost(seconds, peak, n_cores, layers)
 
 
-def _layer_cost(config, layer, periods, n_cores):
+def _layer_cost(design: Design, layer: LayerMethod, n_cores: int) -> LayerCost:
+    config, periods = design.config, design.schedule.periods
     d_a, d_s = layer.shape
     places, draws = layer.spec.n_locations, config.train_particles if layer.noisy else 1
     rows = draws * config.batch_size * places
@@ -47,14 +59,15 @@ def _layer_cost(config, layer, periods, n_cores):
     held = draws * d_a * d_s + 4 * rows * d_s + (0 if layer.spec.geometry else draws * config.batch_size * d_a)
     normals = draws * d_a * d_s if layer.noisy else 0
     if layer.family is not None and layer.family.needs_factors:
-        flops += _curvature_flops(layer, periods, rows, draws, config)
+        flops += _curvature_flops(design, layer, rows, draws)
         kept += (3 if "inverse" in periods and config.damping else 2) * (d_a**2 + d_s**2) + d_a * d_s
-    seconds = SECONDS_PER_LAYER + (flops / FLOPS_PER_CORE[config.mode] + normals / NORMALS_PER_CORE) / n_cores
+    seconds = SECONDS_PER_LAYER + (flops / design.task.flops_per_core + normals / NORMALS_PER_CORE) / n_cores
     return LayerCost(seconds, kept * _width(config), held * _width(config))
 
 
-def _curvature_flops(layer, periods, rows, draws, config):
-    """Of a layer with Kronecker factors, per step."""
+def _curvature_flops(design: Design, layer: LayerMethod, rows: int, draws: int) -> float:
+    """Returns the operations per step that a layer with Kronecker factors adds."""
+    config, periods = design.config, design.schedule.periods
     d_a, d_s = layer.shape
     rotation = 2 * d_a * d_s * (d_a + d_s)
     by_roots = "inverse" in periods
@@ -63,19 +76,20 @@ def _curvature_flops(layer, periods, rows, draws, config):
     cubes = d_a**3 + d_s**3
     by_place = 2 * rows * (d_a**2 + d_s**2)  # patches or scores times a square matrix
     kernel, strides = layer.spec.geometry[:2] if layer.spec.geometry else ((1, 1), (1, 1))
-    share = min(1.0, strides[0] / kernel[0])  # of a product of all patches: see convolution._row_products
+    share = min(1.0, strides[0] / kernel[0])  # of a product of all patches: see conv_factors._row_products
     flops += 2 * rows * (share * d_a**2 + d_s**2) / periods["cov"]
     if config.true_fisher:
         flops += 2 * rows * d_a * d_s / periods["cov"]
     if by_roots:
         flops += 4 * cubes / periods["inverse"]
     else:
-        flops += (25 if config.mode == REGRESSION else 6) * cubes / periods["basis"]
+        flops += design.task.eigh_flops * cubes / periods["basis"]
     if "scale" in periods:
         examples = rows / layer.spec.n_locations
         flops += (min(by_place, examples * rotation) + 2 * rows * d_a * d_s) / periods["scale"]
     return flops
 
 
-def _width(config):
+def _width(config: Config) -> int:
+    """Returns the bytes of a number."""
     return {"float32": 4, "float64": 8}[config.precision]

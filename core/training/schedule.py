@@ -3,39 +3,58 @@
 The trainer owns the step number. Between two due updates the graph runs all steps in one
 `session.run`; a `Segment` says how many.
 """
-import collections
 import math
+from typing import Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
-from misc.config import REGRESSION
+from misc.config import Config
 
-Segment = collections.namedtuple("Segment", ["rounds", "plain", "due"])
-"""`rounds` times: `plain` steps with the base updates only, then one step with those of `due`.
-Without `due` (None): `plain` steps."""
+Due = FrozenSet[str]
+
+
+class Segment(NamedTuple):
+    """`n_rounds` times: `n_base_steps` steps with the base updates only, then one step with the updates of `due`.
+
+    Without `due` it is `n_base_steps` steps with the base updates only.
+    """
+
+    n_rounds: int
+    n_base_steps: int
+    due: Optional[Due]
+
+    @property
+    def n_steps(self) -> int:
+        """Steps that the segment takes in all."""
+        return self.n_rounds * (self.n_base_steps + (self.due is not None))
 
 
 class Schedule:
-    """A table name -> period in steps; the first step is 1. `early`: further steps at which all are due."""
+    """Periods of the updates. The first step is 1.
 
-    def __init__(self, periods, early=()):
+    Args:
+      periods: {name of an update: steps between two of them}.
+      early: further steps at which all updates are due.
+    """
+
+    def __init__(self, periods: Dict[str, int], early: Iterable[int] = ()) -> None:
         for name, period in periods.items():
             if period < 1:
                 raise ValueError(f"period of {name!r} must be >= 1, got {period}")
         self.periods, self.early = dict(periods), frozenset(early)
         self.base = frozenset(name for name, period in periods.items() if period == 1)
 
-    def due(self, step):
-        """Names due at training step `step`."""
+    def due(self, step: int) -> Due:
+        """Returns the names of the updates due at training step `step`."""
         if step < 1:
             raise ValueError(f"steps count from 1, got {step}")
         return frozenset(name for name, period in self.periods.items() if step % period == 0 or step in self.early)
 
-    def count(self, name, n_steps):
-        """How often `name` is due within `n_steps` steps."""
+    def count(self, name: str, n_steps: int) -> int:
+        """Returns how often `name` is due within `n_steps` steps."""
         period = self.periods[name]
         return n_steps // period + sum(step <= n_steps and step % period != 0 for step in self.early)
 
-    def due_sets(self, n_steps):
-        """All sets of names, beyond the base, that are due together within `n_steps` steps."""
+    def due_sets(self, n_steps: int) -> List[Due]:
+        """Returns all sets of updates, other than the base set, that are due together within `n_steps` steps."""
         periods = [period for period in self.periods.values() if 1 < period <= n_steps]
         cycle = 1
         for period in periods:
@@ -45,82 +64,83 @@ class Schedule:
         marks |= {step for step in self.early if step <= n_steps}
         return sorted({self.due(step) for step in marks} - {self.base}, key=sorted)
 
-    def segments(self, first, last, limit=0):
-        """Steps `first`..`last` as a list of Segments, each of at most `limit` steps (0: no limit)."""
-        units, plain = [], 0
+    def segments(self, first: int, last: int, limit: int = 0) -> List[Segment]:
+        """Returns steps `first`..`last` as Segments of at most `limit` steps each (0: no limit)."""
+        units, n_base_steps = [], 0
         for step in range(first, last + 1):
             due = self.due(step)
             if due == self.base:
-                plain += 1
+                n_base_steps += 1
             else:
-                units.append((plain, due))
-                plain = 0
-        segments = []
-        for plain_before, due in units:
-            segments.extend(_cut(plain_before, due, limit))
-        if plain:
-            segments.extend(_cut(plain, None, limit))
+                units.append((n_base_steps, due))
+                n_base_steps = 0
+        segments: List[Segment] = []
+        for n_before, due in units:
+            segments.extend(_cut(n_before, due, limit))
+        if n_base_steps:
+            segments.extend(_cut(n_base_steps, None, limit))
         return _merge(segments, limit)
 
 
-def _cut(plain, due, limit):
-    """One unit (plain steps, then a due one) as Segments of at most `limit` steps."""
-    last = 0 if due is None else 1
-    while limit and plain + last > limit:
-        part = min(limit, plain)
+def _cut(n_base_steps: int, due: Optional[Due], limit: int) -> Iterator[Segment]:
+    """Yields base steps and the due step that follows them as Segments of at most `limit` steps."""
+    n_last = 0 if due is None else 1
+    while limit and n_base_steps + n_last > limit:
+        part = min(limit, n_base_steps)
         yield Segment(1, part, None)
-        plain -= part
-    if plain + last:
-        yield Segment(1, plain, due)
+        n_base_steps -= part
+    if n_base_steps + n_last:
+        yield Segment(1, n_base_steps, due)
 
 
-def _merge(segments, limit):
-    """Equal neighbours become one Segment of several rounds."""
-    merged = []
+def _merge(segments: List[Segment], limit: int) -> List[Segment]:
+    """Merges equal neighbours into one Segment of several rounds."""
+    merged: List[Segment] = []
     for segment in segments:
         before = merged[-1] if merged else None
         if before and segment.due is not None and before[1:] == segment[1:]:
-            rounds = before.rounds + 1
-            if not limit or rounds * (segment.plain + 1) <= limit:
-                merged[-1] = before._replace(rounds=rounds)
+            longer = before._replace(n_rounds=before.n_rounds + 1)
+            if not limit or longer.n_steps <= limit:
+                merged[-1] = longer
                 continue
         merged.append(segment)
     return merged
 
 
-def update_periods(config, updates):
-    """Steps between the given updates of a method.
+# Updates: "cov" (moving averages of A and S, or f), "inverse" (Cholesky roots), "basis" (eigenbasis),
+# "scale" (moving average of R), "reinit" (R from the eigenvalues).
 
-    Args:
-      config: the run's Config.
-      updates: names out of "cov" (moving averages of A and S, or f), "inverse" (Cholesky
-        roots), "basis" (eigenbasis), "scale" (moving average of R), "reinit" (R from the
-        eigenvalues).
+def regression_periods(config: Config, updates: Sequence[str]) -> Dict[str, int]:
+    """Returns {update: steps between two of them} of a regression.
 
-    Returns:
-      {name: period}. In regression everything is due every step, but for noisy EK-FAC, where
-      A, S and the basis wait for Teigen. A "reinit" that always meets a "basis" which resets
-      R anyway is left out.
+    Everything is due at every step, except that noisy EK-FAC refreshes A, S and the basis every Teigen
+    steps. A "reinit" that always coincides with a "basis", which resets R anyway, is left out.
     """
-    if config.mode == REGRESSION:
-        amortised = config.Teigen if config.amor_eigen and "basis" in updates else 1
-        periods = {"cov": amortised, "inverse": 1, "basis": amortised, "scale": 1}
-        if config.re_init and not (config.kfac_init_after_basis and config.re_init_iters % amortised == 0):
-            periods["reinit"] = config.re_init_iters
-    else:
-        periods = {"cov": config.TCov, "inverse": config.TInv, "basis": config.TEigen, "scale": config.TScale}
+    amortised = config.Teigen if config.amor_eigen and "basis" in updates else 1
+    periods = {"cov": amortised, "inverse": 1, "basis": amortised, "scale": 1}
+    if config.re_init and not (config.kfac_init_after_basis and config.re_init_iters % amortised == 0):
+        periods["reinit"] = config.re_init_iters
     return {name: periods[name] for name in updates if name in periods}
 
 
-def early_steps(config, periods):
-    """Steps at which everything is refreshed beside the periods, so that learning does not wait for them.
+def classification_periods(config: Config, updates: Sequence[str]) -> Dict[str, int]:
+    """Returns {update: steps between two of them} of a classification."""
+    periods = {"cov": config.TCov, "inverse": config.TInv, "basis": config.TEigen, "scale": config.TScale}
+    return {name: periods[name] for name in updates if name in periods}
 
-    Regression: none. Classification: the first step, then 2^k TCov before the first regular refresh, so
-    that no preconditioner is older than half of the statistics there are. (The published code left it
+
+def no_early_steps(config: Config, periods: Dict[str, int]) -> List[int]:
+    """Returns no steps: everything waits for its period."""
+    return []
+
+
+def early_classification_steps(config: Config, periods: Dict[str, int]) -> List[int]:
+    """Returns steps at which everything is refreshed before its first period is over.
+
+    These are the first step, then 2^k TCov before the first regular refresh, so that no preconditioner is
+    based on less than half of the statistics gathered so far. (The published code left the preconditioner
     at the identity for the first 200 steps.)
     """
-    if config.mode == REGRESSION:
-        return ()
     steps, regular = [1], max(periods.get("inverse", 1), periods.get("basis", 1))
     while config.TCov * 2 ** (len(steps) - 1) < regular:
         steps.append(config.TCov * 2 ** (len(steps) - 1))

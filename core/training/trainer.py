@@ -1,289 +1,248 @@
 """The session loop: run steps, evaluate, save, resume."""
-import collections
 import functools
+import logging
+import pathlib
 import sys
 import time
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 import tqdm
 
 from core.training import checkpoints
-from core.training.checkpoints import Note
-from core.training.evaluation import TASKS
-from core.training.incidents import Incidents, counts, step_key
-from data_loader.batches import epoch_plan
+from core.training.checkpoints import Progress
+from core.training.evaluation import Evaluation
+from core.training.graph import Model
+from core.training.recovery import Recovery
+from core.training.reporter import METRICS, Reporter
+from core.training.schedule import Segment
+from core.training.stepper import Stepper
 from misc.errors import RunError, Stopped
-from misc.image_figures import image_grid
+from misc.folders import Folder
 from misc.log import SCREEN
-from misc.records import Table, read_rows_until, write_json
+from misc.records import read_rows_until, write_json
 from misc.retry import Retry
 from misc.signals import NAMES, Signals
-from misc.summary import SummaryWriter
 
-PARTS = ("test", "valid")
-CHECKPOINT, EVENTS = "the checkpoint", "TensorBoard's events"
-CALL_SECONDS = 2.0  # about how long a session.run may take: signals wait for it
-FIRST_STEPS = 10  # of a session.run, until it is known how long a step takes
+CHECKPOINT, INCIDENTS = "the checkpoint", "incidents.csv"
+CALL_SECONDS = 2.0  # about how long one session.run may take: signals wait for it
+FIRST_STEPS = 10  # steps of a session.run until it is known how long a step takes
 
-Outcome = collections.namedtuple("Outcome", ["metrics", "evaluation", "seconds", "steps", "incidents"])
-"""What a finished run leaves: final metrics, the Evaluation of the test rows, seconds of training, the
-steps they took, and the rows of incidents.csv."""
+
+class Outcome(NamedTuple):
+    """What a finished run leaves."""
+
+    metrics: Dict[str, float]  # final metrics, by their names in metrics.csv
+    evaluation: Evaluation     # of the rows that the final metrics are of
+    seconds: float             # of training
+    steps: int                 # that they took
+    incidents: List[Dict]      # rows of incidents.csv
 
 
 class _Interrupted(Exception):
-    """A signal asks training to stop; `note` says where it stands."""
+    """A signal asks training to stop; `progress` says where it stands, if that has changed."""
 
-    def __init__(self, note=None):
+    def __init__(self, progress: Optional[Progress] = None) -> None:
         super().__init__()
-        self.note = note
-
-
-def columns(task):
-    """Of metrics.csv."""
-    return (["epoch", "step", "seconds"] + [f"{part}_{name}" for part in PARTS for name in task.metrics]
-            + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", *task.extra])
+        self.progress = progress
 
 
 class Trainer:
     """Trains a model on its data and keeps the files of its folder up to date.
 
-    After every evaluation: metrics.csv, summary/ and log.txt (and a line on the screen where it has no
-    bar); after every save_interval epochs, at a new best validation log-likelihood, when a signal asks and
-    at the end: checkpoint/. What cannot be written is kept in memory and tried again.
+    After every evaluation it writes metrics.csv, summary/ and log.txt. Checkpoints are written every
+    save_interval epochs, at a new best validation log-likelihood, at a signal and at the end. What cannot
+    be written is kept in memory and tried again.
 
     Args:
-      plan: run.Plan. about: what config.json says, should its folder vanish.
+      plan: run.Plan. model: built for its design. folder, log: of the run.
+      about: what config.json says, in case its folder vanishes.
+      bar: whether to show a progress bar.
     """
 
-    def __init__(self, plan, model, folder, log, about, bar=True):
-        self._config, self._model, self._data = plan.config, model, plan.data
-        self._folder, self._log, self._bar, self._about = folder, log, bar and sys.stderr.isatty(), about
-        self._task = TASKS[plan.config.mode]
-        self._columns = columns(self._task)
-        self._parts = [(name, part) for name, part in zip(PARTS, (plan.data.test, plan.data.valid)) if part is not None]
-        self._final = self._parts[0]  # the test rows, or the validation rows if these are hidden
-        self._latest = None  # their last Evaluation
-        self._metrics = Table(folder.metrics, self._columns)
-        self._incidents = Incidents(plan, model, folder.incidents)
-        self._signals, self._disk = Signals(), Retry(log, (OSError, tf.errors.OpError))
-        self._pace = None  # seconds of a step
-        self._best = -np.inf  # validation log-likelihood that was saved
+    def __init__(self, plan: Any, model: Model, folder: Folder, log: logging.Logger, about: Dict[str, Any],
+                 bar: bool = True) -> None:
+        self._config, self._design, self._model, self._data = plan.config, plan.design, model, plan.data
+        self._folder, self._log, self._about = folder, log, about
+        self._bar = bar and sys.stderr.isatty()
+        self._signals, self._retry = Signals(), Retry(log, (OSError, tf.errors.OpError))
+        self._reporter = Reporter(model, plan.data, folder, log, self._retry, on_screen=not self._bar)
+        self._recovery = Recovery(plan.design, plan.device, plan.data.train, folder.incidents)
+        self._seconds_per_step: Optional[float] = None
+        self._best_score = -np.inf  # the highest validation log-likelihood that was saved
 
-    def run(self, session, resume=False):
-        """Trains to the last epoch, from the newest checkpoint if `resume`. Returns an Outcome.
+    def run(self, session: tf.Session, resume: bool = False) -> Outcome:
+        """Trains to the last epoch, from the newest checkpoint if `resume`.
 
-        RunError if training fails or diverges; what was saved before stays. Stopped by a signal, after saving.
+        Raises RunError if training fails or diverges (what was saved before stays), and Stopped by a signal, after
+        saving.
         """
-        model, rows = self._model, self._data.train
-        session.run(model.load.data_op, {model.load.x: rows.x, model.load.y: rows.y})
-        note = self._restore(session) if resume else self._initialise(session)
-        model.graph.finalize()
-        writer = SummaryWriter(self._folder.summary, model.graph, note.step if resume else None)
-        writer.hyper_parameters(self._config.model_dump())
+        self._stepper = Stepper(session, self._model, self._data.train)
+        self._stepper.load_data()
+        progress = self._restore(session) if resume else self._initialise(session)
+        self._model.graph.finalize()
+        self._reporter.open(session, progress, resume)
         try:
-            self._preview(session, writer, note)
-            self._disk.attempt(EVENTS, writer.flush)
+            self._show_inputs(session, progress)
             with self._signals:
-                note = self._train(session, writer, note)
-            name, part = self._final
-            final = self._latest or self._task.evaluate(session, model, part, self._data, self._config)
-            self._task.show(writer, final, part, self._data, note.step)
-            self._insist(session, note)
+                progress = self._train(session, progress)
+            evaluation = self._reporter.final(session, progress.step)
+            self._save_all(session, progress)
         except tf.errors.ResourceExhaustedError:
             raise RunError("out of memory: try fewer particles, a smaller batch_size or test_batch_size") from None
         finally:
-            self._disk.attempt(EVENTS, writer.close)
-        metrics = dict(self._last_row(), **{f"{name}_{key}": value for key, value in final.metrics.items()})
-        return Outcome(metrics, final, note.seconds, note.step, self._incidents.table.rows)
+            self._reporter.close()
+        return Outcome(self._reporter.final_metrics(evaluation), evaluation, progress.seconds, progress.step,
+                       self._recovery.table.rows)
 
     @property
-    def _per_epoch(self):
-        return self._model.design.steps_per_epoch
-
-    def _preview(self, session, writer, note):
-        """The first training pictures of the epoch, as the network sees them, in TensorBoard."""
-        load = self._model.load
-        if self._data.spec.pixels and note.step < self._config.epoch * self._per_epoch:
-            self._load_epoch(session, note.step // self._per_epoch + 1)
-            writer.image("inputs/training", image_grid(session.run(load.preview)), note.step)
-
-    def _load_epoch(self, session, epoch):
-        load = self._model.load
-        plan = epoch_plan(self._config, len(self._data.train.x), epoch)
-        session.run(load.epoch_op, dict(zip(load.epoch, plan.values())))
+    def _per_epoch(self) -> int:
+        return self._design.steps_per_epoch
 
     # Where training begins.
 
-    def _initialise(self, session):
+    def _initialise(self, session: tf.Session) -> Progress:
         session.run(self._model.init)
-        self._disk.attempt("metrics.csv", self._metrics.write)
-        return Note(0, 0.0, True, None, True)
+        self._reporter.try_to_write_metrics()
+        return Progress(evaluated=True)
 
-    def _restore(self, session):
-        """The state of the newest intact checkpoint; rows written after it are dropped."""
-        damaged = []
-        note = checkpoints.restore(session, self._model.saver, self._folder.checkpoint, damaged=lambda prefix: (
-            self._log.warning("checkpoint %s is damaged or incomplete: it is passed over", prefix.name)
-            or damaged.append(prefix)))
-        for prefix in damaged:  # else they would count among the newest
-            self._disk.attempt("a damaged checkpoint", functools.partial(checkpoints.set_aside, prefix))
-        done = note.step if note.evaluated else note.step - 1
-        metrics, incidents = (read_rows_until(path, last) for path, last in (
-            (self._folder.metrics, done), (self._folder.incidents, note.step)))
-        if note.row and (not metrics or int(metrics[-1]["step"]) != note.step):
-            metrics.append(note.row)
-        missing = done // self._per_epoch // self._config.evaluate_every - len(metrics)
-        if missing > 0:
-            self._log.warning("metrics.csv lacks the rows of %d earlier evaluation(s): weights and results are not "
-                              "touched, its curve is", missing)
-        self._metrics = Table(self._folder.metrics, self._columns, metrics)
-        self._disk.attempt("metrics.csv", self._metrics.write)
-        self._incidents.start(incidents, int(session.run(self._model.variables["train"]["steps"])))
+    def _restore(self, session: tf.Session) -> Progress:
+        """Restores the state of the newest intact checkpoint; rows written after it are dropped."""
+        damaged: List[pathlib.Path] = []
+
+        def skip(prefix: pathlib.Path) -> None:
+            self._log.warning("checkpoint %s is damaged or incomplete and is skipped", prefix.name)
+            damaged.append(prefix)
+
+        progress = checkpoints.restore(session, self._model.saver, self._folder.checkpoint, on_damaged=skip)
+        for prefix in damaged:  # archived, or they would count among the newest
+            self._retry.attempt("a damaged checkpoint", functools.partial(checkpoints.archive_damaged, prefix))
+        self._reporter.resume(progress)
+        incidents = read_rows_until(self._folder.incidents, progress.step)
+        self._recovery.start(incidents, int(session.run(self._model.variables["train"]["steps"])))
         if self._folder.incidents.is_file():
-            self._disk.attempt("incidents.csv", self._incidents.table.write)
-        scores = [other.score for other in checkpoints.notes(self._folder.checkpoint).values()
-                  if other and other.score is not None and other.step <= note.step]
-        self._best = max(scores, default=-np.inf)
-        self._log.info("resuming after epoch %d%s", note.step // self._per_epoch,
-                       f", step {note.step}" if note.step % self._per_epoch else "")
-        return note
+            self._retry.attempt(INCIDENTS, self._recovery.table.write)
+        scores = [other.score for other in checkpoints.progress_notes(self._folder.checkpoint).values()
+                  if other and other.score is not None and other.step <= progress.step]
+        self._best_score = max(scores, default=-np.inf)
+        within = progress.step % self._per_epoch
+        self._log.info("resuming after epoch %d%s", progress.step // self._per_epoch,
+                       f", step {progress.step}" if within else "")
+        return progress
+
+    def _show_inputs(self, session: tf.Session, progress: Progress) -> None:
+        """Shows the first training images as the network sees them, unless training is over."""
+        if self._data.spec.pixels and progress.step < self._config.epoch * self._per_epoch:
+            self._stepper.load_epoch(progress.step // self._per_epoch + 1)
+            self._reporter.show_inputs(session, progress.step)
+        self._reporter.flush()
 
     # Training.
 
-    def _train(self, session, writer, note):
-        """Epochs until the last; evaluates and saves when due. Returns the Note at the end."""
-        config, n_steps = self._config, self._config.epoch * self._per_epoch
-        with tqdm.tqdm(total=config.epoch, initial=note.step // self._per_epoch, unit="epoch", dynamic_ncols=True,
-                       file=SCREEN, disable=not self._bar) as bar:
+    def _train(self, session: tf.Session, progress: Progress) -> Progress:
+        """Trains epochs until the last; evaluates and saves when due."""
+        n_steps = self._config.epoch * self._per_epoch
+        with tqdm.tqdm(total=self._config.epoch, initial=progress.step // self._per_epoch, unit="epoch",
+                       dynamic_ncols=True, file=SCREEN, disable=not self._bar) as bar:
             try:
                 while True:
-                    if note.step % self._per_epoch == 0 and not note.evaluated:
-                        note = self._after_epoch(session, writer, note, bar)
-                    if note.step == n_steps:
-                        return note
-                    note = self._epoch(session, note)
+                    if progress.step % self._per_epoch == 0 and not progress.evaluated:
+                        progress = self._after_epoch(session, progress, bar)
+                    if progress.step == n_steps:
+                        return progress
+                    progress = self._epoch(progress)
                     bar.update()
             except _Interrupted as stop:
-                note = stop.note or note
-        self._insist(session, note)
-        raise Stopped(f"stopped by {NAMES[self._signals.asked]} after step {note.step} of {n_steps}, which is saved: "
-                      "--resume goes on", self._signals.asked)
+                progress = stop.progress or progress
+        self._save_all(session, progress)
+        raise Stopped(f"stopped by {NAMES[self._signals.received]} after step {progress.step} of {n_steps}; it is "
+                      "saved: --resume continues from there", self._signals.received)
 
-    def _after_epoch(self, session, writer, note, bar):
-        """Evaluates and saves, if due. Returns the Note, evaluated."""
-        epoch, row = note.step // self._per_epoch, {}
-        if self._due(epoch, self._config.evaluate_every):
-            row, part = self._evaluate(session, writer, note), self._final[0]
-            bar.set_postfix_str(part + " " + ", ".join(
-                f"{label} {row[part + '_' + name]:.3f}" for name, label in self._task.headline.items()))
-        note = note._replace(evaluated=True, score=row.get("valid_log_likelihood"), row=row or None)
-        better = note.score is not None and note.score > self._best
-        due = self._due(epoch, self._config.save_every) or better or CHECKPOINT in self._disk.troubles
-        if due and self._disk.attempt(CHECKPOINT, lambda: self._save(session, note)) and better:
-            self._best = note.score
-        return note
+    def _epoch(self, progress: Progress) -> Progress:
+        """Runs the remaining steps of an epoch, in as few calls as the schedule and CALL_SECONDS allow."""
+        epoch = progress.step // self._per_epoch
+        started, last = time.perf_counter() - progress.seconds, (epoch + 1) * self._per_epoch
+        self._stepper.load_epoch(epoch + 1)
+        while progress.step < last:
+            for segment in self._segments(progress.step + 1, last):
+                planned = progress.step + segment.n_steps
+                step = self._run_segment(segment, progress.step)
+                progress = Progress(step=step, seconds=time.perf_counter() - started)
+                if self._signals.received:
+                    raise _Interrupted(progress)
+                if step != planned:
+                    break  # a step failed and was handled: what remains is planned anew
+        return progress
 
-    def _save(self, session, note):
-        if not self._folder.config.is_file():
-            self._log.warning("%s was gone: it is made anew, without TensorBoard's earlier curves and the earlier log",
-                              self._folder.root)
-            self._folder.root.mkdir(parents=True, exist_ok=True)
-            write_json(self._folder.config, self._about)
-        regular = self._due(note.step // self._per_epoch, self._config.save_every) or note.score is None
-        checkpoints.save(session, self._model.saver, self._folder.checkpoint, note._replace(regular=regular),
-                         self._config.max_to_keep)
+    def _segments(self, first: int, last: int) -> List[Segment]:
+        limit = FIRST_STEPS
+        if self._seconds_per_step is not None:
+            limit = max(1, int(CALL_SECONDS / self._seconds_per_step))
+        return self._design.schedule.segments(first, last, self._config.steps_per_run or limit)
 
-    def _due(self, epoch, period):
+    def _run_segment(self, segment: Segment, start: int) -> int:
+        """Runs the segment after step `start`; returns the step that was reached, earlier if a step failed."""
+        began = time.perf_counter()
+        try:
+            self._stepper.run(segment)
+            step = self._stepper.step
+        except tf.errors.OpError as error:
+            return self._recover(start, error)
+        self._recovery.count_steps(step - start)
+        self._seconds_per_step = (time.perf_counter() - began) / (step - start)
+        return step
+
+    def _recover(self, start: int, error: tf.errors.OpError) -> int:
+        try:
+            return self._recovery.recover(self._stepper, start, error)
+        finally:
+            self._retry.attempt(INCIDENTS, self._recovery.table.write)
+
+    def _after_epoch(self, session: tf.Session, progress: Progress, bar: tqdm.tqdm) -> Progress:
+        """Evaluates and saves, if due."""
+        epoch, row = progress.step // self._per_epoch, {}
+        if self._is_due(epoch, self._config.evaluate_every):
+            row = self._reporter.evaluate(session, progress, self._recovery, self._interruptible)
+            bar.set_postfix_str(self._reporter.headline(row))
+        progress = progress._replace(evaluated=True, score=row.get("valid_log_likelihood"), row=row or None)
+        better = progress.score is not None and progress.score > self._best_score
+        due = self._is_due(epoch, self._config.save_every) or better or CHECKPOINT in self._retry.pending
+        if due and self._retry.attempt(CHECKPOINT, lambda: self._save(session, progress)) and better:
+            self._best_score = progress.score
+        return progress
+
+    def _is_due(self, epoch: int, period: int) -> bool:
         return epoch % period == 0 or epoch == self._config.epoch
 
-    def _epoch(self, session, note):
-        """The remaining steps of an epoch, in as few calls as the schedule and CALL_SECONDS allow."""
-        epoch = note.step // self._per_epoch
-        decay = self._config.lr_decay_ratio ** (epoch // self._config.decay_interval)
-        start, before = time.perf_counter(), note
-        self._load_epoch(session, epoch + 1)
-        while note.step < (epoch + 1) * self._per_epoch:
-            for segment in self._segments(note.step + 1, (epoch + 1) * self._per_epoch):
-                step, began = note.step, time.perf_counter()
-                try:
-                    session.run(self._model.advance[segment.due],
-                                dict(zip(self._model.knobs, (segment.rounds, segment.plain, decay))))
-                    after = int(session.run(self._model.global_step))
-                    self._incidents.counted += after - step
-                    self._pace = (time.perf_counter() - began) / (after - step)
-                except tf.errors.OpError as error:
-                    try:
-                        after = self._incidents.attend(session, step, decay, error)
-                    finally:
-                        self._disk.attempt("incidents.csv", self._incidents.table.write)
-                seconds = before.seconds + time.perf_counter() - start
-                note = Note(after, seconds, False, None, True)
-                if self._signals.asked:
-                    raise _Interrupted(note)
-                if after != step + segment.rounds * (segment.plain + (segment.due is not None)):
-                    break  # a step failed and was seen to: what remains is planned anew
-        return note
-
-    def _segments(self, first, last):
-        limit = FIRST_STEPS if self._pace is None else max(1, int(CALL_SECONDS / self._pace))
-        return self._model.design.schedule.segments(first, last, self._config.steps_per_run or limit)
-
-    # What it leaves.
-
-    def _evaluate(self, session, writer, note):
-        """Writes a row of metrics.csv, TensorBoard's curves and a line of the log. Returns the row."""
-        model, epoch = self._model, note.step // self._per_epoch
-        report, weight_std = session.run([model.evaluate.report, model.evaluate.weight_std])
-        values = {tag: float(value) for tag, value in report.items()}
-        for name, part in self._parts:
-            found = self._task.evaluate(session, model, part, self._data, self._config, self._ticks)
-            values.update({f"{name}/{key}": value for key, value in found.metrics.items()})
-            self._latest = found if name == self._final[0] else self._latest
-        broken = [tag for tag, value in values.items() if not np.isfinite(value)]
-        if broken:
-            raise RunError(f"training diverged: {broken[0]} is not finite after epoch {epoch}; "
-                           f"try a smaller {step_key(self._config)} or more damping")
-        session.run(model.evaluate.reset)
-        self._incidents.counted = 0
-        values["speed/steps_per_second"] = note.step / note.seconds
-        values.update({f"incidents/{name}": count for name, count in counts(self._incidents.table.rows).items()})
-        self._disk.attempt(EVENTS, lambda: self._show(writer, values, weight_std, note.step))
-        row = {tag.replace("/", "_"): value for tag, value in values.items()}
-        row.update(epoch=epoch, step=note.step, seconds=round(note.seconds, 3))
-        row = {name: row[name] for name in self._columns if name in row}
-        self._metrics.add(row)
-        self._disk.attempt("metrics.csv", self._metrics.write)
-        watched = [f"{self._final[0]}_{name}" for name in self._task.headline]
-        self._log.info("epoch %d: %s", epoch, ", ".join(f"{name} {row[name]:.4f}" for name in (
-            *watched, "train_lower_bound", *self._task.extra)), extra={"screen": not self._bar})
-        return row
-
-    @staticmethod
-    def _show(writer, values, weight_std, step):
-        writer.scalars(values, step)
-        for name, std in weight_std.items():
-            writer.histogram(f"{name}/weight_noise_std", std, step)
-        writer.flush()
-
-    def _ticks(self, batches):
+    def _interruptible(self, batches: Iterable) -> Iterator:
+        """Yields the batches of an evaluation until a signal arrives."""
         for batch in batches:
-            if self._signals.asked:
+            if self._signals.received:
                 raise _Interrupted
             yield batch
 
-    def _last_row(self):
-        """Metrics of the last evaluation, which was after the last epoch."""
-        row = self._metrics.rows[-1] if self._metrics.rows else {}
-        return {name: float(row[name]) for name in self._columns[3:] if row.get(name, "") != ""}
+    # Saving.
 
-    def _insist(self, session, note):
-        """Saves what is not saved, with patience; RunError if it cannot be."""
-        saved = any(written == note._replace(regular=written.regular) and checkpoints.is_intact(prefix)
-                    for prefix, written in checkpoints.notes(self._folder.checkpoint).items() if written)
-        due = {"metrics.csv": self._metrics.write}
-        if self._incidents.table.rows:
-            due["incidents.csv"] = self._incidents.table.write
-        if not saved:
-            due[CHECKPOINT] = lambda: self._save(session, note)
-        self._disk.insist(due, self._folder.root)
+    def _save(self, session: tf.Session, progress: Progress) -> None:
+        if not self._folder.config.is_file():
+            self._log.warning("%s had been removed and is made anew; TensorBoard's earlier curves and the earlier log "
+                              "are lost", self._folder.root)
+            self._folder.root.mkdir(parents=True, exist_ok=True)
+            write_json(self._folder.config, self._about)
+        regular = self._is_due(progress.step // self._per_epoch, self._config.save_every) or progress.score is None
+        checkpoints.save(session, self._model.saver, self._folder.checkpoint, progress._replace(regular=regular),
+                         self._config.max_to_keep)
+
+    def _save_all(self, session: tf.Session, progress: Progress) -> None:
+        """Saves what is not saved yet, with several tries. Raises RunError if that is impossible."""
+        writes = {METRICS: self._reporter.write_metrics}
+        if self._recovery.table.rows:
+            writes[INCIDENTS] = self._recovery.table.write
+        if not self._is_saved(progress):
+            writes[CHECKPOINT] = lambda: self._save(session, progress)
+        self._retry.write_all(writes, self._folder.root)
+
+    def _is_saved(self, progress: Progress) -> bool:
+        return any(written == progress._replace(regular=written.regular) and checkpoints.is_intact(prefix)
+                   for prefix, written in checkpoints.progress_notes(self._folder.checkpoint).items() if written)

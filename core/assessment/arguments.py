@@ -1,0 +1,38 @@
+"""Checks what evaluate.py is asked for. Imports no TensorFlow, which must wait for the mode of the runs."""
+import argparse
+import pathlib
+import typing
+
+from misc.errors import UserError
+from misc.folders import read_config
+
+
+def checked_overrides(args: argparse.Namespace, roots: typing.List[pathlib.Path]) -> typing.Dict[str, typing.Any]:
+    """Returns the configuration keys that the flags stand for.
+
+    Raises UserError for numbers below 1, empty values, and flags that do not go together.
+    """
+    for flag in ("particles", "batch", "rows"):
+        value = getattr(args, flag)
+        if value is not None and value < 1:
+            raise UserError(f"--{flag} must be at least 1, got {value}")
+    if "" in (args.data, args.ood, args.out, args.data_path):
+        raise UserError("a flag has an empty value: give a name, or leave the flag out")
+    if args.rows and not args.corrupt:
+        raise UserError("--rows is for --corrupt")
+    if args.out and len(roots) < 2:
+        raise UserError("--out is for a comparison of several runs; one run's files go to RUN/evaluation")
+    if args.ensemble and len(roots) < 2:
+        raise UserError("--ensemble takes at least two runs")
+    if len({root.resolve() for root in roots}) < len(roots):
+        raise UserError("a run is named twice")
+    keys = {"test_particles": args.particles, "test_batch_size": args.batch, "data_path": args.data_path}
+    return {name: value for name, value in keys.items() if value is not None}
+
+
+def mode_of(roots: typing.List[pathlib.Path]) -> str:
+    """Returns the mode of all runs. Raises UserError if they differ."""
+    modes = {read_config(root, {})[0].mode for root in roots}
+    if len(modes) > 1:
+        raise UserError("runs of regression and of classification cannot be compared: name runs of one mode")
+    return modes.pop()

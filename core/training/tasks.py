@@ -1,0 +1,101 @@
+"""TASKS: everything that depends on the mode, one row each for regression and classification.
+
+The network, the posterior, the curvature, the graph and the trainer are the same for both.
+"""
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+
+from core.inference.optimizer import averaged_steps, clipped_steps
+from core.inference.step_sizes import StepSizes, classification_step_sizes, regression_step_sizes
+from core.training import evaluation, schedule, wording
+from core.training.evaluation import Evaluation
+from data_loader.classification import load_classification
+from data_loader.regression import load_regression
+from misc.config import CLASSIFICATION, REGRESSION, Config
+
+METRIC_PREFIX = {"test": "test_", "validation": "valid_"}  # config's `evaluate_on` -> how names of metrics begin
+
+
+class Task(NamedTuple):
+    """What one mode is made of."""
+
+    # Data and likelihood
+    load: Callable[[Config], Any]            # reads, checks, splits and standardises the data set
+    likelihood: Callable[[Config], str]      # name of the likelihood in LIKELIHOODS
+    has_noise: bool                          # whether predictions draw a noise precision
+
+    # Steps
+    step_rule: Callable[..., List[Dict]]     # preconditions, clips and applies the steps of all layers
+    step_sizes: Callable[..., StepSizes]     # step sizes and decays as functions of the step
+    step_key: str                            # the config key that sets the step size of the mean
+    periods: Callable[[Config, Sequence[str]], Dict[str, int]]           # steps between the updates of a method
+    early_steps: Callable[[Config, Dict[str, int]], List[int]]           # further steps at which all are due
+
+    # Evaluation
+    metrics: Tuple[str, ...]                 # names, in the order of metrics.csv
+    extra_columns: Tuple[str, ...]           # further columns of metrics.csv
+    headline: Dict[str, str]                 # the two metrics that people watch: {name: label}
+    units: str                               # a sentence for result.json
+    draws: Callable[..., Any]                # draws from the predictive distribution of inputs
+    evaluate: Callable[..., Evaluation]      # predictions and metrics of a Part
+    write_predictions: Callable[[Any, Evaluation, Any], None]            # the file of predictions in the run's folder
+    write_images: Callable[[Any, Evaluation, Any, Any, int], None]       # images for TensorBoard
+
+    # Words and figures of --explain
+    about_data: Callable[[Any], str]
+    about_noise: Callable[[Config], str]
+    about_step: Callable[[Config], str]
+    flops_per_core: float                    # per second, as small or large matrices reach them
+    eigh_flops: float                        # of an eigendecomposition, in units of d^3
+
+
+_CLASS_METRICS = ("accuracy", "log_likelihood", "brier", "ece")
+
+TASKS = {
+    REGRESSION: Task(
+        load=load_regression,
+        likelihood=lambda config: config.likelihood,
+        has_noise=True,
+        step_rule=averaged_steps,
+        step_sizes=regression_step_sizes,
+        step_key="alpha",
+        periods=schedule.regression_periods,
+        early_steps=schedule.no_early_steps,
+        metrics=("rmse", "log_likelihood", "moment_log_likelihood", "coverage_90"),
+        extra_columns=("train_noise_precision",),
+        headline={"rmse": "RMSE", "log_likelihood": "log-likelihood"},
+        units="rmse and log_likelihood in the data's own units; coverage_90 a share; train_* per example, "
+              "standardised targets",
+        draws=evaluation.regression_draws,
+        evaluate=evaluation.evaluate_regression,
+        write_predictions=evaluation.write_predictions,
+        write_images=evaluation.write_no_images,
+        about_data=wording.about_table,
+        about_noise=wording.about_noise,
+        about_step=wording.about_averaged_step,
+        flops_per_core=2e10,
+        eigh_flops=25,
+    ),
+    CLASSIFICATION: Task(
+        load=load_classification,
+        likelihood=lambda config: "categorical",
+        has_noise=False,
+        step_rule=clipped_steps,
+        step_sizes=classification_step_sizes,
+        step_key="learning_rate",
+        periods=schedule.classification_periods,
+        early_steps=schedule.early_classification_steps,
+        metrics=(*_CLASS_METRICS, *(f"mean_{name}" for name in _CLASS_METRICS)),
+        extra_columns=(),
+        headline={"accuracy": "accuracy", "log_likelihood": "log-likelihood"},
+        units="accuracy, brier, ece (15 bins) as shares; log_likelihood per row, in nats; mean_*: of the mean weights",
+        draws=evaluation.class_draws,
+        evaluate=evaluation.evaluate_classification,
+        write_predictions=evaluation.write_probabilities,
+        write_images=evaluation.write_misclassified,
+        about_data=wording.about_images,
+        about_noise=wording.about_no_noise,
+        about_step=wording.about_clipped_step,
+        flops_per_core=8e10,
+        eigh_flops=6,
+    ),
+}

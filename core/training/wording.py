@@ -1,0 +1,43 @@
+"""Sentences of `--explain` that depend on the mode: the functions that a Task refers to."""
+from typing import Any
+
+from core.inference.optimizer import METHODS
+from core.metrics.predictive import noise_name
+from misc.config import Config
+
+
+def about_table(data: Any) -> str:
+    """Describes how the rows of a table are standardised."""
+    return f"standardised with the training rows (target std {data.target_std:.4g})"
+
+
+def about_images(data: Any) -> str:
+    """Describes how images are standardised."""
+    return f"{data.spec.n_outputs} classes; channels standardised with the training images"
+
+
+def about_noise(config: Config) -> str:
+    """Describes the noise of a regression and its prior."""
+    return (f"; {noise_name(config.dof)} noise with precision ~ Gamma({config.noise_prior_shape:g}, "
+            f"{config.noise_prior_rate:g}), estimated by noise_update {config.noise_update}")
+
+
+def about_no_noise(config: Config) -> str:
+    """Describes nothing: a classification has no noise precision."""
+    return ""
+
+
+def about_averaged_step(config: Config) -> str:
+    """Describes the step sizes of a regression."""
+    return (f"step size {config.alpha:g} (alpha); alpha, beta and omega x {config.lr_decay_ratio:g} every "
+            f"{config.decay_interval} epochs")
+
+
+def about_clipped_step(config: Config) -> str:
+    """Describes the step sizes of a classification."""
+    sentence = f"step size {config.learning_rate:g}, x 0.1 every {config.decay_every_itr} steps"
+    if METHODS[config.optimizer].family.natural:
+        sentence += f"; KL divergence of a single step at most {config.kl_clip:g} (kl_clip)"
+        if config.clip_warmup:
+            sentence += f", which grows from 0 over {config.clip_warmup} steps"
+    return sentence

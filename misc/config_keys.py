@@ -1,0 +1,208 @@
+"""The table of all configuration keys: type, range, default, mode, purpose and meaning of each.
+
+Validation, `--set`, `--help-config` and docs/configuration.md are all made from this table. A key without a default
+must be given. `Config` (misc/config.py) adds the checks across keys and the values derived from them.
+"""
+import typing
+
+import pydantic
+from typing_extensions import Literal
+
+REGRESSION, CLASSIFICATION = "regression", "classification"
+
+# Groups of keys by purpose; docs/configuration.md has one table per group, in the order of the keys below.
+EXPERIMENT = "Experiment"
+DATA = "Data and splits"
+NETWORK = "Network"
+LENGTH = "Run length and batches"
+POSTERIOR = "Prior and posterior"
+NOISE = "Observation noise"
+STEP = "Step sizes and moving averages"
+CURVATURE = "Curvature estimates"
+REFRESH = "Curvature refresh"
+EXECUTION = "Execution"
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # a file or folder name, never a path
+PATH = r"^[^\x00]+$"
+
+PATTERNS = {
+    NAME: "a name has letters, digits, _ . + - only and begins with a letter or digit",
+    PATH: "a path has at least one character and no NUL character",
+}
+
+
+def key(group: str, default: typing.Any, meaning: str, mode: typing.Optional[str] = None, **limits) -> typing.Any:
+    """Declares a configuration key.
+
+    Args:
+      group: its purpose, one of the groups above.
+      default: `...` if the key must be given.
+      meaning: a sentence for `--help-config` and the documentation.
+      mode: the only mode that accepts the key, or None for both.
+      limits: its range, as keyword arguments of `pydantic.Field`.
+    """
+    return pydantic.Field(default, description=meaning, json_schema_extra={"mode": mode, "group": group}, **limits)
+
+
+class Keys(pydantic.BaseModel):
+    """Checks the type and the range of every key by itself. Frozen; numbers are JSON numbers of the stated type."""
+
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    mode: Literal["regression", "classification"] = key(
+        EXPERIMENT, REGRESSION, "Selects the likelihood, the kind of data and the metrics.")
+    exp_name: typing.Optional[str] = key(
+        EXPERIMENT, None, "Name of the run's folder, experiments_path/DATASET/EXP_NAME. Default: OPTIMIZER_DATASET.",
+        pattern=NAME, max_length=200)
+    experiments_path: str = key(EXPERIMENT, "experiments", "Folder in which run folders are created.", pattern=PATH)
+    optimizer: str = key(EXPERIMENT, ..., "Training method; `train.py --list` shows all.")
+    fisher_approx: typing.Optional[Literal["eigen", "kron", "diagonal"]] = key(
+        EXPERIMENT, None, "Redundant with optimizer, and accepted for compatibility with published files: it has no "
+        "effect, and a contradiction is logged.")
+
+    dataset: str = key(DATA, ..., "Name of a known data set (`train.py --list`), or NAME of a file NAME.data in "
+                       "data_path.", pattern=NAME, max_length=200)
+    data_path: str = key(DATA, "data", "Folder searched first for data files.", pattern=PATH)
+    data_aug: bool = key(DATA, False, "Augments training images by random crops (after padding by 4 pixels) and "
+                         "horizontal flips.", CLASSIFICATION)
+    protocol: Literal["published", "standard"] = key(
+        DATA, "published", "Train-test splits: random 90/10 splits by seed, or the 20 fixed splits that most papers "
+        "use.", REGRESSION)
+    split: typing.Optional[int] = key(
+        DATA, None, "Index of the split. Default: the seed; with protocol standard, seed - 1 (counted from 0).",
+        ge=0, lt=2**32)
+    validation_fraction: float = key(
+        DATA, 0.0, "Fraction of the training rows set aside as validation rows.", ge=0, le=0.5)
+    validation_fold: int = key(DATA, 0, "Which part of the training rows is set aside, counted from 0.", ge=0)
+    evaluate_on: Literal["test", "validation"] = key(
+        DATA, "test", "Rows on which the run is evaluated. With validation, the test rows are not used at all.")
+
+    model_name: str = key(NETWORK, ..., "Network; `train.py --list` shows all.")
+    hidden: typing.Optional[typing.List[pydantic.PositiveInt]] = key(
+        NETWORK, None, "Widths of the hidden layers; goes with model_name ffn and is required by it.", min_length=1)
+    width: float = key(NETWORK, 1.0, "Factor by which all widths of vgg, resnet and lenet are multiplied.",
+                       CLASSIFICATION, gt=0)
+    activation: Literal["relu", "tanh", "elu"] = key(NETWORK, "relu", "Activation function of the hidden layers.")
+    batch_norm: bool = key(NETWORK, False, "Applies batch normalisation after every hidden layer.", CLASSIFICATION)
+
+    epoch: int = key(LENGTH, 1000, "Passes over the training rows.", ge=1, le=10**6)
+    batch_size: int = key(LENGTH, 10, "Training rows per step.", ge=1)
+    test_batch_size: int = key(LENGTH, 1000, "Rows per evaluation batch; affects memory, not results.", ge=1)
+    train_particles: int = key(LENGTH, 10, "Weight draws per step, each shared by the whole minibatch.", ge=1)
+    test_particles: int = key(LENGTH, 100, "Weight draws in evaluation.", ge=1)
+    epoch_rate: typing.Optional[int] = key(
+        LENGTH, None, "Epochs between evaluations. Default: 10 for regression, 1 for classification.", ge=1)
+    save_interval: typing.Optional[int] = key(
+        LENGTH, None, "Epochs between checkpoints. Default: 100 for regression, 5 for classification.", ge=1)
+    max_to_keep: int = key(
+        LENGTH, 3, "Newest checkpoints that are kept, in addition to the one with the best validation log-likelihood.",
+        ge=1)
+    max_skipped_steps: int = key(
+        LENGTH, 10, "Consecutive skipped (non-finite) steps after which a run is aborted.", ge=1)
+    runs: int = key(LENGTH, 10, "Number of seeds that regression_baseline.py trains: 1 to runs.", REGRESSION, ge=1)
+
+    kl: float = key(POSTERIOR, 1.0, "Weight lambda of the KL term; values below 1 give a colder posterior.", gt=0)
+    kl_warmup: typing.Optional[int] = key(
+        POSTERIOR, None, "Epochs over which the weight of the KL term, and with it the weight noise, grows from 0 to "
+        "its full value. Default: 0 for regression, 20 for classification.", ge=0)
+    eta: float = key(POSTERIOR, 1.0, "Prior variance of every weight.", gt=0)
+
+    noise_prior_shape: float = key(NOISE, 6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)
+    noise_prior_rate: float = key(
+        NOISE, 6.0, "Rate of the Gamma prior over the noise precision, for standardised targets.", REGRESSION, gt=0)
+    likelihood: Literal["gaussian", "student_t"] = key(
+        NOISE, "gaussian", "Distribution of the noise: Gaussian, or Student's t, which gives outliers less weight.",
+        REGRESSION)
+    noise_dof: float = key(
+        NOISE, 8.0, "Degrees of freedom of likelihood student_t. The noise precision is that of its scale, so the "
+        "noise variance is noise_dof / (noise_dof - 2) times the squared scale.", REGRESSION, gt=2)
+    noise_update: Literal["adam", "conjugate", "leave_one_out", "held_out"] = key(
+        NOISE, "adam", "How the posterior of the noise precision is fitted. adam: by Adam on the bound. conjugate: in "
+        "closed form, from squared errors on the minibatches. leave_one_out: as conjugate in training; predictions "
+        "use errors that approximate those of leave-one-out predictions. held_out: from training rows that are held "
+        "out at first.", REGRESSION)
+    held_out: float = key(NOISE, 0.1, "Fraction of the training rows from which noise_update held_out estimates the "
+                          "noise precision.", REGRESSION, gt=0, le=0.5)
+    held_out_epochs: typing.Optional[int] = key(
+        NOISE, None, "Epochs after which the held-out rows are trained on, too, and the noise precision is fixed. "
+        "Default: three fifths of epoch.", REGRESSION, ge=1)
+
+    alpha: float = key(STEP, 1e-2, "Step size of the mean.", REGRESSION, gt=0)
+    beta: float = key(STEP, 1e-3, "1 - decay of the moving averages of A and S (diag: of f).", REGRESSION, gt=0, le=1)
+    omega: float = key(STEP, 1e-2, "1 - decay of the moving average of R.", REGRESSION, gt=0, le=1)
+    learning_rate: float = key(
+        STEP, 1e-3, "Regression: step size of Adam for the noise precision; with noise_update conjugate or "
+        "leave_one_out, 1 - decay of the moving average of squared errors. Classification: step size of the mean.",
+        gt=0)
+    momentum: float = key(
+        STEP, 0.9, "Regression: decay of the moving average of the gradient (bias-corrected). Classification: "
+        "fraction of the previous step that is added to the next one.", ge=0, lt=1)
+    lr_decay_interval: typing.Optional[int] = key(
+        STEP, None, "Epochs between decays of alpha, beta and omega. Default: half of epoch.", REGRESSION, ge=1)
+    lr_decay_ratio: float = key(STEP, 0.1, "Factor of each of these decays.", REGRESSION, gt=0, le=1)
+    decay_every_itr: int = key(STEP, 16000, "Steps between decays of learning_rate by a factor of 0.1.",
+                               CLASSIFICATION, ge=1)
+    cov_ema_decay: float = key(STEP, 0.99, "Decay of the moving averages of A and S (diag: of f).", CLASSIFICATION,
+                               ge=0, lt=1)
+    scale_ema_decay: float = key(STEP, 0.99, "Decay of the moving average of R.", CLASSIFICATION, ge=0, lt=1)
+    kl_clip: float = key(
+        STEP, 1e-3, "Bound on the KL divergence between the predictive distributions before and after the "
+        "preconditioned gradient step, before momentum; multiplied by 0.95 after every epoch.", CLASSIFICATION, gt=0)
+    clip_warmup: int = key(
+        STEP, 10000, "Steps over which kl_clip grows from 0 to its full value; 0: no warm-up.", CLASSIFICATION, ge=0)
+
+    damping: float = key(
+        CURVATURE, 0.0, "Extrinsic damping gamma_ex: stabilises the step and is never part of the posterior.", ge=0)
+    true_fisher: bool = key(
+        CURVATURE, True, "Estimates the curvature with targets sampled from the model; false: with the observed "
+        "targets (empirical Fisher).")
+    scale_init: Literal["damped", "exact"] = key(
+        CURVATURE, "damped", "ekfac: R is initialised from the eigenvalues of A and S, with the damping split between "
+        "the two factors (damped) or without it (exact).")
+    kfac_init_after_basis: bool = key(
+        CURVATURE, True, "ekfac: after a change of basis, R is re-initialised from the eigenvalues; false: R is "
+        "transformed to the new basis.")
+    basis_update: Literal["eigh", "orthogonal_iteration"] = key(
+        CURVATURE, "eigh", "ekfac: how a new basis is computed: by an eigendecomposition, or by one orthogonal "
+        "iteration that starts from the old basis.")
+    basis_tolerance: float = key(
+        CURVATURE, 0.0, "ekfac: keeps the basis while the off-diagonal parts of A and S in it, in the Frobenius norm "
+        "and relative to the whole, are below this value; 0: every refresh computes a new basis.", ge=0, lt=1)
+    curvature_device: Literal["auto", "cpu", "gpu"] = key(
+        CURVATURE, "auto", "Device that computes inverses and eigenbases; auto: the device of all other operations.")
+    max_factor_dim: int = key(CURVATURE, 8192, "Largest Kronecker factor that is built for a layer.", ge=1)
+    large_layers: Literal["refuse", "diagonal", "point"] = key(
+        CURVATURE, "refuse", "Treatment of a layer whose factors would be larger than max_factor_dim: an error, a "
+        "diagonal posterior, or a point estimate without weight noise.")
+
+    amor_eigen: bool = key(
+        REFRESH, True, "ekfac: refreshes A, S and the basis every Teigen steps; false: every step.", REGRESSION)
+    Teigen: int = key(REFRESH, 5, "Steps between these refreshes under amor_eigen.", REGRESSION, ge=1)
+    re_init: bool = key(REFRESH, True, "ekfac: also re-initialises R every re_init_iters steps.", REGRESSION)
+    re_init_iters: int = key(REFRESH, 50, "Steps between re-initialisations of R under re_init.", REGRESSION, ge=1)
+    TCov: int = key(REFRESH, 10, "Steps between updates of A and S (diag: of f).", CLASSIFICATION, ge=1)
+    TInv: int = key(REFRESH, 200, "kfac: steps between computations of the inverses.", CLASSIFICATION, ge=1)
+    TEigen: int = key(REFRESH, 200, "ekfac: steps between computations of the eigenbases.", CLASSIFICATION, ge=1)
+    TScale: int = key(REFRESH, 10, "ekfac: steps between updates of R.", CLASSIFICATION, ge=1)
+
+    seed: int = key(EXECUTION, 1, "Seed of initial weights, weight noise and the order of minibatches.", ge=0, lt=2**31)
+    steps_per_run: int = key(
+        EXECUTION, 0, "Maximal number of steps per session.run; 0: as many as fit. It never changes a result.", ge=0)
+    precision: Literal["float32", "float64"] = key(EXECUTION, "float32", "Floating-point type of the graph.")
+    threads: typing.Optional[int] = key(
+        EXECUTION, None, "Threads per TensorFlow operation, except LAPACK's decompositions, which have their own; "
+        "0: TensorFlow's choice. Default: 1 for regression, 0 for classification.", ge=0, le=1024)
+    num_workers: int = key(EXECUTION, 2, "Accepted for compatibility with published files: it has no effect, because "
+                           "minibatches are assembled in the graph.", ge=0)
+
+
+def key_mode(name: str) -> typing.Optional[str]:
+    """Returns the only mode that accepts a key, or None if both do."""
+    return Keys.model_fields[name].json_schema_extra["mode"]
+
+
+def key_group(name: str) -> str:
+    """Returns the purpose of a key, which is the heading of its table in the documentation."""
+    return Keys.model_fields[name].json_schema_extra["group"]
