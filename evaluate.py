@@ -43,11 +43,11 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
         roots = without_evaluations([pathlib.Path(root) for root in args.runs])
         overrides = checked_overrides(args, roots)
         backend.prepare(mode_of(roots))
-        from core.assessment.questions import Asked  # TensorFlow must be imported after prepare()
-        from core.assessment.report import assess
+        from core.assessment.assess import assess  # TensorFlow must be imported after prepare()
+        from core.assessment.inputs import Options
 
-        asked = Asked(args.data, args.ood, args.corrupt, args.rows, args.best)
-        tables, places = assess(roots, overrides, asked, args.ensemble, args.out, args.device)
+        options = Options(args.data, args.ood, args.corrupt, args.rows, args.best)
+        tables, places = assess(roots, overrides, options, args.ensemble, args.out, args.device)
         print(tables)
         print("\n  ".join(["figures and numbers:", *places]), file=sys.stderr)
 

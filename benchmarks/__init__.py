@@ -1,0 +1,1 @@
+"""Measurements that are not tests, a command each: speed, comparisons with other methods, the search for the recipe."""

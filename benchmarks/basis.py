@@ -1,9 +1,9 @@
-"""A new eigenbasis by eigh and by one warm-started orthogonal iteration: time, and how well it diagonalises.
+"""Compares eigh with one warm-started orthogonal iteration: time, and how well the new eigenbasis diagonalises.
 
     python -m benchmarks.basis [--dims 577 1153 2305] [--drift 0.1]
 
-The old basis is that of a factor A; the new factor is A after a part `drift` of it has been replaced by
-another sample of the same population. Shares are off-diagonal, in the Frobenius norm.
+The old basis is that of a factor A. The new factor is A after a fraction `drift` of it has been replaced by another
+sample from the same population. Shares are off-diagonal, in the Frobenius norm.
 """
 import argparse
 import time
@@ -14,6 +14,7 @@ from misc import backend
 
 
 def factor(rng, dim, spectrum):
+    """Returns the second moments [dim, dim] of random rows; spectrum: standard deviation of each entry."""
     rows = rng.randn(4 * dim, dim).astype(np.float32) * spectrum
     return rows.T @ rows / len(rows)
 
@@ -34,16 +35,16 @@ def main():
         with tf.Graph().as_default(), tf.Session() as session:
             matrix, basis = tf.placeholder(tf.float32, [dim, dim]), tf.placeholder(tf.float32, [dim, dim])
             share = off_diagonal_share(matrix, basis)
-            ways = {"eigh": eigh(matrix)[1], "orthogonal_iteration": orthogonal_iteration(matrix, basis)[1],
-                    "TensorFlow's eigh": tf.linalg.eigh(matrix)[1]}
-            feed = {matrix: new, basis: session.run(ways["eigh"], {matrix: old})}
+            methods = {"eigh": eigh(matrix)[1], "orthogonal_iteration": orthogonal_iteration(matrix, basis)[1],
+                       "TensorFlow's eigh": tf.linalg.eigh(matrix)[1]}
+            feed = {matrix: new, basis: session.run(methods["eigh"], {matrix: old})}
             print(f"n = {dim}: share of the old basis {session.run(share, feed):.2e}")
-            for name, op in ways.items():
+            for name, op in methods.items():
                 session.run(op, feed)
                 start = time.perf_counter()
-                found = session.run(op, feed)
+                new_basis = session.run(op, feed)
                 seconds = time.perf_counter() - start
-                left = session.run(share, {matrix: new, basis: found})
+                left = session.run(share, {matrix: new, basis: new_basis})
                 print(f"  {name:<22} {seconds * 1e3:8.1f} ms   share {left:.2e}")
 
 

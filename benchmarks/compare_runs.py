@@ -1,4 +1,4 @@
-"""Finished classification runs side by side: a Markdown table of their final metrics, and their curves.
+"""Compares finished classification runs: a Markdown table of their final metrics, and their curves.
 
     python -m benchmarks.compare_runs experiments/cifar10/{sgd,ekfac}_vgg16_plain [--out curves.png]
 """
@@ -20,14 +20,14 @@ COLUMNS = {"test_accuracy": "accuracy", "test_log_likelihood": "log-likelihood",
 
 
 def read_run(folder):
-    """(name, result.json, table of metrics.csv) of a run's folder. UserError unless it is a finished classification."""
+    """Returns (name, result.json, table of metrics.csv) of a finished classification run. UserError otherwise."""
     path = pathlib.Path(folder)
     try:
         result, curve = read_json(path / "result.json"), pd.read_csv(str(path / "metrics.csv"))
     except OSError:
         raise UserError(f"{path} holds no finished run (result.json and metrics.csv)") from None
     if "test_accuracy" not in result["metrics"]:
-        raise UserError(f"{path} is not a classification run judged on test pictures")
+        raise UserError(f"{path} is not a classification run evaluated on test images")
     return path.name, result, curve
 
 
@@ -40,7 +40,7 @@ def main():
         runs = [read_run(folder) for folder in args.runs]
         data = {result["rows_hash"]: result["dataset"] for _, result, _ in runs}
         if len(data) > 1:
-            raise UserError(f"these runs are on different pictures: {', '.join(data.values())}")
+            raise UserError(f"these runs have different data: {', '.join(data.values())}")
         rows = [[name, result["seed"], *(f"{result['metrics'][key]:.4f}" for key in COLUMNS)]
                 for name, result, _ in runs]
         print(tabulate.tabulate(rows, ["run", "seed", *COLUMNS.values()], tablefmt="github", disable_numparse=True))
@@ -49,7 +49,7 @@ def main():
 
 
 def draw(runs, path):
-    """A curve per run in a panel per metric."""
+    """Draws a curve per run in a panel per metric."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6))

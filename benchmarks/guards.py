@@ -1,9 +1,9 @@
-"""What the checks of every step cost: time per step with and without them, side by side.
+"""Measures what the checks of every step cost: time per step with and without them.
 
     python -m benchmarks.guards [--config FILE ...] [--rounds N] [--set KEY=VALUE ...]
 
-Both graphs take turns, epoch by epoch; the ratio is the median over rounds. Also the time of one checkpoint
-(files, checksums, wait for the disk), as a share of the training between two.
+Both graphs take turns, epoch by epoch; the ratio is the median over rounds. Also measures the time of one checkpoint
+(files, checksums, wait for the disk) as a percentage of the training time between two.
 """
 import argparse
 import pathlib
@@ -46,9 +46,9 @@ def compare(config, rounds):
     ratios, times = [], []
     for i in range(rounds):
         pair = (guarded, bare) if i % 2 else (bare, guarded)
-        found = {id(contender): min(contender.time_epoch() for _ in range(3)) for contender in pair}
-        ratios.append(found[id(guarded)] / found[id(bare)])
-        times.append(found[id(guarded)])
+        fastest = {id(contender): min(contender.time_epoch() for _ in range(3)) for contender in pair}
+        ratios.append(fastest[id(guarded)] / fastest[id(bare)])
+        times.append(fastest[id(guarded)])
     step, seconds = statistics.median(times), statistics.median(save_seconds(guarded) for _ in range(9))
     between = config.save_every * guarded.model.design.steps_per_epoch * step / 1e3
     print(f"{config.optimizer:<6} {config.dataset}: {step:.3f} ms/step, with checks {statistics.median(ratios):.3f} x; "
@@ -57,7 +57,7 @@ def compare(config, rounds):
 
 
 def save_seconds(contender):
-    """Seconds that one checkpoint takes."""
+    """Returns the seconds that one checkpoint takes."""
     from core.training import checkpoints
 
     with tempfile.TemporaryDirectory() as place:

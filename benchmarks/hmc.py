@@ -1,20 +1,20 @@
-"""How near the posteriors come to that of Hamiltonian Monte Carlo: same network, same prior, same splits.
+"""Compares the posteriors with that of Hamiltonian Monte Carlo: same network, same prior, same splits.
 
     pip install -r benchmarks/requirements.txt
     python -m benchmarks.hmc --data yacht --splits 0-4 [--methods ekfac kfac diag bbb] [--set KEY=VALUE ...]
 
-NUTS (numpyro), chains from different draws of the prior: weights N(0, eta), noise precision Gamma, as the config says.
-A split has converged where the largest split r-hat of the network's outputs over the test rows is below 1.05; others
-are marked. Every method is then trained on the same split, and the table has RMSE, log-likelihood and the correlation
-(Pearson, over the test rows) of its predictive std with that of HMC, whole and of the weights' part alone.
+NUTS (numpyro) runs chains from different draws of the prior: weights N(0, eta), noise precision Gamma, as in the
+config. A split has converged if the largest split r-hat of the network's outputs over the test rows is below 1.05;
+others are marked. Every method is then trained on the same split. The table has RMSE, log-likelihood, and the Pearson
+correlation over the test rows of the predictive std with that of HMC: of the total, and of the epistemic part alone.
 
 Reference: Zhang et al. (2018), Sec. 5.1, https://arxiv.org/abs/1712.02390
 """
 import argparse
-import collections
 import pathlib
 import tempfile
 import time
+from typing import NamedTuple
 
 import numpy as np
 import tabulate
@@ -32,7 +32,15 @@ COLUMNS = ["data", "split", "method", "rmse", "log_likelihood", "std_correlation
            "r_hat_median", "converged", "seconds"]
 CONVERGED = 1.05
 
-Sampler = collections.namedtuple("Sampler", ["chains", "warmup", "samples", "depth", "seed"])
+
+class Sampler(NamedTuple):
+    """Settings of NUTS."""
+
+    chains: int
+    warmup: int   # draws of each chain that are discarded
+    samples: int  # draws of each chain that are kept
+    depth: int    # largest number of doublings of a trajectory
+    seed: int
 
 
 def main():
@@ -41,15 +49,15 @@ def main():
     parser.add_argument("--splits", default="0-4", help="of the standard protocol, from 0")
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS),
                         help="methods to compare with HMC")
-    parser.add_argument("--config", default="config/regression/{method}_{data}.json", help="where their settings are")
+    parser.add_argument("--config", default="config/regression/{method}_{data}.json", help="pattern of config files")
     parser.add_argument("--chains", type=int, default=4)
-    parser.add_argument("--warmup", type=int, default=500, help="draws of each chain that are thrown away")
-    parser.add_argument("--samples", type=int, default=500, help="draws of each chain that count")
-    parser.add_argument("--depth", type=int, default=10, help="doublings of a trajectory at most")
+    parser.add_argument("--warmup", type=int, default=500, help="draws of each chain that are discarded")
+    parser.add_argument("--samples", type=int, default=500, help="draws of each chain that are kept")
+    parser.add_argument("--depth", type=int, default=10, help="largest number of doublings of a trajectory")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for HMC and all methods")
-    parser.add_argument("--out", metavar="CSV", help="where the rows go, beside the printed table")
+    parser.add_argument("--out", metavar="CSV", help="write the rows to this file, too")
     args = parser.parse_args()
-    with one_line_errors("benchmarks.hmc", "what was printed stands"):
+    with one_line_errors("benchmarks.hmc", "what was printed is complete"):
         check_packages(["jax", "numpyro"])
         check_out(args.out)
         backend.prepare()
@@ -68,7 +76,10 @@ def main():
 
 
 def read_config(pattern, method, data, overrides, split):
-    """Returns the Config of a method and data set on a standard split; its model seed is that of the split."""
+    """Returns the Config of a method and data set on a standard split, with seed split + 1.
+
+    Raises UserError if HMC cannot sample its posterior.
+    """
     source, overlays = METHODS[method]
     path = pattern.format(method=source, data=data)
     values = Config.from_file(path, overrides, overlays).model_dump(exclude_unset=True)
@@ -80,35 +91,35 @@ def read_config(pattern, method, data, overrides, split):
     return config
 
 
-def compare(data, split, configs, of, sampler):
-    """Rows of the table for one split. of: the Config whose network and priors HMC takes."""
+def compare(data, split, configs, shared, sampler):
+    """Returns the rows of one split; shared: the Config whose network and priors HMC takes."""
     from core.training.run import plan
 
     for name in ("eta", "noise_prior_shape", "noise_prior_rate", "model_name", "hidden"):
-        if any(getattr(config, name) != getattr(of, name) for config in configs.values()):
+        if any(getattr(config, name) != getattr(shared, name) for config in configs.values()):
             raise UserError(f"the configs differ in {name}: give one value for all, --set {name}=VALUE")
-    found = plan(of).data
-    reference, facts = run_hmc(of, found, sampler)
+    reference, facts = run_hmc(shared, plan(shared).data, sampler)
     rows = [dict(data=data, split=split, method="hmc", std_correlation=1.0, epistemic_correlation=1.0, **facts)]
-    say(rows[0])
+    print_row(rows[0])
     for method, config in configs.items():
         rows.append(dict(data=data, split=split, method=method, **run_method(config, reference)))
-        say(rows[-1])
+        print_row(rows[-1])
     return rows
 
 
-def say(row):
+def print_row(row):
+    """Prints what has been measured so far."""
     print(", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
                     for name, value in row.items()), flush=True)
 
 
 def hidden_widths(config):
-    """Widths of the hidden layers."""
+    """Returns the widths of the hidden layers."""
     return config.hidden or [int(config.model_name[3:])]
 
 
 def run_hmc(config, data, sampler):
-    """(Prediction for the test rows, {what the table says of it})."""
+    """Samples the posterior. Returns (Prediction for the test rows, what the table says of it)."""
     import jax
     import numpyro
     from numpyro.diagnostics import split_gelman_rubin
@@ -141,26 +152,26 @@ def run_hmc(config, data, sampler):
     draws = chains.get_samples(group_by_chain=True)
     seconds = time.perf_counter() - started
     test = jax.jit(jax.vmap(jax.vmap(lambda *weights: outputs(weights, np.float32(data.test.x)))))
-    found = np.asarray(test(*(draws[f"w{i}"] for i in range(len(shapes)))), np.float64)  # [chains, samples, rows]
-    r_hat = split_gelman_rubin(found)
-    prediction, metrics = judge(found.reshape(-1, found.shape[-1]), np.asarray(draws["precision"]).ravel(), data,
-                                config.dof)
+    drawn = np.asarray(test(*(draws[f"w{i}"] for i in range(len(shapes)))), np.float64)  # [chains, samples, rows]
+    r_hat = split_gelman_rubin(drawn)
+    prediction, metrics = evaluate(drawn.reshape(-1, drawn.shape[-1]), np.asarray(draws["precision"]).ravel(), data,
+                                   config.dof)
     return prediction, dict(metrics, r_hat=float(r_hat.max()), r_hat_median=float(np.median(r_hat)),
                             converged="yes" if r_hat.max() < CONVERGED else "NO", seconds=seconds)
 
 
-def judge(outputs, precisions, data, dof=np.inf):
-    """(Prediction, {rmse, log_likelihood}) of draws [K, n] and [K], standardised, for the test rows."""
+def evaluate(outputs, precisions, data, dof=np.inf):
+    """Returns (Prediction, {rmse, log_likelihood}) for the test rows, from draws [K, n] and [K], standardised."""
     from core.metrics.predictive import predict, regression_statistics, values_of
 
     prediction = predict(outputs, precisions, data.test.y, data.target_mean, data.target_std, dof)
     targets = data.target_mean + data.target_std * data.test.y
-    found = values_of(regression_statistics(prediction, targets), len(targets))
-    return prediction, {name: found[name] for name in ("rmse", "log_likelihood")}
+    metrics = values_of(regression_statistics(prediction, targets), len(targets))
+    return prediction, {name: metrics[name] for name in ("rmse", "log_likelihood")}
 
 
 def run_method(config, reference):
-    """What the table says of one of our methods."""
+    """Trains one of our methods; returns what the table says of it."""
     from core.training.run import finish
     from misc.folders import claim, folder_at
     from misc.records import read_json
@@ -178,8 +189,8 @@ def run_method(config, reference):
 
 
 def table(rows):
-    """Mean and standard error over splits, as Markdown; HMC's rows say how many splits converged."""
-    groups = collections.OrderedDict()
+    """Returns mean and standard error over splits, as Markdown; HMC's rows say how many splits converged."""
+    groups = {}
     for row in rows:
         groups.setdefault((row["data"], row["method"]), []).append(row)
     lines = []
@@ -193,11 +204,11 @@ def table(rows):
 
 
 def spread(values):
-    """mean ± standard error."""
+    """Returns "mean ± standard error"."""
     from core.baseline.statistics import summarise
 
-    found = summarise(values)
-    return f"{found['mean']:.3f}" + ("" if found["se"] is None else f" ± {found['se']:.3f}")
+    summary = summarise(values)
+    return f"{summary['mean']:.3f}" + ("" if summary["se"] is None else f" ± {summary['se']:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Time per training step of every method, and its ratio to a plain one, in one run.
+"""Measures the time per training step of every method, and its ratio to that of Adam or SGD.
 
     python -m benchmarks.step_time [--config FILE] [--methods NAME ...] [--rounds N] [--memory] [--set KEY=VALUE ...]
 
-Methods take turns, so that a slow moment of the machine meets them all; figures are medians over
-rounds. Curvature refreshes at the config's periods are in them: for regression whole epochs are
-timed, for classification every kind of step (plain, with statistics, with a refresh), and the mean is
-over one cycle of the schedule, early refreshes left out. --memory: peak memory of each method in a
-process of its own, with a cycle of steps and an evaluation batch with all its draws.
+Methods take turns, so that slow moments of the machine affect them all; the figures are medians over rounds. Curvature
+updates at the config's periods are included: for regression, whole epochs are timed; for classification, every kind of
+step (base, with statistics, with a refresh), and the mean is over one cycle of the schedule, without early refreshes.
+--memory measures the peak memory of each method in a process of its own, over a cycle of steps and an evaluation batch
+with all its draws.
 """
 import argparse
 import collections
@@ -22,9 +22,9 @@ from misc import backend
 from misc.config import CLASSIFICATION, REGRESSION, Config
 from misc.errors import one_line_errors
 
-# mode -> methods that are timed if none are named, the last the one that ratios are to; None: all.
+# mode -> methods that are timed if none are named; None: all.
 DEFAULT_METHODS = {REGRESSION: None, CLASSIFICATION: ["ekfac", "kfac", "diag", "adam", "sgd"]}
-PLAIN = {REGRESSION: "adam", CLASSIFICATION: "sgd"}
+REFERENCE = {REGRESSION: "adam", CLASSIFICATION: "sgd"}  # ratios are to this one, or to the last that is timed
 
 
 class Contender:
@@ -54,7 +54,7 @@ class Contender:
         self.session.run(self.model.advance[due], dict(zip(self.model.knobs, (rounds, plain, 1.0))))
 
     def time_epoch(self):
-        """Milliseconds per step of the next epoch, as the trainer runs it."""
+        """Returns the milliseconds per step of the next epoch, as the trainer runs it."""
         n_steps = self.model.design.steps_per_epoch
         start = time.perf_counter()
         self.load_epoch()
@@ -64,11 +64,11 @@ class Contender:
         return (time.perf_counter() - start) / n_steps * 1e3
 
     def time_kinds(self):
-        """Milliseconds per step over one cycle of the schedule, each kind of step timed once."""
+        """Returns the milliseconds per step over one cycle of the schedule, with each kind of step timed once."""
         return sum(count * self._time(due) for due, count in self.cycle().items()) / sum(self.cycle().values())
 
     def cycle(self):
-        """{due set (None: plain steps): how often} over one cycle, after the early refreshes."""
+        """Returns {due set (None: base steps): how often} over one cycle, after the early refreshes."""
         schedule = self.model.design.schedule
         length = max(schedule.periods.values(), default=1)
         due = [schedule.due(step) for step in range(length + 1, 2 * length + 1)]
@@ -85,7 +85,7 @@ ROUNDS = {REGRESSION: (3, 40), CLASSIFICATION: (1, 3)}  # rounds that warm up, r
 
 
 def peak_memory(args, name):
-    """Peak MiB of a process that trains a cycle of steps with one method and evaluates a batch."""
+    """Returns the peak MiB of a process that trains a cycle of steps with one method and evaluates a batch."""
     command = [sys.executable, "-m", "benchmarks.step_time", "--config", args.config, "--only-memory", name]
     for text in args.set:
         command += ["--set", text]
@@ -93,7 +93,7 @@ def peak_memory(args, name):
 
 
 def train_and_evaluate(config, data):
-    """What `peak_memory` measures."""
+    """Does what `peak_memory` measures, and prints the peak MiB."""
     from core.training.evaluation import TASKS
 
     contender = Contender(config, data)
@@ -105,7 +105,7 @@ def train_and_evaluate(config, data):
 
 
 def own_peak():
-    """Peak MiB of this process. (Linux hands ru_maxrss on to a child, so the kernel's own figure is read there.)"""
+    """Returns the peak MiB of this process, on Linux from /proc: a child inherits ru_maxrss there."""
     status = pathlib.Path("/proc/self/status")
     if status.is_file():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
@@ -122,41 +122,54 @@ def main():
     parser.add_argument("--only-memory", metavar="NAME", help=argparse.SUPPRESS)
     args = parser.parse_args()
     with one_line_errors("step_time", "start it again"):
-        first = Config.from_file(args.config, args.set)
+        config = Config.from_file(args.config, args.set)
         start = time.perf_counter()
-        tf = backend.prepare(first.mode)
+        tf = backend.prepare(config.mode)
         from core.inference.optimizer import METHODS
         from core.training.run import LOADERS
 
         imported = time.perf_counter() - start
-        data = LOADERS[first.mode](first)
-
-        def config_of(name):
-            return Config.from_dict(dict(first.model_dump(exclude_unset=True), optimizer=name))
-
+        data = LOADERS[config.mode](config)
         if args.only_memory:
-            train_and_evaluate(config_of(args.only_memory), data)
+            train_and_evaluate(with_method(config, args.only_memory), data)
             return
-        methods = args.methods or DEFAULT_METHODS[first.mode] or list(METHODS)
-        plain = PLAIN[first.mode] if PLAIN[first.mode] in methods else methods[-1]
-        contenders = {name: Contender(config_of(name), data) for name in methods}
-        print(f"{first.dataset}, {first.model_name}, batch {first.batch_size}, {first.train_particles} particles, "
-              f"{first.n_threads or 'all'} thread(s), TensorFlow {tf.__version__}")
-        built = contenders[methods[0]].build_seconds
-        print(f"import {imported:.1f} s; graph of {methods[0]} {built:.1f} s", flush=True)
-        warm, counted = ROUNDS[first.mode]
-        times = {name: [] for name in methods}
-        for number in range((args.rounds or counted) + warm):
-            for name, contender in contenders.items():
-                milliseconds = TIMERS[first.mode](contender)
-                if number >= warm:
-                    times[name].append(milliseconds)
-        medians = {name: np.median(values) for name, values in times.items()}
-        memory = {name: peak_memory(args, name) for name in methods} if args.memory else {}
-        for name, median in medians.items():
-            size = f"  peak {memory[name]:.0f} MiB  {memory[name] / memory[plain]:.2f} x" if memory else ""
-            ratio = median / medians[plain]
-            print(f"{name:<12} {median:.3f} ms/step  {ratio:.{1 if first.mode == REGRESSION else 2}f} x {plain}{size}")
+        contenders = {name: Contender(with_method(config, name), data)
+                      for name in args.methods or DEFAULT_METHODS[config.mode] or list(METHODS)}
+        print(f"{config.dataset}, {config.model_name}, batch {config.batch_size}, {config.train_particles} particles, "
+              f"{config.n_threads or 'all'} thread(s), TensorFlow {tf.__version__}")
+        first = next(iter(contenders))
+        print(f"import {imported:.1f} s; graph of {first} {contenders[first].build_seconds:.1f} s", flush=True)
+        medians = median_times(contenders, config.mode, args.rounds)
+        memory = {name: peak_memory(args, name) for name in contenders} if args.memory else {}
+        print_results(medians, memory, config.mode)
+
+
+def with_method(config, name):
+    """Returns the Config with another optimizer."""
+    return Config.from_dict(dict(config.model_dump(exclude_unset=True), optimizer=name))
+
+
+def median_times(contenders, mode, rounds=None):
+    """Returns {method: median of the milliseconds per step over the rounds}."""
+    warm_up, counted = ROUNDS[mode]
+    times = {name: [] for name in contenders}
+    for number in range((rounds or counted) + warm_up):
+        for name, contender in contenders.items():
+            milliseconds = TIMERS[mode](contender)
+            if number >= warm_up:
+                times[name].append(milliseconds)
+    return {name: np.median(values) for name, values in times.items()}
+
+
+def print_results(medians, memory, mode):
+    """Prints a line per method; memory: {method: peak MiB}, or {}."""
+    reference = REFERENCE[mode] if REFERENCE[mode] in medians else list(medians)[-1]
+    digits = 1 if mode == REGRESSION else 2
+    for name, median in medians.items():
+        line = f"{name:<12} {median:.3f} ms/step  {median / medians[reference]:.{digits}f} x {reference}"
+        if memory:
+            line += f"  peak {memory[name]:.0f} MiB  {memory[name] / memory[reference]:.2f} x"
+        print(line)
 
 
 if __name__ == "__main__":

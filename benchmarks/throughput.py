@@ -1,4 +1,4 @@
-"""Runs per hour of regression_baseline.py with 1, 2, ... jobs at a time, start-up included; one line each.
+"""Measures the runs per hour of regression_baseline.py with 1, 2, ... jobs at a time, start-up included.
 
     python -m benchmarks.throughput [--jobs 1 2] [--runs 4] [--epoch 1000]
 """
@@ -12,7 +12,7 @@ CONFIG = "config/regression/ekfac_concrete.json"
 
 
 def seconds(jobs, runs, epoch):
-    """Wall time of the whole command in a fresh folder."""
+    """Returns the wall time of the whole command in a fresh folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "regression_baseline.py", "--config", CONFIG,
                    "--runs", str(runs), "--jobs", str(jobs),
@@ -24,9 +24,9 @@ def seconds(jobs, runs, epoch):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="numbers of jobs; the first is the base")
-    parser.add_argument("--runs", type=int, default=4, help="runs to make with each")
-    parser.add_argument("--epoch", type=int, default=1000, help="length of a run")
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="jobs at a time; ratios are to the first")
+    parser.add_argument("--runs", type=int, default=4, help="runs for each number")
+    parser.add_argument("--epoch", type=int, default=1000, help="epochs of a run")
     args = parser.parse_args()
     base = None
     for jobs in args.jobs:

@@ -1,13 +1,13 @@
-"""Variants of a method judged on validation rows: the log of how a recipe was found.
+"""Evaluates variants of a method on validation rows; its log shows how the recipe was chosen.
 
     python -m benchmarks.variants --space config/search/recipe.json --data concrete yacht --splits 0-1 --folds 0-2 \
         --out docs/data/recipe_log.csv
 
-The space is a JSON object, {NAME: {KEY: VALUE, ...}, ...}: what each variant changes in METHOD_SET.json of ekfac, say
-(`optimizer`, too). Every run holds out a tenth of the training rows of a standard split, another tenth for every
-fold, and is judged there; no run looks at test rows. Runs that the log holds already, with the same settings and
-rows, are not made again; one that failed is said, and left out. The table has the paired differences to the first
-variant: mean ± standard error over the runs that both have; of the RMSE in percent.
+The space is a JSON object, {NAME: {KEY: VALUE, ...}, ...}: what each variant changes in the config file of a data set
+(`optimizer`, too). Every run holds out the test rows of a standard split and, for each fold, another tenth of its
+training rows, on which it is evaluated; no run uses test rows. Runs that the log already holds with the same settings
+and rows are not repeated. A run that failed is reported, and left out of the table. The table has the paired
+differences to the first variant: mean ± standard error over the runs that both have; in percent for the RMSE.
 """
 import argparse
 import itertools
@@ -34,7 +34,7 @@ def main(argv=None):
     parser.add_argument("--space", default="config/search/recipe.json", metavar="JSON")
     parser.add_argument("--config", default="config/regression/ekfac_{data}.json", metavar="PATTERN")
     parser.add_argument("--data", nargs="+", default=["concrete", "energy", "housing", "yacht"], metavar="SET")
-    parser.add_argument("--variants", nargs="+", metavar="NAME", help="some of the space only")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="only these of the space")
     parser.add_argument("--splits", default="0-1", help="of the standard protocol, from 0")
     parser.add_argument("--folds", default="0-2", help="tenths of the training rows, from 0")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all variants")
@@ -52,12 +52,12 @@ def main(argv=None):
 
 
 def screen(args):
-    """Makes the runs that the log lacks; returns all its rows that were asked for."""
+    """Makes the runs that the log lacks; returns the rows of all that were asked for."""
     from core.baseline.jobs import parse_seeds
-    from core.baseline.pool import run_parallel
+    from core.baseline.pool import Workers, parallel_map
 
     space, path = read_space(args.space, args.variants), pathlib.Path(args.out)
-    found = {key_of(row): row for row in (read_rows(path) if path.is_file() else [])}
+    log = {key_of(row): row for row in (read_rows(path) if path.is_file() else [])}
     wanted = [(data, variant, str(split), str(fold)) for variant, data in itertools.product(space, args.data)
               for split, fold in itertools.product(parse_seeds(args.splits), parse_seeds(args.folds))]
     for (variant, data), group in itertools.groupby(wanted, key=lambda key: key[1::-1]):
@@ -65,17 +65,17 @@ def screen(args):
                    for key in group}
         identities = {key: identity(config) for key, config in configs.items()}
         due = [key for key, row in identities.items() if any(
-            found.get(key, {}).get(name) != value for name, value in dict(row, failed="").items())]
-        rows = run_parallel(row_of, [configs[key] for key in due], args.jobs) if due else []
+            log.get(key, {}).get(name) != value for name, value in dict(row, failed="").items())]
+        rows = parallel_map(row_of, [configs[key] for key in due], Workers(args.jobs)) if due else []
         for key, row in zip(due, rows):
-            found[key] = dict(zip(KEYS, key), **identities[key], **row)
+            log[key] = dict(zip(KEYS, key), **identities[key], **row)
         if due:
-            write_rows(path, COLUMNS, list(found.values()))
-    return [found[key] for key in wanted]
+            write_rows(path, COLUMNS, list(log.values()))
+    return [log[key] for key in wanted]
 
 
 def read_space(path, names=None):
-    """{name of a variant: {key: value}}, the first one the yardstick. UserError if it cannot be read."""
+    """Returns {variant: {key: value}}, the reference first. Raises UserError if the space cannot be read."""
     try:
         space = read_json(pathlib.Path(path))
     except (OSError, ValueError) as error:
@@ -89,7 +89,7 @@ def read_space(path, names=None):
 
 
 def identity(config):
-    """All that the numbers of a run depend on: its settings and the hash of the rows."""
+    """Returns what the numbers of a run depend on: its settings and the hash of the rows."""
     from data_loader.regression import load_regression
 
     settings = config.model_dump(exclude_unset=True, exclude={"data_path", "exp_name", "experiments_path"})
@@ -97,24 +97,26 @@ def identity(config):
 
 
 def key_of(row):
+    """Returns (data, variant, split, fold) of a row, as text."""
     return tuple(row[name] for name in KEYS)
 
 
 def config_of(path, overrides, values, split, fold):
-    """The Config of one run. What it is judged on are validation rows, whatever the space says."""
-    found = dict(Config.from_file(path, overrides).model_dump(exclude_unset=True), **values)
-    return Config.from_dict(dict(found, protocol="standard", split=split, seed=split + 1, validation_fraction=0.1,
+    """Returns the Config of one run. It is evaluated on validation rows, whatever the space says."""
+    settings = dict(Config.from_file(path, overrides).model_dump(exclude_unset=True), **values)
+    return Config.from_dict(dict(settings, protocol="standard", split=split, seed=split + 1, validation_fraction=0.1,
                                  validation_fold=fold, evaluate_on="validation", epoch_rate=10**6))
 
 
 def row_of(config):
-    """Trains one Config in a folder of its own, which does not stay; what the log says of it."""
+    """Trains one Config in a temporary folder; returns what the log says of it."""
     from core.baseline.worker import Job, work
     from misc.folders import folder_at
 
     with tempfile.TemporaryDirectory() as place:
         folder = folder_at(pathlib.Path(place) / "run")
-        failure = work(Job(str(folder.root), config.model_dump(exclude_unset=True), "cpu", None, os.getpid()))
+        failure = work(Job(root=str(folder.root), settings=config.model_dump(exclude_unset=True), device="cpu",
+                           parent=os.getpid()))
         if failure:
             return {"failed": failure}
         result = read_json(folder.result)
@@ -125,7 +127,7 @@ def row_of(config):
 
 
 def table(rows):
-    """Markdown: a row per data set and variant."""
+    """Returns Markdown: a row per data set and variant."""
     from core.baseline.statistics import summarise
 
     groups = {}
@@ -148,9 +150,10 @@ def table(rows):
     return tabulate.tabulate(lines, heads, tablefmt="github", disable_numparse=True)
 
 
-def _spread(found, digits):
-    error = "" if found["se"] is None else f" ± {found['se']:.{digits}f}"
-    return f"{found['mean']:+.{digits}f}{error}"
+def _spread(summary, digits):
+    """Returns "mean ± standard error" with a sign."""
+    error = "" if summary["se"] is None else f" ± {summary['se']:.{digits}f}"
+    return f"{summary['mean']:+.{digits}f}{error}"
 
 
 if __name__ == "__main__":

@@ -11,11 +11,10 @@ from scipy import stats
 
 import evaluate
 import train
-from core.training import evaluation
-from core.assessment import posterior
+from core.assessment import weight_noise
+from core.assessment.evaluated import evaluate_ensemble, evaluate_run
 from core.assessment.figures import FIGURES
-from core.assessment.questions import Asked, band_inputs, collect, mixture
-from core.assessment.report import evaluate_ensemble, evaluate_run
+from core.assessment.inputs import Collected, Options, band_inputs, collect, mixture
 from core.assessment.restore import restored
 from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal
 from core.metrics.calibration import monte_carlo
@@ -32,7 +31,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # the same runs are evaluated again and again
 
-NOTHING = Asked(None, None, False, None)
+NOTHING = Options()
 DIGITS = dict(mode="classification", dataset="digits", optimizer="ekfac", model_name="ffn", hidden=[8], epoch=3,
               batch_size=128, learning_rate=0.01, kl_clip=0.01, clip_warmup=0, kl_warmup=0, train_particles=1,
               test_particles=4, TCov=3, TEigen=6, TScale=3, split=1)
@@ -82,8 +81,8 @@ def figures(folder):
     return sorted(path.stem for path in folder.glob("*.png"))
 
 
-def answers_of(root, asked=NOTHING, **overrides):
-    return evaluate_run(root, overrides, asked)
+def evaluated(root, options=NOTHING, **overrides):
+    return evaluate_run(root, overrides, options)
 
 
 # Classification.
@@ -104,7 +103,7 @@ def test_metrics_are_those_of_the_run(digits):
 
 
 def test_more_draws_and_smaller_batches(digits):
-    four, again, forty = (answers_of(digits[0], **keys).answers for keys in (
+    four, again, forty = (evaluated(digits[0], **keys).results for keys in (
         {}, {"test_batch_size": 7}, {"test_particles": 40}))
     assert_allclose(again.predictions["probabilities"], four.predictions["probabilities"], atol=1e-5)
     assert np.abs(forty.predictions["probabilities"] - four.predictions["probabilities"]).max() > 1e-3
@@ -120,7 +119,7 @@ def test_strange_and_damaged_pictures(digits, capsys):
     assert 0 < found["monte_carlo"]["error"] < 0.5 and found["monte_carlo"]["bias"] < 0
     assert (found["ood_rows"], found["corrupted_rows"]) == (359, 100)
     _, strange, damaged = capsys.readouterr().out.strip().split("\n\n")
-    assert f"| {found['ood']['auroc_entropy']['value']:.4g} [" in strange and "noise told from the test rows" in strange
+    assert f"| {found['ood']['auroc_entropy']['value']:.4g} [" in strange and "noise (OOD) told from" in strange
     blur = np.mean([found["corruptions"]["blur"][str(strength)]["accuracy"] for strength in STRENGTHS])
     columns, _, accuracy = (line.split("|") for line in damaged.splitlines()[:3])
     assert accuracy[columns.index(next(name for name in columns if "blur" in name))].strip() == f"{blur:.4g}"
@@ -159,19 +158,19 @@ def write_digits(folder, labels):
 
 
 def test_damaged_pictures_of_a_mixture_are_judged_by_all_runs(digits):
-    asked = Asked(None, None, True, 60)
-    found = [evaluate_run(root, {}, asked, keep=True) for root in digits]
+    options = Options(None, None, True, 60)
+    found = [evaluate_run(root, {}, options, keep=True) for root in digits]
     labels, first = found[0].collected["noise 5"]
     both = (first[0] + found[1].collected["noise 5"][1][0]) / 2
     assert np.abs(both - first[0]).max() > 1e-3
     expected = values_of(classification_statistics(both, labels), 60)
-    assert evaluate_ensemble(found, asked).more["corruptions"]["noise"]["5"] == pytest.approx(expected, rel=1e-9)
+    assert evaluate_ensemble(found, options).more["corruptions"]["noise"]["5"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_other_pictures_in_place_of_the_test_rows(digits, tmp_path):
     """Their classes are found by name: folders 3 and 7 are not classes 0 and 1."""
     write_digits(tmp_path / "some", (3, 7))
-    found = answers_of(digits[0], Asked(str(tmp_path / "some"), None, False, None)).answers
+    found = evaluated(digits[0], Options(str(tmp_path / "some"), None, False, None)).results
     assert found.predictions["labels"].tolist() == [3] * 20 + [7] * 20
     assert found.metrics["accuracy"].value > 0.5
 
@@ -180,7 +179,7 @@ def test_a_run_in_training_is_judged_at_its_checkpoint(tmp_path, no_figures):
     root = train_run(tmp_path, **dict(DIGITS, epoch=2, save_interval=1))
     (root / "result.json").unlink()
     (root / "checkpoint" / "model-24.json").unlink()  # written last: the files of step 24 are not whole yet
-    assert answers_of(root).step == 12
+    assert evaluated(root).step == 12
 
 
 # Regression.
@@ -201,11 +200,11 @@ def test_regression_metrics_are_those_of_the_run(toys):
 def test_student_s_t_is_judged_by_its_own_density(tmp_path):
     root = train_run(tmp_path, **dict(TOY, optimizer="ekfac", likelihood="student_t", noise_dof=3.0, exp_name="t",
                                      epoch=60, epoch_rate=60))
-    found = answers_of(root).answers
+    found = evaluated(root).results
     metrics = json.loads((root / "result.json").read_text())["metrics"]
     for name in ("rmse", "log_likelihood"):
         assert found.metrics[name].value == pytest.approx(metrics[f"test_{name}"], rel=1e-6)
-    gaussian = answers_of(root, likelihood="gaussian").answers
+    gaussian = evaluated(root, likelihood="gaussian").results
     assert gaussian.metrics["log_likelihood"].value != pytest.approx(metrics["test_log_likelihood"], rel=1e-3)
     assert found.more["noise_std"] == pytest.approx(3.0**0.5 * gaussian.more["noise_std"])
     with restored(root, {}) as run:
@@ -224,7 +223,7 @@ def test_student_s_t_is_judged_by_its_own_density(tmp_path):
 
 @pytest.mark.parametrize("method", ["ekfac", "kfac", "diag", "bbb"])
 def test_the_band_widens_away_from_the_data(toys, method):
-    band = answers_of(toys[method]).answers.panels["band"]
+    band = evaluated(toys[method]).results.panels["band"]
     inside = (band.x > band.train_x.min()) & (band.x < band.train_x.max())
     assert band.x.min() < band.train_x.min() - 1 and band.x.max() > band.train_x.max() + 1
     middle = np.median(band.epistemic_std[inside])
@@ -241,13 +240,13 @@ def test_mixtures_give_every_run_one_weight(toys):
     assert_allclose(both.outputs.mean(axis=0), np.mean([each["test"][1].outputs.mean(axis=0) for each in collected],
                                                        axis=0), atol=1e-6)
     labels, sure, unsure = np.zeros(2, int), np.eye(3)[np.array([[0, 0]])], np.full((50, 2, 3), 1 / 3)
-    classes = mixture([{"test": (labels, sure)}, {"test": (labels, unsure)}])["test"][1]
+    classes = mixture([{"test": Collected(labels, sure)}, {"test": Collected(labels, unsure)}])["test"][1]
     assert_allclose(classes.mean(axis=0), [[2 / 3, 1 / 6, 1 / 6]] * 2)
     other = Draws(*both[:2], 5.0)
     with pytest.raises(UserError, match="noise of different shapes"):
-        mixture([{"test": (labels, both)}, {"test": (labels, other)}])
+        mixture([{"test": Collected(labels, both)}, {"test": Collected(labels, other)}])
     with pytest.raises(UserError, match="the runs have 7 and 50 draws"):
-        mixture([{"test": (labels, unsure[:7])}, {"test": (labels, unsure)}])
+        mixture([{"test": Collected(labels, unsure[:7])}, {"test": Collected(labels, unsure)}])
 
 
 def test_few_rows_and_other_rows_are_said(toys, tmp_path, capsys, no_figures):
@@ -258,24 +257,24 @@ def test_few_rows_and_other_rows_are_said(toys, tmp_path, capsys, no_figures):
     assert numbers(toys["ekfac"])["metrics"]["rmse"]["low"] is None
     other = train_run(tmp_path, **dict(TOY, split=2, epoch=2), optimizer="ekfac", exp_name="other")
     evaluate.main([str(toys["ekfac"]), str(other), "--out", str(tmp_path / "two")])
-    assert "not judged on the same rows" in (tmp_path / "two" / "comparison.md").read_text()
+    assert "not evaluated on the same rows" in (tmp_path / "two" / "comparison.md").read_text()
 
 
 def test_a_known_set_s_rows_by_its_name(toys, tmp_path):
     """NAME.data in data_path, or fetched, as for training."""
     config = json.loads((toys["ekfac"] / "config.json").read_text())["config"]
     np.savetxt(str(tmp_path / "else.data"), [[-2.0, -8.0], [0.5, 0.0]])
-    found = answers_of(toys["ekfac"], Asked("else", None, False, None), data_path=str(tmp_path)).answers
+    found = evaluated(toys["ekfac"], Options("else", None, False, None), data_path=str(tmp_path)).results
     assert found.predictions["target"] == pytest.approx([-8.0, 0.0], abs=1e-5)
     with pytest.raises(UserError, match="did you mean 'toy1d'"):
-        answers_of(toys["ekfac"], Asked("toy1b", None, False, None), data_path=config["data_path"])
+        evaluated(toys["ekfac"], Options("toy1b", None, False, None), data_path=config["data_path"])
 
 
 def test_other_validation_rows_are_other_rows(tmp_path, no_figures):
     roots = [train_run(tmp_path, **dict(DIGITS, epoch=1), exp_name=f"fold{fold}", validation_fraction=0.2,
                        validation_fold=fold, evaluate_on="validation") for fold in (0, 1)]
     evaluate.main([*map(str, roots), "--out", str(tmp_path / "two")])
-    assert "not judged on the same rows" in (tmp_path / "two" / "comparison.md").read_text()
+    assert "not evaluated on the same rows" in (tmp_path / "two" / "comparison.md").read_text()
 
 
 def test_every_run_s_rows_are_in_sight(rng):
@@ -287,7 +286,7 @@ def test_every_run_s_rows_are_in_sight(rng):
 
 def test_rows_of_a_file_in_the_data_s_own_units(toys, tmp_path):
     np.savetxt(str(tmp_path / "rows.data"), [[-2.0, -8.0], [0.5, 0.0], [1.0, 1.0]])
-    found = answers_of(toys["ekfac"], Asked(str(tmp_path / "rows.data"), None, False, None)).answers.predictions
+    found = evaluated(toys["ekfac"], Options(str(tmp_path / "rows.data"), None, False, None)).results.predictions
     assert_allclose(found["target"], [-8.0, 0.0, 1.0], atol=1e-5)
     assert abs(found["mean"][0] + 8.0) < 8.0
 
@@ -315,7 +314,7 @@ def test_coverage_and_epistemic_std_of_a_linear_gaussian_problem(tmp_path, metho
                          batch_size=n // 9, exp_name=f"line{n}", train_particles=4, test_particles=200, beta=0.05,
                          omega=0.05, alpha=0.02, learning_rate=0.02, lr_decay_interval=30, noise_prior_shape=1.0,
                          noise_prior_rate=1.0)
-        found = answers_of(root).answers
+        found = evaluated(root).results
         stds[n] = np.mean(found.predictions["epistemic_std"])
         assert stds[n] == pytest.approx(exact_std(root, found.more["noise_std"]), rel=0.15)
         n_test = len(found.predictions["target"])
@@ -339,30 +338,30 @@ def test_precisions_against_the_sampled_covariance(rng):
             tensors = type(family)(*map(tf.constant, family))
             draws = session.run(tensors.sample(200000, tf.constant([3, 4]))).reshape(200000, 6)
             std = session.run(tensors.std())
-        found = posterior.precision(family)
+        found = weight_noise.precision(family)
         assert_allclose(np.linalg.inv(found), np.cov(draws.T), atol=0.02)
         assert_allclose(np.sqrt(np.diag(np.linalg.inv(found))), std.ravel(), rtol=1e-9)
-        shown = posterior.normalised(found)
+        shown = weight_noise.normalised(found)
         assert_allclose(np.diag(shown), 1.0)
         assert (shown <= 1 + 1e-12).all() and shown.min() >= 0
 
 
 def test_effective_parameters_are_the_sum_over_the_eigenvalues(toys):
     with restored(toys["ekfac"], {}) as run:
-        found, variables = posterior.layers(run), run.session.run(run.model.variables)
+        found, variables = weight_noise.layers(run), run.session.run(run.model.variables)
         damping = run.design.prior.damping
         for name, layer in found.items():
             scale = variables[name]["scale"].astype(np.float64)
             assert layer["effective_parameters"] == pytest.approx(np.sum(scale / (scale + damping)), rel=1e-4)
             assert 0 < layer["effective_parameters"] < layer["weights"] == scale.size
-        assert set(posterior.precisions(run)) == {"dense0", "dense1", "all noisy layers"}
+        assert set(weight_noise.precisions(run)) == {"dense0", "dense1", "all noisy layers"}
 
 
 def test_effective_parameters_of_a_learned_variance_are_as_they_are(tmp_path, no_figures):
     """In the warm-up of Bayes by backprop, whose variance has no factor temper."""
     with restored(train_run(tmp_path, **dict(DIGITS, optimizer="bbb", kl_warmup=6)), {}) as run:
         stds = run.session.run(run.model.evaluate.weight_std)
-        for name, layer in posterior.layers(run).items():
+        for name, layer in weight_noise.layers(run).items():
             expected = np.sum(1.0 - np.square(stds[name].astype(np.float64)) / run.config.eta)
             assert layer["effective_parameters"] == pytest.approx(expected, rel=1e-6)
 
@@ -372,7 +371,7 @@ def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path, no_figures)
     root = train_run(tmp_path, **dict(DIGITS, kl_warmup=6))
     with restored(root, {}) as run:
         assert run.session.run(run.model.evaluate.warmth) == 0.5
-        for name, layer in posterior.layers(run).items():
+        for name, layer in weight_noise.layers(run).items():
             scale = run.session.run(run.model.variables[name]["scale"]).astype(np.float64)
             assert layer["effective_parameters"] == pytest.approx(
                 np.sum(scale / (scale + run.design.prior.damping)), rel=1e-3)
@@ -436,7 +435,7 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
     refuse("--ensemble takes at least two runs", digits[0], "--ensemble")
     refuse("a run is named twice", digits[0], digits[0])
     refuse("runs of regression and of classification cannot be compared", digits[0], toys["ekfac"])
-    refuse("--ood is for pictures, toy1d is a table", toys["ekfac"], "--ood", "noise")
+    refuse("--ood is for images, toy1d is a table", toys["ekfac"], "--ood", "noise")
     refuse("a flag has an empty value", digits[0], "--ood", "")
     refuse("there is no checkpoint with a validation log-likelihood", digits[0], "--best")
     refuse("is not a set of images", digits[0], "--ood", "x" * 300)
@@ -461,14 +460,14 @@ def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys, monkey
     refuse("holds other files: choose another --out", *both, "--out", toys["diag"])
     refuse("holds, or is, another folder of this evaluation", *both, "--out", toys["kfac"] / "evaluation")
     monkeypatch.chdir(tmp_path)
-    refuse("is where you are", *both, "--out", ".")
+    refuse("is, or holds, the current folder", *both, "--out", ".")
     refuse("is a file: choose another --out", *both, "--out", tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "years" and (toys["diag"] / "config.json").is_file()
     for _ in range(2):  # its own earlier files it moves aside; folders that it wrote are no runs
         written = [root for root in [tmp_path / "out"] if root.exists()]
         evaluate.main([*map(str, both + written), "--out", str(tmp_path / "out")])
     assert (tmp_path / "out" / "comparison.md").is_file() and (tmp_path / "out.1" / "comparison.md").is_file()
-    assert "(what was there is out.1 now)" in capsys.readouterr().err
+    assert "(the earlier one is now out.1)" in capsys.readouterr().err
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (
         toys["kfac"] / "evaluation.1", toys["kfac"] / "evaluation"))
     assert first == second
@@ -512,7 +511,7 @@ def test_folders_without_a_run_or_with_a_damaged_one(refuse, toys, tmp_path):
 def test_a_mixture_of_other_splits(refuse, toys, tmp_path, capsys):
     other = train_run(tmp_path, **dict(TOY, split=2, epoch=2), optimizer="ekfac", exp_name="other")
     capsys.readouterr()
-    refuse("have other training and test rows: give the runs one data set, and one split", toys["ekfac"], other,
+    refuse("do not have the same training and test rows: an ensemble needs one data set", toys["ekfac"], other,
            "--ensemble")
 
 

@@ -1,4 +1,12 @@
-"""What a trained posterior is good for. Read in this order:
+"""Evaluation of trained runs: what evaluate.py does. Read in this order:
 
-restore -> questions -> answers -> posterior -> figures -> tables -> report
+restore       a run, read back from its folder
+inputs        what it is evaluated on (test rows, OOD rows, corrupted images, a line of inputs), and draws for it
+results       from draws to metrics, predictions and the data of the figures
+weight_noise  the posterior itself: noise and effective parameters per layer, precision matrices
+evaluated     one run, or an ensemble of runs, evaluated
+figures       the figures, from those data
+tables        what is printed
+output        what is written
+assess        all of it for several runs
 """

@@ -1,20 +1,29 @@
-"""FIGURES: name -> function ({run: data}) -> matplotlib Figure; the data are those of answers.Answers.panels.
+"""FIGURES: a function ({run: data}) -> matplotlib Figure for each of the panels of results.Results.
 
-Runs beside each other share their axes; legends stand under the panels, so that they cover nothing.
+Panels side by side share their axes. Legends stand below the panels, so that they cover nothing.
 """
-import numpy as np
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
-from core.metrics.calibration import LEVELS
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from core.assessment.results import Band, Detection
+from core.metrics.calibration import LEVELS, Bins
+
+Arrays = Tuple[np.ndarray, ...]
 
 WIDTH = 4.6  # inches of one panel
 FEW = 5  # rows below which their accuracy is mostly chance
 LEAST_NATS = 1e-4  # where the axes of uncertainties begin
+KINDS = {"right": dict(color="tab:blue", alpha=0.3), "wrong": dict(color="tab:red", alpha=0.7)}
 LINES, MARKERS = ("-", "--", "-.", ":"), "osD^vPX"
 SMALL = 8  # points
 
 
-def reliability_figure(runs):
-    """Accuracy against confidence, per bin (dots as large as the bins, those of 5 rows and more joined)."""
+def reliability_figure(runs: Dict[str, Bins]) -> Figure:
+    """Draws accuracy against confidence per bin: dots as large as the bins; bins of FEW rows and more are joined."""
     figure, (axis, counts) = _panels(2, 1, height=2.2, ratios=(3, 1))
     axis.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="calibrated")
     for (name, bins), style in zip(runs.items(), _styles()):
@@ -30,8 +39,8 @@ def reliability_figure(runs):
     return _done(figure)
 
 
-def rejection_figure(runs):
-    """Accuracy on the rows that are kept when the least confident are rejected, up to where all runs are right."""
+def rejection_figure(runs: Dict[str, Arrays]) -> Figure:
+    """Draws the accuracy on the rows that are kept as the least confident are rejected, until all runs are right."""
     figure, (axis,) = _panels(1, 1)
     last = [1.0]
     for (name, (share, accuracy)), style in zip(runs.items(), _styles()):
@@ -45,52 +54,56 @@ def rejection_figure(runs):
     return _done(figure)
 
 
-def uncertainty_figure(runs):
-    """Mutual information against expected entropy of every row: doubt about the weights, and about the label."""
-    figure, axes = _beside(runs)
-    for axis, (name, kinds) in zip(axes, runs.items()):
-        for kind, style in (("right", dict(color="tab:blue", alpha=0.3)), ("wrong", dict(color="tab:red", alpha=0.7))):
-            axis.scatter(*np.maximum(kinds[kind], LEAST_NATS), s=10, linewidths=0, label=kind, **style)
-        n_wrong, n_right = len(kinds["wrong"][0]), len(kinds["right"][0])
-        axis.set(xlabel="expected entropy, nats (1e-4: or less)", xscale="log", yscale="log",
+def uncertainty_figure(runs: Dict[str, Dict[str, Arrays]]) -> Figure:
+    """Draws mutual information (doubt about the weights) against expected entropy (about the label) of every row."""
+    figure, axes = _side_by_side(runs)
+    for axis, (name, rows) in zip(axes, runs.items()):
+        for kind, style in KINDS.items():
+            axis.scatter(*np.maximum(rows[kind], LEAST_NATS), s=10, linewidths=0, label=kind, **style)
+        n_wrong, n_right = len(rows["wrong"][0]), len(rows["right"][0])
+        axis.set(xlabel="expected entropy, nats (clipped at 1e-4)", xscale="log", yscale="log",
                  title=f"{name}:\n{n_wrong} of {n_wrong + n_right} wrong")
-    most = [1.3 * max(kinds[kind][i].max() if len(kinds[kind][i]) else 0.0 for kinds in runs.values()
-                      for kind in ("right", "wrong")) + LEAST_NATS for i in (0, 1)]
-    axes[0].set(ylabel="mutual information, nats (1e-4: or less)", xlim=(0.8 * LEAST_NATS, most[0]),
-                ylim=(0.8 * LEAST_NATS, most[1]))
+    x_most, y_most = (max(_largest(rows[kind][i]) for rows in runs.values() for kind in KINDS) for i in (0, 1))
+    axes[0].set(ylabel="mutual information, nats (clipped at 1e-4)", xlim=(0.8 * LEAST_NATS, 1.3 * x_most + LEAST_NATS),
+                ylim=(0.8 * LEAST_NATS, 1.3 * y_most + LEAST_NATS))
     return _done(figure)
 
 
-def ood_figure(runs):
-    """Histograms of the uncertainty on the data's own and on strange rows."""
-    kinds = list(dict.fromkeys(kind for strange in runs.values() for kind in strange.pairs))
+def _largest(values: np.ndarray) -> float:
+    return values.max() if len(values) else 0.0
+
+
+def ood_figure(runs: Dict[str, Detection]) -> Figure:
+    """Draws histograms of the uncertainty on the data's own rows and on out-of-distribution rows."""
+    kinds = list(dict.fromkeys(kind for detection in runs.values() for kind in detection.pairs))
     figure, axes = _panels(len(runs), len(kinds), height=2.4, share="col")
-    for row, (name, strange) in zip(np.reshape(axes, (len(runs), -1)), runs.items()):
+    for row, (name, detection) in zip(np.reshape(axes, (len(runs), -1)), runs.items()):
         for axis, kind in zip(row, kinds):
-            if kind not in strange.pairs:
+            if kind not in detection.pairs:
                 _leave_out(axis, f"{name}: no weight noise,\nno {kind}")
                 continue
-            top = max(pair.max() for other in runs.values() for pair in other.pairs.get(kind, ()))
+            top = max(values.max() for other in runs.values() for values in other.pairs.get(kind, ()))
             edges = np.linspace(0.0, max(1e-6, top), 41)
-            for values, label in zip(strange.pairs[kind], strange.names):
+            for values, label in zip(detection.pairs[kind], detection.names):
                 weights = np.full(len(values), 1.0 / len(values))
                 axis.hist(values, edges, weights=weights, histtype="stepfilled", alpha=0.5, label=label)
             axis.set(ylabel="share of rows", yscale="log")
-            axis.set_title(f"{name}: AUROC {strange.auroc[kind]:.3f}", fontsize=10)
+            axis.set_title(f"{name}: AUROC {detection.auroc[kind]:.3f}", fontsize=10)
             axis.set_xlabel(f"{kind}, nats")
             axis.tick_params(labelbottom=True)
     return _done(figure)
 
 
-def corruptions_figure(runs):
-    """Accuracy, log-likelihood and ECE against the strength of each corruption (0: the pictures as they are)."""
+def corruptions_figure(runs: Dict[str, Dict[str, Dict[str, Dict[str, float]]]]) -> Figure:
+    """Draws accuracy, log-likelihood and ECE against the strength of each corruption (0: uncorrupted)."""
     metrics = {"accuracy": "accuracy", "log_likelihood": "log-likelihood, nats", "ece": "ECE"}
     kinds = list(next(iter(runs.values())))
     figure, axes = _panels(len(kinds), len(metrics), height=1.5, width=2.8, share="col")
     for row, kind in zip(np.reshape(axes, (len(kinds), -1)), kinds):
         for axis, metric in zip(row, metrics):
-            for (name, by), style in zip(runs.items(), _styles()):
-                axis.plot([int(strength) for strength in by[kind]], [found[metric] for found in by[kind].values()],
+            for (name, by_kind), style in zip(runs.items(), _styles()):
+                axis.plot([int(strength) for strength in by_kind[kind]],
+                          [metrics_there[metric] for metrics_there in by_kind[kind].values()],
                           markersize=4, linewidth=1.2, label=name, **style)
             axis.set_xticks(range(6))
         row[0].set_ylabel(kind)
@@ -101,24 +114,24 @@ def corruptions_figure(runs):
     return _done(figure)
 
 
-def predictions_figure(runs):
-    """Predictive mean against target; bars: two epistemic (dark) and two whole (light) standard deviations."""
-    figure, axes = _beside(runs)
+def predictions_figure(runs: Dict[str, Arrays]) -> Figure:
+    """Draws predictive mean against target; bars: two epistemic (dark) and two total (light) standard deviations."""
+    figure, axes = _side_by_side(runs)
     for axis, (name, (target, mean, std, epistemic)) in zip(axes, runs.items()):
-        axis.errorbar(target, mean, 2.0 * std, fmt="none", ecolor="tab:blue", alpha=0.25, label="2 std, whole")
+        axis.errorbar(target, mean, 2.0 * std, fmt="none", ecolor="tab:blue", alpha=0.25, label="2 std, total")
         axis.errorbar(target, mean, 2.0 * epistemic, fmt="o", markersize=3, color="tab:blue", elinewidth=1.5,
-                      label="2 std, of the weights")
+                      label="2 std, epistemic")
         ends = [min(target.min(), mean.min()), max(target.max(), mean.max())]
         axis.plot(ends, ends, "--", color="grey", linewidth=1, label="predicted = target")
-        axis.set(xlabel="target (its own units)", title=name)
+        axis.set(xlabel="target (data's own units)", title=name)
     axes[0].set_ylabel("predicted")
     return _done(figure)
 
 
-def coverage_figure(runs):
-    """Share of targets inside the central interval against its nominal level; below the diagonal: too sure."""
+def coverage_figure(runs: Dict[str, np.ndarray]) -> Figure:
+    """Draws the share of targets in the central interval against its level; below the diagonal: overconfident."""
     figure, (axis,) = _panels(1, 1)
-    axis.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="calibrated (below: too sure)")
+    axis.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="calibrated (below: overconfident)")
     for (name, coverage), style in zip(runs.items(), _styles()):
         axis.plot(LEVELS, coverage, color=style["color"], linestyle=style["linestyle"],
                   label=f"{name} (area {np.mean(np.abs(coverage - LEVELS)):.3f})")
@@ -126,9 +139,9 @@ def coverage_figure(runs):
     return _done(figure)
 
 
-def residuals_figure(runs):
-    """Residual against predictive std; 95 % should lie between the lines."""
-    figure, axes = _beside(runs)
+def residuals_figure(runs: Dict[str, Arrays]) -> Figure:
+    """Draws residual against predictive std; 95 % should lie between the lines."""
+    figure, axes = _side_by_side(runs)
     for axis, (name, (std, residual)) in zip(axes, runs.items()):
         axis.scatter(std, residual, s=12, alpha=0.6, linewidths=0, label="test rows")
         ends = np.array([0.95 * std.min(), 1.05 * std.max()])
@@ -136,38 +149,36 @@ def residuals_figure(runs):
             axis.plot(ends, sign * ends, "--", color="grey", linewidth=1, label="1.96 std")
         inside = np.mean(np.abs(residual) <= 1.96 * std)
         axis.set(xlabel="predictive std", title=f"{name}:\n{100 * inside:.0f} % within 1.96 std")
-    axes[0].set_ylabel("target - predicted (its units)")
+    axes[0].set_ylabel("target - predicted (data's own units)")
     return _done(figure)
 
 
-def band_figure(runs):
-    """One-dimensional inputs: mean, two epistemic and two whole standard deviations, some draws, the training rows."""
-    figure, axes = _beside(runs)
+def band_figure(runs: Dict[str, Band]) -> Figure:
+    """Draws predictions over a line of inputs: mean, two epistemic and two total standard deviations, some draws."""
+    figure, axes = _side_by_side(runs)
     limits = [value for band in runs.values() for value in (band.train_y.min(), band.train_y.max())]
     margin = 1.2 * (max(limits) - min(limits))
     for axis, (name, band) in zip(axes, runs.items()):
-        for std, alpha, label in ((band.std, 0.15, "2 std, whole"), (band.epistemic_std, 0.3, "2 std, of the weights")):
+        for std, alpha, label in ((band.std, 0.15, "2 std, total"), (band.epistemic_std, 0.3, "2 std, epistemic")):
             axis.fill_between(band.x, band.mean - 2.0 * std, band.mean + 2.0 * std, color="tab:blue", alpha=alpha,
                               linewidth=0, label=label)
         axis.plot(band.x, band.mean, color="tab:blue", label="mean")
         lines = axis.plot(band.x, band.samples.T, color="tab:orange", linewidth=0.5, alpha=0.7)
-        lines[0].set_label(f"{len(lines)} draws" if len(lines) > 1 else "the weights as they are")
+        lines[0].set_label(f"{len(lines)} draws" if len(lines) > 1 else "point estimate")
         axis.plot(band.train_x, band.train_y, "k.", markersize=5, label="training rows")
         axis.set(xlabel="input", title=name, ylim=(min(limits) - margin, max(limits) + margin))
     axes[0].set_ylabel("target")
     return _done(figure)
 
 
-def noise_figure(runs):
-    """Weight noise per layer: median and the middle 90 % of the elementwise std."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    names = list(dict.fromkeys(layer for found in runs.values() for layer in found))
+def noise_figure(runs: Dict[str, Dict[str, Dict[str, float]]]) -> Figure:
+    """Draws the weight noise per layer: median and the middle 90 % of the elementwise std."""
+    names = list(dict.fromkeys(layer for layers in runs.values() for layer in layers))
     figure, (axis,) = _panels(1, 1, width=max(WIDTH, 0.45 * len(names) + 2))
     offsets = np.linspace(-0.25, 0.25, len(runs)) if len(runs) > 1 else [0.0]
-    for offset, (name, found), style in zip(offsets, runs.items(), _styles()):
-        here = [layer for layer in names if layer in found]
-        low, middle, high = ([found[layer][f"noise_std_{q}"] for layer in here] for q in (5, 50, 95))
+    for offset, (name, layers), style in zip(offsets, runs.items(), _styles()):
+        here = [layer for layer in names if layer in layers]
+        low, middle, high = ([layers[layer][f"noise_std_{q}"] for layer in here] for q in (5, 50, 95))
         axis.errorbar([names.index(layer) + offset for layer in here], middle,
                       [np.subtract(middle, low), np.subtract(high, middle)], fmt=style["marker"],
                       color=style["color"], markersize=4, capsize=2, label=name)
@@ -182,19 +193,19 @@ def noise_figure(runs):
     return _done(figure)
 
 
-def precision_figure(runs):
-    """Normalised precision of the weights of small layers: a row per run, a column per layer."""
-    names = list(dict.fromkeys(layer for found in runs.values() for layer in found))
-    most = max(len(matrix) for found in runs.values() for matrix in found.values())
+def precision_figure(runs: Dict[str, Dict[str, np.ndarray]]) -> Figure:
+    """Draws the normalised precision of the weights of small layers: a row per run, a column per layer."""
+    names = list(dict.fromkeys(layer for layers in runs.values() for layer in layers))
+    most = max(len(matrix) for layers in runs.values() for matrix in layers.values())
     side = max(2.7, most / 110.0)  # inches: about a pixel per weight
     figure, axes = _panels(len(runs), len(names), height=side + 0.4, width=side + 0.9)
-    for row, (name, found) in zip(np.reshape(axes, (len(runs), -1)), runs.items()):
+    for row, (name, layers) in zip(np.reshape(axes, (len(runs), -1)), runs.items()):
         for axis, layer in zip(row, names):
-            if layer not in found:
-                _leave_out(axis, f"{name}:\n{layer} has no weight noise\nor is large")
+            if layer not in layers:
+                _leave_out(axis, f"{name}:\n{layer} has no weight noise\nor is too large")
                 continue
             axis.grid(False)
-            image = axis.imshow(found[layer], cmap="viridis", vmin=0.0, vmax=0.5, interpolation="antialiased")
+            image = axis.imshow(layers[layer], cmap="viridis", vmin=0.0, vmax=0.5, interpolation="antialiased")
             axis.set_title(f"{name}: {layer}", fontsize=9)
             axis.set(xlabel="weight", ylabel="weight")
             figure.colorbar(image, ax=axis, shrink=0.8, extend="max", label="|precision|, normalised")
@@ -209,10 +220,14 @@ FIGURES = {
 }
 
 
-def _panels(n_rows, n_columns, height=3.2, width=WIDTH, ratios=None, share=False):
-    """(Figure, list of its axes), row by row. share: axes alike in all panels (True), or in each column ("col")."""
-    from matplotlib.figure import Figure
+def _panels(n_rows: int, n_columns: int, height: float = 3.2, width: float = WIDTH,
+            ratios: Optional[Sequence[float]] = None, share: Union[bool, str] = False) -> Tuple[Figure, List[Axes]]:
+    """Returns a Figure and its axes, row by row.
 
+    Args:
+      height, width: of one panel, in inches; ratios: of the rows' heights.
+      share: whether all panels (True) or those of each column ("col") have the same axes.
+    """
     figure = Figure(figsize=(width * n_columns, height * n_rows))
     grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=share, sharey=share,
                            gridspec_kw={"height_ratios": ratios} if ratios else None)
@@ -221,25 +236,25 @@ def _panels(n_rows, n_columns, height=3.2, width=WIDTH, ratios=None, share=False
     return figure, list(grid.ravel())
 
 
-def _beside(runs):
-    """(Figure, its axes): a panel per run, side by side, with one scale."""
+def _side_by_side(runs: Dict[str, Any]) -> Tuple[Figure, List[Axes]]:
+    """Returns a Figure and its axes: a panel per run, side by side, with one scale."""
     return _panels(1, len(runs), height=3.4 if len(runs) == 1 else 3.0, width=WIDTH if len(runs) == 1 else 2.7,
                    share=True)
 
 
-def _styles():
-    """How the first, second, ... run is drawn: lines and marks that can be told apart where they overlap."""
+def _styles() -> Iterator[Dict[str, str]]:
+    """Yields how the first, second, ... run is drawn: lines and marks that can be told apart where they overlap."""
     for i in range(1000):
         yield {"color": f"C{i % 10}", "linestyle": LINES[i % len(LINES)], "marker": MARKERS[i % len(MARKERS)]}
 
 
-def _leave_out(axis, why):
+def _leave_out(axis: Axes, why: str) -> None:
     axis.axis("off")
     axis.text(0.5, 0.5, why, ha="center", va="center", fontsize=SMALL, color="grey", transform=axis.transAxes)
 
 
-def _done(figure):
-    """The figure with one legend of all its panels under them."""
+def _done(figure: Figure) -> Figure:
+    """Adds one legend of all panels below them, and returns the figure."""
     figure.tight_layout()
     named = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
     if named:

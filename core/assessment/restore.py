@@ -1,42 +1,58 @@
-"""A run read back from its folder: its config and data, and its model at the newest checkpoint."""
-import collections
+"""A run read back from its folder: its config and data, and its model at a checkpoint."""
 import contextlib
 import pathlib
 import sys
+from typing import Any, Dict, Iterator, NamedTuple, Union
+
+import tensorflow.compat.v1 as tf
 
 from core.training import checkpoints
-from core.training.graph import build_model
+from core.training.design import Design
+from core.training.graph import Model, build_model
 from core.training.run import plan
 from misc import backend
+from misc.config import Config
 from misc.errors import UserError
-from misc.folders import folder_at, read_config
+from misc.folders import Folder, folder_at, read_config
 
-Restored = collections.namedtuple("Restored", ["folder", "config", "data", "design", "model", "session", "step"])
-"""Folder, Config, data, Design, Model and the session that holds its weights as they were after `step` steps."""
+
+class Restored(NamedTuple):
+    """A run, and a session that holds its weights."""
+
+    folder: Folder
+    config: Config
+    data: Any             # RegressionData or ImageData
+    design: Design
+    model: Model
+    session: tf.Session
+    step: int             # steps of training after which the weights were saved
 
 
 @contextlib.contextmanager
-def restored(root, overrides, device="auto", best=False):
-    """The run in the folder `root`, as a Restored, while this holds. UserError if it cannot be read back.
+def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: str = "auto",
+             best: bool = False) -> Iterator[Restored]:
+    """Yields the run in the folder `root` at its newest checkpoint. Raises UserError if it cannot be read back.
 
-    best: its checkpoint of the best validation log-likelihood instead of the newest.
+    Args:
+      overrides: values of config keys that do not touch the training.
+      best: take the checkpoint of the best validation log-likelihood instead.
     """
     config, rows_hash = read_config(root, dict(overrides, curvature_device="auto"))  # no curvature is computed here
     folder = folder_at(pathlib.Path(root))
     if not checkpoints.notes(folder.checkpoint):
         raise UserError(f"{root} has no checkpoint (yet): there are no weights to evaluate")
-    made = plan(config, device)
-    if rows_hash not in (None, made.data.rows_hash):
-        raise UserError(f"{root}: {made.data.source} is not the data that the run was trained on (hash {rows_hash}, "
-                        f"now {made.data.rows_hash}): say where they are with --data-path")
-    model = build_model(config, made.data.spec, made.device, training=False)
+    planned = plan(config, device)
+    if rows_hash not in (None, planned.data.rows_hash):
+        raise UserError(f"{root}: {planned.data.source} is not the data that the run was trained on (hash {rows_hash}, "
+                        f"now {planned.data.rows_hash}): give the folder of its data with --data-path")
+    model = build_model(config, planned.data.spec, planned.device, training=False)
     damaged = []
     with backend.session(model.graph, config.n_threads) as session:
         try:
-            note = checkpoints.restore(session, model.saver, folder.checkpoint, best, damaged=damaged.append)
+            progress = checkpoints.restore(session, model.saver, folder.checkpoint, best, damaged=damaged.append)
         except checkpoints.UnreadableCheckpoint as error:
             raise UserError(str(error)) from None
         for prefix in damaged:
-            print(f"{root}: checkpoint {prefix.name} is damaged or incomplete: it is passed over", file=sys.stderr)
+            print(f"{root}: checkpoint {prefix.name} is damaged or incomplete: it is skipped", file=sys.stderr)
         model.graph.finalize()
-        yield Restored(folder, config, made.data, made.design, model, session, note.step)
+        yield Restored(folder, config, planned.data, planned.design, model, session, progress.step)

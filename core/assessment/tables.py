@@ -1,87 +1,97 @@
-"""What evaluate.py prints, as Markdown: a row per run of metrics, of strange rows and of damaged ones."""
+"""What evaluate.py prints, as Markdown: a row per run of metrics, of OOD detection and of corrupted images."""
+from typing import Any, Dict, List, Sequence
+
 import numpy as np
 import tabulate
 
+from core.assessment.evaluated import Evaluated
+from core.assessment.inputs import Options
+from core.assessment.results import Results
 from core.metrics.calibration import FEW_ROWS
 
-AS_THEY_ARE = "0"  # the strength of no damage
+UNCORRUPTED = "0"  # as a strength
 
 
-def rows_of(run, asked):
-    """What rows an Evaluated was judged on, in a few words."""
-    n_rows = n_rows_of(run.answers)
-    if asked.data:
-        return f"{n_rows} of {asked.data}"
+def describe_rows(run: Evaluated, options: Options) -> str:
+    """Returns what rows a run was evaluated on, in a few words."""
+    n_rows = n_rows_of(run.results)
+    if options.data:
+        return f"{n_rows} of {options.data}"
     split = run.data.split
     return f"{n_rows} {run.config.evaluate_on}, {run.config.dataset}, {split.protocol} split {split.index}"
 
 
-def n_rows_of(answers):
-    """How many rows the Answers are about."""
-    return len(next(iter(answers.predictions.values())))
+def n_rows_of(results: Results) -> int:
+    """Returns the number of rows that the results are about."""
+    return len(next(iter(results.predictions.values())))
 
 
-def comparison(named, judged_on, asked, same=True):
-    """The tables of all runs, {name: Answers}, {name: rows_of it}; with a warning where they mislead.
+def comparison(results: Dict[str, Results], rows: Dict[str, str], options: Options, same_rows: bool = True) -> str:
+    """Returns the tables of all runs, with a warning where they mislead.
 
-    same: whether all were judged on the same rows.
+    Args:
+      results: by the runs' names; rows: `describe_rows` of each.
+      same_rows: whether all were evaluated on the same rows.
     """
-    tables = [metrics_table(named, judged_on)]
-    if asked.ood:
-        tables.append(strange_table(named, asked))
-    if asked.corrupt:
-        tables.append(damaged_table(named))
-    return "\n\n".join(tables + warnings(named, same))
+    tables = [metrics_table(results, rows)]
+    if options.ood:
+        tables.append(ood_table(results, options))
+    if options.corrupt:
+        tables.append(corruption_table(results))
+    return "\n\n".join(tables + warnings(results, same_rows))
 
 
-def metrics_table(named, judged_on):
-    """A row per run: the rows it was judged on, its metrics with their 95 % intervals."""
-    columns = list(dict.fromkeys(metric for answers in named.values() for metric in answers.metrics))
-    return _markdown(["run", "judged on", *columns], [
-        [name, judged_on[name], *(with_interval(answers.metrics[column]._asdict()) for column in columns)]
-        for name, answers in named.items()])
+def metrics_table(results: Dict[str, Results], rows: Dict[str, str]) -> str:
+    """Returns a row per run: the rows it was evaluated on, and its metrics with their 95 % intervals."""
+    columns = list(dict.fromkeys(metric for run in results.values() for metric in run.metrics))
+    return _markdown(["run", "evaluated on", *columns], [
+        [name, rows[name], *(with_interval(run.metrics[column]._asdict()) for column in columns)]
+        for name, run in results.items()])
 
 
-def strange_table(named, asked):
-    """A row per run and uncertainty: how well it tells strange rows from the data's own."""
-    rows = [[name, kind, *(with_interval(answers.more["ood"][f"{metric}_{kind.replace(' ', '_')}"])
-                           for metric in ("auroc", "fpr95"))]
-            for name, answers in named.items() for kind in answers.panels["ood"].pairs]
-    own = asked.data or "the test rows"
-    return _markdown(["run", f"{asked.ood} told from {own} by", "auroc", "fpr95"], rows)
+def ood_table(results: Dict[str, Results], options: Options) -> str:
+    """Returns a row per run and uncertainty: how well it tells out-of-distribution rows from the data's own."""
+    lines = [[name, kind, *(with_interval(run.more["ood"][f"{metric}_{kind.replace(' ', '_')}"])
+                            for metric in ("auroc", "fpr95"))]
+             for name, run in results.items() for kind in run.panels["ood"].pairs]
+    own = options.data or "the test rows"
+    return _markdown(["run", f"{options.ood} (OOD) told from {own} by", "auroc", "fpr95"], lines)
 
 
-def damaged_table(named):
-    """A row per run and metric: on the pictures as they are, and means over the strengths of each kind of damage."""
-    kinds, rows = list(next(iter(named.values())).more["corruptions"]), []
-    for name, answers in named.items():
-        found = answers.more["corruptions"]
-        for metric in found[kinds[0]][AS_THEY_ARE]:
-            means = [np.mean([values[metric] for strength, values in found[kind].items() if strength != AS_THEY_ARE])
-                     for kind in kinds]
-            numbers = [found[kinds[0]][AS_THEY_ARE][metric], *means, np.mean(means)]
-            rows.append([name, metric, answers.more["corrupted_rows"], *(f"{number:.4g}" for number in numbers)])
-    return _markdown(["run", "metric", "rows", "as they are", *(f"{kind} 1-5" for kind in kinds), "mean damaged"], rows)
+def corruption_table(results: Dict[str, Results]) -> str:
+    """Returns a row per run and metric: on uncorrupted images, and means over the strengths of each corruption."""
+    kinds, lines = list(next(iter(results.values())).more["corruptions"]), []
+    for name, run in results.items():
+        by_kind = run.more["corruptions"]
+        uncorrupted = by_kind[kinds[0]][UNCORRUPTED]
+        for metric in uncorrupted:
+            means = [np.mean([metrics[metric] for strength, metrics in by_kind[kind].items()
+                              if strength != UNCORRUPTED]) for kind in kinds]
+            numbers = [uncorrupted[metric], *means, np.mean(means)]
+            lines.append([name, metric, run.more["corrupted_rows"], *(f"{number:.4g}" for number in numbers)])
+    return _markdown(["run", "metric", "rows", "uncorrupted", *(f"{kind} 1-5" for kind in kinds), "mean corrupted"],
+                     lines)
 
 
-def warnings(named, same):
-    """Lines about what the numbers cannot bear."""
-    few = [name for name, answers in named.items() if min(
-        n_rows_of(answers), answers.more.get("corrupted_rows", FEW_ROWS), answers.more.get("ood_rows", FEW_ROWS)
-    ) < FEW_ROWS]
-    found = [f"Fewer than {FEW_ROWS} rows ({', '.join(few)}): no intervals, and the metrics are mostly chance."
-             ] if few else []
-    if not same:
-        found.append("These runs were not judged on the same rows: their numbers differ by that, too.")
-    return found
+def warnings(results: Dict[str, Results], same_rows: bool) -> List[str]:
+    """Returns sentences about what the numbers cannot show."""
+    few = [name for name, run in results.items() if min(
+        n_rows_of(run), run.more.get("corrupted_rows", FEW_ROWS), run.more.get("ood_rows", FEW_ROWS)) < FEW_ROWS]
+    sentences = []
+    if few:
+        sentences.append(f"Fewer than {FEW_ROWS} rows ({', '.join(few)}): no intervals, and the metrics are mostly "
+                         "chance.")
+    if not same_rows:
+        sentences.append("These runs were not evaluated on the same rows, which by itself makes their numbers differ.")
+    return sentences
 
 
-def with_interval(found):
-    """value [low, high] of an Interval's dict; the value alone where there is no interval."""
-    if found["low"] is None:
-        return f"{found['value']:.4g}"
-    return "{value:.4g} [{low:.4g}, {high:.4g}]".format(**found)
+def with_interval(interval: Dict[str, Any]) -> str:
+    """Returns "value [low, high]" of an Interval's dict; the value alone where there is no interval."""
+    if interval["low"] is None:
+        return f"{interval['value']:.4g}"
+    return "{value:.4g} [{low:.4g}, {high:.4g}]".format(**interval)
 
 
-def _markdown(columns, rows):
-    return tabulate.tabulate(rows, columns, tablefmt="github", disable_numparse=True)
+def _markdown(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    return tabulate.tabulate(lines, columns, tablefmt="github", disable_numparse=True)

@@ -1,0 +1,137 @@
+"""What a run is evaluated on, and draws from its predictive distribution there.
+
+Inputs have names: "test", "ood" (out-of-distribution), "band" (a line of inputs), or "KIND STRENGTH" of a corruption.
+"""
+import functools
+from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+import tqdm
+
+from core.assessment.restore import Restored
+from core.metrics.predictive import noise_name
+from core.training.design import n_test_draws
+from core.training.evaluation import TASKS, Draws
+from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
+from data_loader.ood import labelled_images, ood_images, other_table
+from data_loader.parts import Part
+from misc.config import CLASSIFICATION, Config
+from misc.errors import UserError
+
+TEST, OOD, BAND = "test", "ood", "band"
+
+
+class Options(NamedTuple):
+    """What runs are evaluated on beside their test rows: the flags of evaluate.py."""
+
+    data: Optional[str] = None  # other rows instead of the test rows: a data set, a file or a folder
+    ood: Optional[str] = None   # a set of out-of-distribution images
+    corrupt: bool = False       # also corrupted images
+    rows: Optional[int] = None  # only the first rows of these
+    best: bool = False          # the checkpoint of the best validation log-likelihood, not the newest
+
+
+class Input(NamedTuple):
+    """Rows that are loaded or made when their turn comes, so that memory holds one corrupted set at a time."""
+
+    n_rows: int
+    make: Callable[[], Part]
+
+
+class Collected(NamedTuple):
+    """Draws from the predictive distribution of a run."""
+
+    rows: np.ndarray                 # targets or labels [n]; of a band its inputs [n, 1]
+    draws: Union[Draws, np.ndarray]  # of a classification p(class | x, w), [K, n, C]
+
+
+def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
+    """Returns all inputs of a run, the test rows first. Raises UserError for options that do not fit the run."""
+    if config.mode != CLASSIFICATION and (options.ood or options.corrupt):
+        flag = "--ood" if options.ood else "--corrupt"
+        raise UserError(f"{flag} is for images, {config.dataset} is a table")
+    parts = {TEST: _test_rows(config, data, options)}
+    n_test = len(parts[TEST].x)
+    if options.ood:
+        if options.ood == config.dataset:
+            raise UserError(f"--ood {options.ood} is the run's own data set: give another one")
+        parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test), None)
+    if data.spec.shape == (1,):
+        parts[BAND] = Part(band_inputs(data), None)
+    inputs = {name: Input(len(part.x), functools.partial(Part, *part)) for name, part in parts.items()}
+    if options.corrupt:
+        few = Part(parts[TEST].x[:options.rows], parts[TEST].y[:options.rows])
+        inputs.update({f"{name} {strength}": Input(len(few.x), functools.partial(_corrupted, few, name, strength))
+                       for name in CORRUPTIONS for strength in STRENGTHS})
+    return inputs
+
+
+def _corrupted(part: Part, name: str, strength: int) -> Part:
+    return part._replace(x=corrupt(part.x, name, strength))
+
+
+def _test_rows(config: Config, data: Any, options: Options) -> Part:
+    if not options.data:
+        return data.test if data.test is not None else data.valid
+    if config.mode == CLASSIFICATION:
+        return labelled_images(options.data, config, data)
+    return other_table(options.data, config.data_path, data)
+
+
+def band_inputs(data: Any, n: int = 241, margin: float = 0.5) -> np.ndarray:
+    """Returns inputs [n, 1], standardised, over the range of the training rows and `margin` times it on both sides."""
+    low, high = data.train.x.min(), data.train.x.max()
+    more = margin * (high - low)
+    return np.linspace(low - more, high + more, n)[:, None]
+
+
+def collect(run: Restored, options: Options, bar: bool = True) -> Dict[str, Collected]:
+    """Returns the draws of a run for all its inputs; of corrupted images their mean only.
+
+    bar: show a progress bar, on a terminal.
+    """
+    inputs, task = make_inputs(run.config, run.data, options), TASKS[run.config.mode]
+    n_groups = n_test_draws(run.config, run.design.layers) // run.design.draws_at_once
+    total = n_groups * sum(-(-rows.n_rows // run.config.test_batch_size) for rows in inputs.values())
+    collected = {}
+    with tqdm.tqdm(total=total, unit="batch", dynamic_ncols=True, leave=False, disable=None if bar else True,
+                   desc=run.config.name) as display:
+        for name, rows in inputs.items():
+            part = rows.make()
+            draws = task.draws(run.session, run.model, part.x, run.config, functools.partial(_counted, display))
+            kept = draws if name in (TEST, OOD, BAND) else draws.mean(axis=0, keepdims=True)
+            if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
+                kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))
+            collected[name] = Collected(part.x if name == BAND else part.y, kept)
+    return collected
+
+
+def _counted(display: tqdm.tqdm, batches: Iterable) -> Iterator:
+    for batch in batches:
+        yield batch
+        display.update()
+
+
+def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
+    """Returns the draws of several runs for the same inputs, put together: an ensemble with equal weights.
+
+    Raises UserError if the runs have different numbers of draws (a single draw, without weight noise, is repeated).
+    """
+    return {name: Collected(first.rows, _together([run[name].draws for run in collected]))
+            for name, first in collected[0].items()}
+
+
+def _together(draws: Sequence[Any]) -> Any:
+    if isinstance(draws[0], Draws):
+        if len({each.dof for each in draws}) > 1:
+            shapes = [noise_name(dof) for dof in sorted({each.dof for each in draws})]
+            raise UserError(f"--ensemble: the runs have noise of different shapes, {' and '.join(shapes)}, which are "
+                            "not mixed: leave --ensemble out, or the runs of one shape")
+        return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]),
+                     draws[0].dof)
+    n_draws = {len(each) for each in draws} - {1}
+    if len(n_draws) > 1:
+        raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would "
+                        "weight them unequally: give all the same number with --particles")
+    length = max(n_draws, default=1)
+    return np.concatenate([np.broadcast_to(each, (length, *each.shape[1:])) for each in draws])

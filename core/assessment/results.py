@@ -1,0 +1,163 @@
+"""From collected draws to metrics, predictions and the data of the figures. RESULTS has a function per mode."""
+from typing import Any, Dict, NamedTuple, Tuple
+
+import numpy as np
+
+from core.assessment.inputs import BAND, OOD, TEST, Collected, Options
+from core.metrics.calibration import (
+    Interval,
+    coverage_curve,
+    detection_statistics,
+    entropies,
+    monte_carlo,
+    more_classification_statistics,
+    more_regression_statistics,
+    rejection_curve,
+    reliability,
+    with_intervals,
+)
+from core.metrics.crps import mixture_crps
+from core.metrics.predictive import classification_statistics, noise_log_prob, noise_variance, predict, values_of
+from core.training.evaluation import Draws
+from data_loader.corruptions import CORRUPTIONS, STRENGTHS
+from misc.config import CLASSIFICATION, REGRESSION
+
+N_SAMPLES = 12  # draws that a band shows
+
+
+class Results(NamedTuple):
+    """What the evaluation of a run, or of an ensemble, gives."""
+
+    metrics: Dict[str, Interval]
+    more: Dict[str, Any]                # further numbers for metrics.json
+    predictions: Dict[str, np.ndarray]  # {column: array over rows}
+    panels: Dict[str, Any]              # {figure: its data}, see figures.py
+
+
+class Detection(NamedTuple):
+    """How well uncertainties tell out-of-distribution rows from others."""
+
+    names: Tuple[str, str]                           # of the own and of the OOD rows
+    pairs: Dict[str, Tuple[np.ndarray, np.ndarray]]  # {uncertainty: (of the own rows [n], of the OOD rows [m])}
+    auroc: Dict[str, float]                          # {uncertainty: area under the ROC curve}
+
+
+class Band(NamedTuple):
+    """Predictions over a line of inputs, in the data's own units."""
+
+    x: np.ndarray              # [m]
+    mean: np.ndarray           # [m]
+    std: np.ndarray            # [m]
+    epistemic_std: np.ndarray  # [m]
+    samples: np.ndarray        # outputs of some draws, [S, m]
+    train_x: np.ndarray        # the training rows
+    train_y: np.ndarray
+
+
+def classification_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
+    """Returns the Results of a classification from its collected draws."""
+    labels, draws = collected[TEST]
+    probabilities = draws.mean(axis=0)
+    predicted = probabilities.argmax(axis=1)
+    right = predicted == labels
+    metrics = with_intervals(more_classification_statistics(probabilities, labels), len(labels))
+    total, expected, mutual = entropies(draws)
+    share, accuracy = rejection_curve(probabilities.max(axis=1), right)
+    of_label = np.maximum(draws[:, np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
+    more: Dict[str, Any] = {
+        "rejection_area": float(accuracy.mean()), "mean_entropy": float(total.mean()),
+        "mean_expected_entropy": float(expected.mean()), "mean_mutual_information": float(mutual.mean()),
+        "monte_carlo": monte_carlo(np.log(of_label))}
+    predictions = {"labels": labels, "predicted": predicted, "entropy": total, "expected_entropy": expected,
+                   "mutual_information": mutual, "probabilities": probabilities}
+    panels = {"reliability": reliability(probabilities, labels), "rejection": (share, accuracy)}
+    if len(draws) > 1:  # a single draw has no mutual information
+        panels["uncertainty"] = {"right": (expected[right], mutual[right]), "wrong": (expected[~right], mutual[~right])}
+    if OOD in collected:
+        panels["ood"], numbers = _detection(draws, collected[OOD].draws, options.ood)
+        more.update(numbers)
+    corruptions = _corruption_metrics(collected, probabilities)
+    if corruptions:
+        more.update(corruptions)
+        panels["corruptions"] = corruptions["corruptions"]
+    return Results(metrics, more, predictions, panels)
+
+
+def _detection(own_draws: np.ndarray, ood_draws: np.ndarray, ood_name: str) -> Tuple[Detection, Dict[str, Any]]:
+    """Returns the data of the figure, and what metrics.json says of the detection."""
+    own, ood = entropies(own_draws), entropies(ood_draws)
+    pairs = {"entropy": (own[0], ood[0])}
+    if len(own_draws) > 1:
+        pairs["mutual information"] = (own[2], ood[2])
+    numbers, auroc = {}, {}
+    for uncertainty, pair in pairs.items():
+        intervals = with_intervals(detection_statistics(*pair), [len(part) for part in pair])
+        auroc[uncertainty] = intervals["auroc"].value
+        numbers.update({f"{name}_{uncertainty.replace(' ', '_')}": dict(interval._asdict())
+                        for name, interval in intervals.items()})
+    return Detection(("test rows", f"{ood_name} (OOD)"), pairs, auroc), {"ood_rows": len(ood[0]), "ood": numbers}
+
+
+def _corruption_metrics(collected: Dict[str, Collected], probabilities: np.ndarray) -> Dict[str, Any]:
+    """Returns the metrics on corrupted images, {} if there are none; strength "0" are the same rows uncorrupted."""
+    kinds = [name for name in CORRUPTIONS if f"{name} {STRENGTHS[0]}" in collected]
+    if not kinds:
+        return {}
+    labels = collected[f"{kinds[0]} {STRENGTHS[0]}"].rows
+    uncorrupted = _metrics(probabilities[:len(labels)], labels)
+    by_kind = {}
+    for kind in kinds:
+        by_kind[kind] = {"0": uncorrupted}
+        for strength in STRENGTHS:
+            corrupted = collected[f"{kind} {strength}"]
+            by_kind[kind][str(strength)] = _metrics(corrupted.draws.mean(axis=0), corrupted.rows)
+    return {"corrupted_rows": len(labels), "corruptions": by_kind}
+
+
+def _metrics(probabilities: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+    return values_of(classification_statistics(probabilities, labels), len(labels))
+
+
+def regression_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
+    """Returns the Results of a regression from its collected draws, in the data's own units."""
+    y, draws = collected[TEST]
+    prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std, draws.dof)
+    means, squared_scales, targets = in_units(draws, y, data)
+    crps = mixture_crps(means, squared_scales, targets, draws.dof)
+    metrics = with_intervals(more_regression_statistics(prediction, crps, targets), len(targets))
+    per_draw = noise_log_prob(targets, means, squared_scales[:, None], draws.dof)
+    more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()),
+            "noise_std": float(np.sqrt(noise_variance(squared_scales.mean(), draws.dof))),
+            "monte_carlo": monte_carlo(per_draw)}
+    predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
+                   "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": prediction.cdf}
+    panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
+              "coverage": coverage_curve(prediction.cdf), "residuals": (prediction.std, targets - prediction.mean)}
+    if BAND in collected:
+        panels["band"] = band(*collected[BAND], data)
+    return Results(metrics, more, predictions, panels)
+
+
+def in_units(draws: Draws, targets: np.ndarray, data: Any) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns (means [K, n], squared noise scales [K], targets [n]) in the data's own units, a mean for every scale."""
+    outputs = np.broadcast_to(draws.outputs, (len(draws.precisions), draws.outputs.shape[1])).astype(np.float64)
+    return (data.target_mean + data.target_std * outputs, data.target_std**2 / draws.precisions,
+            data.target_mean + data.target_std * targets)
+
+
+def band(inputs: np.ndarray, draws: Draws, data: Any) -> Band:
+    """Returns the Band of a run over `inputs` [m, 1], standardised."""
+    nowhere = np.zeros(len(inputs))  # there are no targets, and their densities are not used
+    means = in_units(draws, nowhere, data)[0]
+    prediction = predict(draws.outputs, draws.precisions, nowhere, data.target_mean, data.target_std, draws.dof)
+
+    def raw(x: np.ndarray) -> np.ndarray:
+        return data.input_mean[0] + data.input_std[0] * x[:, 0]
+
+    n_samples = N_SAMPLES if np.ptp(means, axis=0).any() else 1  # draws without weight noise are all alike
+    samples = means[:: max(1, len(means) // N_SAMPLES)][:n_samples]
+    return Band(raw(inputs), prediction.mean, prediction.std, prediction.epistemic_std, samples,
+                raw(data.train.x), data.target_mean + data.target_std * data.train.y)
+
+
+RESULTS = {REGRESSION: regression_results, CLASSIFICATION: classification_results}
