@@ -6,7 +6,7 @@ ROUNDING = 1e-4
 
 CHANCE = 0.2
 """The same where rounding decides on what is drawn: noisy EK-FAC draws weight noise along eigenvectors, whose signs are
-a matter of rounding, and a Fisher is sampled with labels. Only metrics and the size of the mean weights are compared."""
+a matter of rounding, and so may be a sampled label. Only metrics and the size of the mean weights are compared."""
 
 
 class Case(typing.NamedTuple):
