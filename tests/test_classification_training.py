@@ -4,14 +4,14 @@ import collections
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from core.inference.ekfac import EKFAC
-from core.inference.kfac import KFAC
 from numpy.testing import assert_allclose
 
 from core.inference import linalg, optimizer
+from core.inference.ekfac import EKFAC
 from core.inference.factors import STATISTICS
 from core.inference.families import Batch, Diagonal
 from core.inference.gaussian import Prior
+from core.inference.kfac import KFAC
 from core.inference.optimizer import METHODS, LayerMethod
 from core.inference.step_sizes import StepSizes, classification_step_sizes, count_of_updates
 from core.training.design import design_run
