@@ -438,7 +438,7 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
     refuse("runs of regression and of classification cannot be compared", digits[0], toys["ekfac"])
     refuse("--ood is for images, toy1d is a table", toys["ekfac"], "--ood", "noise")
     refuse("a flag has an empty value", digits[0], "--ood", "")
-    refuse("there is no checkpoint with a validation log-likelihood", digits[0], "--best")
+    refuse("has a validation log-likelihood: set validation_fraction", digits[0], "--best")
     refuse("is not a set of images", digits[0], "--ood", "x" * 300)
     refuse("--rows is for --corrupt", digits[0], "--rows", "5")
     refuse("--out is for a comparison", digits[0], "--out", "somewhere")
@@ -499,7 +499,7 @@ def test_folders_without_a_run_or_with_a_damaged_one(refuse, toys, tmp_path):
     before = sorted(copy.rglob("*"))
     for data in (copy / "checkpoint").glob("*.data-*"):
         data.write_bytes(data.read_bytes()[:50])
-    refuse("is intact and of this network", copy)
+    refuse("is intact and belongs to this network", copy)
     assert sorted(copy.rglob("*")) == before
     shutil.rmtree(str(copy / "checkpoint"))
     refuse("has no checkpoint (yet)", copy)

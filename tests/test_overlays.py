@@ -144,7 +144,7 @@ def test_a_run_under_overlays_is_explained_recorded_and_resumed(config_file, ove
     assert "exp_name_suffix" not in written and "description" not in written
     capsys.readouterr()
     train.main([*command, "--resume"])
-    assert "is finished already" in capsys.readouterr().err
+    assert "is already finished" in capsys.readouterr().err
     folder.result.unlink()
     train.main([*command, "--resume"])
     assert folder.result.is_file()
