@@ -17,6 +17,21 @@ from misc.lookup import did_you_mean
 SMALLEST, LARGEST = 1e-30, 1e30  # of float keys, so that squares and quotients still fit into a float32
 
 
+class ModeDefaults(typing.NamedTuple):
+    """Defaults of keys that depend on the mode."""
+
+    kl_warmup: int      # epochs
+    epoch_rate: int     # epochs
+    save_interval: int  # epochs
+    threads: int        # 0: TensorFlow's choice
+
+
+MODE_DEFAULTS = {
+    REGRESSION: ModeDefaults(kl_warmup=0, epoch_rate=10, save_interval=100, threads=1),
+    CLASSIFICATION: ModeDefaults(kl_warmup=20, epoch_rate=1, save_interval=5, threads=0),
+}
+
+
 class Config(Keys):
     """Settings of one run: the keys of misc/config_keys.py, checked together, and what follows from them."""
 
@@ -89,27 +104,22 @@ class Config(Keys):
     @property
     def warmup_epochs(self) -> int:
         """Epochs until the KL term has its full weight."""
-        return self.kl_warmup if self.kl_warmup is not None else {REGRESSION: 0, CLASSIFICATION: 20}[self.mode]
+        return self._or_default("kl_warmup")
 
     @property
     def evaluate_every(self) -> int:
         """Epochs between evaluations."""
-        return self.epoch_rate or {REGRESSION: 10, CLASSIFICATION: 1}[self.mode]
+        return self._or_default("epoch_rate")
 
     @property
     def save_every(self) -> int:
         """Epochs between checkpoints."""
-        return self.save_interval or {REGRESSION: 100, CLASSIFICATION: 5}[self.mode]
+        return self._or_default("save_interval")
 
     @property
     def decay_interval(self) -> int:
         """Epochs between decays of alpha, beta and omega."""
         return self.lr_decay_interval or (self.epoch + 1) // 2
-
-    @property
-    def likelihood_name(self) -> str:
-        """Name of the likelihood in either mode."""
-        return {REGRESSION: self.likelihood, CLASSIFICATION: "categorical"}[self.mode]
 
     @property
     def dof(self) -> float:
@@ -129,7 +139,12 @@ class Config(Keys):
     @property
     def n_threads(self) -> int:
         """Threads per TensorFlow operation; 0 for TensorFlow's choice."""
-        return self.threads if self.threads is not None else {REGRESSION: 1, CLASSIFICATION: 0}[self.mode]
+        return self._or_default("threads")
+
+    def _or_default(self, name: str) -> int:
+        """Returns the value of a key, or the default of the mode if it is null."""
+        value = getattr(self, name)
+        return value if value is not None else getattr(MODE_DEFAULTS[self.mode], name)
 
 
 def _explain(item):

@@ -1,6 +1,7 @@
-"""TASKS: everything that depends on the mode, one row each for regression and classification.
+"""TASKS: everything in a run that depends on the mode, one row each for regression and classification.
 
-The network, the posterior, the curvature, the graph and the trainer are the same for both.
+The network, the posterior, the curvature, the graph and the trainer are the same for both. Beside this table stand
+MODE_DEFAULTS, defaults of keys (misc/config.py), and RESULTS, what evaluate.py computes (core/assessment/results.py).
 """
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
