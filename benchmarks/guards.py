@@ -50,7 +50,7 @@ def compare(config, rounds):
         ratios.append(fastest[id(guarded)] / fastest[id(bare)])
         times.append(fastest[id(guarded)])
     step, seconds = statistics.median(times), statistics.median(save_seconds(guarded) for _ in range(9))
-    between = config.save_every * guarded.model.design.steps_per_epoch * step / 1e3
+    between = config.save_every * guarded.design.steps_per_epoch * step / 1e3
     print(f"{config.optimizer:<6} {config.dataset}: {step:.3f} ms/step, with checks {statistics.median(ratios):.3f} x; "
           f"a checkpoint {seconds * 1e3:.0f} ms, {100 * seconds / between:.2f} % of the training between two",
           flush=True)
@@ -63,7 +63,7 @@ def save_seconds(contender):
     with tempfile.TemporaryDirectory() as place:
         start = time.perf_counter()
         checkpoints.save(contender.session, contender.model.saver, pathlib.Path(place),
-                         checkpoints.Note(1, 0.0, True, None, True), 3)
+                         checkpoints.Progress(step=1, evaluated=True), max_to_keep=3)
         return time.perf_counter() - start
 
 

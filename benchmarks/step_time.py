@@ -31,36 +31,29 @@ class Contender:
     """One method's graph and session on the training data."""
 
     def __init__(self, config, data):
+        from core.training.design import design_run
         from core.training.graph import build_model
+        from core.training.stepper import Stepper
 
         start = time.perf_counter()
-        self.model = build_model(config, data.spec)
+        self.design = design_run(config, data.spec)
+        self.model = build_model(self.design)
         self.build_seconds = time.perf_counter() - start
-        self.config, self.data, self.epoch = config, data, 0
         self.session = backend.session(self.model.graph, config.n_threads)
         self.session.run(self.model.init)
-        load = self.model.load
-        self.session.run(load.data_op, {load.x: data.train.x, load.y: data.train.y})
-        self.load_epoch()
-
-    def load_epoch(self):
-        from data_loader.batches import epoch_plan
-
-        load = self.model.load
-        plan = epoch_plan(self.config, len(self.data.train.x), self.epoch + 1)
-        self.session.run(load.epoch_op, dict(zip(load.epoch, plan.values())))
-
-    def advance(self, rounds, plain, due):
-        self.session.run(self.model.advance[due], dict(zip(self.model.knobs, (rounds, plain, 1.0))))
+        self.stepper = Stepper(self.session, self.model, data.train)
+        self.stepper.load_data()
+        self.stepper.load_epoch(1)
+        self.epochs_done = 0
 
     def time_epoch(self):
         """Returns the milliseconds per step of the next epoch, as the trainer runs it."""
-        n_steps = self.model.design.steps_per_epoch
+        n_steps, done = self.design.steps_per_epoch, self.epochs_done
         start = time.perf_counter()
-        self.load_epoch()
-        for segment in self.model.design.schedule.segments(self.epoch * n_steps + 1, (self.epoch + 1) * n_steps):
-            self.advance(*segment)
-        self.epoch += 1
+        self.stepper.load_epoch(done % self.design.config.epoch + 1)  # the timing may take longer than the run
+        for segment in self.design.schedule.segments(done * n_steps + 1, (done + 1) * n_steps):
+            self.stepper.run(segment)
+        self.epochs_done += 1
         return (time.perf_counter() - start) / n_steps * 1e3
 
     def time_kinds(self):
@@ -69,15 +62,19 @@ class Contender:
 
     def cycle(self):
         """Returns {due set (None: base steps): how often} over one cycle, after the early refreshes."""
-        schedule = self.model.design.schedule
+        schedule = self.design.schedule
         length = max(schedule.periods.values(), default=1)
         due = [schedule.due(step) for step in range(length + 1, 2 * length + 1)]
         return collections.Counter(None if names == schedule.base else names for names in due)
 
-    def _time(self, due, n_plain=4):
+    def _time(self, due):
+        """Returns the milliseconds of a step with the updates of `due`; None: of a base step."""
+        from core.training.schedule import Segment
+
+        segment = Segment(1, 4 if due is None else 0, due)  # a base step is too short to be timed alone
         start = time.perf_counter()
-        self.advance(*((1, n_plain, None) if due is None else (1, 0, due)))
-        return (time.perf_counter() - start) / (n_plain if due is None else 1) * 1e3
+        self.stepper.run(segment)
+        return (time.perf_counter() - start) / segment.n_steps * 1e3
 
 
 TIMERS = {REGRESSION: Contender.time_epoch, CLASSIFICATION: Contender.time_kinds}
@@ -94,13 +91,13 @@ def peak_memory(args, name):
 
 def train_and_evaluate(config, data):
     """Does what `peak_memory` measures, and prints the peak MiB."""
-    from core.training.evaluation import TASKS
+    from core.training.schedule import Segment
 
     contender = Contender(config, data)
     for due in contender.cycle():
-        contender.advance(1, 1, due)
+        contender.stepper.run(Segment(1, 1, due))
     part = data.test._replace(x=data.test.x[:config.test_batch_size], y=data.test.y[:config.test_batch_size])
-    TASKS[config.mode].evaluate(contender.session, contender.model, part, data, config)
+    contender.design.task.evaluate(contender.session, contender.model, part, data)
     print(own_peak())
 
 
@@ -126,10 +123,10 @@ def main():
         start = time.perf_counter()
         tf = backend.prepare(config.mode)
         from core.inference.optimizer import METHODS
-        from core.training.run import LOADERS
+        from core.training.tasks import TASKS
 
         imported = time.perf_counter() - start
-        data = LOADERS[config.mode](config)
+        data = TASKS[config.mode].load(config)
         if args.only_memory:
             train_and_evaluate(with_method(config, args.only_memory), data)
             return

@@ -347,7 +347,7 @@ def test_effective_parameters_are_the_sum_over_the_eigenvalues(toys):
 
 
 def test_effective_parameters_of_a_learned_variance_are_as_they_are(tmp_path):
-    """In the warm-up of Bayes by backprop, whose variance has no factor temper."""
+    """In the warm-up of Bayes by backprop, whose variance does not have the temperature as a factor."""
     with restored(train_run(tmp_path, **dict(DIGITS, optimizer="bbb", kl_warmup=6)), {}) as run:
         stds = run.session.run(run.model.evaluate.weight_std)
         for name, layer in weight_noise.layers(run).items():
@@ -359,7 +359,7 @@ def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path):
     """Half-way through kl_warmup the noise is colder; the count is that of the whole prior."""
     root = train_run(tmp_path, **dict(DIGITS, kl_warmup=6))
     with restored(root, {}) as run:
-        assert run.session.run(run.model.evaluate.warmth) == 0.5
+        assert run.session.run(run.model.evaluate.kl_scale) == 0.5
         for name, layer in weight_noise.layers(run).items():
             scale = run.session.run(run.model.variables[name]["scale"]).astype(np.float64)
             assert layer["effective_parameters"] == pytest.approx(

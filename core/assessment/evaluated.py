@@ -8,7 +8,6 @@ from core.assessment.inputs import TEST, Collected, Options, collect, mixture
 from core.assessment.restore import restored
 from core.assessment.results import RESULTS, Results
 from core.assessment.weight_noise import layers, precisions
-from core.training.design import n_test_draws
 from misc.config import Config
 from misc.errors import UserError
 
@@ -48,8 +47,8 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
             results.panels["precision"] = matrices
         return Evaluated(
             name=run.config.name, root=pathlib.Path(root), config=run.config, data=run.data, step=run.step,
-            kl_scale=float(run.session.run(run.model.evaluate.warmth)),
-            particles=n_test_draws(run.config, run.design.layers), targets=collected[TEST].rows,
+            kl_scale=float(run.session.run(run.model.evaluate.kl_scale)),
+            particles=run.design.n_test_draws, targets=collected[TEST].rows,
             collected=collected if keep else None, results=results, layers=noise)
 
 

@@ -10,8 +10,7 @@ import tqdm
 
 from core.assessment.restore import Restored
 from core.metrics.predictive import noise_name
-from core.training.design import n_test_draws
-from core.training.evaluation import TASKS, Draws
+from core.training.evaluation import Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from data_loader.ood import labelled_images, ood_images, other_table
 from data_loader.parts import Part
@@ -90,15 +89,15 @@ def collect(run: Restored, options: Options, bar: bool = True) -> Dict[str, Coll
 
     bar: show a progress bar, on a terminal.
     """
-    inputs, task = make_inputs(run.config, run.data, options), TASKS[run.config.mode]
-    n_groups = n_test_draws(run.config, run.design.layers) // run.design.draws_at_once
+    inputs, design = make_inputs(run.config, run.data, options), run.design
+    n_groups = design.n_test_draws // design.draws_at_once
     total = n_groups * sum(-(-rows.n_rows // run.config.test_batch_size) for rows in inputs.values())
     collected = {}
     with tqdm.tqdm(total=total, unit="batch", dynamic_ncols=True, leave=False, disable=None if bar else True,
                    desc=run.config.name) as display:
         for name, rows in inputs.items():
             part = rows.make()
-            draws = task.draws(run.session, run.model, part.x, run.config, functools.partial(_counted, display))
+            draws = design.task.draws(run.session, run.model, part.x, functools.partial(_counted, display))
             kept = draws if name in (TEST, OOD, BAND) else draws.mean(axis=0, keepdims=True)
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
                 kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))

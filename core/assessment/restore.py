@@ -39,17 +39,17 @@ def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: 
     """
     config, rows_hash = read_config(root, dict(overrides, curvature_device="auto"))  # no curvature is computed here
     folder = folder_at(pathlib.Path(root))
-    if not checkpoints.notes(folder.checkpoint):
+    if not checkpoints.progress_notes(folder.checkpoint):
         raise UserError(f"{root} has no checkpoint (yet): there are no weights to evaluate")
     planned = plan(config, device)
     if rows_hash not in (None, planned.data.rows_hash):
         raise UserError(f"{root}: {planned.data.source} is not the data that the run was trained on (hash {rows_hash}, "
                         f"now {planned.data.rows_hash}): give the folder of its data with --data-path")
-    model = build_model(config, planned.data.spec, planned.device, training=False)
+    model = build_model(planned.design, planned.device, training=False)
     damaged = []
     with backend.session(model.graph, config.n_threads) as session:
         try:
-            progress = checkpoints.restore(session, model.saver, folder.checkpoint, best, damaged=damaged.append)
+            progress = checkpoints.restore(session, model.saver, folder.checkpoint, best, on_damaged=damaged.append)
         except checkpoints.UnreadableCheckpoint as error:
             raise UserError(str(error)) from None
         for prefix in damaged:

@@ -20,7 +20,7 @@ def layers(run: Restored) -> Dict[str, Dict[str, Any]]:
     Kronecker form let it exceed the number of directions that the training rows span.
     """
     evaluate = run.model.evaluate
-    stds, posteriors, kl_scale = run.session.run([evaluate.weight_std, evaluate.posteriors, evaluate.warmth])
+    stds, posteriors, kl_scale = run.session.run([evaluate.weight_std, evaluate.posteriors, evaluate.kl_scale])
     tempered = {layer.spec.name: layer.family.tempered for layer in run.design.layers}
     noise = {}
     for name, std in stds.items():
@@ -50,7 +50,7 @@ def _diagonal(posterior: FullyFactorized) -> np.ndarray:
 def _kronecker(posterior: MatrixNormal) -> np.ndarray:
     """Returns kron(A, S) / temperature; the roots C have C^T C = A^-1."""
     factors = [np.linalg.inv(root.T @ root) for root in (posterior.root_a, posterior.root_s)]
-    return np.kron(*factors) / posterior.temper
+    return np.kron(*factors) / posterior.temperature
 
 
 def _eigen(posterior: EigenMatrixNormal) -> np.ndarray:

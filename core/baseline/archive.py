@@ -1,7 +1,7 @@
 """Earlier results are renamed, never deleted."""
 import pathlib
 
-from misc.folders import Folder, claim, move_aside, unused_name
+from misc.folders import Folder, archive, claim, unused_name
 
 
 def archive_paths(*paths: pathlib.Path) -> None:
@@ -15,5 +15,5 @@ def archive_run(folder: Folder) -> None:
     """Archives a run and its search. Raises UserError if another process is training there."""
     if folder.root.is_dir():
         with claim(folder):
-            move_aside(folder)
+            archive(folder)
             archive_paths(folder.root / "tuning")

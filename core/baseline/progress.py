@@ -3,16 +3,16 @@ import contextlib
 import pathlib
 import sys
 import threading
-from typing import Any, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 import tqdm
 
 from core.baseline import tuning
-from core.baseline.results import METRIC_PREFIX
 from core.baseline.worker import FAILURE, Job
 from core.training import run
+from core.training.tasks import METRIC_PREFIX
 from misc.config import Config
-from misc.folders import changed, folder_at, has_checkpoint
+from misc.folders import changed_settings, folder_at, has_checkpoint
 from misc.records import read_result, read_rows
 
 SECONDS = 1.0
@@ -72,7 +72,10 @@ class Track:
         """How an earlier run in this folder differs from this one, in words; empty if there is none."""
         if self.finished or self.job.space or not self._folder.config.is_file():
             return ""
-        return ", ".join(changed(self._folder, self._config, self._rows_hash, run.FREE_ON_RESUME))
+        return ", ".join(self._differs(self._config))
+
+    def _differs(self, config: Config) -> List[str]:
+        return changed_settings(self._folder, config, self._rows_hash, run.FREE_ON_RESUME)
 
     def _failed_at(self) -> Optional[int]:
         path = self._folder.root / FAILURE
@@ -85,7 +88,7 @@ class Track:
             if config is None:
                 return (self.total - self._config.epoch) * trials // self.job.space["trials"]
         of_search = self.total - config.epoch
-        if not self._folder.config.is_file() or changed(self._folder, config, self._rows_hash, run.FREE_ON_RESUME):
+        if not self._folder.config.is_file() or self._differs(config):
             return of_search
         result = read_result(self._folder.result)
         if result:

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 from core.baseline.statistics import DDOF, compare, summarise
-from core.training.run import EVALUATED
+from core.training.tasks import METRIC_PREFIX
 from misc.errors import UserError
 from misc.folders import Folder, folder_at
 from misc.records import read_json, read_rows, read_rows_until, write_json, write_rows
@@ -15,8 +15,6 @@ Row = Dict[str, Any]
 COMPARED = ("rmse", "log_likelihood", "moment_log_likelihood")
 METRICS = (*COMPARED, "coverage_90")
 UNITS = "the data's own units; log-likelihood per row, in nats; coverage a share"
-
-METRIC_PREFIX = {rows: f"{part}_" for rows, part in EVALUATED.items()}
 
 # What must be equal for two numbers to stand in one column.
 IDENTITY = ("dataset", "protocol", "evaluate_on", "rows_hash", "test_particles")

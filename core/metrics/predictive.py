@@ -210,6 +210,3 @@ def log_mean_exp(values: np.ndarray) -> np.ndarray:
     """Returns the log of the mean of exp over axis 0, safe for large values: [K, n] -> [n]."""
     peak = values.max(axis=0)
     return peak + np.log(np.mean(np.exp(values - peak), axis=0))
-
-
-draw_probabilities = softmax
