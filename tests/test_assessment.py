@@ -359,7 +359,7 @@ def test_effective_parameters_are_the_sum_over_the_eigenvalues(toys):
 
 
 def test_effective_parameters_of_a_learned_variance_are_as_they_are(tmp_path, no_figures):
-    """In the warm-up of Bayes by backprop, whose variance has no factor temperature."""
+    """In the warm-up of Bayes by backprop, whose variance does not have the temperature as a factor."""
     with restored(train_run(tmp_path, **dict(DIGITS, optimizer="bbb", kl_warmup=6)), {}) as run:
         stds = run.session.run(run.model.evaluate.weight_std)
         for name, layer in weight_noise.layers(run).items():
