@@ -17,6 +17,7 @@ class Case(typing.NamedTuple):
     tolerance: float = ROUNDING  # relative, where the machine does not round as the recording one did
     stop_after: int = 0  # interrupted after so many looks for a signal, then resumed; 0: not at all
     same_as: str = ""  # the case whose results this one must have
+    bits: bool = True  # whether the same machine gives the same bits; LAPACK's depend on where its memory lies
     folder: str = ""  # continues the run in tests/golden/runs/FOLDER
 
 
@@ -131,6 +132,7 @@ RUNS = {
 }
 """{folder in tests/golden/runs: (settings of the run, looks for a signal until it was interrupted)}."""
 
+CASES["images/ekfac_point_large"] = CASES["images/ekfac_point_large"]._replace(bits=False)
 CASES.update({f"runs/{name}": case("runs", name, settings)._replace(folder=name)
               for name, (settings, _) in RUNS.items()})
 
