@@ -167,14 +167,16 @@ def test_a_dead_network_stays_finite(config, tiny_data):
 
 HELD_OUT = {"noise_update": "held_out", "held_out_epochs": 1}
 
-# All updates after every step: a graph with one kind of step only, which is built fastest.
-EVERY_STEP = {"Teigen": 1, "re_init": False, "kfac_init_after_basis": False}
+# One layer, and all updates after every step: a graph with one kind of step only, which is built fastest.
+SMALL = {"model_name": "linear", "Teigen": 1, "re_init": False, "kfac_init_after_basis": False}
+TWO_LAYERS = {"model_name": "ffn"}
 # Updates of the default settings, which change at different steps.
 PERIODS = {"Teigen": 3, "re_init": True, "kfac_init_after_basis": True}
 
-# key -> (value that must change the weights after two epochs, settings that both runs need beside EVERY_STEP).
+# key -> (value that must change the weights after two epochs, settings that both runs need beside SMALL).
 CHANGES = {
-    "optimizer": ("kfac", {}), "model_name": ("linear", {}), "hidden": ([5], {}), "activation": ("tanh", {}),
+    "optimizer": ("kfac", {}), "model_name": ("ffn", {}), "hidden": ([5], TWO_LAYERS),
+    "activation": ("tanh", TWO_LAYERS),
     "batch_size": (7, {}), "train_particles": (3, {}), "kl": (0.5, {}), "eta": (0.5, {}), "damping": (0.1, {}),
     "kl_warmup": (2, {}), "basis_update": ("orthogonal_iteration", {}), "basis_tolerance": (0.5, {}),
     "true_fisher": (False, {}), "scale_init": ("exact", PERIODS),
@@ -187,8 +189,8 @@ CHANGES = {
     "kfac_init_after_basis": (False, PERIODS), "split": (2, {}), "protocol": ("standard", {"seed": 2}),
     "validation_fraction": (0.2, {}), "validation_fold": (1, {"validation_fraction": 0.2}),
     "seed": (2, {"split": 1}), "precision": ("float64", {}),
-    "max_factor_dim": (3, {"large_layers": "diagonal"}),
-    "large_layers": ("point", {"max_factor_dim": 3, "large_layers": "diagonal"}),
+    "max_factor_dim": (3, dict(TWO_LAYERS, large_layers="diagonal")),
+    "large_layers": ("point", dict(TWO_LAYERS, max_factor_dim=3, large_layers="diagonal")),
 }
 # Keys that change no weight: where things are and how they run; tested where they act.
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
@@ -206,7 +208,7 @@ def unchanged():
 @pytest.mark.parametrize("key", sorted(CHANGES))
 def test_every_option_changes_the_result(config, unchanged, key):
     value, common = CHANGES[key]
-    common = dict(EVERY_STEP, **common)
+    common = dict(SMALL, **common)
     name = repr(sorted(common.items()))
     if name not in unchanged:
         unchanged[name] = Run(config(**common)).steps(16)["dense0"]["mean"]
