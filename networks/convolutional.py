@@ -1,10 +1,14 @@
-"""Convolutional networks for pictures. `batch_norm`: after every hidden layer."""
+"""Convolutional networks for images. With `batch_norm` there is a batch normalisation after every hidden layer.
+
+x, layers: see networks/layers.py.
+"""
+from typing import Any, Sequence
 
 
-def vgg(x, layers, n_outputs, blocks, batch_norm=False):
+def vgg(x: Any, layers: Any, n_outputs: int, blocks: Sequence[Sequence[int]], batch_norm: bool = False) -> Any:
     """Blocks of 3 x 3 convolutions, each followed by 2 x 2 max-pooling, then one linear layer.
 
-    blocks: for each block the widths of its convolutions.
+    blocks: for each block, the widths of its convolutions.
 
     Reference: Simonyan and Zisserman (2015), https://arxiv.org/abs/1409.1556; widths as in Zhang et al. (2018)
     """
@@ -15,10 +19,11 @@ def vgg(x, layers, n_outputs, blocks, batch_norm=False):
     return layers.dense(layers.flatten(x), n_outputs)
 
 
-def resnet(x, layers, n_outputs, widths, n_blocks, batch_norm=False):
-    """For every width, `n_blocks` blocks of two 3 x 3 convolutions with a shortcut; 6 n_blocks + 2 layers for three.
+def resnet(x: Any, layers: Any, n_outputs: int, widths: Sequence[int], n_blocks: int, batch_norm: bool = False) -> Any:
+    """For every width, `n_blocks` blocks of two 3 x 3 convolutions with a shortcut.
 
-    From width to width the pictures are halved; the shortcut then has zeros for the new channels.
+    With three widths these are 6 n_blocks + 2 layers. From width to width the images are halved; the shortcut is
+    then padded with zeros for the new channels.
 
     Reference: He et al. (2016), Sec. 4.2, https://arxiv.org/abs/1512.03385
     """
@@ -33,10 +38,10 @@ def resnet(x, layers, n_outputs, widths, n_blocks, batch_norm=False):
     return layers.dense(layers.global_pool(x), n_outputs)
 
 
-def lenet(x, layers, n_outputs, widths, batch_norm=False):
-    """Two 5 x 5 convolutions with max-pooling and two hidden dense layers.
+def lenet(x: Any, layers: Any, n_outputs: int, widths: Sequence[int], batch_norm: bool = False) -> Any:
+    """Two 5 x 5 convolutions with max-pooling, and two hidden dense layers.
 
-    widths: of these four.
+    widths: of these four layers.
 
     Reference: LeCun et al. (1998), Sec. II.B, with max-pooling and full connections
     """
@@ -48,5 +53,5 @@ def lenet(x, layers, n_outputs, widths, batch_norm=False):
     return layers.dense(x, n_outputs)
 
 
-def _hidden(layers, s, batch_norm):
+def _hidden(layers: Any, s: Any, batch_norm: bool) -> Any:
     return layers.activate(layers.batch_norm(s) if batch_norm else s)

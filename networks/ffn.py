@@ -1,8 +1,12 @@
 """Fully connected networks."""
+from typing import Any, Sequence
 
 
-def ffn(x, layers, n_outputs, hidden, batch_norm=False):
-    """Hidden layers of the given widths, each with the activation, then a linear layer. Images are flattened."""
+def ffn(x: Any, layers: Any, n_outputs: int, hidden: Sequence[int], batch_norm: bool = False) -> Any:
+    """Hidden layers of the given widths, each with the activation, then a linear layer. Images are flattened.
+
+    x, layers: see networks/layers.py.
+    """
     x = layers.flatten(x)
     for width in hidden:
         x = layers.dense(x, width)

@@ -111,12 +111,14 @@ def layer_methods(config: Config, specs: Sequence[LayerSpec], prior: Prior,
     layers = []
     for spec in specs:
         statistics(spec)
-        chosen: Optional[Type[Family]] = method.family if spec.has_weights else method.vectors
+        wanted = method.family if spec.has_weights else method.vectors
+        chosen: Optional[Type[Family]] = wanted
         noisy = method.noisy and spec.has_weights
-        if chosen.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
+        if wanted.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
             chosen, noisy_fallback = LARGE_LAYERS.get(config.large_layers, (None, False))
             noisy = noisy_fallback and method.noisy
-        layers.append(LayerMethod(spec, chosen and chosen(prior, config, solver(spec.name)), noisy))
+        family = chosen(prior, config, solver(spec.name)) if chosen else None
+        layers.append(LayerMethod(spec, family, noisy))
     return layers
 
 
