@@ -50,15 +50,18 @@ def regression_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, step
 def epoch_decay(config: Config, epoch: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Returns lr_decay_ratio^k after k whole intervals of `decay_interval` epochs, a scalar.
 
-    The powers are looked up in a table made by Python, so the result is exact.
+    The powers are looked up in a table made by Python, so the result is exact. After config's last epoch the decay
+    stays as it is.
 
     Args:
-      epoch: from 1 to config's `epoch`, an int32 scalar.
+      epoch: from 1, an int32 scalar. NOTE: it has to be fed, as a placeholder. TensorFlow's graph optimizer reorders
+        products such as decay * (l_A l_S^T) once it knows that a factor is a scalar, which it cannot tell of what
+        depends on a placeholder; results would change by rounding.
     """
     interval = min(config.decay_interval, config.epoch)  # may be beyond 32 bits
     n_powers = (config.epoch - 1) // interval + 1
     powers = tf.constant([config.lr_decay_ratio ** k for k in range(n_powers)], dtype)
-    return tf.gather(powers, (epoch - 1) // interval)
+    return tf.gather(powers, tf.minimum((epoch - 1) // interval, n_powers - 1))
 
 
 def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, steps_per_epoch: int) -> StepSizes:
