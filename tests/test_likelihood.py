@@ -134,7 +134,7 @@ def test_sampled_score_is_that_of_targets_drawn_from_the_model(session, likeliho
 
 
 def test_update_climbs_the_tempered_bound_to_its_maximum(session, likelihood, rng):
-    """With fixed residuals the optimum is the conjugate one, Gamma(a0 + 1 / (2 t), b0 + mse / (2 t)), t the temperature."""
+    """With fixed residuals the optimum is conjugate: Gamma(a0 + 1 / (2 t), b0 + mse / (2 t)), t the temperature."""
     outputs, targets, temperature = tf.zeros([1, 6, 1], tf.float64), rng.randn(6), 0.05
     state = {name: tf.get_variable(name, initializer=value) for name, value in likelihood.init(tf.float64).items()}
     step = tf.placeholder(tf.float64, [])

@@ -43,7 +43,7 @@ class AdamNoise:
 
 
 class ConjugateNoise:
-    """The maximum itself, Gamma(alpha_0 + 1 / (2 t), beta_0 + m / (2 t)), t = lambda / N; of Student's t, that given q(u).
+    """The maximum itself, Gamma(alpha_0 + 1 / (2 t), beta_0 + m / (2 t)); of Student's t, given q(u). t = lambda / N.
 
     m: moving average of E[(y - f)^2] (Student's t: of E[u] times that), which weighs a step by `learning_rate` and
     begins as a plain average. So the noise level starts at that of the untrained network and comes down no faster
@@ -91,8 +91,8 @@ class LeaveOneOutNoise(ConjugateNoise):
 
     The weights follow the rows that they are trained on, so a level found from these is too low for others. Every row
     is predicted here by `left_out_outputs`, draws from which its own target has been taken out again, and the level of
-    predictions is Gamma(alpha_0 + 1 / (2 t), beta_0 + v / (2 t)), t = lambda / N, v a moving average, as above, of their
-    `mixture_squared_error`. The weights do not see it. With one draw (or none: a point estimate) nothing is
+    predictions is Gamma(alpha_0 + 1 / (2 t), beta_0 + v / (2 t)), t = lambda / N, v a moving average, as above, of
+    their `mixture_squared_error`. The weights do not see it. With one draw (or none: a point estimate) nothing is
     known of the leverage, and both levels are the same.
     """
 

@@ -58,8 +58,15 @@ def epoch_decay(config: Config, step: tf.Tensor, steps_per_epoch: int, dtype: tf
     """
     interval = min(config.decay_interval, config.epoch)
     n_powers = (config.epoch - 1) // interval + 1
-    powers = tf.constant([config.lr_decay_ratio ** k for k in range(n_powers)], dtype)
-    return tf.gather(powers, tf.minimum(step // steps_per_epoch // interval, n_powers - 1))
+    # NOTE: both the scope and the squeezed slice keep results equal to the last bit. TensorFlow's graph optimizer sorts
+    # the terms of a sum by the names of their ops, which are numbered per scope; and it reorders products such as
+    # decay * (l_A l_S^T) if it knows that the decay is a scalar, which it cannot tell of a squeezed slice.
+    with tf.name_scope("decay"):
+        powers = tf.constant([config.lr_decay_ratio ** k for k in range(n_powers)], dtype)
+        k = tf.minimum(step // steps_per_epoch // interval, n_powers - 1)
+        decay = tf.squeeze(powers[k:k + 1])
+    decay.set_shape([])
+    return decay
 
 
 def classification_step_sizes(config: Config, step: tf.Tensor, now: tf.Tensor, steps_per_epoch: int) -> StepSizes:
