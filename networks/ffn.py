@@ -1,8 +1,15 @@
 """Fully connected networks."""
+from typing import Any, Sequence
 
 
-def ffn(x, layers, n_outputs, hidden, batch_norm=False):
-    """Hidden layers of the given widths, each with the activation, then a linear layer. Images are flattened."""
+def ffn(x: Any, layers: Any, n_outputs: int, hidden: Sequence[int], batch_norm: bool = False) -> Any:
+    """Applies hidden layers, each followed by the activation, then a linear layer. Images are flattened first.
+
+    Args:
+      x, layers: see networks/layers.py.
+      hidden: widths of the hidden layers.
+      batch_norm: whether every hidden layer is followed by batch normalisation, before the activation.
+    """
     x = layers.flatten(x)
     for width in hidden:
         x = layers.dense(x, width)

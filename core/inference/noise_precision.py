@@ -1,145 +1,177 @@
-"""The noise precision of a regression: q(tau) = Gamma(alpha, beta), its closed forms, and how it is trained.
+"""How the noise precision of a regression is trained: updates of its posterior q(tau) = Gamma(alpha, beta). Pure.
 
-NOISE_UPDATES: config's `noise_update` -> class; `init` gives the state at step 0, a call the state after a step.
-Pure. `log_noise` = (log alpha, log beta) is what the weights train under; `predictive_log_noise`, if a rule keeps it,
-stands for it in predictions (`predictive_noise`).
+NOISE_UPDATES maps config's `noise_update` to a class; to add an update, subclass `NoiseUpdate` and add a row. Every
+state has log_noise = (log alpha, log beta), under which the weights train. If it also has `predictive_log_noise`,
+predictions use that instead (`predictive_noise`). The formulas are in core/inference/noise_model.py.
 """
-import collections
+from typing import Dict, NamedTuple, Optional, Type
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.inference.adam import adam_step, ema
-from core.metrics.predictive import student_constant
+from core.inference.noise_model import GammaPrior, mixture_squared_error, precision_of, student_weight
+from core.inference.types import Scalar, State
+from misc.config import Config
 
-HeldOut = collections.namedtuple("HeldOut", ["outputs", "targets", "n_rows", "on"])
-"""Some of the `n_rows` rows that the weights do not train on, outputs [K, b, 1] and targets [b]; on: a scalar, false
-when they train, too."""
-
-Seen = collections.namedtuple("Seen", ["outputs", "targets", "log_prob", "mean_square", "temperature", "kl_weight",
-                                   "step"])
-"""What a step knows: outputs [K, n, 1] and targets [n] of the minibatch; E[log p] and the mean of (y - f)^2 (Student's
-t: times E[u]), scalars; lambda / N and lambda, both times the KL scale; the number of the step, from 1, as a float."""
-
-MOST_LEVERAGE = 0.8  # the true one is below 1; what draws from an approximate posterior say of it need not be
+MAX_LEVERAGE = 0.8  # a true leverage is below 1; an estimate from draws of an approximate posterior need not be
 
 
-class AdamNoise:
-    """One Adam step of (log alpha, log beta) with step size `learning_rate`, from the prior, as published."""
+class HeldOut(NamedTuple):
+    """A minibatch of the rows on which the weights do not train at first."""
 
-    def __init__(self, likelihood, config):
-        self._kl, self._learning_rate = likelihood.kl_of, config.learning_rate
-        self._start = np.log([likelihood.shape, likelihood.rate])
+    outputs: tf.Tensor  # [K, b, 1], at the weights of this step
+    targets: tf.Tensor  # [b]
+    n_rows: int  # number of all rows held out
+    on: tf.Tensor  # bool scalar; false once these rows train too
 
-    def init(self, dtype):
-        return {"log_noise": tf.constant(self._start, dtype), "average": tf.zeros([2], dtype),
-                "square": tf.zeros([2], dtype)}
 
-    def __call__(self, state, seen, held_out=None):
+class NoiseBatch(NamedTuple):
+    """What an update may use of a training step."""
+
+    outputs: tf.Tensor  # f, [K, n, 1]
+    targets: tf.Tensor  # y, [n]
+    log_prob: tf.Tensor  # E[log p] per example under the state before the step, a scalar
+    mean_square: tf.Tensor  # mean of (y - f)^2, for Student's t of E[u] (y - f)^2, a scalar
+    temperature: Scalar  # lambda / N times the current KL scale
+    kl_weight: Scalar  # lambda times the current KL scale
+    step: tf.Tensor  # number of the step, from 1, a float
+
+
+class NoiseUpdate:
+    """Base class of the updates.
+
+    Args:
+      prior: prior over tau.
+      dof: degrees of freedom of the noise; infinite for Gaussian noise.
+    """
+
+    def __init__(self, prior: GammaPrior, dof: float, config: Config) -> None:
+        self._prior, self._dof, self._learning_rate = prior, dof, config.learning_rate
+
+    def init(self, dtype: tf.DType) -> State:
+        """Returns the state at step 0."""
+        raise NotImplementedError
+
+    def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
+        """Returns the state after one step."""
+        raise NotImplementedError
+
+
+class AdamNoise(NoiseUpdate):
+    """One Adam step of (log alpha, log beta) on E[log p] - temperature KL(q(tau) || prior), as published.
+
+    It starts at the prior. The step size is config's `learning_rate`.
+    """
+
+    def init(self, dtype: tf.DType) -> State:
+        return {"log_noise": tf.constant(np.log([self._prior.shape, self._prior.rate]), dtype),
+                "average": tf.zeros([2], dtype), "square": tf.zeros([2], dtype)}
+
+    def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
         log_noise = state["log_noise"]
-        grad = tf.gradients(seen.log_prob - seen.temperature * self._kl(log_noise), log_noise)[0]
-        direction, average, square = adam_step(grad, state["average"], state["square"], seen.step)
+        grad = tf.gradients(batch.log_prob - batch.temperature * self._prior.kl(log_noise), log_noise)[0]
+        direction, average, square = adam_step(grad, state["average"], state["square"], batch.step)
         return {"log_noise": log_noise + self._learning_rate * direction, "average": average, "square": square}
 
 
-class ConjugateNoise:
-    """The maximum itself, Gamma(alpha_0 + 1 / (2 t), beta_0 + m / (2 t)); of Student's t, given q(u). t = lambda / N.
+class ConjugateNoise(NoiseUpdate):
+    """The maximum of the same bound in closed form: Gamma(alpha_0 + 1 / (2 temperature), beta_0 + m / (2 temperature)).
 
-    m: moving average of E[(y - f)^2] (Student's t: of E[u] times that), which weighs a step by `learning_rate` and
-    begins as a plain average. So the noise level starts at that of the untrained network and comes down no faster
-    than the residuals do. (Before the first step it is that of one row with the squared error 1: under a weak prior
-    its mean would mean nothing.)
+    m is a moving average of E[(y - f)^2] (Student's t: of E[u] (y - f)^2, the maximum for the current q(u)). It gives a
+    step the weight config's `learning_rate` and starts as a plain average, so the noise level starts at that of the
+    untrained network and falls no faster than the residuals do. Before the first step, q(tau) is the posterior after
+    one row with the squared error 1, because the mean of a weak prior would be meaningless.
     """
 
-    def __init__(self, likelihood, config):
-        self._shape, self._rate, self._learning_rate = likelihood.shape, likelihood.rate, config.learning_rate
-        self._dof = likelihood.dof
-
-    def init(self, dtype):
+    def init(self, dtype: tf.DType) -> State:
         return {"log_noise": self._posterior(tf.ones([], dtype), 0.5), "mean_square": tf.ones([], dtype)}
 
-    def __call__(self, state, seen, held_out=None):
-        return self._after(state["mean_square"], seen.mean_square, seen)
+    def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
+        return self._after(state["mean_square"], batch.mean_square, batch)
 
-    def _after(self, average, square, seen):
-        average = ema(average, square, tf.maximum(1.0 / seen.step, self._learning_rate))
-        return {"log_noise": self._posterior(average, 0.5 / seen.temperature), "mean_square": average}
+    def _after(self, average: tf.Tensor, square: tf.Tensor, batch: NoiseBatch) -> State:
+        """Returns the state after one more squared error `square` in the moving average."""
+        average = ema(average, square, tf.maximum(1.0 / batch.step, self._learning_rate))
+        return {"log_noise": self._posterior(average, 0.5 / batch.temperature), "mean_square": average}
 
-    def _posterior(self, average, half_count):
-        """(log alpha, log beta) after 2 half_count rows with that mean square."""
-        shape = tf.convert_to_tensor(self._shape + half_count, average.dtype)
-        return tf.log(tf.stack([shape, self._rate + half_count * average]))
+    def _posterior(self, mean_square: tf.Tensor, half_count: Scalar) -> tf.Tensor:
+        """Returns (log alpha, log beta) after 2 half_count rows with the given mean square."""
+        shape = tf.convert_to_tensor(self._prior.shape + half_count, mean_square.dtype)
+        return tf.log(tf.stack([shape, self._prior.rate + half_count * mean_square]))
 
 
 class HeldOutNoise(ConjugateNoise):
-    """The same for m rows that the weights do not train on: Gamma(alpha_0 + m / 2, beta_0 + m v / 2).
+    """The conjugate posterior given m rows on which the weights do not train: Gamma(alpha_0 + m / 2, beta_0 + m v / 2).
 
-    v: average of `mixture_squared_error` that weighs step n by 16 / (n + 15), as polynomial-decay averaging does
-    (Shamir and Zhang 2013): 95 % of it are the last sixth of the steps, whatever their number; with the default
-    periods, those after the step sizes have decayed.
+    v is an average of `mixture_squared_error` that gives step n the weight 16 / (n + 15) (polynomial-decay averaging,
+    Shamir and Zhang 2013): the last sixth of the steps, however many there are, make up 95 % of it. With the default
+    periods, these are the steps after the step sizes have decayed. Once the rows train too, q(tau) stays as it is.
     """
 
-    def __call__(self, state, seen, held_out):
+    def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
+        assert held_out is not None, "noise_update held_out needs rows that are held out"
         error = mixture_squared_error(held_out.outputs, held_out.targets, precision_of(state["log_noise"]), self._dof)
-        average = ema(state["mean_square"], error, 16.0 / (seen.step + 15.0))
+        average = ema(state["mean_square"], error, 16.0 / (batch.step + 15.0))
         new = {"log_noise": self._posterior(average, 0.5 * held_out.n_rows), "mean_square": average}
         return {name: tf.where(held_out.on, value, state[name]) for name, value in new.items()}
 
 
 class LeaveOneOutNoise(ConjugateNoise):
-    """As conjugate for the weights' training; in predictions the level that the rows have for draws without them.
+    """The conjugate update for training, and a second noise level for predictions, from leave-one-out errors.
 
-    The weights follow the rows that they are trained on, so a level found from these is too low for others. Every row
-    is predicted here by `left_out_outputs`, draws from which its own target has been taken out again, and the level of
-    predictions is Gamma(alpha_0 + 1 / (2 t), beta_0 + v / (2 t)), t = lambda / N, v a moving average, as above, of
-    their `mixture_squared_error`. The weights do not see it. With one draw (or none: a point estimate) nothing is
-    known of the leverage, and both levels are the same.
+    The weights fit the rows on which they train, so a noise level from these rows is too low for new ones. Therefore
+    each row is predicted as if its own target had not been used (`leave_one_out_outputs`), and predictions use
+    Gamma(alpha_0 + 1 / (2 temperature), beta_0 + v / (2 temperature)), where v is a moving average, as in
+    ConjugateNoise, of the `mixture_squared_error` of these outputs. The weights do not depend on this second level.
+
+    With a single draw per step (or a point estimate) the leverage is unknown, and both levels are the same.
     """
 
-    def init(self, dtype):
-        return both_levels(super().init(dtype), super().init(dtype))
+    def init(self, dtype: tf.DType) -> State:
+        return with_predictive_level(super().init(dtype), super().init(dtype))
 
-    def __call__(self, state, seen, held_out=None):
+    def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
         fitted = precision_of(state["log_noise"])
-        outputs = left_out_outputs(seen.outputs, seen.targets, fitted, seen.kl_weight, self._dof)
-        error = mixture_squared_error(outputs, seen.targets, precision_of(state["predictive_log_noise"]), self._dof)
-        return both_levels(super().__call__(state, seen), self._after(state["predictive_mean_square"], error, seen))
+        outputs = leave_one_out_outputs(batch.outputs, batch.targets, fitted, batch.kl_weight, self._dof)
+        error = mixture_squared_error(outputs, batch.targets, precision_of(state["predictive_log_noise"]), self._dof)
+        return with_predictive_level(super().__call__(state, batch),
+                                     self._after(state["predictive_mean_square"], error, batch))
 
 
-def both_levels(trained, predictive):
-    """One state of two: that of predictions under names of its own."""
+NOISE_UPDATES: Dict[str, Type[NoiseUpdate]] = {
+    "adam": AdamNoise, "conjugate": ConjugateNoise, "held_out": HeldOutNoise, "leave_one_out": LeaveOneOutNoise}
+
+
+def with_predictive_level(trained: State, predictive: State) -> State:
+    """Returns one state out of two, that of predictions under names that start with "predictive_"."""
     return dict(trained, **{f"predictive_{name}": value for name, value in predictive.items()})
 
 
-NOISE_UPDATES = {"adam": AdamNoise, "conjugate": ConjugateNoise, "held_out": HeldOutNoise,
-                 "leave_one_out": LeaveOneOutNoise}
-
-
-def predictive_noise(state):
-    """(log alpha, log beta) of predictions."""
+def predictive_noise(state: State) -> tf.Tensor:
+    """Returns (log alpha, log beta), [2], of predictions."""
     return state.get("predictive_log_noise", state["log_noise"])
 
 
-def precision_of(log_noise):
-    """E[tau] = alpha / beta."""
-    return tf.exp(log_noise[0] - log_noise[1])
+def leave_one_out_outputs(outputs: tf.Tensor, targets: tf.Tensor, precision: tf.Tensor, kl_weight: Scalar = 1.0,
+                          dof: float = np.inf) -> tf.Tensor:
+    """Approximates, to first order, outputs of draws from the posterior without each row's own target.
 
+    At a row, the outputs are N(m, lambda v) over the draws, where v is the variance at lambda = 1. Let g be the
+    gradient of the row's log p for the output, F its Fisher information there, and h = v F the row's leverage. Without
+    the row, the outputs would be N(m - v g / (1 - h), lambda v / (1 - h)). The given draws are shifted and stretched to
+    that mean and variance.
 
-def left_out_outputs(outputs, targets, precision, kl_weight=1.0, dof=np.inf):
-    """Outputs, at every row, of draws that have not seen the row's target, made of draws that have; to first order.
-
-    At a row the draws are N(m, lambda v). Its target has the score g and the Fisher information F there; without it
-    they would be N(m - v g / (1 - h), lambda v / (1 - h)), h = v F being the row's leverage. That moves and
-    stretches the draws that there are. As in generalised cross-validation one h stands for all rows, its mean over
-    the minibatch (of a few draws that of a single row is too noisy), and at most MOST_LEVERAGE. For a linear model
-    with Gaussian noise, the exact posterior, and equal leverages it is exact. Where the posterior's covariance has no
-    correlations (diag, bbb), or `kl_warmup` lasts, v F is the leverage by approximation only.
+    As in generalised cross-validation, a single h stands for all rows: its mean over the minibatch, because that of a
+    single row is too noisy with few draws, and at most MAX_LEVERAGE. The result is exact for a linear model with
+    Gaussian noise, the exact posterior, and equal leverages. Where the posterior has no covariances between weights
+    (diag, bbb), or while `kl_warmup` lasts, h is only an approximation of the leverage.
 
     Args:
       outputs, targets: [K, n, 1] and [n], standardised.
-      precision: E[tau] that the weights train under.
-      kl_weight: lambda as it counts already, by which the draws' variance is not v.
-      dof: degrees of freedom of the noise; infinite: Gaussian.
+      precision: E[tau] under which the weights train.
+      kl_weight: lambda times the current KL scale, which divides the variance of the draws to give v.
+      dof: degrees of freedom of the noise; infinite for Gaussian noise.
 
     Returns:
       [K, n, 1]; `outputs` themselves if K = 1.
@@ -149,69 +181,11 @@ def left_out_outputs(outputs, targets, precision, kl_weight=1.0, dof=np.inf):
     """
     n_draws = int(outputs.shape[0])
     mean = tf.reduce_mean(outputs, axis=0, keepdims=True)
-    spread, newton = outputs - mean, targets[None, :, None] - mean  # g / F, of Gaussian noise
-    variance = tf.reduce_sum(tf.square(spread)) / (max(n_draws - 1, 1) * kl_weight)
-    fisher = precision / tf.cast(tf.size(targets), outputs.dtype)
+    deviation, newton = outputs - mean, targets[None, :, None] - mean  # newton: g / F, for Gaussian noise
+    variance = tf.reduce_sum(tf.square(deviation)) / (max(n_draws - 1, 1) * kl_weight)  # summed over rows
+    fisher = precision / tf.cast(tf.size(targets), outputs.dtype)  # divided by the number of rows
     if np.isfinite(dof):
         newton *= student_weight(precision * tf.square(newton), dof) * ((dof + 3.0) / (dof + 1.0))
         fisher *= (dof + 1.0) / (dof + 3.0)
-    leverage = tf.minimum(fisher * variance, MOST_LEVERAGE)
-    return mean - leverage / (1.0 - leverage) * newton + spread / tf.sqrt(1.0 - leverage)
-
-
-def mixture_squared_error(outputs, targets, precision, dof=np.inf):
-    """mean_i sum_k w_ik (y_i - f_ik)^2 with w_ik proportional to N(y_i; f_ik, 1 / precision), sum_k w_ik = 1.
-
-    The noise variance after an EM step for the mixture over draws, prod_i mean_k N(y_i; f_ik, 1 / precision): what
-    the draws' spread explains already is not counted again. With a finite `dof`, N is Student's t and the squares count
-    as E[u_ik]. [K, n, 1], [n] -> a scalar.
-    """
-    squares = tf.square(targets[None, :, None] - outputs)
-    scaled, counted = precision * squares, squares
-    log_density = -0.5 * scaled
-    if np.isfinite(dof):
-        log_density, counted = student_kernel(scaled, dof), student_weight(scaled, dof) * squares
-    return tf.reduce_mean(tf.reduce_sum(tf.nn.softmax(log_density, axis=0) * counted, axis=0))
-
-
-def student_weight(scaled, dof):
-    """E[u | y], u the row's factor of the precision, for the scaled squares tau (y - f)^2; elementwise."""
-    return (dof + 1.0) / (dof + scaled)
-
-
-def student_kernel(scaled, dof):
-    """log t_nu up to what does not depend on the scaled squares; elementwise."""
-    return -0.5 * (dof + 1.0) * tf.log1p(scaled / dof)
-
-
-def student_log_prob(log_noise, squares, dof):
-    """max over q(u) of E_tau,u[log N(y; f, 1 / (tau u))] - KL(q(u) || p(u)), for tau ~ Gamma(alpha, beta); elementwise.
-
-    = log t_nu(y - f) at the precision alpha / beta, with E[log tau] for the log of it
-    """
-    log_alpha, log_beta = log_noise[0], log_noise[1]
-    mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
-    return student_constant(dof) + 0.5 * mean_log_tau + student_kernel(precision_of(log_noise) * squares, dof)
-
-
-def expected_log_prob(log_noise, mean_square):
-    """E_tau[log N(y; f, 1/tau)] for tau ~ Gamma(alpha, beta), given the mean of (y - f)^2; a scalar.
-
-    = 1/2 [ psi(alpha) - log beta - log 2 pi - (alpha / beta) mean (y - f)^2 ]
-    """
-    log_alpha, log_beta = log_noise[0], log_noise[1]
-    mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
-    return 0.5 * (mean_log_tau - np.log(2.0 * np.pi) - precision_of(log_noise) * mean_square)
-
-
-def kl_gamma(alpha, beta, alpha_0, beta_0):
-    """KL(Gamma(alpha, beta) || Gamma(alpha_0, beta_0)), shape and rate.
-
-    = (alpha - alpha_0) psi(alpha) - log G(alpha) + log G(alpha_0)
-      + alpha_0 (log beta - log beta_0) + alpha (beta_0 - beta) / beta
-    """
-    alpha_0, beta_0 = tf.constant(alpha_0, alpha.dtype), tf.constant(beta_0, alpha.dtype)
-    return (
-        (alpha - alpha_0) * tf.digamma(alpha) - tf.lgamma(alpha) + tf.lgamma(alpha_0)
-        + alpha_0 * (tf.log(beta) - tf.log(beta_0)) + alpha * (beta_0 - beta) / beta
-    )
+    leverage = tf.minimum(fisher * variance, MAX_LEVERAGE)
+    return mean - leverage / (1.0 - leverage) * newton + deviation / tf.sqrt(1.0 - leverage)

@@ -111,13 +111,19 @@ def layer_methods(config: Config, specs: Sequence[LayerSpec], prior: Prior,
     layers = []
     for spec in specs:
         statistics(spec)
-        chosen: Optional[Type[Family]] = method.family if spec.has_weights else method.vectors
-        noisy = method.noisy and spec.has_weights
-        if chosen.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
-            chosen, noisy_fallback = LARGE_LAYERS.get(config.large_layers, (None, False))
-            noisy = noisy_fallback and method.noisy
-        layers.append(LayerMethod(spec, chosen and chosen(prior, config, solver(spec.name)), noisy))
+        family, noisy = _family_of(spec, method, config)
+        layers.append(LayerMethod(spec, family and family(prior, config, solver(spec.name)), noisy))
     return layers
+
+
+def _family_of(spec: LayerSpec, method: Method, config: Config) -> Tuple[Optional[Callable[..., Family]], bool]:
+    """Returns (family, noisy) of a layer; the family is None if the layer is refused."""
+    if not spec.has_weights:
+        return method.vectors, False
+    if method.family.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
+        family, noisy = LARGE_LAYERS.get(config.large_layers, (None, False))
+        return family, noisy and method.noisy
+    return method.family, method.noisy
 
 
 def check_layers(layers: Sequence[LayerMethod], config: Config) -> None:
