@@ -152,9 +152,9 @@ def _strips(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 def _row_products(strips: tf.Tensor, geometry: Geometry) -> Dict[Tuple[int, int], tf.Tensor]:
     """Returns {(row, other): sum over locations of s_row^T s_other, [k_w C, k_w C]}, for row <= other of the kernel.
 
-    s_row is what that row of the kernel sees. At every location, two rows of the kernel see image rows that are as far
-    apart as they are themselves, and other pairs with the same distance see the same pairs of image rows at other
-    locations. So each image row is multiplied once with itself and with those below it that a kernel reaches.
+    s_row is what that row of the kernel sees. Two rows of the kernel with a distance of `lag` see image rows with the
+    same distance, and all such pairs see the same pairs of image rows, only at different locations. So each image row
+    is multiplied once with itself and with each row below it that the kernel reaches.
 
     Args:
       strips: from `_strips`.

@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     a: tf.Tensor  # inputs, [K or 1, n, d_in + 1] for a dense layer; see core/inference/factors.py
     ds: tf.Tensor  # d log p(y | x, W) / d s per example, [K, n, d_out] for a dense layer
     ds_fisher: tf.Tensor  # the same for the targets that define the Fisher: sampled or observed ones
-    noise: tf.Tensor  # drawn weights minus state["mean"], [K, d_in + 1, d_out]; not for families with a basis
+    noise: tf.Tensor  # drawn weights minus state["mean"], [K, d_in + 1, d_out]; used where the coordinates are weights
     grad: tf.Tensor  # v, the gradient of the objective per example for the mean weights, [d_in + 1, d_out]
     stats: LayerStatistics  # curvature statistics of the layer's kind
 
@@ -194,7 +194,7 @@ class MeanField(Adam):
 class Diagonal(Family):
     """Noisy Adam: f, the diagonal of the Fisher matrix.
 
-    f <- (1 - beta) f + beta E[(d log p / d w)^2]
+    f <- (1 - beta) f + beta E[(d log p / d w)^2], per-example gradients; beta = step_sizes.cov
     q: w ~ N(mean, (lambda / N) / (f + gamma_in))
     step: v / (f + gamma_in + gamma_ex), without a square root
 

@@ -3,8 +3,9 @@
 METHODS maps config's `optimizer` to a curvature family and to whether weights are drawn from its posterior. The three
 noisy methods of the papers are one step with three families.
 
-A step: draw w ~ q; v = E[d log p / d w] - gamma_in w; update the curvature with gradients at the same w; move the mean
-along the preconditioned v. Regression averages v (`averaged_steps`), classification clips the step (`clipped_steps`).
+A step: draw w ~ q; take v, the gradient of the objective at w (`elbo_gradient`); update the curvature with gradients
+at the same w; move the mean along the preconditioned v. Regression averages v over steps (`averaged_steps`),
+classification clips the step (`clipped_steps`).
 """
 from typing import AbstractSet, Callable, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
 

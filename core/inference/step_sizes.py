@@ -1,6 +1,7 @@
 """Step sizes of a training step: of the mean, of the moving averages, of the clip and of the KL weight.
 
-Pure functions of the step, one for each step rule: `regression_step_sizes`, `classification_step_sizes`.
+Pure functions of the step. `regression_step_sizes` go with `optimizer.averaged_steps`, `classification_step_sizes` with
+`optimizer.clipped_steps`.
 """
 from typing import NamedTuple, Optional
 
