@@ -14,6 +14,7 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
+	if [ -x $(VENV)/bin/mypy ]; then $(VENV)/bin/mypy; fi  # not on Python 3.7
 	$(VENV)/bin/python -m pytest -n $(JOBS)
 
 docs: $(VENV)/installed-docs

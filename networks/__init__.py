@@ -1,38 +1,40 @@
-"""NETWORKS: config's model_name -> what it is, and how it is made. To add a network, add a row.
+"""Networks. Read layers (what a network may call), then ffn and convolutional; geometry is that of convolutions.
 
-Read in this order: geometry (of convolutions), layers (what networks are made of), ffn, convolutional.
+NETWORKS maps config's `model_name` to a network. To add one, write a function (x, layers, n_outputs) -> outputs and add
+a row.
 """
 import functools
-from typing import Any, Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable, NamedTuple, Tuple
 
 from misc.config import Config
 from networks.convolutional import lenet, resnet, vgg
 from networks.ffn import ffn
+from networks.layers import NetworkFunction
 
 
 class Network(NamedTuple):
-    """A network by name."""
+    """A row of NETWORKS."""
 
-    meaning: str                           # a line for --list
-    make: Callable[[Config], Callable]     # config -> function (x, layers, n_outputs) -> outputs, see layers.py
-    images_only: bool = False              # whether it takes images and no rows of numbers
-    ignores: Tuple[str, ...] = ("width",)  # config keys of networks that have no effect with it
+    meaning: str  # one line for --list
+    make: Callable[[Config], NetworkFunction]  # config -> function (x, layers, n_outputs) -> outputs
+    images_only: bool = False  # whether it needs examples (height, width, channels)
+    ignores: Tuple[str, ...] = ("width",)  # config keys of networks that have no effect on this one
 
 
-def _ffn(*hidden: int) -> Callable[[Config], Callable]:
+def _ffn(*hidden: int) -> Callable[[Config], NetworkFunction]:
     return lambda config: functools.partial(ffn, hidden=hidden, batch_norm=config.batch_norm)
 
 
 def _scaled(widths: Any, config: Config) -> Any:
-    """Returns the widths times config's `width`, at least 1; also of nested lists."""
+    """Returns the widths, a number or nested lists, times config's `width`, rounded and at least 1."""
     if isinstance(widths, (list, tuple)):
         return [_scaled(width, config) for width in widths]
     return max(1, int(round(widths * config.width)))
 
 
 def _convolutional(network: Callable, meaning: str, **settings: Any) -> Network:
-    """Returns a row for images: config's `width` multiplies `widths` and `blocks`."""
-    def make(config: Config) -> Callable:
+    """Returns a row for images, whose `widths` and `blocks` are multiplied by config's `width`."""
+    def make(config: Config) -> NetworkFunction:
         scaled = {name: _scaled(value, config) if name in ("widths", "blocks") else value
                   for name, value in settings.items()}
         return functools.partial(network, batch_norm=config.batch_norm, **scaled)
@@ -50,7 +52,7 @@ def _resnet(n_blocks: int) -> Network:
                           "layer", widths=[16, 32, 64], n_blocks=n_blocks)
 
 
-NETWORKS: Dict[str, Network] = {
+NETWORKS = {
     "linear": Network("no hidden layer: linear regression", _ffn(), ignores=("width", "batch_norm")),
     "ffn50": Network("one hidden layer of 50 units", _ffn(50)),
     "ffn100": Network("one hidden layer of 100 units", _ffn(100)),

@@ -1,14 +1,16 @@
-"""Convolutional networks for images. With `batch_norm` there is a batch normalisation after every hidden layer.
+"""Convolutional networks for images.
 
-x, layers: see networks/layers.py.
+For x and layers see networks/layers.py. batch_norm: whether every hidden layer is followed by batch normalisation,
+before the activation.
 """
 from typing import Any, Sequence
 
 
 def vgg(x: Any, layers: Any, n_outputs: int, blocks: Sequence[Sequence[int]], batch_norm: bool = False) -> Any:
-    """Blocks of 3 x 3 convolutions, each followed by 2 x 2 max-pooling, then one linear layer.
+    """Applies blocks of 3 x 3 convolutions, each block followed by 2 x 2 max-pooling, then one linear layer.
 
-    blocks: for each block, the widths of its convolutions.
+    Args:
+      blocks: for each block, the widths of its convolutions.
 
     Reference: Simonyan and Zisserman (2015), https://arxiv.org/abs/1409.1556; widths as in Zhang et al. (2018)
     """
@@ -20,10 +22,10 @@ def vgg(x: Any, layers: Any, n_outputs: int, blocks: Sequence[Sequence[int]], ba
 
 
 def resnet(x: Any, layers: Any, n_outputs: int, widths: Sequence[int], n_blocks: int, batch_norm: bool = False) -> Any:
-    """For every width, `n_blocks` blocks of two 3 x 3 convolutions with a shortcut.
+    """Applies, for every width, `n_blocks` blocks of two 3 x 3 convolutions with a shortcut, then one linear layer.
 
-    With three widths these are 6 n_blocks + 2 layers. From width to width the images are halved; the shortcut is
-    then padded with zeros for the new channels.
+    Three widths make 6 n_blocks + 2 layers. Where the width changes, the images are halved in height and width, and
+    the shortcut is padded with zeros for the new channels.
 
     Reference: He et al. (2016), Sec. 4.2, https://arxiv.org/abs/1512.03385
     """
@@ -39,9 +41,10 @@ def resnet(x: Any, layers: Any, n_outputs: int, widths: Sequence[int], n_blocks:
 
 
 def lenet(x: Any, layers: Any, n_outputs: int, widths: Sequence[int], batch_norm: bool = False) -> Any:
-    """Two 5 x 5 convolutions with max-pooling, and two hidden dense layers.
+    """Applies two 5 x 5 convolutions with max-pooling, two hidden dense layers, and one linear layer.
 
-    widths: of these four layers.
+    Args:
+      widths: of the two convolutions and the two dense layers.
 
     Reference: LeCun et al. (1998), Sec. II.B, with max-pooling and full connections
     """
@@ -54,4 +57,5 @@ def lenet(x: Any, layers: Any, n_outputs: int, widths: Sequence[int], batch_norm
 
 
 def _hidden(layers: Any, s: Any, batch_norm: bool) -> Any:
+    """Returns the outputs of a hidden layer from its pre-activations."""
     return layers.activate(layers.batch_norm(s) if batch_norm else s)

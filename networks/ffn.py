@@ -3,9 +3,12 @@ from typing import Any, Sequence
 
 
 def ffn(x: Any, layers: Any, n_outputs: int, hidden: Sequence[int], batch_norm: bool = False) -> Any:
-    """Hidden layers of the given widths, each with the activation, then a linear layer. Images are flattened.
+    """Applies hidden layers, each followed by the activation, then a linear layer. Images are flattened first.
 
-    x, layers: see networks/layers.py.
+    Args:
+      x, layers: see networks/layers.py.
+      hidden: widths of the hidden layers.
+      batch_norm: whether every hidden layer is followed by batch normalisation, before the activation.
     """
     x = layers.flatten(x)
     for width in hidden:

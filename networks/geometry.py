@@ -1,43 +1,51 @@
-"""The geometry of a convolution: its kernel, strides and padding, and which pixels each location sees."""
-from typing import NamedTuple, Sequence, Tuple
+"""Geometry of a convolution: its kernel, strides and padding, and which pixels each location sees."""
+from typing import NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
 
 class Geometry(NamedTuple):
-    """How a convolution moves over an image."""
+    """Geometry of a 2D convolution. A location is a position of the kernel, counted from 0 in rows and columns.
 
-    kernel: Tuple[int, int]   # (k_h, k_w)
+    Axis 0 is that of rows, axis 1 that of columns. An offset is a row or column inside the kernel.
+    """
+
+    kernel: Tuple[int, int]  # (k_h, k_w)
     strides: Tuple[int, int]  # (rows, columns)
-    padding: str              # SAME or VALID
+    padding: str  # SAME or VALID, as TensorFlow defines them
 
-    def output(self, size: Sequence[int]) -> Tuple[int, ...]:
-        """Returns (H', W') for inputs of (H, W)."""
+    def output(self, size: Tuple[int, int]) -> Tuple[int, int]:
+        """Returns the number of locations (H', W') for inputs of size (H, W)."""
         if self.padding == "SAME":
-            return tuple(-(-length // stride) for length, stride in zip(size, self.strides))
-        return tuple((length - k) // stride + 1 for length, k, stride in zip(size, self.kernel, self.strides))
+            height, width = (-(-length // stride) for length, stride in zip(size, self.strides))
+        else:
+            height, width = ((length - k) // stride + 1
+                             for length, k, stride in zip(size, self.kernel, self.strides))
+        return height, width
 
     def padded(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns images [N, H, W, C] with the zeros of the padding, cut to what the kernel touches."""
-        size = [int(length) for length in images.shape[1:3]]
+        """Adds the zeros of the padding to images [N, H, W, C], and cuts off what the kernel never touches."""
+        size = (int(images.shape[1]), int(images.shape[2]))
         reach = [(out - 1) * stride + k for out, stride, k in zip(self.output(size), self.strides, self.kernel)]
         missing = [max(0, r - length) for r, length in zip(reach, size)]
         images = tf.pad(images, [[0, 0]] + [[m // 2, m - m // 2] for m in missing] + [[0, 0]])
         return images[:, :reach[0], :reach[1]]
 
     def locations(self, offset: int, axis: int, size: int) -> Tuple[int, int]:
-        """Returns the first and last location at which kernel row or column `offset` lies inside the image.
+        """Returns the first and last location at which `offset` of the kernel lies inside the image.
 
-        axis: 0 for rows, 1 for columns; size: length of the image along it.
+        Args:
+          size: length of the image along the axis.
         """
         stride, before = self.strides[axis], self._missing(axis, size) // 2
         first = max(0, -((offset - before) // stride))
         return first, min(self.output((size, size))[axis] - 1, (size - 1 + before - offset) // stride)
 
     def seen_rows(self, offset: int, other: int, size: int) -> range:
-        """Returns the image rows that kernel row `offset` sees at locations where row `other` is inside the image, too.
+        """Returns the image rows that row `offset` of the kernel sees while its row `other` is inside the image too.
 
-        size: number of rows of the image.
+        Args:
+          size: height of the image.
         """
         firsts, lasts = zip(self.locations(offset, 0, size), self.locations(other, 0, size))
         first, last = max(firsts), min(lasts)
@@ -45,37 +53,49 @@ class Geometry(NamedTuple):
         return range(start, start + max(0, last - first + 1) * self.strides[0], self.strides[0])
 
     def first_seen(self, location: int, offset: int, axis: int, size: int) -> int:
-        """Returns the pixel that `offset` of the kernel sees at `location`; it is negative before the image begins."""
+        """Returns the pixel that `offset` of the kernel sees at a location; negative before the first pixel."""
         return location * self.strides[axis] - self._missing(axis, size) // 2 + offset
 
     def convolve(self, h: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Returns s = a W at every location: [K or 1, n, H, W, C], [K, k_h k_w C + 1, D] -> [K, n, H', W', D].
+        """Returns s = a W at every location.
 
-        Particles with inputs of their own take one convolution each. Shared inputs are convolved once, with the
-        kernels of all particles side by side.
+        Particles with their own inputs take one convolution each; inputs that all particles share take a single
+        convolution with all kernels side by side.
+
+        Args:
+          h: [K or 1, n, H, W, C].
+          weights: [K, k_h k_w C + 1, D], the bias in the last row.
+
+        Returns:
+          [K, n, H', W', D].
         """
         n_particles, channels, outputs = int(weights.shape[0]), int(h.shape[4]), int(weights.shape[2])
         kernels = tf.reshape(weights[:, :-1], [n_particles, *self.kernel, channels, outputs])
         bias = weights[:, None, None, None, -1]
         if int(h.shape[0]) == n_particles:
             images, own = (tf.unstack(t) if n_particles > 1 else [tf.squeeze(t, 0)] for t in (h, kernels))
-            convolved = [self._convolve(image, kernel) for image, kernel in zip(images, own)]
-            return (tf.stack(convolved) if n_particles > 1 else convolved[0][None]) + bias
+            each = [self._convolve(image, kernel) for image, kernel in zip(images, own)]
+            return (tf.stack(each) if n_particles > 1 else each[0][None]) + bias
         side_by_side = tf.reshape(tf.transpose(kernels, [1, 2, 3, 0, 4]), [*self.kernel, channels, -1])
         s = self._convolve(h[0], side_by_side)
         s = tf.reshape(s, [-1, int(s.shape[1]), int(s.shape[2]), n_particles, outputs])
         return tf.transpose(s, [3, 0, 1, 2, 4]) + bias
 
     def shifted(self, padded: tf.Tensor, row: int, column: int) -> tf.Tensor:
-        """Returns what offset (row, column) of the kernel sees at each location of padded images; [N, H', W', C]."""
+        """Returns what offset (row, column) of the kernel sees at each location, [N, H', W', C].
+
+        Args:
+          padded: images from `padded`.
+        """
         last = [int(length) - k for length, k in zip(padded.shape[1:3], self.kernel)]
         return padded[:, row:row + last[0] + 1:self.strides[0], column:column + last[1] + 1:self.strides[1]]
 
     def _convolve(self, images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Convolves [N, H, W, C] with [k_h, k_w, C, D]."""
         return tf.nn.conv2d(images, kernel, strides=[1, *self.strides, 1], padding=self.padding)
 
     def _missing(self, axis: int, size: int) -> int:
-        """Returns how many zeros the padding adds along an axis of length `size`."""
+        """Returns the number of zeros that the padding adds along an axis of length `size`."""
         if self.padding == "VALID":
             return 0
         return max(0, (self.output((size, size))[axis] - 1) * self.strides[axis] + self.kernel[axis] - size)

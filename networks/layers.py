@@ -1,79 +1,95 @@
-"""What networks are made of. A network is a function of (x, layers, ...) that calls these methods of `layers`.
+"""The layers that networks are made of.
 
-Two classes have the methods: `ShapeRecorder` runs a network on shapes, to learn its layers before anything is built,
-and `LayerBuilder` runs it on tensors. A new kind of layer is a method of both, and a row of STATISTICS in
-core/inference/factors.py for its curvature.
+A network is a function (x, layers, n_outputs) -> outputs that calls methods of `layers`. Two classes have these
+methods: `ShapeRecorder` runs a network on shapes, so that its layers are known before anything is built; `LayerBuilder`
+runs it on tensors.
+
+To add a kind of layer with weights, add a method to both classes, and a row to STATISTICS in core/inference/factors.py
+for its curvature.
 """
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
 from misc.errors import UserError
 from networks.geometry import Geometry
 
-Shape = Tuple[int, ...]                   # of one example: (d,) or (height, width, channels)
-Moments = Tuple[tf.Tensor, tf.Tensor]     # mean and variance, [d_out]
+ACTIVATIONS = {"relu": tf.nn.relu, "tanh": tf.tanh, "elu": tf.nn.elu}
+"""Config's `activation` -> function of a tensor."""
+
+NORM_EPSILON = 1e-5  # added to the variance in batch normalisation
+
+Shape = Tuple[int, ...]
+"""Shape of one example: (d,) or (height, width, channels)."""
+
+Pair = Union[int, Tuple[int, int]]
+"""A number for both rows and columns, or (rows, columns)."""
+
+Moments = Tuple[tf.Tensor, tf.Tensor]
+"""(mean, variance), each [d_out]."""
+
+NetworkFunction = Callable[[Any, Any, int], Any]
+"""A network: (x, layers, n_outputs) -> outputs, where x is a shape or a tensor, as `layers` needs it."""
 
 
 class LayerSpec(NamedTuple):
-    """One weight matrix [d_in + 1, d_out], whose last row is the bias."""
+    """What is known of a layer before anything is built: parameters [d_in + 1, d_out], the bias in the last row."""
 
-    name: str                            # kind and number, e.g. conv2d0
-    kind: str                            # dense, conv2d or batch_norm
-    d_in: int                            # of a convolution: k_h k_w channels; of a batch normalisation: 1
-    d_out: int
-    geometry: Optional[Geometry] = None  # of a convolution
-    n_locations: int = 1                 # places of an input at which it is used
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether it is a weight matrix. Of a batch normalisation the rows are scale and shift."""
-        return self.kind != "batch_norm"
+    name: str  # kind and number, e.g. "dense0"
+    kind: str  # row of STATISTICS in core/inference/factors.py
+    d_in: int  # inputs of one unit; k_h k_w C for a convolution, 1 for a batch normalisation
+    d_out: int  # units or channels
+    geometry: Optional[Geometry] = None  # of a convolution; None for other kinds
+    n_locations: int = 1  # number of places of one input at which the parameters are used
+    has_weights: bool = True  # false for a scale and a shift, which have no prior, no noise and a fixed initial value
 
     @property
     def fans(self) -> Tuple[int, int]:
-        """(inputs of one unit, units that see one input), for initial weights."""
+        """(inputs of one unit, units that see one input), for the initial weights."""
         n_offsets = self.geometry.kernel[0] * self.geometry.kernel[1] if self.geometry else 1
         return self.d_in, self.d_out * n_offsets
 
 
 class LayerRecord(NamedTuple):
-    """All that curvature needs of a layer."""
+    """What the curvature of a layer needs from a forward pass with K particles and n examples."""
 
     spec: LayerSpec
-    inputs: tf.Tensor                  # [K or 1, n, ...]; of a dense layer with the 1 appended
-    preactivations: tf.Tensor          # [K, n, ..., d_out]
-    moments: Optional[Moments] = None  # of the minibatch, averaged over particles, in a batch normalisation
-
-
-ACTIVATIONS: Dict[str, Callable[[tf.Tensor], tf.Tensor]] = {"relu": tf.nn.relu, "tanh": tf.tanh, "elu": tf.nn.elu}
-
-NORM_EPSILON = 1e-5
+    inputs: tf.Tensor  # [K or 1, n, ...]; of a dense layer with the 1 appended
+    preactivations: tf.Tensor  # [K, n, ..., d_out]
+    moments: Optional[Moments] = None  # minibatch moments of a batch normalisation, averaged over particles
 
 
 class ShapeRecorder:
-    """Runs a network on the shape of one example, (d,) or (height, width, channels); leaves `specs`, in order."""
+    """Runs a network on the shape of one example, (d,) or (height, width, channels).
+
+    Attributes:
+      specs: the layers so far, a list of LayerSpec in the order of the network.
+    """
 
     def __init__(self) -> None:
         self.specs: List[LayerSpec] = []
 
     def dense(self, shape: Shape, d_out: int) -> Shape:
+        """Records a dense layer. Raises UserError if it would be given images."""
         if len(shape) != 1:
-            raise UserError(f"a dense layer takes rows of numbers, but the network gives it an input of "
-                            f"{' x '.join(map(str, shape))}: let it call layers.flatten first")
+            raise UserError(f"a dense layer takes rows of numbers, the network gives it {' x '.join(map(str, shape))}: "
+                            "let it call layers.flatten first")
         self._add("dense", shape[-1], d_out)
         return shape[:-1] + (d_out,)
 
-    def conv2d(self, shape: Shape, d_out: int, kernel: Any = 3, stride: Any = 1, padding: str = "SAME") -> Shape:
+    def conv2d(self, shape: Shape, d_out: int, kernel: Pair = 3, stride: Pair = 1, padding: str = "SAME") -> Shape:
+        """Records a convolution. Raises UserError if the kernel is larger than the images."""
         geometry = Geometry(_pair(kernel), _pair(stride), padding)
-        height, width = geometry.output(shape[:2])
+        height, width = geometry.output((shape[0], shape[1]))
         if min(height, width) < 1:
             raise UserError(f"a {kernel} x {kernel} convolution does not fit into {shape[0]} x {shape[1]} pixels")
-        self._add("conv2d", geometry.kernel[0] * geometry.kernel[1] * shape[2], d_out, geometry, height * width)
+        self._add("conv2d", geometry.kernel[0] * geometry.kernel[1] * shape[2], d_out, geometry=geometry,
+                  n_locations=height * width)
         return height, width, d_out
 
     def batch_norm(self, shape: Shape) -> Shape:
-        self._add("batch_norm", 1, shape[-1], n_locations=shape[0] * shape[1] if len(shape) == 3 else 1)
+        self._add("batch_norm", 1, shape[-1], n_locations=shape[0] * shape[1] if len(shape) == 3 else 1,
+                  has_weights=False)
         return shape
 
     def activate(self, shape: Shape) -> Shape:
@@ -94,39 +110,42 @@ class ShapeRecorder:
         stride = -(-other[0] // shape[0])
         return -(-other[0] // stride), -(-other[1] // stride), shape[2]
 
-    def _add(self, kind: str, d_in: int, d_out: int, geometry: Optional[Geometry] = None, n_locations: int = 1) -> None:
+    def _add(self, kind: str, d_in: int, d_out: int, **fields: Any) -> None:
+        """Adds a LayerSpec, named after its kind and its number among those of the kind."""
         name = f"{kind}{sum(spec.kind == kind for spec in self.specs)}"
-        self.specs.append(LayerSpec(name, kind, d_in, d_out, geometry, n_locations))
+        self.specs.append(LayerSpec(name, kind, d_in, d_out, **fields))
 
 
 class LayerBuilder:
-    """Runs a network on tensors [K or 1, n, d] or [K or 1, n, height, width, channels]; leaves `records`, in order.
+    """Runs a network on tensors, [K or 1, n, d] or [K or 1, n, height, width, channels] for K particles, n examples.
 
     Args:
-      specs: the layers, as a ShapeRecorder leaves them.
-      weights: one tensor [K, d_in + 1, d_out] per layer: K draws, one per particle.
+      specs: the layers, as a ShapeRecorder recorded them.
+      weights: one tensor [K, d_in + 1, d_out] per layer, drawn for each particle.
       activation: function of a tensor.
-      moments: {layer: (mean, variance)} for batch normalisations; None: those of the minibatch, for each particle
-        separately, as in training.
+      moments: {layer: (mean, variance)} that batch normalisations use. None: each particle uses the moments of the
+        minibatch, as in training.
+
+    Attributes:
+      records: the LayerRecords so far, in the order of the network.
     """
 
-    def __init__(self, specs: Sequence[LayerSpec], weights: Iterable[tf.Tensor],
+    def __init__(self, specs: Sequence[LayerSpec], weights: Sequence[tf.Tensor],
                  activation: Callable[[tf.Tensor], tf.Tensor], moments: Optional[Dict[str, Moments]] = None) -> None:
         self._layers = iter(zip(specs, weights))
         self._activation, self._moments = activation, moments
         self.records: List[LayerRecord] = []
 
     def dense(self, h: tf.Tensor, d_out: int) -> tf.Tensor:
-        """Returns pre-activations: [K or 1, n, d_in] -> [K, n, d_out]."""
+        """Returns the pre-activations [K, n, d_out] of [K or 1, n, d_in]."""
         spec, weight = next(self._layers)
         a = append_one(h)
         return self._record(spec, a, tf.matmul(a, weight))
 
-    def conv2d(self, h: tf.Tensor, d_out: int, kernel: Any = 3, stride: Any = 1, padding: str = "SAME") -> tf.Tensor:
-        """Returns pre-activations: [K or 1, n, H, W, C] -> [K, n, H', W', d_out]."""
+    def conv2d(self, h: tf.Tensor, d_out: int, kernel: Pair = 3, stride: Pair = 1, padding: str = "SAME") -> tf.Tensor:
+        """Returns the pre-activations [K, n, H', W', d_out] of [K or 1, n, H, W, C]."""
         spec, weight = next(self._layers)
-        geometry: Any = spec.geometry
-        return self._record(spec, h, geometry.convolve(h, weight))
+        return self._record(spec, h, Geometry(_pair(kernel), _pair(stride), padding).convolve(h, weight))
 
     def batch_norm(self, h: tf.Tensor) -> tf.Tensor:
         """Normalises every unit or channel to mean 0 and variance 1, then scales and shifts it."""
@@ -147,6 +166,7 @@ class LayerBuilder:
         return self._activation(s)
 
     def flatten(self, h: tf.Tensor) -> tf.Tensor:
+        """Turns images [K or 1, n, H, W, C] into rows [K or 1, n, H W C]; leaves rows as they are."""
         return tf.reshape(h, tf.concat([tf.shape(h)[:2], [_size(h)]], axis=0)) if len(h.shape) == 5 else h
 
     def max_pool(self, h: tf.Tensor, size: int = 2) -> tf.Tensor:
@@ -156,10 +176,14 @@ class LayerBuilder:
         return over_particles(lambda images: tf.nn.avg_pool2d(images, size, size, "SAME"), h)
 
     def global_pool(self, h: tf.Tensor) -> tf.Tensor:
+        """Averages every channel over the pixels: [K or 1, n, H, W, C] -> [K or 1, n, C]."""
         return tf.reduce_mean(h, axis=[2, 3])
 
     def add(self, h: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-        """Returns h plus `other`, which is subsampled and padded with zero channels if h is smaller and wider."""
+        """Returns h plus a shortcut `other`.
+
+        Where h has fewer pixels, `other` is subsampled; where h has more channels, it is padded with zeros.
+        """
         stride = -(-int(other.shape[2]) // int(h.shape[2]))
         more = int(h.shape[4]) - int(other.shape[4])
         return h + tf.pad(other[:, :, ::stride, ::stride], [[0, 0]] * 4 + [[more // 2, more - more // 2]])
@@ -176,21 +200,25 @@ def append_one(h: tf.Tensor) -> tf.Tensor:
 
 
 def over_particles(change: Callable[[tf.Tensor], tf.Tensor], h: tf.Tensor) -> tf.Tensor:
-    """Applies a function of images [N, H, W, C] to h [K, n, H, W, C], all particles at once."""
+    """Applies a function of images [N, H, W, C] to h [K or 1, n, H, W, C], to all particles at once."""
     images = change(tf.reshape(h, [-1] + [int(length) for length in h.shape[2:]]))
     return tf.reshape(images, tf.concat([tf.shape(h)[:2], [int(length) for length in images.shape[1:]]], axis=0))
 
 
-def layer_specs(network: Callable, shape: Sequence[int], n_outputs: int) -> List[LayerSpec]:
-    """Returns the layers of `network` for inputs of `shape`. Builds nothing."""
+def layer_specs(network: NetworkFunction, shape: Sequence[int], n_outputs: int) -> List[LayerSpec]:
+    """Returns the layers of `network` for examples of `shape`. Builds nothing."""
     recorder = ShapeRecorder()
     network(tuple(int(length) for length in shape), recorder, n_outputs)
     return recorder.specs
 
 
-def _pair(value: Any) -> Tuple[int, int]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+def _pair(value: Pair) -> Tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    rows, columns = value
+    return rows, columns
 
 
 def _size(h: tf.Tensor) -> int:
+    """Returns H W C of images [K or 1, n, H, W, C]."""
     return int(h.shape[2]) * int(h.shape[3]) * int(h.shape[4])

@@ -9,7 +9,9 @@ from core.inference.factors import STATISTICS
 from core.inference.families import Batch, Diagonal, MeanField
 from core.inference.gaussian import Prior
 from core.inference.kfac import KFAC
-from core.inference.step_sizes import StepSizes, norm_rate
+from core.inference.optimizer import METHODS
+from core.inference.step_sizes import StepSizes, kl_scale, norm_rate, regression_step_sizes
+from misc.config import Config
 from tests import reference
 
 PRIOR = Prior(n_data=40, kl_weight=0.8, prior_var=0.5)  # gamma_in = 0.04
@@ -193,3 +195,55 @@ def test_rate_of_batch_normalisations_averages(session):
     steps = (1.0, 4.0, 10.0, 200.0, 400.0, 2000.0, 1e6)
     rates = session.run([norm_rate(tf.constant(now, tf.float64)) for now in steps])
     assert_allclose(rates, [1.0, 0.25, 0.1, 0.1, 0.05, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("interval, powers", [(2, [0, 0, 1, 1, 2, 2]), (None, [0, 0, 0, 1, 1, 1]), (10**12, [0] * 6)])
+def test_step_sizes_of_regression_decay_by_whole_intervals(session, config, dtype, interval, powers):
+    """Equal to the last bit to Python's powers, for any step of an epoch; after the last epoch they stay."""
+    cfg = config(epoch=5, lr_decay_interval=interval, lr_decay_ratio=0.3, alpha=0.017, beta=0.11, omega=0.013)
+    step = tf.placeholder(tf.int32, [])
+    sizes = regression_step_sizes(cfg, step, tf.cast(step, dtype) + 1, 7)
+    for epoch, power in enumerate(powers):
+        for done in (7 * epoch, 7 * epoch + 6):
+            values = session.run([sizes.mean, sizes.cov, sizes.scale, sizes.step], {step: done})
+            decay = dtype(0.3 ** power)
+            assert values == [dtype(rate) * decay for rate in (0.017, 0.11, 0.013)] + [done + 1]
+    assert session.run(sizes.mean, {step: 2**31 - 1}) == dtype(0.017) * dtype(0.3 ** powers[4])
+    assert sizes.kl_scale == 1.0 and sizes.clip is None
+
+
+def test_kl_scale_grows_linearly_while_kl_warmup_lasts(session, config):
+    now = tf.placeholder(tf.float64, [])
+    scale = kl_scale(config(kl_warmup=3), now, 7)
+    values = [session.run(scale, {now: step}) for step in (0, 1, 7, 14, 21, 100)]
+    assert_allclose(values, [1 / 21, 1 / 21, 1 / 3, 2 / 3, 1.0, 1.0])
+
+
+class RecordingConfig:
+    """A config that notes which keys are read."""
+
+    def __init__(self, config):
+        self.config, self.read = config, set()
+
+    def __getattr__(self, name):
+        if name in Config.model_fields:
+            self.read.add(name)
+        return getattr(self.config, name)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_families_declare_the_keys_they_read(config, arrays, method):
+    recording = RecordingConfig(config(basis_tolerance=0.1, kfac_init_after_basis=False))
+    family = METHODS[method].family(PRIOR, recording)
+    a, ds, ds_fisher = (tf.constant(array) for array in arrays)
+    grad = tf.zeros(SHAPE, tf.float64)
+    batch = Batch(a, ds, ds_fisher, tf.zeros([K, *SHAPE], tf.float64), grad, STATISTICS["dense"](None))
+    one = tf.constant(1.0, tf.float64)
+    state = family.init(SHAPE, tf.float64)
+    state = family.update(state, batch, StepSizes(one, 0.1, 0.1, one, 1.0), set(family.updates))
+    family.posterior(grad, state, 1.0)
+    family.precondition(grad, state)
+    family.report(state)
+    family.covered_by_mean_check(state)
+    assert recording.read <= set(family.reads)

@@ -5,15 +5,8 @@ from numpy.testing import assert_allclose
 from scipy import integrate, optimize, stats
 
 from core.inference.likelihoods import Categorical, GaussianLikelihood, StudentTLikelihood
-from core.inference.noise_precision import (
-    HeldOut,
-    expected_log_prob,
-    kl_gamma,
-    left_out_outputs,
-    mixture_squared_error,
-    predictive_noise,
-    student_log_prob,
-)
+from core.inference.noise_model import expected_log_prob, kl_gamma, mixture_squared_error, student_log_prob
+from core.inference.noise_precision import HeldOut, leave_one_out_outputs, predictive_noise
 
 
 @pytest.fixture
@@ -241,7 +234,7 @@ def test_the_noise_level_stays_when_the_held_out_rows_train(session, held_out, r
 
 
 @pytest.mark.parametrize("kl_weight", [1.0, 0.3])
-def test_left_out_outputs_are_those_of_a_fit_without_the_row(session, rng, kl_weight):
+def test_leave_one_out_outputs_are_those_of_a_fit_without_the_row(session, rng, kl_weight):
     """Bayesian linear regression, all leverages equal: its exact posterior without a row, from the one with it."""
     tau, eta, n = 2.5, 1.7, 8
     x = np.array([[(-1.0)**bin(i & j).count("1") for j in range(3)] for i in range(n)])  # columns of a Hadamard matrix
@@ -255,9 +248,10 @@ def test_left_out_outputs_are_those_of_a_fit_without_the_row(session, rng, kl_we
     seen = np.array([at(row, np.arange(n)) for row in range(n)]).T
     by_hand = np.array([at(row, np.delete(np.arange(n), row)) for row in range(n)]).T
     draws = np.stack([seen[0] + sign * np.sqrt(seen[1] / 2) for sign in (-1, 1)])  # of just that mean and variance
-    found = session.run(left_out_outputs(tf.constant(draws[..., None]), tf.constant(targets), tensor(tau), kl_weight))
-    assert_allclose(found[..., 0].mean(axis=0), by_hand[0], rtol=1e-12)
-    assert_allclose(found[..., 0].var(axis=0, ddof=1), by_hand[1], rtol=1e-12)
+    fed = tf.constant(draws[..., None])
+    outputs = session.run(leave_one_out_outputs(fed, tf.constant(targets), tensor(tau), kl_weight))[..., 0]
+    assert_allclose(outputs.mean(axis=0), by_hand[0], rtol=1e-12)
+    assert_allclose(outputs.var(axis=0, ddof=1), by_hand[1], rtol=1e-12)
 
 
 def left_out(outputs, targets, precision, dof, kl_weight):
@@ -299,7 +293,7 @@ def test_the_leave_one_out_update_step_by_step(session, config, rng, kind, dof, 
 
 
 @pytest.mark.parametrize("dof", [np.inf, 4.0])
-def test_left_out_outputs_make_the_errors_of_refits(session, rng, dof):
+def test_leave_one_out_outputs_make_the_errors_of_refits(session, rng, dof):
     """On average over the rows, of any leverages; the fit to all rows makes smaller ones."""
     tau, n, d = 4.0, 300, 20
     x = rng.randn(n, d) * np.exp(0.3 * rng.randn(n, 1))
@@ -319,9 +313,10 @@ def test_left_out_outputs_make_the_errors_of_refits(session, rng, dof):
     refits = np.array([x[row] @ fit(np.delete(np.arange(n), row), whole) for row in range(n)])
     fisher = tau * (1.0 if np.isinf(dof) else (dof + 1) / (dof + 3))
     draws = rng.multivariate_normal(whole, np.linalg.inv(fisher * x.T @ x + np.eye(d)), 4000) @ x.T
-    found = session.run(left_out_outputs(tf.constant(draws[..., None]), tf.constant(targets), tensor(tau), 1.0, dof))
+    fed = tf.constant(draws[..., None])
+    outputs = session.run(leave_one_out_outputs(fed, tf.constant(targets), tensor(tau), 1.0, dof))[..., 0]
     ours, by_hand, naive = ((np.mean(counts(targets - each) * (targets - each)**2))
-                            for each in (found[..., 0].mean(axis=0), refits, x @ whole))
+                            for each in (outputs.mean(axis=0), refits, x @ whole))
     assert_allclose(ours, by_hand, rtol=0.02)
     assert naive < 0.92 * by_hand
 

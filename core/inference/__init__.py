@@ -1,11 +1,16 @@
-"""What a reviewer holds beside the papers: posteriors, curvature and the noisy natural-gradient step.
+"""The maths, to be read beside the papers: posteriors, curvature and the noisy natural-gradient step.
 
-Read it from the maths to the step:
+All of it is pure: tensors in, tensors out. Read it in this order, from the formulas to the step:
 
-linalg -> gaussian -> posteriors     matrix algebra, the prior and its KL, q(W)
-factors, conv_factors                curvature statistics of a minibatch, for dense layers and convolutions
-likelihoods, noise_precision         p(y | outputs) and its scores; the noise of a regression
-adam, step_sizes, solvers            moving averages, step sizes as functions of the step, checked factorisations
-families -> kronecker, kfac, ekfac   noisy Adam, noisy K-FAC and noisy EK-FAC, each with its posterior and its step
-optimizer                            METHODS, and one step of all layers
+linalg -> gaussian -> posteriors       matrix algebra; the prior and its KL; q(W)
+factors, conv_factors                  curvature statistics of a minibatch, for dense layers and convolutions
+noise_model -> noise_precision         the noise of a regression: closed forms; how its precision is trained
+likelihoods                            p(y | outputs) and its scores
+adam, step_sizes, solvers              moving averages; step sizes as functions of the step; checked factorisations
+families -> kronecker -> kfac, ekfac   noisy Adam, noisy K-FAC and noisy EK-FAC: each with its posterior and its step
+optimizer                              METHODS, and one step of all layers
+
+A new posterior family is a subclass of `families.Family` and a row of `optimizer.METHODS`; a new likelihood a subclass
+of `likelihoods.Likelihood` and a row of LIKELIHOODS; a new kind of layer a method of both classes in networks/layers.py
+and a row of `factors.STATISTICS`.
 """

@@ -1,11 +1,14 @@
 """Curvature statistics of a convolution (KFC) from one minibatch. Pure functions.
 
-h: [K or 1, n, H, W, C] inputs of the layer; the first dimension is 1 if all particles share them.
-ds: [K, n, H', W', D] d log p(y | x, W) / d s, per example, not divided by n.
+With K particles (weight draws) and n examples:
+h: [K or 1, n, H, W, C] inputs of the layer; the first axis is 1 if all particles share them.
+ds: [K, n, H', W', D] d log p(y | x, W) / d s, per example, NOT divided by n.
 
-At location t the layer sees the patch a_t, [k_h k_w C + 1], in the order (row, column, channel)
-with the 1 appended. Its weights are [k_h k_w C + 1, D]. There are T = H' W' locations. The
-gradient of one example is the sum over locations, sum_t a_t ds_t^T.
+At location t the layer sees the patch a_t, [k_h k_w C + 1], in the order (row, column, channel) with the 1 appended;
+its weights are [k_h k_w C + 1, D]. There are T = H' W' locations. The gradient of one example is the sum over
+locations, G = sum_t a_t ds_t^T.
+
+The functions are those of `factors.LayerStatistics`, with the Geometry of the convolution as a further argument.
 
 Reference: Grosse and Martens (2016), https://arxiv.org/abs/1602.01573
 """
@@ -20,7 +23,7 @@ CHUNK_NUMBERS = 2**25  # most numbers that per-example gradients and patches hol
 
 
 def gradient(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns E[sum_t a_t ds_t^T], averaged over particles and examples; [k_h k_w C + 1, D]."""
+    """Returns E[sum_t a_t ds_t^T], mean over particles and examples: [k_h k_w C + 1, D]."""
     h, ds = _same_particles(h, ds)
     images, scores = _flat(h), _flat(ds)
     shape = [*geometry.kernel, int(images.shape[3]), int(scores.shape[3])]
@@ -31,17 +34,19 @@ def gradient(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 
 
 def particle_gradients(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns sum_t a_t ds_t^T of each particle, averaged over examples; [K, k_h k_w C + 1, D]."""
+    """Returns the gradient of each particle, mean over examples: [K, k_h k_w C + 1, D]."""
     n_particles, shared = int(ds.shape[0]), int(h.shape[0]) == 1
     return tf.stack([gradient(h if shared else h[k:k + 1], ds[k:k + 1], geometry) for k in range(n_particles)])
 
 
 def second_moments(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Returns (A, S) = (E[sum_t a_t a_t^T], E[sum_t ds_t ds_t^T] / T), so that the Fisher is close to A (x) S.
+    """Returns (A, S) = (E[sum_t a_t a_t^T], E[sum_t ds_t ds_t^T] / T), so that the Fisher is close to kron(A, S).
 
-    The patches, k_h k_w times the size of the images, are never formed. The strips that one row of the kernel
-    sees (k_w times the images) are formed once, and A is assembled from products of their rows, each pair of
-    image rows being multiplied once.
+    Shapes: A [k_h k_w C + 1, k_h k_w C + 1], S [D, D]; neither is damped.
+
+    The patches, k_h k_w times the size of the images, are never built. Instead, what one row of the kernel sees (k_w
+    times the images) is built once, and A is put together from products of its image rows; each pair of image rows is
+    multiplied once.
     """
     images, scores = _flat(h), _flat(ds)
     height = int(images.shape[1])
@@ -49,43 +54,45 @@ def second_moments(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> Tuple[tf.
     blocks = _row_products(strips, geometry)
     rows = [tf.concat([blocks[row, other] if row <= other else tf.transpose(blocks[other, row])
                        for other in range(geometry.kernel[0])], axis=1) for row in range(geometry.kernel[0])]
-    by_row = tf.reduce_sum(tf.reduce_sum(strips, axis=0), axis=1)  # faster than both axes at once
+    by_row = tf.reduce_sum(tf.reduce_sum(strips, axis=0), axis=1)  # one sum over both axes would be slower
     sums = [tf.reduce_sum(by_row[seen.start:seen.stop:seen.step], axis=0)
             for seen in (geometry.seen_rows(row, row, height) for row in range(geometry.kernel[0]))]
     n_locations = float(int(ds.shape[2]) * int(ds.shape[3]))
-    products, total = tf.concat(rows, axis=0), tf.concat(sums, axis=0)[:, None]
+    first, total = tf.concat(rows, axis=0), tf.concat(sums, axis=0)[:, None]
     corner = tf.reshape(_count(images) * n_locations, [1, 1])
-    a_cov = tf.concat([tf.concat([products, total], axis=1), tf.concat([tf.transpose(total), corner], axis=1)], axis=0)
+    a_cov = tf.concat([tf.concat([first, total], axis=1), tf.concat([tf.transpose(total), corner], axis=1)], axis=0)
     flat = tf.reshape(scores, [-1, int(scores.shape[-1])])
     return a_cov / _count(images), tf.matmul(flat, flat, transpose_a=True) / (_count(scores) * n_locations)
 
 
 def squared_gradient(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns the diagonal of the Fisher, E[(sum_t a_t ds_t^T)^2] of per-example gradients; [k_h k_w C + 1, D]."""
+    """Returns the diagonal of the Fisher: E[(sum_t a_t ds_t^T)^2] of per-EXAMPLE gradients; [k_h k_w C + 1, D]."""
     return _mean_of_squares(h, ds, geometry, _example_gradients)
 
 
 def eigenbasis_scale(h: tf.Tensor, ds: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns the diagonal R of the Fisher in the Kronecker eigenbasis, not damped; [k_h k_w C + 1, D].
+    """Returns R = E[(Q_A^T G Q_S)^2], the diagonal of the Fisher in the Kronecker eigenbasis; [k_h k_w C + 1, D].
 
-    R = E[(Q_a^T G Q_s)^2] with the per-example gradient G = sum_t a_t ds_t^T. Either patches and scores are
-    projected before the sum over locations, or the sums after it, whichever takes fewer operations.
+    G = sum_t a_t ds_t^T is an example's gradient. The patches and scores are rotated before the sum over locations, or
+    the sum after it, whichever takes fewer operations.
 
     Args:
-      q_a, q_s: orthogonal [k_h k_w C + 1, k_h k_w C + 1] and [D, D].
+      q_a, q_s: Q_A and Q_S, orthogonal [k_h k_w C + 1, k_h k_w C + 1] and [D, D].
+
+    Reference: George et al. (2018), Sec. 3, https://arxiv.org/abs/1806.03884
     """
     n_locations, outputs = int(ds.shape[2]) * int(ds.shape[3]), int(ds.shape[4])
 
-    def projected(rows: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    def projected_gradients(rows: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         if n_locations <= outputs:
             return _example_gradients(times_right(rows, q_a), times_right(scores, q_s))
         return project(_example_gradients(rows, scores), q_a, q_s)
 
-    return _mean_of_squares(h, ds, geometry, projected)
+    return _mean_of_squares(h, ds, geometry, projected_gradients)
 
 
 def patches(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns the patches of all locations with the 1 appended: [N, H, W, C] -> [N, T, k_h k_w C + 1]."""
+    """Returns the patches a_t of images, [N, H, W, C] -> [N, T, k_h k_w C + 1], with the 1 appended."""
     padded = geometry.padded(images)
     seen = [geometry.shifted(padded, row, column) for row in range(geometry.kernel[0])
             for column in range(geometry.kernel[1])]
@@ -95,16 +102,21 @@ def patches(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 
 
 def chunk_size(geometry: Geometry, height: int, width: int, channels: int, outputs: int) -> int:
-    """Returns how many examples' patches and gradients, before and after projection, fit into CHUNK_NUMBERS.
+    """Returns how many examples are handled at a time, at least 1.
 
-    It is at least 1.
+    Their patches and gradients, and the projections of these into the basis, fit into CHUNK_NUMBERS.
+
+    Args:
+      height, width: H' and W', of the layer's outputs.
+      channels, outputs: C and D.
     """
     d_in = geometry.kernel[0] * geometry.kernel[1] * channels + 1
     return max(1, CHUNK_NUMBERS // (2 * d_in * (height * width + outputs)))
 
 
-def _mean_of_squares(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry, gradients: Callable) -> tf.Tensor:
-    """Averages gradients(patches, scores)^2 over particles and examples, a chunk of examples at a time."""
+def _mean_of_squares(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry,
+                     gradients: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Returns the mean of gradients(patches, scores)^2 over particles and examples, one chunk of examples at a time."""
     h, ds = _same_particles(h, ds)
     images, scores = _flat(h), _flat(ds)
     height, width, outputs = (int(length) for length in scores.shape[1:])
@@ -129,8 +141,8 @@ def _example_gradients(rows: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
 
 
 def _strips(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns, for each row of the image, what one row of the kernel sees at each location; [N, H, W', k_w C]."""
-    size, n_columns = int(images.shape[2]), geometry.output(tuple(int(n) for n in images.shape[1:3]))[1]
+    """Returns what a row of the kernel sees at each location of every image row: [N, H, W, C] -> [N, H, W', k_w C]."""
+    size, n_columns = int(images.shape[2]), geometry.output((int(images.shape[1]), int(images.shape[2])))[1]
     padded = tf.pad(images, [[0, 0], [0, 0], [-geometry.first_seen(0, 0, 1, size), geometry.kernel[1]], [0, 0]])
     reach = (n_columns - 1) * geometry.strides[1] + 1
     return tf.concat([padded[:, :, column:column + reach:geometry.strides[1]] for column in range(geometry.kernel[1])],
@@ -138,25 +150,28 @@ def _strips(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 
 
 def _row_products(strips: tf.Tensor, geometry: Geometry) -> Dict[Tuple[int, int], tf.Tensor]:
-    """Returns {(row, other): sum over locations of s_row^T s_other, [k_w C, k_w C]} for row <= other.
+    """Returns {(row, other): sum over locations of s_row^T s_other, [k_w C, k_w C]}, for row <= other of the kernel.
 
-    s_row is the strip that a row of the kernel sees. Two rows of the kernel always see image rows at the same
-    distance from each other, and pairs of kernel rows at that distance share their products. So each image row
-    is multiplied once with each of the rows below it that the kernel reaches.
+    s_row is what that row of the kernel sees. Two rows of the kernel with a distance of `lag` see image rows with the
+    same distance, and all such pairs see the same pairs of image rows, only at different locations. So each image row
+    is multiplied once with itself and with each row below it that the kernel reaches.
+
+    Args:
+      strips: from `_strips`.
     """
     height, width, n_rows = int(strips.shape[1]), int(strips.shape[3]), geometry.kernel[0]
     rows = tf.reshape(tf.transpose(strips, [1, 0, 2, 3]), [height, -1, width])
-    products = [tf.matmul(rows[:max(0, height - lag)], rows[lag:], transpose_a=True) for lag in range(n_rows)]
-    sums = {}
+    by_distance = [tf.matmul(rows[:max(0, height - lag)], rows[lag:], transpose_a=True) for lag in range(n_rows)]
+    products = {}
     for row in range(n_rows):
         for other in range(row, n_rows):
             seen = geometry.seen_rows(row, other, height)
-            sums[row, other] = tf.reduce_sum(products[other - row][seen.start:seen.stop:seen.step], axis=0)
-    return sums
+            products[row, other] = tf.reduce_sum(by_distance[other - row][seen.start:seen.stop:seen.step], axis=0)
+    return products
 
 
 def _same_particles(h: tf.Tensor, ds: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Repeats inputs that all particles share for each of them."""
+    """Returns (h, ds), with inputs that all particles share repeated for each of them."""
     return tf.broadcast_to(h, tf.concat([tf.shape(ds)[:1], tf.shape(h)[1:]], axis=0)), ds
 
 
@@ -166,4 +181,5 @@ def _flat(images: tf.Tensor) -> tf.Tensor:
 
 
 def _count(images: tf.Tensor) -> tf.Tensor:
+    """Returns the length of the first axis as a float."""
     return tf.cast(tf.shape(images)[0], images.dtype)

@@ -21,7 +21,8 @@ class EKFAC(Kronecker):
 
     With A = Q_A diag(l_A) Q_A^T and S = Q_S diag(l_S) Q_S^T, both not damped:
 
-    R <- (1 - omega) R + omega E[(Q_A^T grad_W Q_S)^2], the square of each example's gradient
+    R <- (1 - omega) R + omega E[(Q_A^T grad_W Q_S)^2], elementwise squares of per-example gradients;
+      omega = step_sizes.scale
     q: W = Q_A (mean + noise sqrt((lambda / N) / (R + gamma_in))) Q_S^T
     step: (Q_A^T v Q_S) / (R + gamma_in + gamma_ex), in the eigenbasis
 

@@ -25,13 +25,13 @@ FISHER_KEYS = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_cl
 
 
 class Batch(NamedTuple):
-    """One layer's minibatch: n examples and K weight draws; all gradients are taken at the drawn weights."""
+    """One layer's minibatch: n examples, K particles (weight draws); all gradients are taken at the drawn weights."""
 
-    a: tf.Tensor  # inputs, [K or 1, n, d_in + 1] for a dense layer, see core/inference/factors.py
+    a: tf.Tensor  # inputs, [K or 1, n, d_in + 1] for a dense layer; see core/inference/factors.py
     ds: tf.Tensor  # d log p(y | x, W) / d s per example, [K, n, d_out] for a dense layer
-    ds_fisher: tf.Tensor  # the same for the targets that define the Fisher: sampled, or the observed ones
-    noise: tf.Tensor  # drawn weights minus state["mean"], [K, d_in + 1, d_out]; for families with project = identity
-    grad: tf.Tensor  # gradient of the objective per example for the mean of the weights, [d_in + 1, d_out]
+    ds_fisher: tf.Tensor  # the same for the targets that define the Fisher: sampled or observed ones
+    noise: tf.Tensor  # drawn weights minus state["mean"], [K, d_in + 1, d_out]; used where the coordinates are weights
+    grad: tf.Tensor  # v, the gradient of the objective per example for the mean weights, [d_in + 1, d_out]
     stats: LayerStatistics  # curvature statistics of the layer's kind
 
 
@@ -194,7 +194,7 @@ class MeanField(Adam):
 class Diagonal(Family):
     """Noisy Adam: f, the diagonal of the Fisher matrix.
 
-    f <- (1 - beta) f + beta E[(d log p / d w)^2]
+    f <- (1 - beta) f + beta E[(d log p / d w)^2], per-example gradients; beta = step_sizes.cov
     q: w ~ N(mean, (lambda / N) / (f + gamma_in))
     step: v / (f + gamma_in + gamma_ex), without a square root
 

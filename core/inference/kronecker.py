@@ -20,7 +20,9 @@ REFRESH_DEVICES = {"auto": None, "cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
 class Kronecker(Family):
     """A family whose state has a_cov = A, [d_in + 1, d_in + 1], and s_cov = S, [d_out, d_out], not damped.
 
-    A <- (1 - beta) A + beta E[a a^T],  S <- (1 - beta) S + beta E[ds ds^T];  the Fisher matrix is close to kron(A, S)
+    A <- (1 - beta) A + beta E[a a^T],  S <- (1 - beta) S + beta E[ds ds^T],  with beta = step_sizes.cov
+
+    kron(A, S) approximates the Fisher matrix of vec(W).
 
     Reference: Martens and Grosse (2015), Sec. 3, https://arxiv.org/abs/1503.05671
     """

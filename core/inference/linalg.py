@@ -1,10 +1,10 @@
-"""Matrix algebra for Kronecker-factored curvature. Pure: tensors in, tensors out.
+"""Matrix algebra for Kronecker-factored curvature. Pure functions of tensors.
 
-One convention everywhere: a layer computes s = [a, 1] W with W of shape [d_in + 1, d_out],
-and vec() is row-major, so kron(A, S) vec(V) = vec(A V S) for symmetric S.
+One convention everywhere: a layer computes s = [a, 1] W with W of shape [d_in + 1, d_out], and vec() is row-major, so
+kron(A, S) vec(V) = vec(A V S) for symmetric S.
 """
 import functools
-from typing import Any, Callable, Tuple
+from typing import Callable, List, Tuple
 
 import numpy as np
 import scipy.linalg
@@ -12,22 +12,22 @@ import tensorflow.compat.v1 as tf
 
 from core.inference.types import Scalar
 
-TINY = 1e-12
-LAPACK_DIM = 200  # dimension from which LAPACK is faster than TensorFlow's own decompositions on a CPU
-FAR_SHARE = 0.5  # off-diagonal share from which one orthogonal iteration is not enough
+TINY = 1e-12  # keeps the damping split of a dead layer finite
+LARGE = 200  # dimension from which LAPACK beats TensorFlow's own decompositions on a CPU
+FAR = 0.5  # off-diagonal share from which one orthogonal iteration is not enough
 
 
 def factored_damping(a_cov: tf.Tensor, s_cov: tf.Tensor, damping: Scalar) -> Tuple[tf.Tensor, tf.Tensor]:
     """Splits `damping` over the two factors of kron(A, S).
 
-    kron(A + d_a I, S + d_s I) stands in for kron(A, S) + damping I, with
+    kron(A + d_a I, S + d_s I) approximates kron(A, S) + damping I, with
     d_a = pi sqrt(damping), d_s = sqrt(damping) / pi and
     pi = sqrt((tr A / dim A) / (tr S / dim S)).
 
     Args:
-      a_cov: [n, n], E[a a^T], positive semi-definite.
-      s_cov: [m, m], E[ds ds^T], likewise.
-      damping: number >= 0 in units of the Fisher of one example, not of the batch.
+      a_cov: A = E[a a^T], [d_in + 1, d_in + 1], positive semi-definite.
+      s_cov: S = E[ds ds^T], [d_out, d_out], likewise.
+      damping: number >= 0 in units of the Fisher of ONE example (not of the batch).
 
     Returns:
       (d_a, d_s), scalars.
@@ -38,9 +38,9 @@ def factored_damping(a_cov: tf.Tensor, s_cov: tf.Tensor, damping: Scalar) -> Tup
 
 
 def damping_split(mean_a: tf.Tensor, mean_s: tf.Tensor, damping: Scalar) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Returns the (d_a, d_s) of `factored_damping`, given tr A / dim A and tr S / dim S.
+    """Returns (d_a, d_s) of `factored_damping` from tr A / dim A and tr S / dim S.
 
-    A tiny constant is added to both, so that a dead layer (S = 0) has a finite split.
+    TINY is added to both, so that the split is finite for a dead layer (S = 0).
     """
     pi = tf.sqrt((mean_a + TINY) / (mean_s + TINY))
     root = damping**0.5
@@ -48,82 +48,87 @@ def damping_split(mean_a: tf.Tensor, mean_s: tf.Tensor, damping: Scalar) -> Tupl
 
 
 def inverse_root(matrix: tf.Tensor, damping: Scalar) -> tf.Tensor:
-    """Returns C = L^-1 with L L^T = matrix + damping I, so that C^T C = (matrix + damping I)^-1.
+    """Returns C = L^-1 with L L^T = matrix + damping I, so that C^T C = (matrix + damping I)^-1; lower triangular.
 
-    This takes one Cholesky factorisation and one triangular solve.
+    It takes one Cholesky factorisation and one triangular solve.
 
     Args:
-      matrix: [n, n], symmetric positive semi-definite.
-      damping: scalar that makes it positive definite.
+      matrix: [d, d], symmetric positive semi-definite.
+      damping: scalar that makes the sum positive definite.
     """
     identity = tf.eye(int(matrix.shape[0]), dtype=matrix.dtype)
     return tf.linalg.triangular_solve(tf.linalg.cholesky(matrix + damping * identity), identity)
 
 
 def eigh(matrix: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Returns eigenvalues [d], ascending, and eigenvectors (columns, [d, d]) of a second moment.
+    """Returns the eigenvalues [d], ascending, and eigenvectors [d, d], as columns, of a second moment [d, d].
 
-    Eigenvalues that rounding made negative are clamped to 0.
+    Eigenvalues that rounding made negative are set to 0.
     """
-    decompose = _by_lapack(_lapack_eigh, 1, 2) if _uses_lapack(matrix) else tf.linalg.eigh
+    decompose = _by_lapack(_lapack_eigh, 1, 2) if _is_large(matrix) else tf.linalg.eigh
     values, basis = decompose(matrix)
     return tf.maximum(values, 0.0), basis
 
 
 def eigvalsh(matrix: tf.Tensor) -> tf.Tensor:
-    """Returns the eigenvalues alone, ascending."""
-    return _by_lapack(_lapack_eigvalsh, 1)(matrix)[0] if _uses_lapack(matrix) else tf.linalg.eigvalsh(matrix)
+    """Returns the eigenvalues [d], ascending, of a symmetric matrix [d, d]."""
+    return _by_lapack(_lapack_eigvalsh, 1)(matrix)[0] if _is_large(matrix) else tf.linalg.eigvalsh(matrix)
 
 
 def orthogonal_iteration(matrix: tf.Tensor, basis: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
     """Takes one warm-started step towards the eigenbasis of a symmetric positive semi-definite matrix.
 
-    Q = qr(matrix basis): every column moves towards the eigenvector whose eigenvalue has its place in
-    ascending order, as `eigh` sorts them; how fast depends on the ratio of neighbouring eigenvalues. The step
-    takes a multiplication and a QR decomposition, but no eigendecomposition.
+    Q = qr(matrix basis): every column moves towards the eigenvector with the same position in ascending order, the
+    order of `eigh`. The speed depends on the ratio of neighbouring eigenvalues. A step takes one multiplication and
+    one QR decomposition, no eigendecomposition. An eigenbasis is a fixed point.
 
     Args:
-      matrix: [d, d]. basis: orthogonal [d, d], close to the eigenvectors of a similar matrix.
+      matrix: [d, d].
+      basis: orthogonal [d, d], close to the eigenvectors of a similar matrix.
 
     Returns:
-      (values, vectors): the diagonal of Q^T matrix Q, [d], and Q. An exact eigenbasis is returned unchanged.
+      (values, vectors): the diagonal of Q^T matrix Q, [d], and Q, [d, d].
     """
-    decompose = _by_lapack(_lapack_qr, 2) if _uses_lapack(matrix) else tf.linalg.qr
+    decompose = _by_lapack(_lapack_qr, 2) if _is_large(matrix) else tf.linalg.qr
     vectors = decompose(tf.matmul(matrix, basis[:, ::-1]))[0][:, ::-1]
     return diagonal_in(matrix, vectors), vectors
 
 
 def diagonal_in(matrix: tf.Tensor, basis: tf.Tensor) -> tf.Tensor:
-    """Returns the diagonal of Q^T matrix Q, [d]; values that rounding made negative are clamped to 0."""
+    """Returns the diagonal of Q^T matrix Q, [d], for a basis Q; entries that rounding made negative are set to 0."""
     return tf.maximum(tf.reduce_sum(basis * tf.matmul(matrix, basis), axis=0), 0.0)
 
 
 def warm_basis(matrix: tf.Tensor, basis: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Returns (values, vectors) by one `orthogonal_iteration`, or by `eigh` if `basis` is far from an eigenbasis."""
-    return tf.cond(off_diagonal_share(matrix, basis) < FAR_SHARE, lambda: orthogonal_iteration(matrix, basis),
+    """Returns (values, vectors) by one `orthogonal_iteration`, or by `eigh` if `basis` is far from the eigenvectors."""
+    return tf.cond(off_diagonal_share(matrix, basis) < FAR, lambda: orthogonal_iteration(matrix, basis),
                    lambda: eigh(matrix))
 
 
 def times_right(tensor: tf.Tensor, matrix: tf.Tensor, transpose: bool = False) -> tf.Tensor:
-    """Returns tensor[..., i, j] matrix[j, k] as one matrix product: [..., d] x [d, d] -> [..., d]."""
+    """Returns tensor matrix, [..., d] x [d, d] -> [..., d], as ONE matrix product.
+
+    Args:
+      transpose: whether to multiply by matrix^T.
+    """
     rows = tf.reshape(tensor, [-1, int(tensor.shape[-1])])
     return tf.reshape(tf.matmul(rows, matrix, transpose_b=transpose), tf.shape(tensor))
 
 
 def rotate(tensor: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor) -> tf.Tensor:
-    """Returns q_a tensor q_s^T, out of the eigenbasis, for [d_in + 1, d_out] or [K, d_in + 1, d_out]."""
-    return tf.matmul(_broadcastable(q_a, tensor), times_right(tensor, q_s, transpose=True))
+    """Returns Q_A tensor Q_S^T, out of the eigenbasis, for [d_in + 1, d_out] or [K, d_in + 1, d_out]."""
+    return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s, transpose=True))
 
 
 def project(tensor: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor) -> tf.Tensor:
-    """Returns q_a^T tensor q_s, into the eigenbasis: the inverse of `rotate`."""
-    return tf.matmul(_broadcastable(q_a, tensor), times_right(tensor, q_s), transpose_a=True)
+    """Returns Q_A^T tensor Q_S, into the eigenbasis; the inverse of `rotate`."""
+    return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s), transpose_a=True)
 
 
 def off_diagonal_share(matrix: tf.Tensor, basis: tf.Tensor) -> tf.Tensor:
-    """Measures how far an orthogonal basis is from diagonalising a symmetric matrix: a scalar from 0 (it does) to 1.
+    """Returns how far an orthogonal basis Q is from diagonalising a symmetric matrix, a scalar in [0, 1].
 
-    ||offdiag(Q^T matrix Q)||_F / ||matrix||_F
+    ||offdiag(Q^T matrix Q)||_F / ||matrix||_F; 0 for an eigenbasis.
     """
     rotated = tf.matmul(basis, tf.matmul(matrix, basis), transpose_a=True)
     off_diagonal = tf.linalg.set_diag(rotated, tf.zeros_like(rotated[0]))
@@ -135,25 +140,26 @@ def mean_diag(matrix: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.linalg.diag_part(matrix))
 
 
-def _broadcastable(matrix: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
-    """Adds the leading 1 to `matrix` that broadcasting over the particles of `tensor` needs."""
+def _like(matrix: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
+    """Returns the matrix, with a leading 1 if `tensor` has a leading axis of particles to broadcast over."""
     return matrix[None] if len(tensor.shape) == 3 else matrix
 
 
-def _uses_lapack(matrix: tf.Tensor) -> bool:
-    """Tells whether LAPACK decomposes it: a large matrix, where the ops that are being built run on a CPU."""
-    return int(matrix.shape[0]) >= LAPACK_DIM and "GPU" not in tf.identity(matrix).device
+def _is_large(matrix: tf.Tensor) -> bool:
+    """Returns whether LAPACK should decompose the matrix: it is large, and the ops built here run on a CPU."""
+    return int(matrix.shape[0]) >= LARGE and "GPU" not in tf.identity(matrix).device
 
 
-def _by_lapack(decompose: Callable, *dims: int) -> Callable:
-    """Turns a decomposition of arrays into one of tensors [d, d].
+def _by_lapack(decompose: Callable, *dims: int) -> Callable[[tf.Tensor], List[tf.Tensor]]:
+    """Turns a decomposition of an array [d, d] into a function of a tensor [d, d].
 
-    dims: the number of dimensions of each result; all of them are d long.
+    Args:
+      dims: number of dimensions of each result; every dimension has length d.
     """
 
-    def run(matrix: tf.Tensor) -> Any:
-        results = tf.numpy_function(functools.partial(_decomposed, decompose), [matrix], [matrix.dtype] * len(dims))
-        results = results if isinstance(results, (list, tuple)) else [results]
+    def run(matrix: tf.Tensor) -> List[tf.Tensor]:
+        results = tf.numpy_function(functools.partial(_checked, decompose), [matrix], [matrix.dtype] * len(dims))
+        results = list(results) if isinstance(results, (list, tuple)) else [results]
         for tensor, n_dims in zip(results, dims):
             tensor.set_shape([int(matrix.shape[0])] * n_dims)
         return results
@@ -161,8 +167,8 @@ def _by_lapack(decompose: Callable, *dims: int) -> Callable:
     return run
 
 
-def _decomposed(decompose: Callable, matrix: np.ndarray) -> Any:
-    """Returns decompose(matrix). Raises ValueError with the word decomposition in it if that fails."""
+def _checked(decompose: Callable, matrix: np.ndarray) -> np.ndarray:
+    """Returns decompose(matrix). Raises ValueError, whose message has the word "decomposition", if that fails."""
     if not np.isfinite(matrix).all():
         raise ValueError("decomposition of a matrix that is not finite")
     try:

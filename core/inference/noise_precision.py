@@ -1,164 +1,177 @@
-"""The noise precision of a regression: q(tau) = Gamma(alpha, beta), its closed forms, and how it is trained.
+"""How the noise precision of a regression is trained: updates of its posterior q(tau) = Gamma(alpha, beta). Pure.
 
-NOISE_UPDATES: config's `noise_update` -> class. `init` gives the state at step 0, and a call the state after a step.
-Pure. `log_noise` = (log alpha, log beta) is the precision that the weights train under. A rule may keep
-`predictive_log_noise`, which replaces it in predictions (`predictive_noise`).
+NOISE_UPDATES maps config's `noise_update` to a class; to add an update, subclass `NoiseUpdate` and add a row. Every
+state has log_noise = (log alpha, log beta), under which the weights train. If it also has `predictive_log_noise`,
+predictions use that instead (`predictive_noise`). The formulas are in core/inference/noise_model.py.
 """
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional, Type
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.inference.adam import adam_step, ema
+from core.inference.noise_model import GammaPrior, mixture_squared_error, precision_of, student_weight
 from core.inference.types import Scalar, State
-from core.metrics.predictive import student_constant
 from misc.config import Config
+
+MAX_LEVERAGE = 0.8  # a true leverage is below 1; an estimate from draws of an approximate posterior need not be
 
 
 class HeldOut(NamedTuple):
-    """A minibatch of rows that the weights do not train on."""
+    """A minibatch of the rows on which the weights do not train at first."""
 
-    outputs: tf.Tensor  # [K, b, 1]
+    outputs: tf.Tensor  # [K, b, 1], at the weights of this step
     targets: tf.Tensor  # [b]
-    n_rows: int      # number of all held-out rows
-    on: tf.Tensor       # boolean scalar; false once these rows train, too
+    n_rows: int  # number of all rows held out
+    on: tf.Tensor  # bool scalar; false once these rows train too
 
 
-class Observed(NamedTuple):
-    """What a step knows of its minibatch."""
+class NoiseBatch(NamedTuple):
+    """What an update may use of a training step."""
 
-    outputs: tf.Tensor       # [K, n, 1], standardised
-    targets: tf.Tensor       # [n], standardised
-    log_prob: tf.Tensor      # E[log p], a scalar
-    mean_square: tf.Tensor   # mean of (y - f)^2 (Student's t: of E[u] (y - f)^2), a scalar
-    temperature: Scalar   # lambda / N, times the KL scale
-    kl_weight: Scalar     # lambda, times the KL scale
-    step: tf.Tensor          # number of the step, from 1, as a float
-
-
-LARGEST_LEVERAGE = 0.8  # the true leverage is below 1; an estimate from approximate posterior draws may exceed it
+    outputs: tf.Tensor  # f, [K, n, 1]
+    targets: tf.Tensor  # y, [n]
+    log_prob: tf.Tensor  # E[log p] per example under the state before the step, a scalar
+    mean_square: tf.Tensor  # mean of (y - f)^2, for Student's t of E[u] (y - f)^2, a scalar
+    temperature: Scalar  # lambda / N times the current KL scale
+    kl_weight: Scalar  # lambda times the current KL scale
+    step: tf.Tensor  # number of the step, from 1, a float
 
 
-class AdamNoise:
-    """One Adam step of (log alpha, log beta) with step size `learning_rate`, starting at the prior, as published."""
+class NoiseUpdate:
+    """Base class of the updates.
 
-    def __init__(self, likelihood: Any, config: Config) -> None:
-        self._kl, self._learning_rate = likelihood.kl_of, config.learning_rate
-        self._start = np.log([likelihood.shape, likelihood.rate])
+    Args:
+      prior: prior over tau.
+      dof: degrees of freedom of the noise; infinite for Gaussian noise.
+    """
+
+    def __init__(self, prior: GammaPrior, dof: float, config: Config) -> None:
+        self._prior, self._dof, self._learning_rate = prior, dof, config.learning_rate
 
     def init(self, dtype: tf.DType) -> State:
-        return {"log_noise": tf.constant(self._start, dtype), "average": tf.zeros([2], dtype),
-                "square": tf.zeros([2], dtype)}
+        """Returns the state at step 0."""
+        raise NotImplementedError
 
-    def __call__(self, state: State, observed: Observed, held_out: Optional[HeldOut] = None) -> State:
+    def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
+        """Returns the state after one step."""
+        raise NotImplementedError
+
+
+class AdamNoise(NoiseUpdate):
+    """One Adam step of (log alpha, log beta) on E[log p] - temperature KL(q(tau) || prior), as published.
+
+    It starts at the prior. The step size is config's `learning_rate`.
+    """
+
+    def init(self, dtype: tf.DType) -> State:
+        return {"log_noise": tf.constant(np.log([self._prior.shape, self._prior.rate]), dtype),
+                "average": tf.zeros([2], dtype), "square": tf.zeros([2], dtype)}
+
+    def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
         log_noise = state["log_noise"]
-        grad = tf.gradients(observed.log_prob - observed.temperature * self._kl(log_noise), log_noise)[0]
-        direction, average, square = adam_step(grad, state["average"], state["square"], observed.step)
+        grad = tf.gradients(batch.log_prob - batch.temperature * self._prior.kl(log_noise), log_noise)[0]
+        direction, average, square = adam_step(grad, state["average"], state["square"], batch.step)
         return {"log_noise": log_noise + self._learning_rate * direction, "average": average, "square": square}
 
 
-class ConjugateNoise:
-    """The optimum itself, Gamma(alpha_0 + 1 / (2 temperature), beta_0 + m / (2 temperature)).
+class ConjugateNoise(NoiseUpdate):
+    """The maximum of the same bound in closed form: Gamma(alpha_0 + 1 / (2 temperature), beta_0 + m / (2 temperature)).
 
-    m is a moving average of E[(y - f)^2] (Student's t: of E[u] (y - f)^2, and the optimum is that given q(u)). It
-    weighs a step by `learning_rate` and begins as a plain average, so the noise level starts at that of the untrained
-    network and falls no faster than the residuals do. Before the first step it is that of one row with the squared
-    error 1, since under a weak prior the prior's mean would be meaningless.
+    m is a moving average of E[(y - f)^2] (Student's t: of E[u] (y - f)^2, the maximum for the current q(u)). It gives a
+    step the weight config's `learning_rate` and starts as a plain average, so the noise level starts at that of the
+    untrained network and falls no faster than the residuals do. Before the first step, q(tau) is the posterior after
+    one row with the squared error 1, because the mean of a weak prior would be meaningless.
     """
-
-    def __init__(self, likelihood: Any, config: Config) -> None:
-        self._shape, self._rate, self._learning_rate = likelihood.shape, likelihood.rate, config.learning_rate
-        self._dof = likelihood.dof
 
     def init(self, dtype: tf.DType) -> State:
         return {"log_noise": self._posterior(tf.ones([], dtype), 0.5), "mean_square": tf.ones([], dtype)}
 
-    def __call__(self, state: State, observed: Observed, held_out: Optional[HeldOut] = None) -> State:
-        return self._after(state["mean_square"], observed.mean_square, observed)
+    def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
+        return self._after(state["mean_square"], batch.mean_square, batch)
 
-    def _after(self, average: tf.Tensor, square: tf.Tensor, observed: Observed) -> State:
-        average = ema(average, square, tf.maximum(1.0 / observed.step, self._learning_rate))
-        return {"log_noise": self._posterior(average, 0.5 / observed.temperature), "mean_square": average}
+    def _after(self, average: tf.Tensor, square: tf.Tensor, batch: NoiseBatch) -> State:
+        """Returns the state after one more squared error `square` in the moving average."""
+        average = ema(average, square, tf.maximum(1.0 / batch.step, self._learning_rate))
+        return {"log_noise": self._posterior(average, 0.5 / batch.temperature), "mean_square": average}
 
-    def _posterior(self, average: tf.Tensor, half_count: Scalar) -> tf.Tensor:
-        """Returns (log alpha, log beta) after 2 half_count rows with that mean square."""
-        shape = tf.convert_to_tensor(self._shape + half_count, average.dtype)
-        return tf.log(tf.stack([shape, self._rate + half_count * average]))
+    def _posterior(self, mean_square: tf.Tensor, half_count: Scalar) -> tf.Tensor:
+        """Returns (log alpha, log beta) after 2 half_count rows with the given mean square."""
+        shape = tf.convert_to_tensor(self._prior.shape + half_count, mean_square.dtype)
+        return tf.log(tf.stack([shape, self._prior.rate + half_count * mean_square]))
 
 
 class HeldOutNoise(ConjugateNoise):
-    """The same for m held-out rows: Gamma(alpha_0 + m / 2, beta_0 + m v / 2).
+    """The conjugate posterior given m rows on which the weights do not train: Gamma(alpha_0 + m / 2, beta_0 + m v / 2).
 
-    v is an average of `mixture_squared_error` that weighs step n by 16 / (n + 15), as polynomial-decay averaging does
-    (Shamir and Zhang 2013): the last sixth of the steps, whatever their number, makes up 95 % of it. With the default
-    periods these are the steps after the step sizes have decayed.
+    v is an average of `mixture_squared_error` that gives step n the weight 16 / (n + 15) (polynomial-decay averaging,
+    Shamir and Zhang 2013): the last sixth of the steps, however many there are, make up 95 % of it. With the default
+    periods, these are the steps after the step sizes have decayed. Once the rows train too, q(tau) stays as it is.
     """
 
-    def __call__(self, state: State, observed: Observed, held_out: Optional[HeldOut] = None) -> State:
-        rows: Any = held_out
-        error = mixture_squared_error(rows.outputs, rows.targets, precision_of(state["log_noise"]), self._dof)
-        average = ema(state["mean_square"], error, 16.0 / (observed.step + 15.0))
-        new = {"log_noise": self._posterior(average, 0.5 * rows.n_rows), "mean_square": average}
-        return {name: tf.where(rows.on, value, state[name]) for name, value in new.items()}
+    def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
+        assert held_out is not None, "noise_update held_out needs rows that are held out"
+        error = mixture_squared_error(held_out.outputs, held_out.targets, precision_of(state["log_noise"]), self._dof)
+        average = ema(state["mean_square"], error, 16.0 / (batch.step + 15.0))
+        new = {"log_noise": self._posterior(average, 0.5 * held_out.n_rows), "mean_square": average}
+        return {name: tf.where(held_out.on, value, state[name]) for name, value in new.items()}
 
 
 class LeaveOneOutNoise(ConjugateNoise):
-    """As conjugate while the weights train; in predictions, the noise level of rows that the draws have not seen.
+    """The conjugate update for training, and a second noise level for predictions, from leave-one-out errors.
 
-    The weights fit the rows they are trained on, so a noise level estimated from these rows is too low for others.
-    Here every row is predicted by `left_out_outputs`, in which the influence of its own target has been removed. The
-    level of predictions is Gamma(alpha_0 + 1 / (2 temperature), beta_0 + v / (2 temperature)), where v is the moving
-    average, as in ConjugateNoise, of their `mixture_squared_error`. It has no effect on the weights. With a single
-    draw, or a point estimate, nothing is known of the leverage, and both levels are the same.
+    The weights fit the rows on which they train, so a noise level from these rows is too low for new ones. Therefore
+    each row is predicted as if its own target had not been used (`leave_one_out_outputs`), and predictions use
+    Gamma(alpha_0 + 1 / (2 temperature), beta_0 + v / (2 temperature)), where v is a moving average, as in
+    ConjugateNoise, of the `mixture_squared_error` of these outputs. The weights do not depend on this second level.
+
+    With a single draw per step (or a point estimate) the leverage is unknown, and both levels are the same.
     """
 
     def init(self, dtype: tf.DType) -> State:
-        return both_levels(super().init(dtype), super().init(dtype))
+        return with_predictive_level(super().init(dtype), super().init(dtype))
 
-    def __call__(self, state: State, observed: Observed, held_out: Optional[HeldOut] = None) -> State:
+    def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
         fitted = precision_of(state["log_noise"])
-        outputs = left_out_outputs(observed.outputs, observed.targets, fitted, observed.kl_weight, self._dof)
-        predictive = precision_of(state["predictive_log_noise"])
-        error = mixture_squared_error(outputs, observed.targets, predictive, self._dof)
-        return both_levels(super().__call__(state, observed),
-                           self._after(state["predictive_mean_square"], error, observed))
+        outputs = leave_one_out_outputs(batch.outputs, batch.targets, fitted, batch.kl_weight, self._dof)
+        error = mixture_squared_error(outputs, batch.targets, precision_of(state["predictive_log_noise"]), self._dof)
+        return with_predictive_level(super().__call__(state, batch),
+                                     self._after(state["predictive_mean_square"], error, batch))
 
 
-def both_levels(trained: State, predictive: State) -> State:
-    """Merges two states: the entries of the one for predictions are prefixed by `predictive_`."""
-    return dict(trained, **{f"predictive_{name}": value for name, value in predictive.items()})
-
-
-NOISE_UPDATES: Dict[str, Any] = {
+NOISE_UPDATES: Dict[str, Type[NoiseUpdate]] = {
     "adam": AdamNoise, "conjugate": ConjugateNoise, "held_out": HeldOutNoise, "leave_one_out": LeaveOneOutNoise}
 
 
-def predictive_noise(state: State) -> Any:
-    """Returns the (log alpha, log beta) of predictions."""
+def with_predictive_level(trained: State, predictive: State) -> State:
+    """Returns one state out of two, that of predictions under names that start with "predictive_"."""
+    return dict(trained, **{f"predictive_{name}": value for name, value in predictive.items()})
+
+
+def predictive_noise(state: State) -> tf.Tensor:
+    """Returns (log alpha, log beta), [2], of predictions."""
     return state.get("predictive_log_noise", state["log_noise"])
 
 
-def precision_of(log_noise: tf.Tensor) -> tf.Tensor:
-    """Returns E[tau] = alpha / beta."""
-    return tf.exp(log_noise[0] - log_noise[1])
+def leave_one_out_outputs(outputs: tf.Tensor, targets: tf.Tensor, precision: tf.Tensor, kl_weight: Scalar = 1.0,
+                          dof: float = np.inf) -> tf.Tensor:
+    """Approximates, to first order, outputs of draws from the posterior without each row's own target.
 
+    At a row, the outputs are N(m, lambda v) over the draws, where v is the variance at lambda = 1. Let g be the
+    gradient of the row's log p for the output, F its Fisher information there, and h = v F the row's leverage. Without
+    the row, the outputs would be N(m - v g / (1 - h), lambda v / (1 - h)). The given draws are shifted and stretched to
+    that mean and variance.
 
-def left_out_outputs(outputs: tf.Tensor, targets: tf.Tensor, precision: tf.Tensor, kl_weight: Scalar = 1.0,
-                     dof: float = np.inf) -> tf.Tensor:
-    """Approximates, to first order, the leave-one-out predictions: each row as if its own target had not been used.
-
-    At a row the draws are N(m, lambda v). Let g be the score of its target there and F the Fisher information. Without
-    the target the draws would be N(m - v g / (1 - h), lambda v / (1 - h)), where h = v F is the row's leverage. So the
-    draws are shifted and stretched. As in generalised cross-validation, one h stands for all rows: its mean over the
-    minibatch (with few draws, that of a single row is too noisy), and at most LARGEST_LEVERAGE. The result is exact
-    for a linear model with Gaussian noise, its exact posterior, and equal leverages. Where the posterior covariance
-    has no correlations (diag, bbb), or while kl_warmup lasts, v F only approximates the leverage.
+    As in generalised cross-validation, a single h stands for all rows: its mean over the minibatch, because that of a
+    single row is too noisy with few draws, and at most MAX_LEVERAGE. The result is exact for a linear model with
+    Gaussian noise, the exact posterior, and equal leverages. Where the posterior has no covariances between weights
+    (diag, bbb), or while `kl_warmup` lasts, h is only an approximation of the leverage.
 
     Args:
       outputs, targets: [K, n, 1] and [n], standardised.
-      precision: E[tau] that the weights train under.
-      kl_weight: lambda times the KL scale: the factor by which the draws' variance exceeds v.
-      dof: degrees of freedom of the noise; infinite: Gaussian.
+      precision: E[tau] under which the weights train.
+      kl_weight: lambda times the current KL scale, which divides the variance of the draws to give v.
+      dof: degrees of freedom of the noise; infinite for Gaussian noise.
 
     Returns:
       [K, n, 1]; `outputs` themselves if K = 1.
@@ -168,71 +181,11 @@ def left_out_outputs(outputs: tf.Tensor, targets: tf.Tensor, precision: tf.Tenso
     """
     n_draws = int(outputs.shape[0])
     mean = tf.reduce_mean(outputs, axis=0, keepdims=True)
-    spread, newton = outputs - mean, targets[None, :, None] - mean  # newton is g / F, of Gaussian noise
-    variance = tf.reduce_sum(tf.square(spread)) / (max(n_draws - 1, 1) * kl_weight)
-    fisher = precision / tf.cast(tf.size(targets), outputs.dtype)
+    deviation, newton = outputs - mean, targets[None, :, None] - mean  # newton: g / F, for Gaussian noise
+    variance = tf.reduce_sum(tf.square(deviation)) / (max(n_draws - 1, 1) * kl_weight)  # summed over rows
+    fisher = precision / tf.cast(tf.size(targets), outputs.dtype)  # divided by the number of rows
     if np.isfinite(dof):
         newton *= student_weight(precision * tf.square(newton), dof) * ((dof + 3.0) / (dof + 1.0))
         fisher *= (dof + 1.0) / (dof + 3.0)
-    leverage = tf.minimum(fisher * variance, LARGEST_LEVERAGE)
-    return mean - leverage / (1.0 - leverage) * newton + spread / tf.sqrt(1.0 - leverage)
-
-
-def mixture_squared_error(outputs: tf.Tensor, targets: tf.Tensor, precision: tf.Tensor,
-                          dof: float = np.inf) -> tf.Tensor:
-    """Returns mean_i sum_k w_ik (y_i - f_ik)^2, w_ik proportional to N(y_i; f_ik, 1 / precision), sum_k w_ik = 1.
-
-    This is the noise variance after an EM step for the mixture over draws, prod_i mean_k N(y_i; f_ik, 1 / precision):
-    what the spread of the draws already explains is not counted again. With a finite `dof`, Student's t replaces N and
-    the squares are weighted by E[u_ik]. [K, n, 1], [n] -> a scalar.
-    """
-    squares = tf.square(targets[None, :, None] - outputs)
-    scaled, weighted = precision * squares, squares
-    log_density = -0.5 * scaled
-    if np.isfinite(dof):
-        log_density, weighted = student_kernel(scaled, dof), student_weight(scaled, dof) * squares
-    return tf.reduce_mean(tf.reduce_sum(tf.nn.softmax(log_density, axis=0) * weighted, axis=0))
-
-
-def student_weight(scaled: tf.Tensor, dof: float) -> tf.Tensor:
-    """Returns E[u | y], where u scales a row's precision, for the scaled squares tau (y - f)^2; elementwise."""
-    return (dof + 1.0) / (dof + scaled)
-
-
-def student_kernel(scaled: tf.Tensor, dof: float) -> tf.Tensor:
-    """Returns log t_nu up to a term that does not depend on the scaled squares; elementwise."""
-    return -0.5 * (dof + 1.0) * tf.log1p(scaled / dof)
-
-
-def student_log_prob(log_noise: tf.Tensor, squares: tf.Tensor, dof: float) -> tf.Tensor:
-    """Returns max over q(u) of E_tau,u[log N(y; f, 1 / (tau u))] - KL(q(u) || p(u)); elementwise.
-
-    tau ~ Gamma(alpha, beta). It equals log t_nu(y - f) at the precision alpha / beta, with E[log tau] in place of the
-    logarithm of that precision.
-    """
-    log_alpha, log_beta = log_noise[0], log_noise[1]
-    mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
-    return student_constant(dof) + 0.5 * mean_log_tau + student_kernel(precision_of(log_noise) * squares, dof)
-
-
-def expected_log_prob(log_noise: tf.Tensor, mean_square: tf.Tensor) -> tf.Tensor:
-    """Returns E_tau[log N(y; f, 1 / tau)] for tau ~ Gamma(alpha, beta), given the mean of (y - f)^2; a scalar.
-
-    = 1/2 [ psi(alpha) - log beta - log 2 pi - (alpha / beta) mean (y - f)^2 ]
-    """
-    log_alpha, log_beta = log_noise[0], log_noise[1]
-    mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
-    return 0.5 * (mean_log_tau - np.log(2.0 * np.pi) - precision_of(log_noise) * mean_square)
-
-
-def kl_gamma(alpha: tf.Tensor, beta: tf.Tensor, alpha_0: float, beta_0: float) -> tf.Tensor:
-    """Returns KL(Gamma(alpha, beta) || Gamma(alpha_0, beta_0)), parameterised by shape and rate.
-
-    = (alpha - alpha_0) psi(alpha) - log G(alpha) + log G(alpha_0)
-      + alpha_0 (log beta - log beta_0) + alpha (beta_0 - beta) / beta
-    """
-    prior_shape, prior_rate = tf.constant(alpha_0, alpha.dtype), tf.constant(beta_0, alpha.dtype)
-    return (
-        (alpha - prior_shape) * tf.digamma(alpha) - tf.lgamma(alpha) + tf.lgamma(prior_shape)
-        + prior_shape * (tf.log(beta) - tf.log(prior_rate)) + alpha * (prior_rate - beta) / beta
-    )
+    leverage = tf.minimum(fisher * variance, MAX_LEVERAGE)
+    return mean - leverage / (1.0 - leverage) * newton + deviation / tf.sqrt(1.0 - leverage)

@@ -3,8 +3,9 @@
 METHODS maps config's `optimizer` to a curvature family and to whether weights are drawn from its posterior. The three
 noisy methods of the papers are one step with three families.
 
-A step: draw w ~ q; v = E[d log p / d w] - gamma_in w; update the curvature with gradients at the same w; move the mean
-along the preconditioned v. Regression averages v (`averaged_steps`), classification clips the step (`clipped_steps`).
+A step: draw w ~ q; take v, the gradient of the objective at w (`elbo_gradient`); update the curvature with gradients
+at the same w; move the mean along the preconditioned v. Regression averages v over steps (`averaged_steps`),
+classification clips the step (`clipped_steps`).
 """
 from typing import AbstractSet, Callable, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
@@ -111,15 +112,19 @@ def layer_methods(config: Config, specs: Sequence[LayerSpec], prior: Prior,
     layers = []
     for spec in specs:
         statistics(spec)
-        wanted = method.family if spec.has_weights else method.vectors
-        chosen: Optional[Type[Family]] = wanted
-        noisy = method.noisy and spec.has_weights
-        if wanted.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
-            chosen, noisy_fallback = LARGE_LAYERS.get(config.large_layers, (None, False))
-            noisy = noisy_fallback and method.noisy
-        family = chosen(prior, config, solver(spec.name)) if chosen else None
-        layers.append(LayerMethod(spec, family, noisy))
+        family, noisy = _family_of(spec, method, config)
+        layers.append(LayerMethod(spec, family and family(prior, config, solver(spec.name)), noisy))
     return layers
+
+
+def _family_of(spec: LayerSpec, method: Method, config: Config) -> Tuple[Optional[Callable[..., Family]], bool]:
+    """Returns (family, noisy) of a layer; the family is None if the layer is refused."""
+    if not spec.has_weights:
+        return method.vectors, False
+    if method.family.needs_factors and max(spec.d_in + 1, spec.d_out) > config.max_factor_dim:
+        family, noisy = LARGE_LAYERS.get(config.large_layers, (None, False))
+        return family, noisy and method.noisy
+    return method.family, method.noisy
 
 
 def check_layers(layers: Sequence[LayerMethod], config: Config) -> None:

@@ -1,6 +1,6 @@
 """Type aliases of this package.
 
-NOTE: shapes are not part of these types; every docstring states them. K is the number of weight draws ("particles"),
+NOTE: shapes are not part of these types; every docstring states them. K is the number of particles (weight draws),
 n the number of examples in a minibatch.
 """
 from typing import Dict, Tuple, Union

@@ -1,0 +1,104 @@
+"""Closed forms for the noise of a regression, y = f(x, w) + noise, whose precision tau has a Gamma posterior. Pure.
+
+Gaussian noise: y ~ N(f, 1 / tau). Student's t noise with nu degrees of freedom: y ~ N(f, 1 / (tau u)) with
+u ~ Gamma(nu / 2, nu / 2) for every row. The posterior is q(tau) = Gamma(alpha, beta), with shape alpha and rate beta,
+kept as log_noise = (log alpha, log beta), [2]. Targets are standardised. An infinite `dof` (nu) means Gaussian noise.
+"""
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from core.inference.types import Scalar
+from core.metrics.predictive import student_constant
+
+
+class GammaPrior(NamedTuple):
+    """The prior Gamma(alpha_0, beta_0) over the noise precision."""
+
+    shape: float  # alpha_0
+    rate: float  # beta_0
+
+    def kl(self, log_noise: tf.Tensor) -> tf.Tensor:
+        """Returns KL(q(tau) || prior), a scalar in nats."""
+        return kl_gamma(tf.exp(log_noise[0]), tf.exp(log_noise[1]), self.shape, self.rate)
+
+
+def kl_gamma(alpha: tf.Tensor, beta: tf.Tensor, alpha_0: float, beta_0: float) -> tf.Tensor:
+    """Returns KL(Gamma(alpha, beta) || Gamma(alpha_0, beta_0)), with shapes alpha and rates beta; scalars.
+
+    = (alpha - alpha_0) psi(alpha) - log G(alpha) + log G(alpha_0)
+      + alpha_0 (log beta - log beta_0) + alpha (beta_0 - beta) / beta
+    """
+    alpha_0, beta_0 = tf.constant(alpha_0, alpha.dtype), tf.constant(beta_0, alpha.dtype)
+    return (
+        (alpha - alpha_0) * tf.digamma(alpha) - tf.lgamma(alpha) + tf.lgamma(alpha_0)
+        + alpha_0 * (tf.log(beta) - tf.log(beta_0)) + alpha * (beta_0 - beta) / beta
+    )
+
+
+def precision_of(log_noise: tf.Tensor) -> tf.Tensor:
+    """Returns E[tau] = alpha / beta."""
+    return tf.exp(log_noise[0] - log_noise[1])
+
+
+def expected_log_prob(log_noise: tf.Tensor, mean_square: tf.Tensor) -> tf.Tensor:
+    """Returns E_tau[log N(y; f, 1 / tau)] per example for tau ~ Gamma(alpha, beta), a scalar.
+
+    = 1/2 [ psi(alpha) - log beta - log 2 pi - (alpha / beta) mean (y - f)^2 ]
+
+    Args:
+      mean_square: mean of (y - f)^2 over rows.
+    """
+    log_alpha, log_beta = log_noise[0], log_noise[1]
+    mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
+    return 0.5 * (mean_log_tau - np.log(2.0 * np.pi) - precision_of(log_noise) * mean_square)
+
+
+def student_log_prob(log_noise: tf.Tensor, squares: tf.Tensor, dof: float) -> tf.Tensor:
+    """Returns the largest lower bound of E_tau[log p(y | f, tau)] over q(u), elementwise, for tau ~ Gamma(alpha, beta).
+
+    = max over q(u) of E_tau,u[log N(y; f, 1 / (tau u))] - KL(q(u) || p(u))
+    = log density of Student's t at y - f for the precision alpha / beta, with E[log tau] in place of log(alpha / beta)
+
+    Args:
+      squares: (y - f)^2, of any shape.
+    """
+    log_alpha, log_beta = log_noise[0], log_noise[1]
+    mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
+    return student_constant(dof) + 0.5 * mean_log_tau + student_kernel(precision_of(log_noise) * squares, dof)
+
+
+def student_weight(scaled: tf.Tensor, dof: float) -> tf.Tensor:
+    """Returns E[u | y] = (nu + 1) / (nu + tau (y - f)^2), elementwise: how much a row counts.
+
+    Args:
+      scaled: tau (y - f)^2, of any shape.
+    """
+    return (dof + 1.0) / (dof + scaled)
+
+
+def student_kernel(scaled: tf.Tensor, dof: float) -> tf.Tensor:
+    """Returns the part of log t_nu that depends on scaled = tau (y - f)^2, elementwise."""
+    return -0.5 * (dof + 1.0) * tf.log1p(scaled / dof)
+
+
+def mixture_squared_error(outputs: tf.Tensor, targets: tf.Tensor, precision: Scalar, dof: float = np.inf) -> tf.Tensor:
+    """Returns the noise variance after one EM step for the mixture over weight draws, a scalar.
+
+    = mean_i sum_k w_ik (y_i - f_ik)^2 with w_ik proportional to N(y_i; f_ik, 1 / precision), sum_k w_ik = 1
+
+    The mixture is prod_i mean_k N(y_i; f_ik, 1 / precision), so the spread of the draws is not counted as noise. With
+    a finite `dof`, Student's t takes the place of N, and the squares are multiplied by E[u_ik].
+
+    Args:
+      outputs: f, [K, n, 1].
+      targets: y, [n].
+      precision: current E[tau].
+    """
+    squares = tf.square(targets[None, :, None] - outputs)
+    scaled, counted = precision * squares, squares
+    log_density = -0.5 * scaled
+    if np.isfinite(dof):
+        log_density, counted = student_kernel(scaled, dof), student_weight(scaled, dof) * squares
+    return tf.reduce_mean(tf.reduce_sum(tf.nn.softmax(log_density, axis=0) * counted, axis=0))
