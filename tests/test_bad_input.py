@@ -151,8 +151,8 @@ def test_a_damaged_checkpoint(settings, config, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         train.main(["--config", str(path), "--resume"])
     error = capsys.readouterr().err
-    assert stop.value.code == 1 and "is damaged or incomplete: it is passed over" in error
-    assert "no checkpoint in" in error.splitlines()[-1] and "is intact and of this network: train anew" in error
+    assert stop.value.code == 1 and "is damaged or incomplete and is skipped" in error
+    assert "no checkpoint in" in error.splitlines()[-1] and "is intact and belongs to this network: train anew" in error
 
 
 def test_overrides(refuse):

@@ -173,10 +173,10 @@ def test_a_folder_that_vanishes_comes_back(config, config_file, monkeypatch, cap
     settings = dict(epoch=8)
     folder, epoch = run_folder(config(**settings)), Trainer._epoch
 
-    def vanishing(self, session, note):
-        if note.step == 3 * self._per_epoch:
+    def vanishing(self, progress):
+        if progress.step == 3 * self._per_epoch:
             shutil.rmtree(str(folder.root))
-        return epoch(self, session, note)
+        return epoch(self, progress)
 
     monkeypatch.setattr(Trainer, "_epoch", vanishing)
     path = config_file(**settings)

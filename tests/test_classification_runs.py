@@ -211,7 +211,7 @@ def test_a_network_for_pictures_on_a_table(tiny_data, capsys):
     path = tiny_data / "config.json"
     path.write_text(json.dumps(dict(dataset="tiny", data_path=str(tiny_data), optimizer="kfac", model_name="vgg16",
                                     experiments_path=str(tiny_data / "experiments"))))
-    refused(path, tiny_data, capsys, "model_name vgg16 is for pictures, tiny has 3 numbers a row: take ffn50")
+    refused(path, tiny_data, capsys, "model_name vgg16 takes images, but tiny has rows of 3 numbers: take ffn50")
 
 
 def refused(path, folder, capsys, message):
@@ -310,8 +310,8 @@ def test_explain_counts_the_early_refreshes(config_file, capsys):
     text = capsys.readouterr().out
     assert "2 epochs of 12 steps = 24" in text and "eigenbasis (with R, A, S) every 200 steps: 5 times" in text
     assert "all of these also at steps 1, 3, 6, 12, 24\n" in text
-    assert "step size 0.01, x 0.1 every 16000 steps; KL divergence of a gradient's step at most 0.01 (kl_clip), " \
-           "growing to that over 10000 steps" in text
+    assert "step size 0.01, x 0.1 every 16000 steps; KL divergence of a single step at most 0.01 (kl_clip), " \
+           "which grows from 0 over 10000 steps" in text
 
 
 def test_picture_grid_by_hand():

@@ -57,7 +57,7 @@ def test_every_method_and_every_network(config, optimizer, network):
 def test_files_of_a_run(config, config_file):
     train.main(["--config", str(config_file(validation_fraction=0.2, fisher_approx="kron"))])
     folder = run_folder(config())
-    assert "note: fisher_approx kron does not go with optimizer ekfac" in folder.log.read_text()
+    assert "note: fisher_approx kron does not match optimizer ekfac" in folder.log.read_text()
     assert folder.root.parts[-2:] == ("tiny", "ekfac_tiny")
     written = json.loads(folder.config.read_text())
     assert written["config"]["Teigen"] == 3 and written["config"]["damping"] == 0.0  # a default, too

@@ -286,7 +286,7 @@ def test_gradients_of_a_resnet_are_those_of_its_weights(session, rng, batch_norm
     likelihood = Categorical(None, 3)
     found = gradients(outputs, layers.records, likelihood.score({}, outputs, labels))
     found = [(statistics(record.spec), record.inputs, ds) for record, ds in zip(layers.records, found)]
-    per_particle = tf.gradients(likelihood.update({}, outputs, labels, 1.0, 1.0)[1], weights)
+    per_particle = tf.gradients(likelihood.update({}, outputs, labels, 1.0, 1.0, 1.0)[1], weights)
     means, each, expected = session.run([
         [functions.gradient(a, ds) for functions, a, ds in found],
         [functions.particle_gradients(a, ds) for functions, a, ds in found if functions.particle_gradients],

@@ -53,6 +53,6 @@ def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: 
         except checkpoints.UnreadableCheckpoint as error:
             raise UserError(str(error)) from None
         for prefix in damaged:
-            print(f"{root}: checkpoint {prefix.name} is damaged or incomplete: it is skipped", file=sys.stderr)
+            print(f"{root}: checkpoint {prefix.name} is damaged or incomplete and is skipped", file=sys.stderr)
         model.graph.finalize()
         yield Restored(folder, config, planned.data, planned.design, model, session, progress.step)
