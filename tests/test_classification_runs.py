@@ -167,7 +167,7 @@ def test_the_same_seed_gives_the_same_result(config, no_figure):
 def test_resumed_equals_uninterrupted(config, config_file, capsys, shared_graphs, no_figure):
     """A run that lost its last checkpoint and its result, as if it had been killed, ends in the same state."""
     keys = dict(optimizer="diag", model_name="lenet", hidden=None, width=0.3, batch_norm=True, data_aug=True, epoch=3,
-                save_interval=1, batch_size=256)
+                save_interval=1, batch_size=256, TCov=1)
     path, folder = config_file(**keys), run_folder(config(**keys))
     train.main(["--config", str(path)])
     straight, result = weights(folder), json.loads(folder.result.read_text())

@@ -402,7 +402,8 @@ def test_kfac_steps_with_its_inverse_until_the_next(session, config, rng, batch)
 # The graph of a run.
 
 @pytest.mark.parametrize("optimizer, network", [
-    ("ekfac", {"model_name": "ffn", "hidden": [5]}), ("kfac", {"model_name": "ffn", "hidden": [5]}),
+    ("ekfac", {"model_name": "ffn", "hidden": [5], "TCov": 1, "TScale": 1, "TEigen": 4}),
+    ("kfac", {"model_name": "ffn", "hidden": [5], "TCov": 1, "TInv": 4}),
     ("diag", {"model_name": "lenet", "width": 0.3})])
 def test_steps_per_run_changes_no_bit(config, optimizer, network):
     keys = dict(network, optimizer=optimizer, batch_norm=True, data_aug=True)

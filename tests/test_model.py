@@ -167,30 +167,32 @@ def test_a_dead_network_stays_finite(config, tiny_data):
 
 HELD_OUT = {"noise_update": "held_out", "held_out_epochs": 1}
 
-# One layer, and all updates after every step: a graph with one kind of step only, which is built fastest.
-SMALL = {"model_name": "linear", "Teigen": 1, "re_init": False, "kfac_init_after_basis": False}
+# The smallest graph, for what all methods share: one layer, and one kind of step.
+SMALL = {"optimizer": "diag", "model_name": "linear"}
 TWO_LAYERS = {"model_name": "ffn"}
-# Updates of the default settings, which change at different steps.
-PERIODS = {"Teigen": 3, "re_init": True, "kfac_init_after_basis": True}
+# All updates after every step, which leaves one kind of step, too.
+EKFAC = {"optimizer": "ekfac", "Teigen": 1, "re_init": False, "kfac_init_after_basis": False}
+LARGE_LAYERS = dict(EKFAC, model_name="ffn", large_layers="diagonal")
+# Updates at different steps.
+PERIODS = {"optimizer": "ekfac", "Teigen": 3}
 
 # key -> (value that must change the weights after two epochs, settings that both runs need beside SMALL).
 CHANGES = {
     "optimizer": ("kfac", {}), "model_name": ("ffn", {}), "hidden": ([5], TWO_LAYERS),
-    "activation": ("tanh", TWO_LAYERS),
-    "batch_size": (7, {}), "train_particles": (3, {}), "kl": (0.5, {}), "eta": (0.5, {}), "damping": (0.1, {}),
-    "kl_warmup": (2, {}), "basis_update": ("orthogonal_iteration", {}), "basis_tolerance": (0.5, {}),
-    "true_fisher": (False, {}), "scale_init": ("exact", PERIODS),
+    "activation": ("tanh", TWO_LAYERS), "batch_size": (7, {}), "train_particles": (3, {}),
+    "kl": (0.5, EKFAC), "eta": (0.5, EKFAC), "damping": (0.1, EKFAC), "kl_warmup": (2, {}),
+    "basis_update": ("orthogonal_iteration", EKFAC), "basis_tolerance": (0.5, EKFAC), "true_fisher": (False, EKFAC),
+    "scale_init": ("exact", PERIODS),
     "noise_prior_shape": (3.0, {}), "noise_prior_rate": (3.0, {}), "noise_update": ("conjugate", {}),
     "likelihood": ("student_t", {}), "noise_dof": (3.0, {"likelihood": "student_t"}),
     "held_out": (0.3, HELD_OUT), "held_out_epochs": (2, HELD_OUT),
-    "alpha": (0.01, {}), "beta": (0.2, {}), "omega": (0.3, {}), "learning_rate": (0.1, {}), "momentum": (0.5, {}),
-    "amor_eigen": (False, PERIODS), "Teigen": (2, PERIODS),
+    "alpha": (0.01, {}), "beta": (0.2, EKFAC), "omega": (0.3, EKFAC), "learning_rate": (0.1, {}),
+    "momentum": (0.5, {}), "amor_eigen": (False, PERIODS), "Teigen": (2, PERIODS),
     "re_init": (False, dict(PERIODS, re_init_iters=4)), "re_init_iters": (5, dict(PERIODS, re_init_iters=4)),
     "kfac_init_after_basis": (False, PERIODS), "split": (2, {}), "protocol": ("standard", {"seed": 2}),
     "validation_fraction": (0.2, {}), "validation_fold": (1, {"validation_fraction": 0.2}),
     "seed": (2, {"split": 1}), "precision": ("float64", {}),
-    "max_factor_dim": (3, dict(TWO_LAYERS, large_layers="diagonal")),
-    "large_layers": ("point", dict(TWO_LAYERS, max_factor_dim=3, large_layers="diagonal")),
+    "max_factor_dim": (3, LARGE_LAYERS), "large_layers": ("point", dict(LARGE_LAYERS, max_factor_dim=3)),
 }
 # Keys that change no weight: where things are and how they run; tested where they act.
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
