@@ -94,7 +94,7 @@ def _check(values: np.ndarray, source: str, name: str, known: typing.Optional[Da
     n_rows, n_columns = values.shape
     if known and (n_rows, n_columns) != (known.n_rows, known.n_inputs + 1):
         raise UserError(f"{source}: {name} has {known.n_rows} rows of {known.n_inputs} inputs and the target, but this "
-                        f"file has {n_rows} rows of {n_columns} columns (give rows of your own another name)")
+                        f"table has {n_rows} rows of {n_columns} columns (give rows of your own another name)")
     if n_columns < 2:
         raise UserError(f"{source}: there is one column only; inputs and, in the last column, a target are needed")
     if n_rows < MIN_ROWS:

@@ -160,7 +160,7 @@ def test_data_that_cannot_be_used(config, tiny_data, rows, message):
 def test_a_known_set_of_the_wrong_shape(config, tiny_data):
     np.savetxt(str(tiny_data / "yacht_hydrodynamics.data"), np.random.rand(308, 6))
     with pytest.raises(UserError, match="yacht_hydrodynamics has 308 rows of 6 inputs and the target, "
-                                        "but this file has 308 rows of 6 columns"):
+                                        "but this table has 308 rows of 6 columns"):
         load_regression(config(dataset="yacht_hydrodynamics"))
 
 
