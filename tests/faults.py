@@ -1,11 +1,11 @@
-"""Runs are killed, stopped and damaged at random moments; every one must end as if nothing had been.
+"""Kills, stops and damages runs at random moments; each must end with the weights of an undisturbed run.
 
     python -m tests.faults [--kills N] [--damages N] [--seed S] [--full-disk FOLDER]
 
-Every method x data set is trained once undisturbed. Then it is trained again and again with kill -9 (one
-in five: SIGTERM) at random moments, and resumed until it is done, and its final weights are compared
-to the last bit. Checkpoints are truncated, get a flipped byte or lose a file. --full-disk: a small file
-system (a tmpfs, say) that a run fills up; without it this part is left out. Exit code 1 if anything is lost.
+Every method is trained once undisturbed on every data set. Then it is trained again and again, with kill -9 (one in
+five: SIGTERM) at random moments, and resumed until it is finished; its final weights are compared to the last bit.
+Checkpoints are truncated, get a flipped byte or lose a file. --full-disk takes a folder on a small file system (a
+tmpfs, say), which a run fills up; without it this part is skipped. The exit code is 1 if anything is lost.
 """
 import argparse
 import collections
@@ -34,7 +34,10 @@ METHODS = ("kfac", "ekfac", "diag")
 
 
 def run(config, *flags, after=None, number=signal.SIGKILL):
-    """Exit code and errors of train.py; `after` seconds it gets a signal."""
+    """Runs train.py and sends it a signal after `after` seconds.
+
+    Returns (exit code, stderr, whether the signal was sent).
+    """
     process = subprocess.Popen([sys.executable, "train.py", "--config", str(config), *flags], cwd=str(ROOT),
                                stderr=subprocess.PIPE)
     try:
@@ -49,7 +52,7 @@ def run(config, *flags, after=None, number=signal.SIGKILL):
 
 
 def weights(folder):
-    """All saved arrays of the newest checkpoint."""
+    """Returns all arrays of the newest checkpoint by their names."""
     import tensorflow.compat.v1 as tf
 
     reader = tf.train.load_checkpoint(str(folder / "checkpoint"))
@@ -61,7 +64,7 @@ def same(one, other):
 
 
 class Campaign:
-    """Counts what was done and what was lost."""
+    """Runs the experiments and counts what was done and what was lost."""
 
     def __init__(self, place, seed):
         self.place, self.rng, self.counts = place, random.Random(seed), collections.Counter()
@@ -76,7 +79,7 @@ class Campaign:
             print(f"LOST in {what}: {detail}", flush=True)
 
     def config(self, kind, method, name, place=None):
-        """(path of a config file, folder of its run)."""
+        """Writes a config file; returns (its path, folder of its run)."""
         experiments = place or self.place / "experiments"
         values = dict(KINDS[kind], optimizer=method, exp_name=name, data_path=str(self.place), experiments_path=str(
             experiments))
@@ -85,7 +88,7 @@ class Campaign:
         return path, experiments / values["dataset"] / name
 
     def straight(self, kind, method):
-        """(folder, weights, seconds) of an undisturbed run."""
+        """Trains undisturbed; returns (folder, weights, seconds)."""
         path, folder = self.config(kind, method, f"{kind}_{method}")
         start = time.time()
         code, errors, _ = run(path)
@@ -93,7 +96,7 @@ class Campaign:
         return folder, weights(folder), time.time() - start
 
     def kills(self, kind, method, expected, seconds, n):
-        """At least `n` kill -9s, and some SIGTERMs among them, over as many runs as it takes."""
+        """Kills runs by at least `n` SIGKILLs and some SIGTERMs, and resumes them, over as many runs as that takes."""
         while n > 0:
             path, folder = self.config(kind, method, f"killed_{kind}_{method}")
             shutil.rmtree(str(folder), ignore_errors=True)
@@ -108,7 +111,7 @@ class Campaign:
                     self.counts[f"{signal.Signals(number).name}"] += 1
                     if number == signal.SIGTERM:
                         saved = [int(file.stem.split("-")[1]) for file in (folder / "checkpoint").glob("model-*.json")]
-                        begun = saved and "resuming after" in errors  # before and after training it ends at once
+                        begun = saved and "resuming after" in errors  # else SIGTERM ends it at once
                         ended = max(saved, default=0) == expected["global_step"]
                         self.note("SIGTERM's exit code", code == 143 or (
                             code == -signal.SIGTERM and (ended or not begun)), f"{code}: {errors[-300:]}")
@@ -118,7 +121,7 @@ class Campaign:
             self.note("run after signals", same(weights(folder), expected), f"{path}: other weights")
 
     def damage(self, folder, expected, path, n):
-        """Damages the newest checkpoint in `n` ways; a run resumed from the one before must end alike."""
+        """Damages the newest checkpoint `n` times; a run resumed from the one before must end with the same weights."""
         for _ in range(n):
             copy = folder.with_name(f"{folder.name}_damaged")
             shutil.rmtree(str(copy), ignore_errors=True)
@@ -147,7 +150,7 @@ class Campaign:
                       f"{how} {victim.name}: exit code {code}: {errors[-300:]}")
 
     def full_disk(self, disk):
-        """A run on a file system with no room: exit code 1 and a line, no traceback; with room: as it should be."""
+        """Trains on a full file system, which must end in a one-line error, then with room, which must succeed."""
         path, folder = self.config("regression", "ekfac", "full", disk)
         filler = disk / "filler"
         with open(str(filler), "wb", buffering=0) as handle:
@@ -158,7 +161,7 @@ class Campaign:
                 pass
         size = filler.stat().st_size
         with open(str(filler), "r+b") as handle:
-            handle.truncate(size - 96 * 1024)  # room to begin
+            handle.truncate(size - 96 * 1024)  # enough room to begin
         code, errors, _ = run(path)
         self.note("full disk", code in (1, 2) and "Traceback" not in errors, f"{code}: {errors[-800:]}")
         filler.unlink()

@@ -1,8 +1,9 @@
-"""Data that numbers break on, three methods each: every run ends with finite metrics, or in one line that says why.
+"""Trains three methods on numerically difficult data: every run must end with finite metrics or in a one-line error.
 
     python -m tests.nasty_data [--sets N] [--steps N] [--seed S]
 
-Counts are printed; exit code 1 after a traceback, or a success with a metric that is not finite.
+Prints how often each outcome occurred. The exit code is 1 after a traceback, or a finished run with a metric that is
+not finite.
 """
 import argparse
 import collections
@@ -75,16 +76,16 @@ KINDS = (constant_columns, doubled_columns, scales, few_rows, one_hot_targets, o
 
 
 def outcome(values):
-    """(what happened, detail) of one run."""
+    """Trains one run; returns (what happened, detail)."""
     from core.training import run
 
     try:
         result = run.execute(run.plan(Config.from_dict(values), "cpu"))
     except RunError as error:
-        return "ended in a line", str(error)
+        return "stopped with a message", str(error)
     except UserError as error:
         return "refused", str(error)
-    except Exception as error:  # what must not be
+    except Exception as error:  # a bug
         return "TRACEBACK", f"{type(error).__name__}: {error}"
     broken = [name for name, value in result["metrics"].items() if not np.isfinite(value)]
     if broken:
@@ -108,14 +109,14 @@ def main():
             name = f"set{index}"
             np.savetxt(str(pathlib.Path(place) / f"{name}.data"), np.column_stack([x, y]))
             for method in METHODS:
-                found, detail = outcome(dict(
+                what, detail = outcome(dict(
                     dataset=name, optimizer=method, model_name="ffn", hidden=[20], batch_size=10, seed=index,
                     data_path=place, epoch=-(-args.steps // -(-int(0.9 * len(x)) // 10)), epoch_rate=1000,
                     experiments_path=f"{place}/e", train_particles=3, test_particles=10,
                     **EXTREME[index // len(KINDS) % len(EXTREME)]))
-                counts[found] += 1
-                if found not in ("finite", "finite, with incidents"):
-                    print(json.dumps([kind.__name__, name, method, found, detail]), flush=True)
+                counts[what] += 1
+                if what not in ("finite", "finite, with incidents"):
+                    print(json.dumps([kind.__name__, name, method, what, detail]), flush=True)
     print(", ".join(f"{what}: {count}" for what, count in sorted(counts.items())))
     sys.exit(any(what.isupper() for what in counts))
 
