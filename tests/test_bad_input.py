@@ -114,11 +114,11 @@ def test_resume_without_a_checkpoint(refuse):
 
 def test_resume_with_a_changed_config(refuse, settings, tmp_path, capsys):
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(settings()))
+    path.write_text(json.dumps(settings(optimizer="sgd")))
     train.main(["--config", str(path)])
     capsys.readouterr()
     refuse("the config has changed since this run began: kl (then 1.0, now 0.5), seed (then 1, now 4)",
-           "--resume", "--seed", "4", kl=0.5)
+           "--resume", "--seed", "4", kl=0.5, optimizer="sgd")
 
 
 def test_a_gpu_that_is_not_there(refuse, monkeypatch):
@@ -141,8 +141,8 @@ def test_a_folder_in_use(settings, config, tmp_path, capsys):
 
 
 def test_a_damaged_checkpoint(settings, config, tmp_path, capsys):
-    path, folder = tmp_path / "config.json", run_folder(config())
-    path.write_text(json.dumps(settings()))
+    path, folder = tmp_path / "config.json", run_folder(config(optimizer="sgd"))
+    path.write_text(json.dumps(settings(optimizer="sgd")))
     train.main(["--config", str(path)])
     folder.result.unlink()  # as if it had been killed while it wrote its predictions
     for damaged in folder.checkpoint.glob("*.data-*"):
@@ -151,8 +151,8 @@ def test_a_damaged_checkpoint(settings, config, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         train.main(["--config", str(path), "--resume"])
     error = capsys.readouterr().err
-    assert stop.value.code == 1 and "is damaged or incomplete: it is passed over" in error
-    assert "no checkpoint in" in error.splitlines()[-1] and "is intact and of this network: train anew" in error
+    assert stop.value.code == 1 and "is damaged or incomplete and is skipped" in error
+    assert "no checkpoint in" in error.splitlines()[-1] and "is intact and belongs to this network: train anew" in error
 
 
 def test_overrides(refuse):

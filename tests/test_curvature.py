@@ -200,16 +200,13 @@ def test_rate_of_batch_normalisations_averages(session):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("interval, powers", [(2, [0, 0, 1, 1, 2, 2]), (None, [0, 0, 0, 1, 1, 1]), (10**12, [0] * 6)])
 def test_step_sizes_of_regression_decay_by_whole_intervals(session, config, dtype, interval, powers):
-    """Equal to the last bit to Python's powers, for any step of an epoch; after the last epoch they stay."""
+    """They equal Python's powers to the last bit; after the last epoch they stay as they are."""
     cfg = config(epoch=5, lr_decay_interval=interval, lr_decay_ratio=0.3, alpha=0.017, beta=0.11, omega=0.013)
-    step = tf.placeholder(tf.int32, [])
-    sizes = regression_step_sizes(cfg, step, tf.cast(step, dtype) + 1, 7)
-    for epoch, power in enumerate(powers):
-        for done in (7 * epoch, 7 * epoch + 6):
-            values = session.run([sizes.mean, sizes.cov, sizes.scale, sizes.step], {step: done})
-            decay = dtype(0.3 ** power)
-            assert values == [dtype(rate) * decay for rate in (0.017, 0.11, 0.013)] + [done + 1]
-    assert session.run(sizes.mean, {step: 2**31 - 1}) == dtype(0.017) * dtype(0.3 ** powers[4])
+    epoch, now = tf.placeholder(tf.int32, []), tf.placeholder(dtype, [])
+    sizes = regression_step_sizes(cfg, epoch, now, 7)
+    for number, power in [*enumerate(powers, start=1), (2**31 - 1, powers[-1])]:
+        values = session.run([sizes.mean, sizes.cov, sizes.scale, sizes.step], {epoch: number, now: 7 * number})
+        assert values == [dtype(rate) * dtype(0.3 ** power) for rate in (0.017, 0.11, 0.013)] + [dtype(7 * number)]
     assert sizes.kl_scale == 1.0 and sizes.clip is None
 
 
