@@ -122,8 +122,10 @@ def network(n_inputs, seed, dropout=0.0):
     from torch import nn
 
     torch.manual_seed(seed)
-    layers = [nn.Linear(n_inputs, HIDDEN), nn.ReLU(), *[nn.Dropout(dropout)] * (dropout > 0), nn.Linear(HIDDEN, 1)]
-    return nn.Sequential(*layers)
+    layers = [nn.Linear(n_inputs, HIDDEN), nn.ReLU()]
+    if dropout > 0:
+        layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers, nn.Linear(HIDDEN, 1))
 
 
 def tensors(*arrays):

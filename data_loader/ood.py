@@ -63,19 +63,19 @@ def labelled_images(name: str, config: Config, data: ImageData) -> Part:
     return Part(other.images, labels_of_run[other.labels])
 
 
-def other_table(name: str, data_path: str, data: RegressionData) -> Part:
+def other_table(name: str, config: Config, data: RegressionData) -> Part:
     """Returns the rows of another table, standardised as the training rows of `data` were.
 
     Args:
       name: of a .data file, or of a data set.
-      data_path: the folder in which data sets are looked for.
+      config, data: of the run.
 
     Raises a UserError if there is no such table, its rows do not fit, or the run was trained on them.
     """
     is_file = _exists(name) and pathlib.Path(name).is_file()
     if not is_file and name.endswith(".data"):
         raise UserError(f"--data {name}: there is no such file")
-    values, path = (read_table(pathlib.Path(name)), name) if is_file else read_rows(name, data_path)
+    values, path = (read_table(pathlib.Path(name)), name) if is_file else read_rows(name, config.data_path)
     if rows_hash(values) == data.rows_hash:
         raise UserError(f"--data {name}: the run was trained on these rows; evaluate without --data to use its test "
                         "rows")

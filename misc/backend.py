@@ -14,6 +14,9 @@ if typing.TYPE_CHECKING:  # importing it here would come before `prepare`
     import tensorflow.compat.v1 as tf
 
 
+ONEDNN = {REGRESSION: "0", CLASSIFICATION: "1"}  # whether TensorFlow 2.x uses oneDNN kernels
+
+
 def prepare(mode: str = REGRESSION) -> types.ModuleType:
     """Sets the switches that make TensorFlow 1.15 and 2.x behave alike; returns the module.
 
@@ -22,7 +25,7 @@ def prepare(mode: str = REGRESSION) -> types.ModuleType:
     rounding depends on the machine. The environment variable TF_ENABLE_ONEDNN_OPTS overrides this choice.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if mode == CLASSIFICATION else "0")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", ONEDNN[mode])
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     with warnings.catch_warnings(), _silent_stderr():
         warnings.simplefilter("ignore")  # numpy's deprecation warnings inside TensorFlow 1.15

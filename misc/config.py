@@ -8,7 +8,7 @@ import typing
 
 import pydantic
 
-from misc.config_file import parse_override, read_settings
+from misc.config_file import PathLike, parse_override, read_settings
 from misc.config_keys import CLASSIFICATION, PATTERNS, REGRESSION, Keys, key_mode
 from misc.config_overlays import OVERLAY_KEYS, read_overlay
 from misc.errors import UserError
@@ -67,15 +67,19 @@ class Config(Keys):
             raise ValueError("evaluate_on validation needs validation rows: set validation_fraction, e.g. to 0.1")
 
     @classmethod
-    def from_file(cls, path, overrides: typing.Sequence[str] = (), overlays: typing.Sequence[str] = ()) -> "Config":
+    def from_file(cls, path: PathLike, overrides: typing.Sequence[str] = (),
+                  overlays: typing.Sequence[PathLike] = ()) -> "Config":
         """Reads a JSON file, lays overlays over it in the given order, then applies `KEY=VALUE` strings.
 
         The suffixes of the overlays are appended to the experiment's name, unless an override sets exp_name.
-        Raises UserError, which names the file and what is wrong in it.
+        Raises UserError, which names the file and what is wrong in it, or the overlay that is for another mode.
         """
         layers = [read_overlay(overlay) for overlay in overlays]
         values, changes = read_settings(path), dict(parse_override(text) for text in overrides)
-        for layer in layers:
+        mode = changes.get("mode", values.get("mode", REGRESSION))
+        for overlay, layer in zip(overlays, layers):
+            if layer.values.get("mode", mode) != mode:
+                raise UserError(f"{overlay} is for mode {layer.values['mode']}, but {path} has mode {mode}")
             values = layer.laid_over(values)
         values.update(changes)
         source = str(path) + (f" with {', '.join(map(str, overlays))}" if overlays else "")

@@ -1,13 +1,16 @@
 """Reads settings as text: JSON files, and `KEY=VALUE` strings. Reports errors in one line."""
 import json
 import os
+import pathlib
 import typing
 
 from misc.config_keys import Keys
 from misc.errors import UserError
 
+PathLike = typing.Union[str, pathlib.Path]
 
-def read_settings(path, what: str = "config file", examples: str = "config/") -> typing.Dict[str, typing.Any]:
+
+def read_settings(path: PathLike, what: str = "config file", examples: str = "config/") -> typing.Dict[str, typing.Any]:
     """Returns the dict in a JSON file.
 
     Args:

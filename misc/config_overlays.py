@@ -8,7 +8,7 @@ import pathlib
 import re
 import typing
 
-from misc.config_file import read_settings
+from misc.config_file import PathLike, read_settings
 from misc.config_keys import Keys
 from misc.errors import UserError
 from misc.lookup import did_you_mean
@@ -39,7 +39,7 @@ class Overlay(typing.NamedTuple):
         return merged
 
 
-def read_overlay(path) -> Overlay:
+def read_overlay(path: PathLike) -> Overlay:
     """Reads an overlay. Raises UserError, which names the file, for unknown keys and bad special values."""
     values = read_settings(path, what="overlay", examples="config/overlays/")
     unknown = [name for name in values if name not in Keys.model_fields and name not in OVERLAY_KEYS]
@@ -61,7 +61,7 @@ def known_overlays() -> typing.Dict[str, str]:
     return {path.name: read_overlay(path).description for path in sorted(FOLDER.glob("*.json"))}
 
 
-def describe_overlay(path) -> str:
+def describe_overlay(path: PathLike) -> str:
     """Returns a line with the file and the keys that it sets, as in `KEY=VALUE`."""
     overlay = read_overlay(path)
     changes = [f"{name}={value if isinstance(value, str) else json.dumps(value)}"

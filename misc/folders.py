@@ -202,13 +202,13 @@ def check_resumable(folder: Folder, config: Config, rows_hash: str, free: typing
     The arguments are those of `changed_settings`.
     """
     if any(folder.checkpoint.glob("model-*.json")) and not folder.config.is_file():
-        raise UserError(f"--resume: {folder.config} is missing: restore it, or start anew without --resume")
+        raise UserError(f"--resume: {folder.config} is missing: restore it, or start the run without --resume")
     if not has_checkpoint(folder):
         raise UserError(f"--resume: there is no checkpoint in {folder.checkpoint}; start the run without --resume")
     changes = changed_settings(folder, config, rows_hash, free)
     if changes:
         raise UserError(f"--resume: the config has changed since this run began: {', '.join(changes)}; "
-                        "restore these values or start anew without --resume")
+                        "restore these values or start the run without --resume")
 
 
 def archive_and_create(folder: Folder) -> typing.Optional[pathlib.Path]:

@@ -68,14 +68,14 @@ class Table:
     def __init__(self, path: pathlib.Path, columns: typing.Sequence[str], rows: typing.Iterable[Row] = ()):
         self.rows = list(rows)
         self._path, self._columns = path, columns
-        self._n_written: typing.Optional[int] = None  # rows that are in the file; None: unknown, so write it anew
+        self._n_written: typing.Optional[int] = None  # rows that are in the file; None: unknown, so rewrite it
 
     def add(self, row: Row) -> None:
         """Adds a row in memory; `write` brings it to the file."""
         self.rows.append(row)
 
     def write(self) -> None:
-        """Appends the new rows to the file, or writes it anew if it is missing or damaged. Raises OSError."""
+        """Appends the new rows to the file, or rewrites it if it is missing or damaged. Raises OSError."""
         if self._n_written is None or not self._path.is_file():
             self._n_written = None
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -152,7 +152,8 @@ def test_a_damaged_checkpoint(settings, config, tmp_path, capsys):
         train.main(["--config", str(path), "--resume"])
     error = capsys.readouterr().err
     assert stop.value.code == 1 and "is damaged or incomplete and is skipped" in error
-    assert "no checkpoint in" in error.splitlines()[-1] and "is intact and belongs to this network: train anew" in error
+    assert "no checkpoint in" in error.splitlines()[-1]
+    assert "is intact and belongs to this network: start the run without --resume" in error.splitlines()[-1]
 
 
 def test_overrides(refuse):

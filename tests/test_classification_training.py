@@ -423,7 +423,7 @@ def test_evaluation_batches_change_no_result(config, network):
     keys = dict(network, optimizer="diag", batch_norm=True)
     run, found = Run(config(**keys)), []
     run.steps(3)
-    assert run.model.design.draws_at_once == (3 if "hidden" in network else 1)
+    assert run.model.design.particles_at_once == (3 if "hidden" in network else 1)
     draws = network_outputs(run.session, run.model, run.data.test.x[:5])
     mean = network_outputs(run.session, run.model, run.data.test.x[:5], mean=True)
     assert draws.shape == (3, 5, 10) and mean.shape == (1, 5, 10)

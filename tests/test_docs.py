@@ -51,7 +51,7 @@ def test_paths_that_are_named_exist(page):
 def test_versions_agree():
     versions = {re.search(pattern, text(ROOT / name), re.MULTILINE).group(1) for name, pattern in (
         ("pyproject.toml", r'^version = "(.+)"$'), ("CITATION.cff", r"^version: (.+)$"),
-        ("CHANGELOG.md", r"^## (\d\S*) - "))}
+        ("CHANGELOG.md", r"^## \[(\d\S*)\] - "))}
     assert len(versions) == 1
 
 

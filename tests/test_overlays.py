@@ -111,6 +111,8 @@ def test_names_of_experiments(config_file, overlay, base, values, overrides, nam
     ({"kl": -1}, "config.json with .*overlay.json: kl: input should be greater than 0, got -1"),
     ({"dataset": None}, "config.json with .*overlay.json: key 'dataset' is missing"),
     ({"TCov": 5}, "overlay.json: TCov: for mode classification only|TCov belongs to mode classification"),
+    ({"mode": "classification", "optimizer": "sgd"},
+     "overlay.json is for mode classification, but .*config.json has mode regression"),
     ({"optimizer": 5}, "overlay.json: optimizer: input should be a valid string, got 5"),
 ])
 def test_bad_overlays_are_refused(config_file, overlay, values, message):

@@ -124,7 +124,7 @@ def test_a_config_file_that_is_gone(cut_short, capsys):
     capsys.readouterr()
     resume(path, 2)
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "config.json is missing: restore it, or start anew without --resume" in error
+    assert error.count("\n") == 1 and "config.json is missing: restore it, or start the run without --resume" in error
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])

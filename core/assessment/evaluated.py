@@ -6,7 +6,7 @@ import numpy as np
 
 from core.assessment.inputs import TEST, Collected, Options, collect, mixture
 from core.assessment.restore import restored
-from core.assessment.results import RESULTS, Results
+from core.assessment.results import ASSESSMENTS, Results
 from core.assessment.weight_noise import layers, precisions
 from misc.config import Config
 from misc.errors import UserError
@@ -39,7 +39,7 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
     """
     with restored(root, overrides, device, options.best) as run:
         collected = collect(run, options)
-        results, noise = RESULTS[run.config.mode](collected, run.data, options), layers(run)
+        results, noise = ASSESSMENTS[run.config.mode].results(collected, run.data, options), layers(run)
         if noise:
             results.panels["noise"] = noise
         matrices = precisions(run)
@@ -48,7 +48,7 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
         return Evaluated(
             name=run.config.name, root=pathlib.Path(root), config=run.config, data=run.data, step=run.step,
             kl_scale=float(run.session.run(run.model.evaluate.kl_scale)),
-            particles=run.design.n_test_draws, targets=collected[TEST].rows,
+            particles=run.design.n_test_particles, targets=collected[TEST].rows,
             collected=collected if keep else None, results=results, layers=noise)
 
 
@@ -60,7 +60,7 @@ def evaluate_ensemble(members: Sequence[Evaluated], options: Options) -> Results
             raise UserError(f"--ensemble: {first.root} and {other.root} do not have the same training and test rows: "
                             "an ensemble needs one data set and one split (key split)")
     collected = mixture([member.collected for member in members])
-    results = RESULTS[first.config.mode](collected, first.data, options)
+    results = ASSESSMENTS[first.config.mode].results(collected, first.data, options)
     results.more.pop("monte_carlo")  # the runs' draws are not of one distribution
     return results
 

@@ -11,10 +11,11 @@ import tqdm
 from core.assessment.restore import Restored
 from core.metrics.predictive import noise_name
 from core.training.evaluation import Draws
+from core.training.tasks import TASKS
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
-from data_loader.ood import labelled_images, ood_images, other_table
+from data_loader.ood import ood_images
 from data_loader.parts import Part
-from misc.config import CLASSIFICATION, Config
+from misc.config import Config
 from misc.errors import UserError
 
 TEST, OOD, BAND = "test", "ood", "band"
@@ -46,10 +47,11 @@ class Collected(NamedTuple):
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
     """Returns all inputs of a run, the test rows first. Raises UserError for options that do not fit the run."""
-    if config.mode != CLASSIFICATION and (options.ood or options.corrupt):
+    task = TASKS[config.mode]
+    if not task.has_images and (options.ood or options.corrupt):
         flag = "--ood" if options.ood else "--corrupt"
         raise UserError(f"{flag} is for images, {config.dataset} is a table")
-    parts = {TEST: _test_rows(config, data, options)}
+    parts = {TEST: task.load_other(options.data, config, data) if options.data else _own_rows(data)}
     n_test = len(parts[TEST].x)
     if options.ood:
         if options.ood == config.dataset:
@@ -69,12 +71,8 @@ def _corrupted(part: Part, name: str, strength: int) -> Part:
     return part._replace(x=corrupt(part.x, name, strength))
 
 
-def _test_rows(config: Config, data: Any, options: Options) -> Part:
-    if not options.data:
-        return data.test if data.test is not None else data.valid
-    if config.mode == CLASSIFICATION:
-        return labelled_images(options.data, config, data)
-    return other_table(options.data, config.data_path, data)
+def _own_rows(data: Any) -> Part:
+    return data.test if data.test is not None else data.valid
 
 
 def band_inputs(data: Any, n: int = 241, margin: float = 0.5) -> np.ndarray:
@@ -90,7 +88,7 @@ def collect(run: Restored, options: Options, bar: bool = True) -> Dict[str, Coll
     bar: show a progress bar, on a terminal.
     """
     inputs, design = make_inputs(run.config, run.data, options), run.design
-    n_groups = design.n_test_draws // design.draws_at_once
+    n_groups = design.n_test_particles // design.particles_at_once
     total = n_groups * sum(-(-rows.n_rows // run.config.test_batch_size) for rows in inputs.values())
     collected = {}
     with tqdm.tqdm(total=total, unit="batch", dynamic_ncols=True, leave=False, disable=None if bar else True,

@@ -5,18 +5,16 @@ import shutil
 import tempfile
 from typing import Any, Dict, Iterator, Sequence, Tuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from core.assessment.evaluated import ENSEMBLE, Evaluated
 from core.assessment.figures import FIGURES
 from core.assessment.inputs import Options
-from core.assessment.results import Results
+from core.assessment.results import ASSESSMENTS, Results
 from core.assessment.tables import describe_rows
-from misc.config import CLASSIFICATION
 from misc.errors import UserError
 from misc.folders import check_writable, folder_at, is_evaluation, unused_name
-from misc.records import write_json, write_rows
+from misc.records import write_json
 from misc.summary import SummaryWriter
 
 Path = pathlib.Path
@@ -39,7 +37,7 @@ def check_replaceable(folder: Path, others: Sequence[Path]) -> None:
 
 
 def write_run(run: Evaluated, options: Options) -> None:
-    """Writes the run's evaluation/ anew, complete or not at all."""
+    """Replaces the run's evaluation/ folder, completely or not at all."""
     data = run.data
     numbers = {"run": run.name, "step": run.step, "kl_scale": run.kl_scale, "rows": describe_rows(run, options),
                "particles": run.particles, "dataset": run.config.dataset, "seed": run.config.seed,
@@ -79,13 +77,7 @@ def _write(folder: Path, name: str, results: Results, numbers: Dict[str, Any], r
     """Writes all files of one evaluation; run: gives the mode, the classes and the step for TensorBoard."""
     with _replaced(folder) as new:
         write_json(new / "metrics.json", numbers)
-        if run.config.mode == CLASSIFICATION:
-            with open(str(new / "predictions.npz"), "wb") as handle:
-                np.savez_compressed(handle, classes=np.array(run.data.classes), **results.predictions)
-        else:
-            columns = {column: [f"{value:.9g}" for value in values] for column, values in results.predictions.items()}
-            write_rows(new / "predictions.csv", list(columns), [dict(zip(columns, row))
-                                                                for row in zip(*columns.values())])
+        ASSESSMENTS[run.config.mode].write_predictions(results, run.data, new)
         writer = SummaryWriter(new / "summary")
         for figure_name, figure in _figures({name: results.panels}):
             _save(figure, new, figure_name)

@@ -1,5 +1,6 @@
-"""From collected draws to metrics, predictions and the data of the figures. RESULTS has a function per mode."""
-from typing import Any, Dict, NamedTuple, Tuple
+"""From collected draws to metrics, predictions and the data of the figures. ASSESSMENTS has a row per mode."""
+import pathlib
+from typing import Any, Callable, Dict, NamedTuple, Tuple
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from core.metrics.predictive import classification_statistics, noise_log_prob, n
 from core.training.evaluation import Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION
+from misc.records import write_rows
 
 N_SAMPLES = 12  # draws that a band shows
 
@@ -160,4 +162,26 @@ def band(inputs: np.ndarray, draws: Draws, data: Any) -> Band:
                 raw(data.train.x), data.target_mean + data.target_std * data.train.y)
 
 
-RESULTS = {REGRESSION: regression_results, CLASSIFICATION: classification_results}
+def write_classification(results: Results, data: Any, folder: pathlib.Path) -> None:
+    """Writes predictions.npz into `folder`: arrays over rows, and the names of the classes."""
+    with open(str(folder / "predictions.npz"), "wb") as handle:
+        np.savez_compressed(handle, classes=np.array(data.classes), **results.predictions)
+
+
+def write_regression(results: Results, data: Any, folder: pathlib.Path) -> None:
+    """Writes predictions.csv into `folder`, a line per row in the data's own units."""
+    columns = list(results.predictions)
+    rows = zip(*results.predictions.values())
+    write_rows(folder / "predictions.csv", columns,
+               [dict(zip(columns, (f"{value:.9g}" for value in row))) for row in rows])
+
+
+class Assessment(NamedTuple):
+    """What one mode is evaluated by."""
+
+    results: Callable[[Dict[str, Collected], Any, Options], Results]  # from the collected draws, and the run's data
+    write_predictions: Callable[[Results, Any, pathlib.Path], None]   # the file of predictions in evaluation/
+
+
+ASSESSMENTS = {REGRESSION: Assessment(regression_results, write_regression),
+               CLASSIFICATION: Assessment(classification_results, write_classification)}

@@ -20,16 +20,18 @@ MOST_LABELS = 4  # runs whose share is displayed
 
 
 class Track:
-    """How far one run is, read from its files.
+    """Reads the progress of one run from its files.
 
     Args:
-      label: what to call it.
-      job: the Job; rows_hash: of its data.
+      label: name of the run on the screen.
+      job: the Job.
+      rows_hash: of its data.
 
     Attributes:
-      total: epochs that it takes, those of a search included.
-      finished: whether its result is there; outcome: the result in words.
-      failure: why it failed, in words; empty if it has not.
+      total: epochs of the run, those of a search included.
+      finished: whether it has a result.
+      outcome: the result in words.
+      failure: why it failed, in words; empty if it did not fail.
     """
 
     def __init__(self, label: str, job: Job, rows_hash: str) -> None:

@@ -39,8 +39,8 @@ class Rival(NamedTuple):
 def run_row(root: Union[str, pathlib.Path]) -> Row:
     """Returns the row of runs.csv for a finished run folder.
 
-    best_epoch is that of the highest log-likelihood on the validation rows. Without any it is chosen on the
-    very rows that it is reported for, and best_epoch_chosen_on calls it optimistic.
+    best_epoch is that of the highest log-likelihood on the validation rows. If there are none, it is chosen on the rows
+    that it is reported for, and best_epoch_chosen_on says that this is optimistic.
     """
     folder = folder_at(pathlib.Path(root))
     result = read_json(folder.result)

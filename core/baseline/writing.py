@@ -13,14 +13,13 @@ from core.baseline.running import Errors
 from misc.errors import UserError
 from misc.records import write_rows
 
-Summary = Dict[str, Any]  # what summary.json or ensemble.json holds
 Rows = List[Dict[str, Any]]  # of runs.csv
 
 
 class Written(NamedTuple):
     """What was written, for the report and for the screen."""
 
-    summaries: Sequence[Summary]  # of the runs in the order of the configs, then of the ensembles
+    summaries: Sequence[report.Summary]  # of the runs in the order of the configs, then of the ensembles
     notes: Sequence[str]          # sentences about comparisons and ensembles that are missing
 
 
@@ -32,7 +31,7 @@ def write_tables(plan: RepeatPlan, tracks: Sequence[Sequence[Track]], errors: Er
     """
     experiments, notes = plan.experiments, []
     rows = [_write_runs(*pair) for pair in zip(experiments, tracks)]
-    summaries: Dict[int, Summary] = {}
+    summaries: Dict[int, report.Summary] = {}
     # The rival first: the comparisons of the others read from its summary which settings it ran with.
     for i in sorted(range(len(experiments)), key=lambda i: experiments[i].root != plan.rival):
         if rows[i]:
@@ -76,7 +75,7 @@ def _read_rival(experiment: Experiment, root: Optional[pathlib.Path],
 
 
 def _write_summary(experiment: Experiment, tracks: Sequence[Track], rows: Rows, errors: Errors,
-                   rival: Optional[results.Rival], space: Optional[Dict[str, Any]]) -> Summary:
+                   rival: Optional[results.Rival], space: Optional[Dict[str, Any]]) -> report.Summary:
     """Writes summary.json and curves.png of one experiment, and returns the summary."""
     config, tracks = experiment.config, _first_members(tracks)
     failed = {track.job.seed: errors[track.job.root] for track in tracks if track.job.root in errors}
@@ -91,7 +90,7 @@ def _write_summary(experiment: Experiment, tracks: Sequence[Track], rows: Rows, 
 
 
 def _write_ensemble(experiment: Experiment, tracks: Sequence[Track], rows: Rows,
-                    errors: Errors) -> Tuple[Optional[Summary], List[str]]:
+                    errors: Errors) -> Tuple[Optional[report.Summary], List[str]]:
     """Writes ensemble.csv and ensemble.json of one experiment.
 
     Returns the summary (None without a complete ensemble), and a sentence per ensemble that cannot be mixed although
@@ -111,7 +110,7 @@ def _write_ensemble(experiment: Experiment, tracks: Sequence[Track], rows: Rows,
     return write_mixtures(experiment, complete, rows, failed, settings_of(experiment.config))
 
 
-def show(summaries: Sequence[Summary], path: Optional[str]) -> None:
+def show(summaries: Sequence[report.Summary], path: Optional[str]) -> None:
     """Prints the report; writes it as Markdown to `path`, if given, and beside it as CSV and LaTeX."""
     if not summaries:
         return

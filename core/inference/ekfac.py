@@ -38,7 +38,7 @@ class EKFAC(Kronecker):
       a_cov, s_cov: A and S; fresh after every step in which "cov" is due.
       q_a, values_a, q_s, values_s: Q_A, l_A, Q_S, l_S; cached until "basis" is due.
       scale: R, [d_in + 1, d_out], not damped; fresh after every step in which "scale" is due.
-      refreshed, kept: how often the basis was computed anew, and how often kept.
+      refreshed, kept: how often the basis was recomputed, and how often kept.
 
     Reference: Bae et al. (2018), Sec. 3, https://arxiv.org/abs/1811.12565
     """

@@ -48,7 +48,7 @@ class Family:
       reads: config keys that affect the family, its schedule or its step, and not every method.
       needs_factors: whether it builds Kronecker factors of size d_in + 1 and d_out.
       natural: whether `precondition` uses a Fisher matrix, so that the KL divergence of a step can be clipped.
-      averages: whether the step is always taken along a moving average of gradients, as in Adam.
+      averages: whether the family keeps the moving average of gradients itself, as Adam does, instead of `momentum`.
       tempered: whether the posterior covariance is proportional to the temperature of the current step.
     """
 

@@ -45,11 +45,16 @@ class Likelihood:
         return {}
 
     def score(self, state: State, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Returns E[d log p / d outputs] per example, [K, n, n_outputs], over the likelihood's own parameters."""
+        """Returns the gradient of E[log p(y | outputs)] with respect to outputs per example, [K, n, n_outputs].
+
+        The expectation is over the posterior of the likelihood's own parameters, such as a noise precision.
+        """
         raise NotImplementedError
 
     def sampled_score(self, state: State, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the same for targets that are drawn from the model at these outputs: its squares give the Fisher.
+        """Returns the `score` of targets that are drawn from the model at these outputs.
+
+        The true Fisher is the mean of the outer products of these scores.
 
         Args:
           seed: int32 pair (stream, step), see misc/seeding.py.
@@ -152,11 +157,11 @@ class StudentTLikelihood(GaussianLikelihood):
     q(u_i) is the best one for every row and particle, given q(tau), so everything is in closed form again. Here
     E[log p] stands for the lower bound of E_tau[log p] with this q(u), `noise_model.student_log_prob`.
 
-    A row counts as E[u] = (nu + 1) / (nu + E[tau] (y - f)^2): a row with a large residual counts less than others, in
-    the step of the mean and in the noise level alike.
+    A row is weighted by E[u] = (nu + 1) / (nu + E[tau] (y - f)^2) in both the step of the mean and the noise level, so
+    that a row with a large residual has less influence.
 
-    NOTE: a noise level far below the first residuals holds the mean back, because then every row counts little;
-    noise_update adam starts at the prior's level.
+    NOTE: a noise level far below the first residuals slows training down, because then the weights of all rows are
+    small. Therefore noise_update adam starts at the prior's level.
 
     Reference: Lange, Little and Taylor (1989), Robust statistical modeling using the t distribution: Sec. 2 for the
     model, Sec. 3 for the weights and the information (nu + 1) / (nu + 3)

@@ -78,10 +78,10 @@ class AdamNoise(NoiseUpdate):
 class ConjugateNoise(NoiseUpdate):
     """The maximum of the same bound in closed form: Gamma(alpha_0 + 1 / (2 temperature), beta_0 + m / (2 temperature)).
 
-    m is a moving average of E[(y - f)^2] (Student's t: of E[u] (y - f)^2, the maximum for the current q(u)). It gives a
-    step the weight config's `learning_rate` and starts as a plain average, so the noise level starts at that of the
-    untrained network and falls no faster than the residuals do. Before the first step, q(tau) is the posterior after
-    one row with the squared error 1, because the mean of a weak prior would be meaningless.
+    m is a moving average of E[(y - f)^2] (Student's t: of E[u] (y - f)^2, the maximum for the current q(u)). A
+    minibatch has the weight `learning_rate` in it, after a start as a plain average; so the noise level starts at that
+    of the untrained network and falls no faster than the residuals do. Before the first step, q(tau) is the posterior
+    after one row with the squared error 1, because the mean of a weak prior would be meaningless.
     """
 
     def init(self, dtype: tf.DType) -> State:

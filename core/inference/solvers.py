@@ -44,7 +44,7 @@ def check_finite(tensor: tf.Tensor, what: str) -> tf.Tensor:
     """Returns the tensor. Running it raises InvalidArgumentError if an entry is not finite.
 
     Args:
-      what: name of the tensor for the message, which `non_finite_quantity` finds there.
+      what: name of the tensor, for the message; `non_finite_quantity` reads it from the error.
     """
     return tf.debugging.check_numerics(tensor, _MARK + what)
 

@@ -2,6 +2,7 @@
 
 Pure functions of the step, one for each step rule: `regression_step_sizes`, `classification_step_sizes`.
 """
+import math
 from typing import NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
@@ -10,6 +11,7 @@ from core.inference.types import Scalar
 from misc.config import Config
 
 CLIP_DECAY = 0.95  # factor on kl_clip per epoch, as published
+LOG_OF_ZERO = -746.0  # exp of this, or of less, is 0 in float64
 
 
 class StepSizes(NamedTuple):
@@ -59,9 +61,14 @@ def epoch_decay(config: Config, epoch: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
         depends on a placeholder; results would change by rounding.
     """
     interval = min(config.decay_interval, config.epoch)  # may be beyond 32 bits
-    n_powers = (config.epoch - 1) // interval + 1
+    n_powers = min((config.epoch - 1) // interval, _last_distinct_power(config.lr_decay_ratio)) + 1
     powers = tf.constant([config.lr_decay_ratio ** k for k in range(n_powers)], dtype)
     return tf.gather(powers, tf.minimum((epoch - 1) // interval, n_powers - 1))
+
+
+def _last_distinct_power(ratio: float) -> int:
+    """Returns an exponent beyond which all powers of `ratio`, in (0, 1], are the same float64: 1 or 0."""
+    return 0 if ratio == 1.0 else math.ceil(LOG_OF_ZERO / math.log(ratio))
 
 
 def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, steps_per_epoch: int) -> StepSizes:

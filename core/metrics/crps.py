@@ -17,8 +17,9 @@ def mixture_crps(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndar
                  numbers_at_once: int = 4_000_000) -> np.ndarray:
     """Returns the continuous ranked probability score of each row, [n], in the targets' unit; lower is better.
 
-    It is E|Y - target| - E|Y - Y'| / 2, both from the expected distances of pairs of draws: exact for Gaussian noise,
-    to about 1e-5 of the scale for Student's t. Of more than MAX_PAIRED_DRAWS draws, E|Y - Y'| takes every 2nd, 3rd, ...
+    It is E|Y - target| - E|Y - Y'| / 2. Both expectations are means over components of the mixture, or pairs of them:
+    exact for Gaussian noise, to about 1e-5 of the scale for Student's t. If there are more than MAX_PAIRED_DRAWS
+    components, E|Y - Y'| is taken over every 2nd (3rd, ...) of them.
 
     Args:
       means: [K, n]; squared_scales: [K], of the noise; targets: [n]; all in one unit.
@@ -45,11 +46,13 @@ def _gaussian_distance(mean: np.ndarray, square: np.ndarray, other: Values) -> n
 
 
 def _student_distance(dof: float) -> Distance:
-    """Returns the Distance for Student's t, by a spline.
+    """Returns the Distance for Student's t, interpolated by a spline.
 
-    In units of the root of the sum of the squares it is a smooth function g(z, q) of the mean and the smaller scale:
-    g(z, 0) = z (2 F(z) - 1) + 2 f(z) (nu + z^2) / (nu - 1), and E_T[(1 - q^2)^(1/2) g((z - q T) / (1 - q^2)^(1/2), 0)]
-    by quadrature at the nodes of a spline of g - |z| in arsinh |z| and q.
+    Let the unit be the root of the sum of the squared scales, z the mean and q the smaller scale in this unit. The
+    distance is then a smooth function g(z, q), with
+      g(z, 0) = z (2 F(z) - 1) + 2 f(z) (nu + z^2) / (nu - 1) and
+      g(z, q) = E_T[(1 - q^2)^(1/2) g((z - q T) / (1 - q^2)^(1/2), 0)].
+    The expectation is computed by quadrature at the nodes of a spline of g - |z| in arsinh |z| and q.
     """
     def alone(z: np.ndarray) -> np.ndarray:
         density = np.exp(noise_log_prob(z, 0.0, 1.0, dof))

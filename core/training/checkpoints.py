@@ -84,10 +84,11 @@ def restore(session: tf.Session, saver: tf.train.Saver, folder: Path, best: bool
                 pass
         on_damaged(prefix)
     if candidates:
-        raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and belongs to this network: train anew")
+        raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and belongs to this network: start the run "
+                                   "without --resume")
     if best:
-        raise UnreadableCheckpoint(f"no checkpoint in {folder} has a validation log-likelihood: set "
-                                   "validation_fraction and train anew")
+        raise UnreadableCheckpoint(f"no checkpoint in {folder} has a validation log-likelihood: train "
+                                   "with validation_fraction set")
     raise UnreadableCheckpoint(f"there is no checkpoint in {folder}")
 
 
@@ -95,7 +96,7 @@ def save(session: tf.Session, saver: tf.train.Saver, folder: Path, progress: Pro
     """Writes a checkpoint and removes those that are not to be kept. Raises OSError or tf.errors.OpError."""
     folder.mkdir(parents=True, exist_ok=True)
     prefix = folder / f"model-{progress.step}"
-    while is_intact(prefix):  # of the same step, before its evaluation: it is kept until the new one is complete
+    while is_intact(prefix):  # saved before the evaluation of the same step; keep it until the new one is complete
         prefix = prefix.with_name(f"{prefix.name}-again")
     _remove([prefix.with_suffix(".json")])
     saver.save(session, str(prefix), write_meta_graph=False, write_state=False)

@@ -30,7 +30,10 @@ class RunCost(NamedTuple):
 
 
 def run_cost(design: Design) -> RunCost:
-    """Estimates the cost of a run: within a factor of 2 on one core for small networks, on all cores for large ones."""
+    """Estimates the cost of a run, within a factor of 2.
+
+    It assumes one core for small networks and all cores for large ones.
+    """
     config, periods, spec = design.config, design.schedule.periods, design.spec
     n_cores = config.n_threads or os.cpu_count() or 1
     layers = [_layer_cost(design, layer, n_cores) for layer in design.layers]

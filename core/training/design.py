@@ -1,16 +1,16 @@
-"""The design of a run: everything about it that is known, and checked, before the graph is built."""
+"""The design of a run: everything about it that is known, and checked, before the graph is built; the planned run."""
 import math
 from typing import Any, Callable, Iterable, List, NamedTuple
 
 from core.inference import optimizer
 from core.inference.gaussian import Prior
-from core.inference.likelihoods import LIKELIHOODS
+from core.inference.likelihoods import LIKELIHOODS, Likelihood
 from core.inference.optimizer import LayerMethod
 from core.training.schedule import Schedule
 from core.training.tasks import TASKS, Task
 from data_loader.batches import steps_per_epoch
 from data_loader.parts import Spec
-from misc.config import REGRESSION, Config
+from misc.config import Config, key_mode
 from misc.errors import UserError
 from misc.lookup import lookup
 from networks import NETWORKS
@@ -26,11 +26,20 @@ class Design(NamedTuple):
     network: Callable           # function (x, layers, n_outputs) -> outputs
     layers: List[LayerMethod]   # how each layer is trained, in the network's order
     prior: Prior                # N(0, eta I), and the weight of its KL
-    likelihood: Any             # p(y | outputs)
+    likelihood: Likelihood      # p(y | outputs)
     schedule: Schedule          # which updates are due after which step
     steps_per_epoch: int
-    n_test_draws: int           # weight draws of an evaluation: one is enough without weight noise
-    draws_at_once: int          # of these, how many one evaluation call holds
+    n_test_particles: int       # weight draws of an evaluation: one is enough without weight noise
+    particles_at_once: int      # of these, how many one evaluation call holds
+
+
+class Plan(NamedTuple):
+    """A run that has passed every check."""
+
+    config: Config
+    data: Any       # RegressionData or ImageData
+    design: Design
+    device: str     # TensorFlow's name of the device that the ops go to
 
 
 def design_run(config: Config, spec: Spec) -> Design:
@@ -46,14 +55,14 @@ def design_run(config: Config, spec: Spec) -> Design:
     layers = optimizer.layer_methods(config, specs, prior)
     updates = {name: None for layer in layers if layer.family for name in layer.family.updates}
     periods = task.periods(config, list(updates))
-    n_test_draws = config.test_particles if any(layer.noisy for layer in layers) else 1
+    n_test_particles = config.test_particles if any(layer.noisy for layer in layers) else 1
     all_dense = all(layer.geometry is None for layer in specs)
     return Design(
         config, task, spec, network, layers, prior, likelihood,
         schedule=Schedule(periods, task.early_steps(config, periods)),
         steps_per_epoch=steps_per_epoch(spec.n_rows, config.batch_size),
-        n_test_draws=n_test_draws,
-        draws_at_once=n_test_draws if all_dense else 1)
+        n_test_particles=n_test_particles,
+        particles_at_once=n_test_particles if all_dense else 1)
 
 
 def with_solver(design: Design, solver: Callable) -> Design:
@@ -84,8 +93,9 @@ def _method_notices(config: Config) -> List[str]:
                          "and is ignored")
     read = {*method.family.reads, *method.vectors.reads}
     sentences += _without_effect(config, optimizer.CURVATURE_KEYS - read, "optimizer", config.optimizer)
-    resets = config.mode == REGRESSION and method.noisy and "reinit" in method.family.updates and config.re_init
-    if resets and "reinit" not in TASKS[REGRESSION].periods(config, method.family.updates):
+    updates = method.family.updates
+    resets = key_mode("re_init") == config.mode and config.re_init and method.noisy and "reinit" in updates
+    if resets and "reinit" not in TASKS[config.mode].periods(config, updates):
         sentences.append("note: re_init has no further effect: R is already re-initialised at every change of basis "
                          "(kfac_init_after_basis)")
     return sentences
@@ -95,7 +105,7 @@ def _noise_notices(config: Config) -> List[str]:
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
     sentences = _without_effect(config, unread, "noise_update", config.noise_update)
     draws = config.train_particles if lookup(optimizer.METHODS, config.optimizer, "optimizer").noisy else 1
-    if config.mode == REGRESSION and config.noise_update == "leave_one_out" and draws == 1:
+    if TASKS[config.mode].has_noise and config.noise_update == "leave_one_out" and draws == 1:
         sentences.append("note: with one weight draw per step, or without weight noise, noise_update leave_one_out is "
                          "the same as conjugate")
     if math.isinf(config.dof):

@@ -20,7 +20,7 @@ from misc.seeding import stream
 
 SMALLEST_PRECISION = 1e-30  # draws of a Gamma distribution with a tiny shape underflow to 0
 
-Progress = Callable[[Iterable], Iterable]  # wraps the batches of one group of draws, for a progress bar
+WrapBatches = Callable[[Iterable], Iterable]  # wraps the batches of one group of draws, for a progress bar
 
 
 class Evaluation(NamedTuple):
@@ -40,52 +40,52 @@ class Draws(NamedTuple):
 
 
 def network_outputs(session: tf.Session, model: Any, x: np.ndarray, mean: bool = False,
-                    progress: Progress = iter) -> np.ndarray:
+                    wrap: WrapBatches = iter) -> np.ndarray:
     """Returns the outputs [K, n, n_outputs] for all weight draws, or [1, n, n_outputs] for the mean weights.
 
     Draws are functions of (seed, step): the same for all rows, however these are batched.
     """
     evaluate, design = model.evaluate, model.design
-    n_draws, batch_size = design.draws_at_once, design.config.test_batch_size
-    n_groups = 1 if mean else design.n_test_draws // n_draws
+    n_draws, batch_size = design.particles_at_once, design.config.test_batch_size
+    n_groups = 1 if mean else design.n_test_particles // n_draws
     groups = []
     for group in range(n_groups):
         session.run(evaluate.draw_mean if mean else evaluate.draw, {evaluate.group: group})
         batches = [session.run(evaluate.outputs, {evaluate.inputs: x[start:start + batch_size]})
-                   for start in progress(range(0, len(x), batch_size))]
+                   for start in wrap(range(0, len(x), batch_size))]
         groups.append(np.concatenate(batches, axis=1)[:1 if mean else n_draws])
     return np.concatenate(groups, axis=0)
 
 
-def regression_draws(session: tf.Session, model: Any, x: np.ndarray, progress: Progress = iter) -> Draws:
+def regression_draws(session: tf.Session, model: Any, x: np.ndarray, wrap: WrapBatches = iter) -> Draws:
     """Draws outputs for the inputs [n, d], and noise precisions; both are functions of (seed, step)."""
     config = model.design.config
     step, likelihood = session.run([model.global_step, model.evaluate.likelihood])
     alpha, beta = np.exp(predictive_noise(likelihood))
     precisions = stream(config.seed, "test_precision", step).gamma(alpha, 1.0 / beta, config.test_particles)
-    outputs = network_outputs(session, model, x, progress=progress)[..., 0]
+    outputs = network_outputs(session, model, x, wrap=wrap)[..., 0]
     return Draws(outputs, np.maximum(precisions, SMALLEST_PRECISION), config.dof)
 
 
-def class_draws(session: tf.Session, model: Any, x: np.ndarray, progress: Progress = iter) -> np.ndarray:
+def class_draws(session: tf.Session, model: Any, x: np.ndarray, wrap: WrapBatches = iter) -> np.ndarray:
     """Returns p(class | x, w) for all weight draws at the present step, [K, n, C]."""
-    return softmax(network_outputs(session, model, x, progress=progress))
+    return softmax(network_outputs(session, model, x, wrap=wrap))
 
 
-def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, progress: Progress = iter) -> Evaluation:
+def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step."""
-    draws = regression_draws(session, model, part.x, progress)
+    draws = regression_draws(session, model, part.x, wrap)
     prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     targets = data.target_mean + data.target_std * part.y
     return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets)
 
 
 def evaluate_classification(session: tf.Session, model: Any, part: Any, data: Any,
-                            progress: Progress = iter) -> Evaluation:
+                            wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step: probabilities averaged over the draws, and those of the mean weights."""
-    probabilities = np.mean(class_draws(session, model, part.x, progress), axis=0)
+    probabilities = np.mean(class_draws(session, model, part.x, wrap), axis=0)
     metrics = values_of(classification_statistics(probabilities, part.y), len(part.y))
-    of_mean = softmax(network_outputs(session, model, part.x, mean=True, progress=progress))[0]
+    of_mean = softmax(network_outputs(session, model, part.x, mean=True, wrap=wrap))[0]
     metrics.update({f"mean_{name}": value for name, value in values_of(
         classification_statistics(of_mean, part.y), len(part.y)).items()})
     return Evaluation(probabilities, metrics, part.y)

@@ -3,7 +3,7 @@ from typing import Any, Iterable, List
 
 from core.inference.optimizer import METHODS, LayerMethod
 from core.training.cost import LayerCost, run_cost
-from core.training.design import Design, notices
+from core.training.design import Design, Plan, notices
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.batches import held_out_rows
 from misc.config_overlays import describe_overlay, known_overlays
@@ -14,8 +14,8 @@ UPDATES = {"cov": "statistics of the curvature", "inverse": "Cholesky roots", "b
            "reinit": "R from the eigenvalues", "scale": "statistics of R"}
 
 
-def explain(plan: Any, overlays: Iterable[str] = ()) -> List[str]:
-    """Describes the run that a run.Plan stands for, as a list of lines.
+def explain(plan: Plan, overlays: Iterable[str] = ()) -> List[str]:
+    """Describes the planned run, as a list of lines.
 
     overlays: files that were laid over the config.
     """
@@ -51,7 +51,7 @@ def _about_data(design: Design, data: Any) -> List[str]:
     if getattr(data, "n_constant", 0):
         lines.append(f"{INDENT}{data.n_constant} constant input columns become 0")
     if config.data_aug:
-        lines.append(f"{INDENT}training images are padded by 4, cropped at random and flipped, anew in every epoch")
+        lines.append(f"{INDENT}training images are padded by 4, cropped and flipped, at random in every epoch")
     return lines
 
 

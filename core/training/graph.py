@@ -4,7 +4,7 @@
 together (`Schedule.due_sets`), so that a base step carries nothing that it does not run.
 """
 import functools
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -13,12 +13,15 @@ from core.inference import optimizer
 from core.inference.adam import ema
 from core.inference.solvers import check_finite
 from core.inference.step_sizes import kl_scale, norm_rate
+from core.inference.types import Scalar
 from core.training.design import Design
 from core.training.inputs import Load, TrainingData
 from core.training.schedule import Due
 from core.training.variables import Nested, assign, changed_entries, make_variables, read, repeat
 from misc.seeding import stream_seed
-from networks.layers import ACTIVATIONS, LayerBuilder, LayerSpec
+from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord, LayerSpec
+
+Moments = Dict[str, Tuple[tf.Tensor, tf.Tensor]]  # {layer: (mean, variance) of its batch normalisation}
 
 
 class RunArguments(NamedTuple):
@@ -36,7 +39,7 @@ class Evaluate(NamedTuple):
     draw: tf.Operation                # makes that group's draws the weights of `outputs`
     draw_mean: tf.Operation           # makes the posterior mean the weights of `outputs`
     inputs: tf.Tensor                 # placeholder [m, ...]
-    outputs: tf.Tensor                # [draws_at_once, m, n_outputs]
+    outputs: tf.Tensor                # [particles_at_once, m, n_outputs]
     likelihood: Dict[str, tf.Tensor]  # the likelihood's state
     report: Dict[str, tf.Tensor]      # {tag: scalar}
     weight_std: Dict[str, tf.Tensor]  # {layer: elementwise standard deviation of its weights}
@@ -78,7 +81,7 @@ class _Builder:
         self.config, self.design, self.device = design.config, design, device
         self.dtype = tf.as_dtype(design.config.precision)
         self.specs = [layer.spec for layer in design.layers]
-        self.n_train_draws = self.config.train_particles if any(layer.noisy for layer in design.layers) else 1
+        self.n_train_particles = self.config.train_particles if any(layer.noisy for layer in design.layers) else 1
 
     def model(self, graph: tf.Graph, training: bool) -> Model:
         with tf.name_scope("data"):
@@ -164,7 +167,7 @@ class _Builder:
         likelihood, prior, now = design.likelihood, design.prior, tf.cast(step, self.dtype) + 1.0
         sizes = design.task.step_sizes(config, self.run_arguments.epoch, now, design.steps_per_epoch)
         temperature = prior.temperature(sizes.kl_scale)
-        weights = self.draw_weights(state, temperature, self.n_train_draws, "noise", step)
+        weights = self.draw_weights(state, temperature, self.n_train_particles, "noise", step)
         outputs, records = self.forward(x, weights)
         ds = gradients(outputs, records, likelihood.score(state["likelihood"], outputs, y))
         ds_fisher = ds
@@ -200,16 +203,17 @@ class _Builder:
         x, y = self.data.held_out_batch(step)
         return self.data.held_out(self.forward(x, weights)[0], y)
 
-    def draw_weights(self, state: Nested, temperature, n_particles: int, purpose: str,
+    def draw_weights(self, state: Nested, temperature: Scalar, n_particles: int, purpose: str,
                      step: tf.Tensor) -> List[tf.Tensor]:
         """Draws the weights of all layers, [n_particles, d_in + 1, d_out] each, as functions of (seed, step)."""
         return [layer.posterior(state[layer.spec.name], temperature).sample(
             n_particles, self._seed(step, purpose, layer.spec.name)) for layer in self.design.layers]
 
-    def forward(self, x: tf.Tensor, weights: List[tf.Tensor], moments=None):
+    def forward(self, x: tf.Tensor, weights: List[tf.Tensor],
+                moments: Optional[Moments] = None) -> Tuple[tf.Tensor, List[LayerRecord]]:
         """Returns the network's outputs [K, n, n_outputs] and the LayerRecords of its layers.
 
-        moments: {layer: (mean, variance)} for batch normalisation; None: those of the minibatch.
+        moments: None takes those of the minibatch.
         """
         layers = LayerBuilder(self.specs, weights, ACTIVATIONS[self.config.activation], moments)
         return self.design.network(x[None], layers, self.design.likelihood.n_outputs), layers.records
@@ -235,11 +239,11 @@ class _Builder:
         return Evaluate(group, draw, draw_mean, inputs, outputs, state["likelihood"], report, weight_std, reset,
                         as_tensors, tf.convert_to_tensor(scale))
 
-    def _predictions(self, state: Nested, temperature, step: tf.Tensor):
+    def _predictions(self, state: Nested, temperature: Scalar, step: tf.Tensor) -> Tuple:
         """Builds (group, draw, draw_mean, inputs, outputs) of Evaluate: weights are drawn once for all batches."""
-        design, n_draws = self.design, self.design.draws_at_once
+        design, n_draws = self.design, self.design.particles_at_once
         group = tf.placeholder(tf.int32, [], "group")
-        n_groups = design.n_test_draws // n_draws
+        n_groups = design.n_test_particles // n_draws
         weights = self.draw_weights(state, temperature, n_draws, "test", step * n_groups + group)
         means = [tf.tile(layer.weights(state[layer.spec.name])[None], [n_draws, 1, 1]) for layer in design.layers]
         held = [tf.get_variable(f"drawn_{layer.spec.name}", initializer=tf.zeros([n_draws, *layer.shape], self.dtype),
@@ -253,7 +257,8 @@ class _Builder:
         outputs = self.forward(self.data.standardised(inputs), [var.read_value() for var in held], moments)[0]
         return group, draw, draw_mean, inputs, outputs
 
-    def _report(self, state: Nested, posteriors: Dict[str, Any], temperature):
+    def _report(self, state: Nested, posteriors: Dict[str, Any],
+                temperature: Scalar) -> Tuple[Dict[str, tf.Tensor], Dict[str, tf.Tensor]]:
         """Returns ({tag: scalar}, {layer: standard deviation of its weights})."""
         likelihood = self.design.likelihood
         kl, weight_std = likelihood.kl(state["likelihood"]), {}
@@ -273,12 +278,12 @@ class _Builder:
         return report, weight_std
 
 
-def gradients(outputs: tf.Tensor, records: list, score: tf.Tensor) -> List[tf.Tensor]:
+def gradients(outputs: tf.Tensor, records: List[LayerRecord], score: tf.Tensor) -> List[tf.Tensor]:
     """Returns d log p / d s of every layer, given d log p / d outputs."""
     return tf.gradients(outputs, [record.preactivations for record in records], grad_ys=score)
 
 
-def glorot(spec: LayerSpec, seed: list, dtype: tf.DType) -> tf.Tensor:
+def glorot(spec: LayerSpec, seed: List[int], dtype: tf.DType) -> tf.Tensor:
     """Draws Glorot-uniform weights [d_in + 1, d_out]; the bias row is 0."""
     limit = np.sqrt(6.0 / sum(spec.fans))
     weights = tf.random.stateless_uniform([spec.d_in, spec.d_out], seed=seed, minval=-limit, maxval=limit, dtype=dtype)

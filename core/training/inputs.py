@@ -1,6 +1,6 @@
 """The training data inside the graph: rows, the plan of an epoch, and minibatches of them."""
 import contextlib
-from typing import List, NamedTuple, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -85,6 +85,6 @@ class TrainingData:
         return crop_and_flip(x, tf.gather(self._epoch["crops"], rows)) if self._design.config.data_aug else x
 
 
-def _local_variable(name, shape, dtype):
+def _local_variable(name: str, shape: Sequence[int], dtype: Any) -> tf.Variable:
     return tf.get_variable(name, initializer=tf.zeros(shape, dtype), trainable=False, use_resource=True,
                            collections=[tf.GraphKeys.LOCAL_VARIABLES])

@@ -56,7 +56,9 @@ class RobustStep:
     """Takes single steps from given states, with factorisations that always succeed.
 
     Args:
-      design, device: of the run. rows: the training Part.
+      design: of the run.
+      device: name of the device that the run uses.
+      rows: the training Part.
     """
 
     def __init__(self, design: Design, device: str, rows: Part) -> None:
@@ -93,8 +95,8 @@ class Recovery:
     """Handles failed steps and keeps incidents.csv: a row per remedy (see solvers.py) and per skipped step.
 
     Args:
-      design, device, rows: as of RobustStep.
-      path: of the file; it is not made before the first incident.
+      design, device, rows: as for RobustStep.
+      path: of the file, which is created at the first incident.
     """
 
     def __init__(self, design: Design, device: str, rows: Part, path: pathlib.Path) -> None:
@@ -104,7 +106,7 @@ class Recovery:
         self.start([], 0)
 
     def start(self, rows: List[Dict[str, Any]], n_counted: int) -> None:
-        """Begins with the rows of an earlier file and the state's step counter, which every report resets."""
+        """Starts from the rows of an earlier file, and from the number of steps in the state since the last report."""
         rows = [dict(row, remedy=OLD_WORDS.get(row["remedy"], row["remedy"])) for row in rows]
         self.table, self._n_counted = Table(self._path, COLUMNS, rows), n_counted
 
@@ -117,9 +119,9 @@ class Recovery:
         self._n_counted = 0
 
     def recover(self, stepper: Stepper, start: int, error: tf.errors.OpError) -> int:
-        """Retries or skips the step that failed in a call that began after step `start`; returns its number.
+        """Retries or skips the step that failed in a `session.run` that began after step `start`; returns its number.
 
-        Raises RunError after too many skipped steps in a row, and any error that is not about numbers as it is.
+        Raises RunError after too many skipped steps in a row. Raises `error` again if it is of another kind.
         """
         quantity = failed_quantity(error)
         if quantity is None:

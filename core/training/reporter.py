@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.training.checkpoints import Progress
-from core.training.evaluation import Evaluation
+from core.training.evaluation import Evaluation, WrapBatches
 from core.training.graph import Model
 from core.training.recovery import Recovery, counts
 from core.training.tasks import METRIC_PREFIX, Task
@@ -27,13 +27,15 @@ def columns(task: Task) -> List[str]:
 
 
 class Reporter:
-    """Evaluates a model and writes down what comes out.
+    """Evaluates a model and writes the results to metrics.csv, TensorBoard's events and the log.
 
     Args:
-      model: the Model in training. data: of its run.
-      folder, log: where it is written.
+      model: the Model in training.
+      data: the data of its run.
+      folder: where its files are.
+      log: the run's logger.
       retry: tries to write; what cannot be written is kept in memory.
-      on_screen: whether evaluations are logged on the screen, too (there is no progress bar).
+      on_screen: whether evaluations are also logged on the screen, because there is no progress bar.
     """
 
     def __init__(self, model: Model, data: Any, folder: Folder, log: logging.Logger, retry: Retry,
@@ -87,7 +89,8 @@ class Reporter:
         self._table = Table(self._folder.metrics, self._columns, rows)
         self.try_to_write_metrics()
 
-    def evaluate(self, session: tf.Session, progress: Progress, recovery: Recovery, batches=iter) -> Dict[str, Any]:
+    def evaluate(self, session: tf.Session, progress: Progress, recovery: Recovery,
+                 batches: WrapBatches = iter) -> Dict[str, Any]:
         """Evaluates all parts, and writes metrics.csv, TensorBoard's curves and a line of the log. Returns the row.
 
         batches: wraps the batches of an evaluation. Raises RunError if a value is not finite.

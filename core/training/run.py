@@ -3,7 +3,7 @@ import logging
 import platform
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import scipy
@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from core.inference.optimizer import check_layers
 from core.training.checkpoints import UnreadableCheckpoint
-from core.training.design import Design, design_run, notices
+from core.training.design import Plan, design_run, notices
 from core.training.graph import build_model
 from core.training.recovery import counts
 from core.training.tasks import METRIC_PREFIX, TASKS
@@ -38,15 +38,6 @@ DEVICES = {"cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
 # Keys that a resumed run may change: they do not touch a result.
 FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_keep", "num_workers", "runs",
                   "exp_name", "experiments_path", "data_path"}  # the rows themselves are compared by their hash
-
-
-class Plan(NamedTuple):
-    """A run that has passed every check."""
-
-    config: Config
-    data: Any       # RegressionData or ImageData
-    design: Design
-    device: str     # TensorFlow's name of the device that the ops go to
 
 
 def plan(config: Config, device: str = "auto") -> Plan:

@@ -1,7 +1,7 @@
 """Which updates are due after which step. Plain Python, so that tests can count.
 
-The trainer owns the step number. Between two due updates the graph runs all steps in one
-`session.run`; a `Segment` says how many.
+The trainer owns the step number. One `session.run` takes the steps of a `Segment`: steps with the base updates, and
+steps at which one fixed set of further updates is due, repeated for several rounds.
 """
 import math
 from typing import Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Sequence
@@ -114,7 +114,7 @@ def regression_periods(config: Config, updates: Sequence[str]) -> Dict[str, int]
     """Returns {update: steps between two of them} of a regression.
 
     Everything is due at every step, except that noisy EK-FAC refreshes A, S and the basis every Teigen
-    steps. A "reinit" that always coincides with a "basis", which resets R anyway, is left out.
+    steps. A "reinit" that always coincides with a "basis", which resets R anyway, is omitted.
     """
     amortised = config.Teigen if config.amor_eigen and "basis" in updates else 1
     periods = {"cov": amortised, "inverse": 1, "basis": amortised, "scale": 1}

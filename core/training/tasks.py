@@ -1,7 +1,8 @@
 """TASKS: everything in a run that depends on the mode, one row each for regression and classification.
 
-The network, the posterior, the curvature, the graph and the trainer are the same for both. Beside this table stand
-MODE_DEFAULTS, defaults of keys (misc/config.py), and RESULTS, what evaluate.py computes (core/assessment/results.py).
+The network, the posterior, the curvature, the graph and the trainer are the same for both. Three tables in other layers
+have a row per mode, too: MODE_DEFAULTS, defaults of keys (misc/config.py), ONEDNN, kernels (misc/backend.py), and
+ASSESSMENTS, what evaluate.py computes and writes (core/assessment/results.py).
 """
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -10,6 +11,8 @@ from core.inference.step_sizes import StepSizes, classification_step_sizes, regr
 from core.training import evaluation, schedule, wording
 from core.training.evaluation import Evaluation
 from data_loader.classification import load_classification
+from data_loader.ood import labelled_images, other_table
+from data_loader.parts import Part
 from data_loader.regression import load_regression
 from misc.config import CLASSIFICATION, REGRESSION, Config
 
@@ -21,6 +24,8 @@ class Task(NamedTuple):
 
     # Data and likelihood
     load: Callable[[Config], Any]            # reads, checks, splits and standardises the data set
+    load_other: Callable[[str, Config, Any], Part]  # other rows, by name or path, as the run's own test rows
+    has_images: bool                         # whether inputs are images, which can be corrupted
     likelihood: Callable[[Config], str]      # name of the likelihood in LIKELIHOODS
     has_noise: bool                          # whether predictions draw a noise precision
 
@@ -54,6 +59,8 @@ _CLASS_METRICS = ("accuracy", "log_likelihood", "brier", "ece")
 TASKS = {
     REGRESSION: Task(
         load=load_regression,
+        load_other=other_table,
+        has_images=False,
         likelihood=lambda config: config.likelihood,
         has_noise=True,
         step_rule=averaged_steps,
@@ -78,6 +85,8 @@ TASKS = {
     ),
     CLASSIFICATION: Task(
         load=load_classification,
+        load_other=labelled_images,
+        has_images=True,
         likelihood=lambda config: "categorical",
         has_noise=False,
         step_rule=clipped_steps,

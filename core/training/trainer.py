@@ -12,6 +12,7 @@ import tqdm
 
 from core.training import checkpoints
 from core.training.checkpoints import Progress
+from core.training.design import Plan
 from core.training.evaluation import Evaluation
 from core.training.graph import Model
 from core.training.recovery import Recovery
@@ -56,12 +57,15 @@ class Trainer:
     be written is kept in memory and tried again.
 
     Args:
-      plan: run.Plan. model: built for its design. folder, log: of the run.
-      about: what config.json says, in case its folder vanishes.
+      plan: the Plan of the run.
+      model: the Model built for the plan's design.
+      folder: where the run's files are.
+      log: the run's logger.
+      about: contents of config.json, which is written again if the folder is removed.
       bar: whether to show a progress bar.
     """
 
-    def __init__(self, plan: Any, model: Model, folder: Folder, log: logging.Logger, about: Dict[str, Any],
+    def __init__(self, plan: Plan, model: Model, folder: Folder, log: logging.Logger, about: Dict[str, Any],
                  bar: bool = True) -> None:
         self._config, self._design, self._model, self._data = plan.config, plan.design, model, plan.data
         self._folder, self._log, self._about = folder, log, about
@@ -172,7 +176,7 @@ class Trainer:
                 if self._signals.received:
                     raise _Interrupted(progress)
                 if step != planned:
-                    break  # a step failed and was handled: what remains is planned anew
+                    break  # a step failed and was handled: plan the remaining steps again
         return progress
 
     def _segments(self, first: int, last: int) -> List[Segment]:
@@ -226,8 +230,8 @@ class Trainer:
 
     def _save(self, session: tf.Session, progress: Progress) -> None:
         if not self._folder.config.is_file():
-            self._log.warning("%s had been removed and is made anew; TensorBoard's earlier curves and the earlier log "
-                              "are lost", self._folder.root)
+            self._log.warning("%s was removed and has been created again; TensorBoard's earlier curves and the "
+                              "earlier log are lost", self._folder.root)
             self._folder.root.mkdir(parents=True, exist_ok=True)
             write_json(self._folder.config, self._about)
         regular = self._is_due(progress.step // self._per_epoch, self._config.save_every) or progress.score is None
