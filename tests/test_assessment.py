@@ -461,9 +461,9 @@ def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys, monkey
     both = [toys["ekfac"], toys["kfac"]]
     refuse("holds other files: choose another --out", *both, "--out", tmp_path)
     refuse("holds other files: choose another --out", *both, "--out", toys["diag"])
-    refuse("holds, or is, another folder of this evaluation", *both, "--out", toys["kfac"] / "evaluation")
+    refuse("is or contains a folder that this evaluation reads or writes", *both, "--out", toys["kfac"] / "evaluation")
     monkeypatch.chdir(tmp_path)
-    refuse("is, or holds, the current folder", *both, "--out", ".")
+    refuse("is or contains the current folder", *both, "--out", ".")
     refuse("is a file: choose another --out", *both, "--out", tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "years" and (toys["diag"] / "config.json").is_file()
     for _ in range(2):  # its own earlier files it moves aside; folders that it wrote are no runs

@@ -310,7 +310,7 @@ def unused_port():
     ("--tune evaluates on validation rows by itself", ["--tune", "{space}", "--validate"]),
     ("--tune none.json: there is no such file", ["--tune", "none.json"]),
     ("--ensemble 0: give the number of members", ["--ensemble", "0"]),
-    ("--ensemble does not go with --tune", ["--ensemble", "2", "--tune", "{space}"]),
+    ("--ensemble and --tune exclude each other", ["--ensemble", "2", "--tune", "{space}"]),
 ])
 def test_bad_arguments(write, tmp_path, capsys, message, arguments):
     port = unused_port()

@@ -196,7 +196,7 @@ def test_every_method(config, optimizer, batch_norm, no_figure):
 
 @pytest.mark.parametrize("message, overrides", [
     ("unknown dataset for mode classification 'digit'; did you mean 'digits'?", {"dataset": "digit"}),
-    ("alpha belongs to mode regression, this config's mode is classification: remove it", {"alpha": 0.1}),
+    ("alpha belongs to mode regression, but this config has mode classification: remove it", {"alpha": 0.1}),
     ("Teigen belongs to mode regression", {"Teigen": 5}),
     ("re_init belongs to mode regression", {"re_init": True}),
     ("cov_ema_decay: input should be less than 1, got 1.0", {"cov_ema_decay": 1.0}),

@@ -258,7 +258,7 @@ def large_matrix(rng, d):
 
 @pytest.mark.parametrize("less", [0, 1])
 def test_large_matrices_go_to_lapack(session, rng, less):
-    d = linalg.LARGE - less
+    d = linalg.LAPACK_MIN_DIM - less
     matrix = large_matrix(rng, d)
     (values, basis), alone = session.run([linalg.eigh(tf.constant(matrix)), linalg.eigvalsh(tf.constant(matrix))])
     exact = np.linalg.eigvalsh(matrix)
@@ -272,15 +272,15 @@ def test_large_matrices_go_to_lapack(session, rng, less):
 @pytest.mark.parametrize("name", ["eigh", "eigvalsh", "orthogonal_iteration"])
 def test_a_large_matrix_that_is_not_finite_is_an_error(session, name):
     """One that the trainer knows for a run that diverged, by this word."""
-    matrix = np.eye(linalg.LARGE)
+    matrix = np.eye(linalg.LAPACK_MIN_DIM)
     matrix[3, 4] = np.nan
-    more = [tf.eye(linalg.LARGE, dtype=tf.float64)] if name == "orthogonal_iteration" else []
+    more = [tf.eye(linalg.LAPACK_MIN_DIM, dtype=tf.float64)] if name == "orthogonal_iteration" else []
     result = getattr(linalg, name)(tf.constant(matrix), *more)
     with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.UnknownError), match="decomposition"):
         session.run(result)
 
 
-@pytest.mark.parametrize("d", [30, linalg.LARGE])
+@pytest.mark.parametrize("d", [30, linalg.LAPACK_MIN_DIM])
 def test_orthogonal_iteration_reaches_the_leading_subspace(session, rng, d):
     """Eigenvalues in two groups, 5 to 6 and below 2: one repeat takes away two thirds of what is wrong."""
     exact = np.linalg.qr(rng.randn(d, d))[0]
@@ -309,7 +309,7 @@ def test_a_basis_that_is_far_is_made_anew(session, rng):
         (near, lambda basis: linalg.orthogonal_iteration(fed, basis)))]
     shares = session.run([linalg.off_diagonal_share(fed, tf.constant(near)), linalg.off_diagonal_share(
         tf.ones([6, 6], tf.float64), tf.eye(6, dtype=tf.float64))])
-    assert shares[0] < linalg.FAR < shares[1]
+    assert shares[0] < linalg.MAX_WARM_SHARE < shares[1]
     for got, expected in session.run(pairs):
         assert all((one == other).all() for one, other in zip(got, expected))
     assert np.abs(near.T @ matrix @ near - np.diag(np.diag(near.T @ matrix @ near))).max() > 1e-5
