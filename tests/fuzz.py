@@ -60,7 +60,7 @@ class Place:
     def files(self):
         return {str(path) for path in self.root.rglob("*")}
 
-    def judge(self, config, *flags):
+    def run(self, config, *flags):
         """Runs train.py on the text of a config; AssertionError if a rule is broken."""
         (self.root / "config.json").write_bytes(config if isinstance(config, bytes) else config.encode())
         before, heard, said, code, before_cwd = self.files(), io.StringIO(), io.StringIO(), 0, os.getcwd()
@@ -76,9 +76,9 @@ class Place:
         try:
             lines = heard.getvalue().splitlines()
             if code == 0 and "--explain" not in flags:
-                found = [path for path in new if path.endswith("result.json")]
-                assert len(found) == 1, f"{len(found)} results"
-                metrics = json.loads(pathlib.Path(found[0]).read_text())["metrics"]
+                results = [path for path in new if path.endswith("result.json")]
+                assert len(results) == 1, f"{len(results)} results"
+                metrics = json.loads(pathlib.Path(results[0]).read_text())["metrics"]
                 assert metrics and all(np.isfinite(value) for value in metrics.values()), metrics
             elif code == 0:
                 assert said.getvalue() and not new, f"left {sorted(new)}"
@@ -237,7 +237,7 @@ def tables(draw, table):
 
 
 @st.composite
-def pictures(draw, sets):
+def images(draw, sets):
     """(data set, file to damage, its bytes)."""
     name = draw(st.sampled_from(sorted(sets)))
     file = draw(st.sampled_from(sorted(sets[name])))
@@ -253,7 +253,7 @@ def pictures(draw, sets):
     return name, file, draw(damaged(content))
 
 
-def picture_sets(place):
+def image_sets(place):
     """{data set: files}, each a whole, small set."""
     from PIL import Image
 
@@ -281,7 +281,7 @@ def search(check, strategy, n, seed):
 def fuzz_configs(place, n, seed):
     def check(example):
         text, flags = example
-        place.judge(text, *flags, *([] if is_small(text, flags) else ["--explain"]))
+        place.run(text, *flags, *([] if is_small(text, flags) else ["--explain"]))
 
     search(check, configs(), n, seed)
 
@@ -290,13 +290,13 @@ def fuzz_tables(place, n, seed):
     def check(example):
         content, method = example
         (place.root / "mine.data").write_bytes(content)
-        place.judge(json.dumps(dict(TINY["regression"], dataset="mine", data_path=".", optimizer=method)))
+        place.run(json.dumps(dict(TINY["regression"], dataset="mine", data_path=".", optimizer=method)))
 
     search(check, st.tuples(tables(place.table), st.sampled_from(["ekfac", "kfac", "diag"])), n, seed)
 
 
-def fuzz_pictures(place, n, seed):
-    sets = picture_sets(place.root)
+def fuzz_images(place, n, seed):
+    sets = image_sets(place.root)
 
     def check(example):
         name, file, content = example
@@ -304,12 +304,12 @@ def fuzz_pictures(place, n, seed):
         file.write_bytes(content)
         try:
             # NOTE: kfac would spend its time on a factor of 3073 inputs.
-            place.judge(json.dumps(dict(TINY["classification"], dataset=name, optimizer="diag", batch_size=5,
-                                        data_path="images" if name == "images" else ".")))
+            place.run(json.dumps(dict(TINY["classification"], dataset=name, optimizer="diag", batch_size=5,
+                                      data_path="images" if name == "images" else ".")))
         finally:
             file.write_bytes(whole)
 
-    search(check, pictures(sets), n, seed)
+    search(check, images(sets), n, seed)
 
 
 def main():
@@ -320,7 +320,7 @@ def main():
     args = parser.parse_args()
     broken = False
     for what, fuzz, n in (("configs", fuzz_configs, args.configs), ("tables", fuzz_tables, 2 * args.files // 3),
-                          ("pictures", fuzz_pictures, args.files // 3)):
+                          ("images", fuzz_images, args.files // 3)):
         with tempfile.TemporaryDirectory() as folder:
             place = Place(pathlib.Path(folder))
             try:

@@ -69,12 +69,12 @@ def test_rates_written_out(session, config, period, decay, warmup):
 
 @pytest.mark.parametrize("decay, weights", [(0.99, [1 / 3, 1 / 3, 1 / 3]), (0.25, [0.0625, 0.1875, 0.75])])
 def test_averages_begin_as_plain_means(config, decay, weights):
-    """A after the updates at steps 1, 3 and 6, from the pictures of these steps."""
+    """A after the updates at steps 1, 3 and 6, computed from the images of these steps."""
     run = Run(config(optimizer="kfac", precision="float64", cov_ema_decay=decay))
-    found = run.steps(6)["dense0"]["a_cov"]
+    average = run.steps(6)["dense0"]["a_cov"]
     a = inputs(run, epoch_order(1438, 1, 1))
     parts = [a[64 * (t - 1):64 * t] for t in (1, 3, 6)]
-    assert_allclose(found, sum(w * part.T @ part / 64 for w, part in zip(weights, parts)), rtol=1e-9, atol=1e-12)
+    assert_allclose(average, sum(w * part.T @ part / 64 for w, part in zip(weights, parts)), rtol=1e-9, atol=1e-12)
 
 
 def test_early_steps(config):
@@ -300,7 +300,7 @@ def test_orthogonal_iteration_reaches_the_leading_subspace(session, rng, d):
     assert_allclose(basis.T @ basis, np.eye(d), atol=1e-12)
 
 
-def test_a_basis_that_is_far_is_made_anew(session, rng):
+def test_a_basis_that_is_far_is_recomputed(session, rng):
     matrix = reference.random_cov(rng, 6)
     near = np.linalg.eigh(matrix + 0.01 * np.diag(rng.rand(6)))[1]
     fed = tf.constant(matrix)
@@ -338,8 +338,8 @@ def test_mean_and_momentum_keep_their_weights_in_a_new_basis(session, config, rn
              for name in ("mean", "momentum")]
     pairs, bases = session.run([pairs, [state["q_a"], new["q_a"]]])
     assert np.abs(bases[0] - bases[1]).max() > 1e-3
-    for old, turned in pairs:
-        assert_allclose(turned, old, rtol=1e-10, atol=1e-12)
+    for old, rotated in pairs:
+        assert_allclose(rotated, old, rtol=1e-10, atol=1e-12)
     same = family.update(state, batch(), rates_of(), {"cov", "scale"})
     assert family.change_basis(state["mean"], state, same) is state["mean"]
 
@@ -407,21 +407,21 @@ def test_kfac_steps_with_its_inverse_until_the_next(session, config, rng, batch)
     ("diag", {"model_name": "lenet", "width": 0.3})])
 def test_steps_per_run_changes_no_bit(config, optimizer, network):
     keys = dict(network, optimizer=optimizer, batch_norm=True, data_aug=True)
-    run, found = Run(config(**keys)), []
+    run, states = Run(config(**keys)), []
     for limit in (0, 1, 2):  # the graph does not know the limit
         run.config = config(steps_per_run=limit, **keys)
         run.session.run(run.model.init)
-        found.append(run.steps(8))
-    assert_identical(found[0], found[1])
-    assert_identical(found[0], found[2])
-    assert all(np.isfinite(value).all() for value in flat(found[0]).values())
+        states.append(run.steps(8))
+    assert_identical(states[0], states[1])
+    assert_identical(states[0], states[2])
+    assert all(np.isfinite(value).all() for value in flat(states[0]).values())
 
 
 @pytest.mark.parametrize("network", [{"model_name": "lenet", "width": 0.3}, {"model_name": "ffn", "hidden": [5]}])
 def test_evaluation_batches_change_no_result(config, network):
     """Beyond rounding, with draws one by one (convolutions) and all at once."""
     keys = dict(network, optimizer="diag", batch_norm=True)
-    run, found = Run(config(**keys)), []
+    run, evaluations = Run(config(**keys)), []
     run.steps(3)
     assert run.model.design.draws_at_once == (3 if "hidden" in network else 1)
     draws = network_outputs(run.session, run.model, run.data.test.x[:5])
@@ -430,10 +430,11 @@ def test_evaluation_batches_change_no_result(config, network):
     assert all((one != other).any() for one, other in zip(draws, [draws[1], draws[2], mean[0]]))
     for size in (1000, 64, 7):
         design = run.model.design._replace(config=config(test_batch_size=size, **keys))
-        found.append(design.task.evaluate(run.session, run.model._replace(design=design), run.data.test, run.data))
-    for other in found[1:]:
-        assert_allclose(other.prediction, found[0].prediction, rtol=1e-4, atol=1e-7)
-        assert other.metrics == pytest.approx(found[0].metrics, rel=1e-4)
+        model = run.model._replace(design=design)
+        evaluations.append(design.task.evaluate(run.session, model, run.data.test, run.data))
+    for other in evaluations[1:]:
+        assert_allclose(other.prediction, evaluations[0].prediction, rtol=1e-4, atol=1e-7)
+        assert other.metrics == pytest.approx(evaluations[0].metrics, rel=1e-4)
 
 
 def test_work_that_is_not_due_is_not_in_the_loop(config):

@@ -90,8 +90,8 @@ def test_defaults_that_depend_on_other_keys():
 
 
 def test_how_long_rows_are_held_out():
-    for epoch, found in ((1, 1), (5, 3), (1000, 600)):
-        assert Config.from_dict(dict(GOOD, epoch=epoch)).epochs_held_out == found
+    for epoch, n_epochs in ((1, 1), (5, 3), (1000, 600)):
+        assert Config.from_dict(dict(GOOD, epoch=epoch)).epochs_held_out == n_epochs
     assert Config.from_dict(dict(GOOD, held_out_epochs=7)).epochs_held_out == 7
 
 

@@ -138,10 +138,10 @@ def test_reinit_returns_to_the_eigenvalues_without_a_new_basis(session, config, 
     family = EKFAC(PRIOR, config())
     start = family.init(SHAPE, tf.float64)
     refreshed = family.update(start, batch_of(*arrays), STEP_SIZES, {"cov", "basis"})
-    moved = family.update(refreshed, batch_of(*arrays), STEP_SIZES, {"cov", "scale"})
-    again = family.update(moved, batch_of(*arrays), STEP_SIZES, {"reinit"})
-    refreshed, moved, again = session.run([refreshed, moved, again])
-    assert (moved["scale"] != refreshed["scale"]).all()
+    after_scale = family.update(refreshed, batch_of(*arrays), STEP_SIZES, {"cov", "scale"})
+    again = family.update(after_scale, batch_of(*arrays), STEP_SIZES, {"reinit"})
+    refreshed, after_scale, again = session.run([refreshed, after_scale, again])
+    assert (after_scale["scale"] != refreshed["scale"]).all()
     assert_allclose(again["scale"], refreshed["scale"], rtol=1e-12)
     assert (again["a_cov"] != refreshed["a_cov"]).any() and (again["q_a"] == refreshed["q_a"]).all()
 
@@ -185,9 +185,9 @@ def test_bayes_by_backprop_follows_the_reparameterised_gradient(session, config,
     batch = Batch(x[None], y - outputs, None, noise, tf.zeros(SHAPE, tf.float64), STATISTICS["dense"](None))
     step_sizes = StepSizes(tf.constant(0.1, tf.float64), 0.0, 0.0, tf.constant(1.0, tf.float64), 1.0)
     new = family.update(state, batch, step_sizes, frozenset())
-    average, expected, moved = session.run([new["std_average"], expected, new["log_std"] - state["log_std"]])
+    average, expected, step = session.run([new["std_average"], expected, new["log_std"] - state["log_std"]])
     assert_allclose(average, 0.1 * expected, rtol=1e-9)
-    assert_allclose(moved, 0.1 * np.sign(expected), rtol=1e-4)  # Adam's first step has length 1
+    assert_allclose(step, 0.1 * np.sign(expected), rtol=1e-4)  # Adam's first step has length 1
 
 
 def test_rate_of_batch_normalisations_averages(session):

@@ -36,14 +36,14 @@ def weights(folder):
 
 def events(folder):
     """{tag: [(step, value)]} of all events in order of files."""
-    found = {}
+    by_tag = {}
     for path in sorted(folder.summary.glob("events.*")):
         for event in tf.train.summary_iterator(str(path)):
             for value in event.summary.value:
-                found.setdefault(value.tag, []).append((event.step, value))
+                by_tag.setdefault(value.tag, []).append((event.step, value))
             if event.graph_def:
-                found["graph"] = event.graph_def
-    return found
+                by_tag["graph"] = event.graph_def
+    return by_tag
 
 
 @pytest.mark.parametrize("optimizer, network", [*((name, "linear") for name in sorted(METHODS)),
@@ -78,22 +78,22 @@ def test_files_of_a_run(config, config_file):
 
 def test_tensorboard_curves(config):
     run.execute(run.plan(config()))
-    found = events(run_folder(config()))
-    assert "graph" in found
+    by_tag = events(run_folder(config()))
+    assert "graph" in by_tag
     scalars = {"train/lower_bound", "train/expected_log_likelihood", "train/kl", "train/noise_precision", "kl/dense0",
                "kl/dense1", "kl/noise_precision", "test/rmse", "test/log_likelihood", "speed/steps_per_second"}
     scalars |= {f"dense{i}/{name}" for i in (0, 1) for name in
                 ("trace_a", "trace_s", "damping_a", "damping_s", "condition_a", "condition_s")}
-    assert scalars <= set(found)
-    assert [step for step, _ in found["test/rmse"]] == [16, 32]  # the graph's own steps
-    histogram = found["dense0/weight_noise_std"][-1][1].histo
+    assert scalars <= set(by_tag)
+    assert [step for step, _ in by_tag["test/rmse"]] == [16, 32]  # the graph's own steps
+    histogram = by_tag["dense0/weight_noise_std"][-1][1].histo
     assert histogram.num == 16 and histogram.min > 0
 
 
 def test_the_lower_bound_is_likelihood_minus_tempered_kl(config):
     run.execute(run.plan(config(kl=0.5)))
-    found = events(run_folder(config()))
-    last = {tag: values[-1][1].simple_value for tag, values in found.items() if tag.split("/")[0] in ("train", "kl")}
+    by_tag = events(run_folder(config()))
+    last = {tag: values[-1][1].simple_value for tag, values in by_tag.items() if tag.split("/")[0] in ("train", "kl")}
     parts = [last[f"kl/{name}"] for name in ("dense0", "dense1", "noise_precision")]
     assert last["train/kl"] == pytest.approx(sum(parts), rel=1e-5)
     bound = last["train/expected_log_likelihood"] - 0.5 / 39 * last["train/kl"]
@@ -148,7 +148,7 @@ def test_keys_of_evaluation_and_length(config):
     assert len(list(folder.checkpoint.glob("*.index"))) == 2
 
 
-def test_starting_over_moves_the_earlier_run_aside(config):
+def test_a_fresh_start_archives_the_earlier_run(config):
     folder = run_folder(config())
     for _ in range(3):
         run.execute(run.plan(config(epoch=1)))

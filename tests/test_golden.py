@@ -23,14 +23,14 @@ def recorded():
 @pytest.mark.parametrize("group", sorted(GROUPS))
 def test_results_are_those_recorded(recorded, group, record_property):
     """One process per group, on one thread, whatever this one does."""
-    found = golden_runs.measured(group)
-    different = golden_runs.different_rounding(recorded["probe"], found["probe"])
+    actual = golden_runs.measured(group)
+    different = golden_runs.different_rounding(recorded["probe"], actual["probe"])
     record_property("comparison", "tolerance" if different else "bits")
     if different:
         warnings.warn(f"golden runs {group}: compared within a tolerance, not by bits, since this machine differs from "
                       f"the recording one in {', '.join(different)}", stacklevel=1)
-    wrong = [line for name in found["cases"] for line in golden_runs.differences(
-        name, recorded["cases"][name], found["cases"][name], exact=CASES[name].bits and not different)]
+    wrong = [line for name in actual["cases"] for line in golden_runs.differences(
+        name, recorded["cases"][name], actual["cases"][name], exact=CASES[name].bits and not different)]
     assert not wrong, "\n".join([f"{len(wrong)} differences:", *wrong[:40]])
 
 

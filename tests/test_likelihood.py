@@ -76,17 +76,17 @@ def test_student_s_fisher_is_that_of_its_score(session, student):
 @pytest.mark.parametrize("update", ["adam", "conjugate", "leave_one_out", "held_out"])
 def test_student_with_many_degrees_of_freedom_is_gaussian(session, config, rng, update):
     outputs, targets = tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
-    found = []
+    results = []
     for kind in (GaussianLikelihood, StudentTLikelihood):
         likelihood = kind(config(noise_update=update, noise_dof=1e30), 1)
         state = likelihood.init(tf.float64)
         held_out = HeldOut(outputs, targets, 4, tf.constant(True)) if likelihood.held_out else None
         new, log_prob = likelihood.update(state, outputs, targets, 0.1, 1.0, tensor(3.0), held_out)
         seed = tf.constant([1, 1])
-        found.append(session.run([new["log_noise"], predictive_noise(new), log_prob,
-                                  likelihood.score(state, outputs, targets),
-                                  likelihood.sampled_score(state, outputs, seed)]))
-    for one, other in zip(*found):
+        results.append(session.run([new["log_noise"], predictive_noise(new), log_prob,
+                                    likelihood.score(state, outputs, targets),
+                                    likelihood.sampled_score(state, outputs, seed)]))
+    for one, other in zip(*results):
         assert_allclose(one, other, rtol=1e-6)
 
 
@@ -254,7 +254,7 @@ def test_leave_one_out_outputs_are_those_of_a_fit_without_the_row(session, rng, 
     assert_allclose(outputs.var(axis=0, ddof=1), by_hand[1], rtol=1e-12)
 
 
-def left_out(outputs, targets, precision, dof, kl_weight):
+def leave_one_out(outputs, targets, precision, dof, kl_weight):
     """By numpy, [K, n]: the posterior at a row, a Gaussian, times 1 / exp(score f - fisher f^2 / 2), one variance for
     all rows."""
     mean, variance = outputs.mean(axis=0), outputs.var(axis=0, ddof=1).mean() / kl_weight
@@ -277,7 +277,7 @@ def test_the_leave_one_out_update_step_by_step(session, config, rng, kind, dof, 
     for step in range(1, 6):
         targets, outputs = rng.randn(7), spread * rng.randn(3, 7)
         fitted = session.run(both[0].precision(states[0]))
-        error = mixture_error(left_out(outputs, targets, fitted, dof, kl_weight), targets, precision, dof)
+        error = mixture_error(leave_one_out(outputs, targets, fitted, dof, kl_weight), targets, precision, dof)
         average += max(1.0 / step, 0.3) * (error - average)
         precision = (2.0 + 5.0) / (3.0 + 5.0 * average)
         states = [each.update(state, tf.constant(outputs[..., None]), tf.constant(targets), 0.1, kl_weight,

@@ -59,13 +59,13 @@ def assert_identical(one, other):
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb"])
 def test_steps_per_run_changes_no_bit(config, optimizer):
-    run, found = Run(config(optimizer=optimizer, epoch=13)), []
+    run, states = Run(config(optimizer=optimizer, epoch=13)), []
     for limit in (1, 50, 0):  # the graph does not depend on it
         run.config = config(optimizer=optimizer, epoch=13, steps_per_run=limit)
         run.restart()
-        found.append(run.steps(100))
-    assert_identical(found[0], found[1])
-    assert_identical(found[0], found[2])
+        states.append(run.steps(100))
+    assert_identical(states[0], states[1])
+    assert_identical(states[0], states[2])
 
 
 def test_the_graph_is_a_function_of_the_seed(config):

@@ -57,8 +57,8 @@ def test_an_overlay_on_a_published_file_says_what_the_removed_file_said(family, 
 
 
 def test_the_recipe_is_the_one_that_the_search_found():
-    found = read_json(ROOT / "config" / "search" / "recipe.json")["recipe"]
-    assert read_overlay(FOLDER / "recipe.json").values == found
+    recipe = read_json(ROOT / "config" / "search" / "recipe.json")["recipe"]
+    assert read_overlay(FOLDER / "recipe.json").values == recipe
 
 
 def test_every_overlay_describes_itself():

@@ -63,7 +63,7 @@ def test_a_note_of_another_step_does_not_count(cut_short):
         "model-64": None, "model-32": 32, "model-16": 16}
 
 
-def test_damaged_checkpoints_are_set_aside(cut_short):
+def test_damaged_checkpoints_are_renamed(cut_short):
     """They no longer count among the newest, and are still there to be looked at."""
     path, folder, _ = cut_short(epoch=6, max_to_keep=2)
     assert steps(folder) == [48, 32]
@@ -73,7 +73,7 @@ def test_damaged_checkpoints_are_set_aside(cut_short):
     assert {name.name.split(".")[0] for name in folder.checkpoint.glob("damaged-*")} == {"damaged-model-48"}
 
 
-def test_while_a_checkpoint_is_written_anew_the_old_one_counts(cut_short, monkeypatch):
+def test_while_a_checkpoint_is_rewritten_the_old_one_counts(cut_short, monkeypatch):
     """A signal between an evaluation and its checkpoint leaves one of the same step that lacks the evaluation."""
     path, folder, expected = cut_short(epoch=6)
     note = checkpoints.progress_notes(folder.checkpoint)[folder.checkpoint / "model-48"]
@@ -163,7 +163,7 @@ def test_a_result_is_that_of_the_last_evaluation(finished_run, kept):
     assert read_rows(folder.metrics)[-1]["epoch"] == "6" and len(read_rows(folder.metrics)) == kept + 1
 
 
-def test_evaluate_says_what_it_passes_over(cut_short, capsys):
+def test_evaluate_names_what_it_skips(cut_short, capsys):
     path, folder, _ = cut_short(epoch=6)
     resume(path)
     (folder.checkpoint / "model-48.index").write_bytes(b"")

@@ -77,7 +77,7 @@ def test_periods_of_regression(config):
     assert regression_periods(config(Teigen=7, optimizer="kfac"), ["cov", "inverse"]) == {"cov": 1, "inverse": 1}
 
 
-def test_a_reinit_that_every_basis_update_covers_is_left_out(config):
+def test_a_reinit_that_every_basis_update_covers_is_skipped(config):
     names = ["basis", "reinit"]
     assert regression_periods(config(Teigen=5, re_init_iters=50), names) == {"basis": 5}
     assert regression_periods(config(Teigen=5, re_init_iters=52), names) == {"basis": 5, "reinit": 52}

@@ -46,9 +46,9 @@ def test_a_variant_that_diverges(screen, tmp_path, capsys):
     (tmp_path / "space.json").write_text(json.dumps(space))
     with pytest.raises(SystemExit) as stop:
         screen("--folds", "0")
-    found = capsys.readouterr()
-    assert stop.value.code == 1 and "1 of 3 runs failed: tiny wild 0 0: training diverged" in found.err
-    assert "| tiny   | last " in found.out
+    printed = capsys.readouterr()
+    assert stop.value.code == 1 and "1 of 3 runs failed: tiny wild 0 0: training diverged" in printed.err
+    assert "| tiny   | last " in printed.out
     rows = read_rows(tmp_path / "log.csv")
     assert [bool(row["failed"]) for row in rows] == [False, True, False]
 
