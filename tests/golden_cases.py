@@ -13,9 +13,9 @@ class Case(typing.NamedTuple):
     """One recorded run."""
 
     group: str  # the cases of a group run in one process
-    settings: dict  # of its config file
+    settings: dict  # settings of its config file
     tolerance: float = ROUNDING  # relative, where the machine does not round as the recording one did
-    stop_after: int = 0  # interrupted after so many looks for a signal, then resumed; 0: not at all
+    stop_after: int = 0  # interrupted after this many checks for a signal, then resumed; 0: not interrupted
     same_as: str = ""  # the case whose results this one must have
     bits: bool = True  # whether the same machine gives the same bits; LAPACK's depend on where its memory lies
     folder: str = ""  # continues the run in tests/golden/runs/FOLDER
@@ -40,7 +40,7 @@ LENET = dict(DIGITS, model_name="lenet", hidden=None, width=0.3)
 
 LEAVE_ONE_OUT, HELD_OUT = "leave_one_out", "held_out"
 
-# Every method with every noise_update; the other keys take turns.
+# Every method with every noise_update; the other keys alternate between the cases.
 _EKFAC = {
     "adam": dict(),
     "conjugate": dict(noise_update="conjugate", likelihood="student_t", kl_warmup=3, scale_init="exact"),
@@ -115,7 +115,7 @@ CASES.update({f"{group}/{name}": case(group, name, settings)
 
 
 def again(base, stop_after=0, **more):
-    """The case `base` in another way that must give the same: in calls of another length, or in two parts."""
+    """The case `base` run in another way that must give the same: with other steps_per_run, or in two parts."""
     return CASES[base]._replace(group="again", settings=dict(CASES[base].settings, **more), stop_after=stop_after,
                                 same_as=base)
 

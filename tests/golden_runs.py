@@ -2,7 +2,7 @@
 
     python -m tests.golden_runs --write [GROUP ...]     records the cases of these groups (all): tests/golden/tf*.json
     python -m tests.golden_runs --write-runs            makes the interrupted runs of tests/golden/runs again
-    python -m tests.golden_runs --measure GROUP FILE    runs the cases of one group and writes what they give
+    python -m tests.golden_runs --measure GROUP FILE    runs the cases of one group and writes their results
 
 A group of cases runs in a process of its own, on one thread and without oneDNN, whose rounding depends on the machine.
 All data are made of integers, so that the files are the same everywhere.
@@ -31,7 +31,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 if __name__ == "__main__":
     os.environ.update(ENVIRONMENT)
 
-# All that is used of the project.
+# The only imports from the project.
 import evaluate  # noqa: E402
 import train  # noqa: E402
 from misc import backend  # noqa: E402
@@ -67,11 +67,11 @@ def make_data(folder):
                 Image.fromarray(pixels.astype(np.uint8)).save(str(place / f"{number:02d}.png"))
 
 
-# What a case gives.
+# The results of a case.
 
 @contextlib.contextmanager
 def interrupted(looks):
-    """Training is asked to stop, as by SIGTERM, when it looks for a signal for the time `looks` + 1."""
+    """Asks training to stop, as by SIGTERM, when it checks for a signal for the time `looks` + 1."""
     count = itertools.count()
     asked = property(lambda self: signal.SIGTERM if next(count) >= looks else None, lambda self, value: None)
     with mock.patch.object(Signals, "received", asked, create=True):
@@ -114,7 +114,7 @@ def stop(case, command, root):
 
 
 def assessed(root, data):
-    """What evaluate.py says of the run in `root`: {metric: value}."""
+    """Metrics that evaluate.py reports of the run in `root`: {metric: value}."""
     with contextlib.redirect_stdout(sys.stderr):
         evaluate.main([str(root), "--data-path", str(data), "--device", "cpu"])
     metrics = json.loads((root / "evaluation" / "metrics.json").read_text())["metrics"]
@@ -137,10 +137,10 @@ def digest(array):
     return hashlib.sha256(little.tobytes()).hexdigest()[:16]
 
 
-# How the machine rounds.
+# Rounding of the machine.
 
 def probe():
-    """Versions, and hashes of what is computed here from fixed numbers: equal ones mean equal rounding."""
+    """Versions, and hashes of results computed from fixed numbers: equal hashes mean equal rounding."""
     tf = backend.prepare()
     rng = np.random.RandomState(0)
     tall, images, kernel = rng.randn(150, 60), rng.randn(6, 9, 9, 5), rng.randn(3, 3, 5, 7)
@@ -183,7 +183,7 @@ def cases_of(group):
 
 
 def measure(group):
-    """{"probe": probe(), "cases": {name: results}} of this process."""
+    """{"probe": probe(), "cases": {name: results}}, computed in this process."""
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder) / "data"
         data.mkdir()
@@ -197,7 +197,7 @@ def measure(group):
 
 
 def measured(group):
-    """The same of a process of its own."""
+    """Returns the same, computed in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "results.json"
         command = [sys.executable, "-m", "tests.golden_runs", "--measure", group, str(path)]
@@ -218,7 +218,7 @@ def record(group):
 
 
 def different_rounding(recorded, actual):
-    """Names of what two probes do not agree on."""
+    """Names of the versions and hashes in which two probes differ."""
     return [name for part in ("versions", "hashes") for name in sorted({**recorded[part], **actual[part]})
             if recorded[part].get(name) != actual[part].get(name)]
 

@@ -1,4 +1,4 @@
-"""evaluate.py: what it says about a run, that it is right, and what it refuses."""
+"""evaluate.py: its reports of a run, their correctness, and the input that it refuses."""
 import csv
 import json
 import shutil
@@ -150,7 +150,7 @@ def test_several_runs_and_their_mixture(digits, tmp_path, capsys, monkeypatch):
 
 
 def write_digits(folder, labels):
-    """Images of scikit-learn's digits with these labels, in folders of their names."""
+    """Writes images of scikit-learn's digits with these labels into folders named after the labels."""
     from PIL import Image
 
     data = read_digits()
@@ -181,7 +181,7 @@ def test_other_images_in_place_of_the_test_rows(digits, tmp_path):
 def test_a_run_in_training_is_evaluated_at_its_checkpoint(tmp_path, no_figures):
     root = train_run(tmp_path, **dict(DIGITS, epoch=2, save_interval=1))
     (root / "result.json").unlink()
-    (root / "checkpoint" / "model-24.json").unlink()  # written last: the files of step 24 are not whole yet
+    (root / "checkpoint" / "model-24.json").unlink()  # written last: without it, step 24 is incomplete
     assert evaluated(root).step == 12
 
 
@@ -252,8 +252,8 @@ def test_mixtures_give_every_run_one_weight(toys):
         mixture([{"test": Collected(labels, unsure[:7])}, {"test": Collected(labels, unsure)}])
 
 
-def test_few_rows_and_other_rows_are_said(toys, tmp_path, capsys, no_figures):
-    """toy1d has two test rows: no intervals."""
+def test_few_rows_and_different_rows_are_reported(toys, tmp_path, capsys, no_figures):
+    """toy1d has two test rows, too few for intervals."""
     evaluate.main([str(toys["ekfac"])])
     out = capsys.readouterr().out
     assert "Fewer than 20 rows (ekfac): no intervals" in out and "[" not in out
@@ -264,7 +264,7 @@ def test_few_rows_and_other_rows_are_said(toys, tmp_path, capsys, no_figures):
 
 
 def test_a_known_set_s_rows_by_its_name(toys, tmp_path):
-    """NAME.data in data_path, or fetched, as for training."""
+    """The set is read from NAME.data in data_path, or fetched, as for training."""
     config = json.loads((toys["ekfac"] / "config.json").read_text())["config"]
     np.savetxt(str(tmp_path / "else.data"), [[-2.0, -8.0], [0.5, 0.0]])
     results = evaluated(toys["ekfac"], Options("else", None, False, None), data_path=str(tmp_path)).results
@@ -281,7 +281,7 @@ def test_other_validation_rows_are_other_rows(tmp_path, no_figures):
 
 
 def test_shared_axes_include_the_rows_of_every_run(rng):
-    """The axes that runs share have room for all of them."""
+    """The limits of axes that several runs share include the rows of all of them."""
     cold, hot = ({"right": 10.0**rng.uniform(-4, top, (2, 30)), "wrong": np.zeros((2, 0))} for top in (-2, 0))
     for axis in FIGURES["uncertainty"]({"cold": cold, "hot": hot}).axes:
         assert axis.get_xlim()[1] > hot["right"][0].max() and axis.get_ylim()[1] > hot["right"][1].max()
@@ -294,7 +294,7 @@ def test_rows_of_a_file_in_the_data_s_own_units(toys, tmp_path):
     assert abs(predictions["mean"][0] + 8.0) < 8.0
 
 
-# A linear-Gaussian problem, where the right posterior is known.
+# A linear-Gaussian problem, whose exact posterior is known.
 
 def exact_std(root, noise_std):
     """Mean epistemic std over the test rows under (tau X^T X + I / eta)^-1, in the target's units."""
@@ -307,7 +307,7 @@ def exact_std(root, noise_std):
 
 @pytest.mark.parametrize("method", ["ekfac", "kfac"])
 def test_coverage_and_epistemic_std_of_a_linear_gaussian_problem(tmp_path, method):
-    """Intervals cover as often as they say, and the weights' share of the std falls as 1 / sqrt(N)."""
+    """Intervals have their nominal coverage, and the epistemic std falls as 1 / sqrt(N)."""
     rng, stds = np.random.RandomState(5), {}
     for n in (300, 2700):
         x = rng.randn(n, 3)
@@ -330,7 +330,7 @@ def test_coverage_and_epistemic_std_of_a_linear_gaussian_problem(tmp_path, metho
 # The posterior.
 
 def test_precisions_against_the_sampled_covariance(rng):
-    """Each is the inverse of the covariance of many draws, and exactly that of the closed form."""
+    """Each precision is the inverse of the covariance of many draws, and its diagonal agrees with the closed form."""
     root_a, root_s = np.tril(rng.rand(3, 3)) + np.eye(3), np.tril(rng.rand(2, 2)) + np.eye(2)
     q_a, q_s = np.linalg.qr(rng.randn(3, 3))[0], np.linalg.qr(rng.randn(2, 2))[0]
     variance = 0.5 + rng.rand(3, 2)
@@ -361,7 +361,7 @@ def test_effective_parameters_are_the_sum_over_the_eigenvalues(toys):
 
 
 def test_effective_parameters_of_a_learned_variance_are_as_they_are(tmp_path, no_figures):
-    """In the warm-up of Bayes by backprop, whose variance does not have the temperature as a factor."""
+    """The variance of Bayes by backprop does not have the temperature as a factor, also during the warm-up."""
     with restored(train_run(tmp_path, **dict(DIGITS, optimizer="bbb", kl_warmup=6)), {}) as run:
         stds = run.session.run(run.model.evaluate.weight_std)
         for name, layer in weight_noise.layers(run).items():
@@ -370,7 +370,7 @@ def test_effective_parameters_of_a_learned_variance_are_as_they_are(tmp_path, no
 
 
 def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path, no_figures):
-    """Half-way through kl_warmup the noise is colder; the count is that of the whole prior."""
+    """Half-way through kl_warmup the weight noise is smaller; the count is that of the full prior."""
     root = train_run(tmp_path, **dict(DIGITS, kl_warmup=6))
     with restored(root, {}) as run:
         assert run.session.run(run.model.evaluate.kl_scale) == 0.5
@@ -380,7 +380,7 @@ def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path, no_figures)
                 np.sum(scale / (scale + run.design.prior.damping)), rel=1e-3)
 
 
-# Images made worse, and strange ones.
+# Corrupted images and out-of-distribution images.
 
 @pytest.mark.parametrize("name", sorted(CORRUPTIONS))
 @pytest.mark.parametrize("shape", [(8, 8, 1), (15, 10, 3)])
@@ -418,7 +418,7 @@ def test_a_folder_of_ood_images_needs_no_classes(rng, tmp_path):
     assert ood_images(str(tmp_path / "flat"), None, (8, 8, 1)).shape == (4, 8, 8, 1)
 
 
-# What is refused: one line, exit code 2, nothing written.
+# Refusals: one line on stderr, exit code 2, and no file written.
 
 @pytest.fixture
 def refuse(capsys):
@@ -466,7 +466,7 @@ def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys, monkey
     refuse("is, or holds, the current folder", *both, "--out", ".")
     refuse("is a file: choose another --out", *both, "--out", tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "years" and (toys["diag"] / "config.json").is_file()
-    for _ in range(2):  # its own earlier files it moves aside; folders that it wrote are no runs
+    for _ in range(2):  # archives its own earlier files; folders that it wrote are not runs
         written = [root for root in [tmp_path / "out"] if root.exists()]
         evaluate.main([*map(str, both + written), "--out", str(tmp_path / "out")])
     assert (tmp_path / "out" / "comparison.md").is_file() and (tmp_path / "out.1" / "comparison.md").is_file()
@@ -488,10 +488,10 @@ def test_data_that_do_not_fit(refuse, digits, toys, tmp_path):
     from PIL import Image
 
     for name in ("a", "b"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
-        Image.new("L", (9, 9)).save(str(tmp_path / "pictures" / name / "1.png"))
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("L", (9, 9)).save(str(tmp_path / "images" / name / "1.png"))
     refuse("has images of 9 x 9 pixels with 1 channel, but the network takes 8 x 8 pixels with 1 channel", digits[0],
-           "--data", tmp_path / "pictures")
+           "--data", tmp_path / "images")
 
 
 def test_folders_without_a_run_or_with_a_damaged_one(refuse, toys, tmp_path):

@@ -1,4 +1,4 @@
-"""Repeated runs: what they leave, that they can be killed, shared out, compared and tuned."""
+"""Repeated runs: their files, and that they can be killed, distributed to workers, compared and tuned."""
 import json
 import os
 import signal
@@ -99,7 +99,7 @@ def test_seeds(config):
     assert choose_seeds(config(), seeds="5") == [5] and len(choose_seeds(config())) == 10
 
 
-# What a repeated run leaves.
+# The files of a repeated run.
 
 def test_files_of_repeated_runs(write, config, tmp_path, capsys):
     rival = write("rival", optimizer="kfac")
@@ -217,7 +217,7 @@ def test_validation_never_looks_at_the_test_rows(write, tiny_data, tmp_path, cap
     assert numbers(root)["1"] == table["1"] and (root / "seeds" / "1.1").is_dir()  # run again
 
 
-# What goes wrong.
+# Failures.
 
 def test_a_failing_run_is_reported_and_the_others_go_on(write, tmp_path, monkeypatch, capsys):
     honest = run.train
@@ -423,7 +423,7 @@ def test_a_dask_cluster_by_its_address(write, sequential, tmp_path, capsys):
 
 
 def start(write, tmp_path, runs, **keys):
-    """The command in the background, at a time when some seeds are done and a later one has left a checkpoint."""
+    """Starts the command in the background; returns when some seeds are done and a later one has left a checkpoint."""
     process = subprocess.Popen(command(write(**keys), "--runs", str(runs), "--jobs", "2"), cwd=str(ROOT),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # as in a terminal
@@ -443,7 +443,7 @@ def test_killed_and_started_again(write, sequential, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (home(tmp_path) / "runs.csv").exists()
-    time.sleep(2)  # the workers follow
+    time.sleep(2)  # until the workers have ended, too
     before = {path: path.stat().st_mtime_ns for path in home(tmp_path).glob("seeds/*/result.json")}
     assert 1 <= len(before) < 3
     assert baseline(write(**keys), "--runs", "3") == 0
@@ -490,7 +490,7 @@ def test_a_search_sees_only_training_rows_and_its_choice_is_used(write, tmp_path
     assert json.loads(read_rows(root / "runs.csv")[0]["tuned"])["kl"] == final[0].kl
     assert read_json(root / "summary.json")["search"]["trials"] == 2
     baseline(write(optimizer="sgd"), "--runs", "2", "--tune", space_file(tmp_path))
-    assert len(trained) == 10  # nothing twice
+    assert len(trained) == 10  # no run was repeated
     baseline(write(optimizer="sgd"), "--runs", "1", "--tune", space_file(tmp_path, trials=1))
     assert len(trained) == 13 and (root / "seeds" / "1" / "tuning.1").is_dir()  # another search
 
@@ -602,7 +602,7 @@ def test_bold_is_the_best_and_all_within_its_standard_error():
 
 def test_coverage_is_best_near_to_90_percent():
     tables = [summary_of("concrete", method, 1.0) for method in ("ekfac", "kfac", "diag")]
-    assert "**Test coverage" not in report.markdown(tables)  # of runs that do not say it
+    assert "**Test coverage" not in report.markdown(tables)  # of runs that do not record it
     for table, mean in zip(tables, (0.94, 0.89, 0.85)):
         table["metrics"]["coverage_90"] = {"mean": mean, "se": 0.035, "n": 5}
     text = report.markdown(tables).split("**Test coverage of 90 % intervals**")[1]

@@ -1,4 +1,4 @@
-"""Calibration, rejection and uncertainty against other libraries, by hand, and at the edges."""
+"""Compares calibration, rejection and uncertainty with other libraries, hand calculations and edge cases."""
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -25,14 +25,14 @@ from core.metrics.predictive import Prediction, mixture_cdf, predict, values_of
 
 @pytest.fixture
 def classes(rng):
-    """Probabilities [402, 5] and labels that follow sharper ones."""
+    """Probabilities [402, 5], and labels drawn from sharper probabilities."""
     p = rng.dirichlet(np.full(5, 0.6), 402)  # no quantile falls on a row
     labels = np.array([rng.choice(5, p=row) for row in p**2 / (p**2).sum(axis=1, keepdims=True)])
     return p, labels
 
 
 def by_sklearn(right, confidence, strategy, n_bins):
-    """A calibration error from scikit-learn's curve; its bins are counted here."""
+    """The calibration error of scikit-learn's curve, with the rows of each bin counted here."""
     accuracy, mean = calibration_curve(right, confidence, n_bins=n_bins, strategy=strategy)
     edges = (np.linspace(0, 1, n_bins + 1) if strategy == "uniform"
              else np.percentile(confidence, np.linspace(0, 100, n_bins + 1)))
@@ -122,7 +122,7 @@ def test_detection_against_the_roc_curve(rng):
     inside, outside = np.round(rng.gamma(2.0, size=300), 1), np.round(1.0 + rng.gamma(2.0, size=200), 1)
     values, weights = np.concatenate([inside, outside]), np.stack([np.ones(500), rng.randint(1, 4, 500)])
     statistics = detection_statistics(inside, outside)
-    for row, weight in enumerate(weights):  # a row that counts twice is as good as two
+    for row, weight in enumerate(weights):  # a row of weight 2 counts as two rows
         repeats = weight.astype(int)
         false, true, _ = roc_curve(np.repeat([1] * 300 + [0] * 200, repeats), -np.repeat(values, repeats),
                                    drop_intermediate=False)
@@ -134,7 +134,7 @@ def test_detection_against_the_roc_curve(rng):
 
 
 def test_monte_carlo_is_the_spread_and_the_shift_over_fresh_draws(rng):
-    """Rows of one draw go up and down together, as under drawn weights."""
+    """The rows of one draw are correlated, as under drawn weights."""
     draws = rng.gamma(4.0, size=(4000, 40)) * rng.gamma(6.0, size=(4000, 1))  # densities of 40 rows
     truth, parts = np.mean(np.log(draws.mean(axis=0))), np.split(draws, 200)
     estimates, errors = [np.mean(np.log(part.mean(axis=0))) for part in parts], [monte_carlo(np.log(p)) for p in parts]
@@ -162,7 +162,7 @@ def test_crps_is_the_integral_it_is_defined_by(draws):
 
 
 def exact_crps(means, squares, target, dof):
-    """On points that resolve every draw, however far or narrow."""
+    """Integrates on points that resolve every draw, however far or narrow it is."""
     numbers = np.unique(np.concatenate([m + v**0.5 * np.sinh(np.linspace(-17, 17, 3001))
                                         for m, v in zip(means, squares)] + [[target]]))
     left, right = numbers[numbers <= target], numbers[numbers >= target]

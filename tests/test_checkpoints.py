@@ -1,4 +1,4 @@
-"""Checkpoints are whole or do not count; signals save; a full disk or a missing folder loses nothing."""
+"""Damaged checkpoints do not count, a signal saves the run, and a full disk or a missing folder loses nothing."""
 import json
 import os
 import shutil
@@ -229,7 +229,7 @@ def test_the_log_waits_for_its_folder(tmp_path):
     log = run_logger(place / "log.txt", screen=False)
     log.info("one")
     shutil.rmtree(str(place))
-    log.info("two")  # nowhere to go, and no harm
+    log.info("two")  # it cannot be written, which raises no error
     place.mkdir()
     log.info("three")
     close_logger(log)

@@ -1,4 +1,4 @@
-"""Classification from config to files: what a run leaves, killed, resumed and repeated; the configs that come along."""
+"""Classification from config to files: files of a run, resumption, repetition, and the published configs."""
 import csv
 import io
 import json
@@ -40,7 +40,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def config_file(tmp_path):
-    """Function (**overrides) -> path of a JSON file with the same."""
+    """Function (**overrides) -> path of a JSON file with the same settings."""
 
     def make(**overrides):
         path = tmp_path / "config.json"
@@ -61,7 +61,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def no_figure(monkeypatch):
-    """Runs as if no test row were misclassified: drawing the figure takes longer than training."""
+    """Runs without the figure of misclassified rows: drawing it takes longer than training."""
     monkeypatch.setattr(evaluation, "misclassified_figure", lambda *_: None)
 
 
@@ -132,7 +132,7 @@ def test_curves(finished):
     assert [step for step, _ in by_tag["test/accuracy"]] == [11, 22]
     bound, fit, kl = (by_tag["train/" + name][-1][1].simple_value for name in (
         "lower_bound", "expected_log_likelihood", "kl"))
-    assert bound == pytest.approx(fit - 22 / 220 / 1294 * kl, rel=1e-5)  # the KL term is warm after 20 epochs
+    assert bound == pytest.approx(fit - 22 / 220 / 1294 * kl, rel=1e-5)  # kl_warmup is 20 epochs
 
 
 def test_images_in_tensorboard(finished):
@@ -156,7 +156,7 @@ def test_the_preview_is_what_the_network_sees(config, no_figure):
     assert (image_of(value) == image_grid(first)[..., 0]).all()
 
 
-# The same again.
+# Repeated and resumed runs.
 
 def test_the_same_seed_gives_the_same_result(config, no_figure):
     keys = dict(batch_norm=True, data_aug=True, optimizer="diag", epoch=1, batch_size=256, TCov=1)
@@ -165,7 +165,7 @@ def test_the_same_seed_gives_the_same_result(config, no_figure):
 
 
 def test_resumed_equals_uninterrupted(config, config_file, capsys, shared_graphs, no_figure):
-    """A run that lost its last checkpoint and its result, as if it had been killed, ends in the same state."""
+    """A run without its last checkpoint and its result, as after a kill, ends in the same state."""
     keys = dict(optimizer="diag", model_name="lenet", hidden=None, width=0.3, batch_norm=True, data_aug=True, epoch=3,
                 save_interval=1, batch_size=256, TCov=1)
     path, folder = config_file(**keys), run_folder(config(**keys))
@@ -224,7 +224,7 @@ def refused(path, folder, capsys, message):
     assert sorted(folder.rglob("*")) == before
 
 
-# The configs that come along.
+# The published configs.
 
 CONFIGS = sorted((ROOT / "config" / "classification").glob("*.json"))
 SPECS = {"cifar10": Spec(50000, (32, 32, 3), 10, Pixels(np.zeros(3), np.ones(3))),
@@ -287,7 +287,7 @@ def test_which_configs_there_are():
         for rest in ("digits", "lenet_fashion", "resnet20_cifar10")}
 
 
-# Images for people.
+# Notices, explanations and figures.
 
 @pytest.mark.parametrize("keys, notes", [
     (dict(optimizer="sgd", kl_clip=0.1), [

@@ -169,7 +169,7 @@ def test_updates_that_are_not_due_change_nothing(session, config, arrays):
 
 
 def test_bayes_by_backprop_follows_the_reparameterised_gradient(session, config, rng):
-    """Against tf.gradients of a sampled ELBO written out with w = mean + std eps."""
+    """Compares the step with tf.gradients of a sampled ELBO, written out with w = mean + std eps."""
     family = MeanField(PRIOR, config())
     x, y = tf.constant(rng.randn(N, SHAPE[0])), tf.constant(rng.randn(N, SHAPE[1]))
     mean, eps = tf.constant(rng.randn(*SHAPE)), tf.constant(rng.randn(K, *SHAPE))
@@ -191,7 +191,7 @@ def test_bayes_by_backprop_follows_the_reparameterised_gradient(session, config,
 
 
 def test_rate_of_batch_normalisations_averages(session):
-    """Plain averages of the first ten steps, then of ten, of a twentieth of all, and of a hundred."""
+    """Averages are over all of the first ten steps, then over ten, a twentieth of all, and at most a hundred steps."""
     steps = (1.0, 4.0, 10.0, 200.0, 400.0, 2000.0, 1e6)
     rates = session.run([norm_rate(tf.constant(now, tf.float64)) for now in steps])
     assert_allclose(rates, [1.0, 0.25, 0.1, 0.1, 0.05, 0.01, 0.01])
@@ -200,7 +200,7 @@ def test_rate_of_batch_normalisations_averages(session):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("interval, powers", [(2, [0, 0, 1, 1, 2, 2]), (None, [0, 0, 0, 1, 1, 1]), (10**12, [0] * 6)])
 def test_step_sizes_of_regression_decay_by_whole_intervals(session, config, dtype, interval, powers):
-    """They equal Python's powers to the last bit; after the last epoch they stay as they are."""
+    """The step sizes equal Python's powers to the last bit, and stay constant after the last epoch."""
     cfg = config(epoch=5, lr_decay_interval=interval, lr_decay_ratio=0.3, alpha=0.017, beta=0.11, omega=0.013)
     epoch, now = tf.placeholder(tf.int32, []), tf.placeholder(dtype, [])
     sizes = regression_step_sizes(cfg, epoch, now, 7)

@@ -1,4 +1,4 @@
-"""Runs from config to files: what they leave, that they can be killed, resumed and repeated."""
+"""Runs from config to files: the files of a run, and that it can be killed, resumed and repeated."""
 import csv
 import functools
 import json
@@ -60,7 +60,7 @@ def test_files_of_a_run(config, config_file):
     assert "note: fisher_approx kron does not match optimizer ekfac" in folder.log.read_text()
     assert folder.root.parts[-2:] == ("tiny", "ekfac_tiny")
     written = json.loads(folder.config.read_text())
-    assert written["config"]["Teigen"] == 3 and written["config"]["damping"] == 0.0  # a default, too
+    assert written["config"]["Teigen"] == 3 and written["config"]["damping"] == 0.0  # defaults are recorded, too
     assert {"tensorflow", "numpy", "python"} <= set(written["versions"]) and written["seed"] == 1
     table = rows(folder.metrics)
     assert [row["epoch"] for row in table] == ["2", "4"] and [row["step"] for row in table] == ["14", "28"]
@@ -117,7 +117,7 @@ def test_evaluation_batches_and_logging_keys_change_no_result(config):
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
 def test_the_leave_one_out_level_is_that_of_predictions_alone(config, likelihood):
-    """The weights, and so the means, are those of the conjugate level."""
+    """The weights, and therefore the means, equal those under the conjugate noise level."""
     runs = [config(noise_update=update, learning_rate=0.1, likelihood=likelihood, epoch=10, kl=0.3, exp_name=update,
                    epoch_rate=10, optimizer="diag") for update in ("conjugate", "leave_one_out")]
     conjugate, ours = (run.execute(run.plan(settings))["metrics"] for settings in runs)
@@ -171,7 +171,7 @@ def test_killed_and_resumed_equals_uninterrupted(finished_run, config_file):
 
 @pytest.mark.parametrize("optimizer", sorted(METHODS))
 def test_the_state_of_every_method_is_in_its_checkpoints(finished_run, optimizer):
-    """A run that lost its last checkpoint and its result, as if it had been killed, ends in the same state."""
+    """A run without its last checkpoint and its result, as after a kill, ends in the same state."""
     path, folder = finished_run(optimizer=optimizer, epoch=6)
     straight = folder_at(folder.root.with_name("straight"))
     shutil.copytree(str(folder.root), str(straight.root))
@@ -183,7 +183,7 @@ def test_the_state_of_every_method_is_in_its_checkpoints(finished_run, optimizer
 
 
 def assert_same_end(folder, other, n_steps):
-    """The same weights, metrics and rows of metrics.csv in two folders."""
+    """Asserts that two folders hold the same weights, metrics and rows of metrics.csv."""
     one, two = weights(folder), weights(other)
     assert one.keys() == two.keys() and int(one["global_step"]) == n_steps
     for name in one:
@@ -195,7 +195,7 @@ def assert_same_end(folder, other, n_steps):
 
 
 def test_resuming_after_the_last_epoch(config, capsys):
-    """Killed while it wrote its result, a run repeats that; a finished one is left as it is."""
+    """A run that was killed before it wrote its result evaluates again; a finished run is not changed."""
     folder, first = run_folder(config()), run.execute(run.plan(config()))
     folder.result.unlink()
     again = run.execute(run.plan(config()), resume=True)
@@ -207,7 +207,7 @@ def test_resuming_after_the_last_epoch(config, capsys):
 
 
 def test_where_a_run_comes_from(config, capsys):
-    """Versions, revision and host are in its files; what has changed is said when it is resumed."""
+    """Versions, revision and host are in its files; a resumed run reports which of them changed."""
     folder, result = run_folder(config()), run.execute(run.plan(config()))
     written = json.loads(folder.config.read_text())
     assert result["host"] == written["host"] == platform.node() and result["device"] == "/device:CPU:0"
@@ -224,13 +224,13 @@ def test_where_a_run_comes_from(config, capsys):
 
 
 def test_lines_instead_of_a_bar(config, capsys):
-    """Without a terminal every evaluation is a line on the screen."""
+    """Without a terminal every evaluation prints a line."""
     run.execute(run.plan(config()))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines if line.startswith("epoch")] == ["epoch 2", "epoch 4"]
 
 
-def test_a_closed_pipe_ends_without_a_word():
+def test_a_closed_pipe_ends_without_an_error():
     command = f"{sys.executable} train.py --help-config | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=str(ROOT), capture_output=True)
     assert done.returncode in (0, 141) and done.stdout.startswith(b"key") and done.stderr == b""

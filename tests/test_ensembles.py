@@ -1,4 +1,4 @@
-"""Ensembles of repeated runs: their mixture by hand, and what regression_baseline.py leaves of them."""
+"""Ensembles of repeated runs: their mixture by hand, and the files that regression_baseline.py writes."""
 import shutil
 
 import numpy as np
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the sa
 
 
 def test_a_mixture_of_mixtures(rng):
-    """Members of 3 draws each mixed are all draws together."""
+    """The mixture of members of 3 draws each is the mixture of all draws."""
     outputs, precisions, targets = rng.randn(4, 3, 6), rng.gamma(3.0, 1.0, (4, 3)), rng.randn(6)
     members = [predict(output, precision, targets, 2.0, 3.0) for output, precision in zip(outputs, precisions)]
     whole = predict(outputs.reshape(12, 6), precisions.reshape(12), targets, 2.0, 3.0)
@@ -57,13 +57,13 @@ def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
     assert "| diag | diag x3 |" in printed and "base x3 minus base, split by split" in printed
     assert {row["column"] for row in read_rows(tmp_path / "t.csv")} == {"diag", "diag x3"}
 
-    assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0  # its runs are there already
+    assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0  # its runs exist already
     assert "4 of 4 runs are finished already" in capsys.readouterr().err
     assert [row["members"] for row in read_rows(root / "ensemble.csv")] == ["2", "2"]
 
 
 def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F811
-    """They are said; all else is there. Without --ensemble, tables of other settings are put aside."""
+    """They are reported; all other results are written. Without --ensemble, tables of other settings are archived."""
     root = home(tmp_path)
     assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0
     (root / "seeds" / "1" / "predictions.csv").write_text("target,mean\n1,2\n")

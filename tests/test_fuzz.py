@@ -1,4 +1,4 @@
-"""A small share of `python -m tests.fuzz`."""
+"""Runs a small part of `python -m tests.fuzz`."""
 import pytest
 
 from tests.fuzz import Place, fuzz_configs, fuzz_images, fuzz_tables

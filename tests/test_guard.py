@@ -1,4 +1,4 @@
-"""Numbers that are not finite are never written; factors that fail are mended, and it is written down."""
+"""Numbers that are not finite are never written; failed factorisations are retried robustly and recorded."""
 import csv
 import json
 
@@ -19,7 +19,7 @@ from tests.test_model import Run, flat
 
 @pytest.fixture
 def solve():
-    """Function (kind, matrix, damping or last basis, last): the mending solver's result and what it recorded."""
+    """Function (kind, matrix, damping or last basis, last): the robust solver's result and its recorded incidents."""
 
     def run(kind, matrix, *rest):
         incidents = []
@@ -60,7 +60,7 @@ def test_jitter_then_the_last_good_factor(solve):
 
 
 def test_float64_where_float32_is_too_coarse(monkeypatch):
-    """A decomposition that fails in float32 only."""
+    """The decomposition fails in float32 only."""
     cholesky, incidents = solvers.scipy.linalg.cholesky, []
 
     def coarse(matrix, **keys):
@@ -85,7 +85,7 @@ def test_a_factor_that_is_not_finite_stops_the_step(solve):
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb", "adam", "sgd"])
 def test_nothing_of_a_step_that_is_not_finite_is_written(config, optimizer):
-    """With one target that is NaN or infinite, every step leaves the state as it was."""
+    """With one target that is NaN or infinite, every step leaves the state unchanged."""
     run = Run(config(optimizer=optimizer, batch_size=39))
     for value in (np.nan, np.inf):
         targets = run.data.train.y.copy()
@@ -109,7 +109,7 @@ def test_the_robust_step_equals_the_base_step_where_nothing_fails(config, optimi
     assert incidents == []
     expected = flat(run.steps(1))
     for name, value in flat(after).items():
-        if "q_" not in name:  # eigenvectors have no sign of their own
+        if "q_" not in name:  # the sign of an eigenvector is arbitrary
             assert_allclose(np.abs(value), np.abs(expected[name]), rtol=1e-6, atol=1e-9, err_msg=name)
 
 
@@ -158,7 +158,7 @@ def test_too_many_skipped_steps_end_the_run(config_file, capsys):
 @pytest.mark.parametrize("smallest, remedy", [(-1.0, "float64"), (-100.0, solvers.LAST_GOOD)])
 @pytest.mark.parametrize("damping", [0.0, 1e-3])
 def test_training_recovers_from_a_factor_that_cannot_be_inverted(config, smallest, remedy, damping):
-    """A state whose factor is not positive definite: the plain step fails, the mended one goes on."""
+    """From a state whose factor is not positive definite, the base step fails and the robust step succeeds."""
     made = config(optimizer="kfac", beta=0.01, eta=1e4, kl=1e-3, damping=damping)
     run = Run(made)
     run.steps(3)
@@ -180,7 +180,7 @@ def test_training_recovers_from_a_factor_that_cannot_be_inverted(config, smalles
 @pytest.mark.parametrize("optimizer", ["kfac", "kfac_point", "ekfac"])
 @pytest.mark.parametrize("damping", [0.0, 1e-2])
 def test_nearly_no_damping_on_doubled_columns(config, tmp_path, optimizer, damping):
-    """Factors that have no inverse in float32: the run ends well, mended or not, and nothing it keeps is NaN."""
+    """With factors that have no inverse in float32, the run succeeds, with retries or without, and stores no NaN."""
     rng = np.random.RandomState(0)
     x = rng.randn(60, 3)
     np.savetxt(str(tmp_path / "doubled.data"), np.column_stack([x, x, x, x[:, 0] + 0.1 * rng.randn(60)]))

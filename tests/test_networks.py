@@ -1,4 +1,4 @@
-"""Networks on shapes and on tensors; every layer against loops over particles; what their gradients are."""
+"""Networks on shapes and on tensors, every layer against loops over particles, and the gradients of a network."""
 import functools
 import types
 
@@ -74,7 +74,7 @@ def test_vgg16_is_the_published_one():
 
 @pytest.mark.parametrize("name, n", [("vgg11", 8), ("vgg13", 10), ("vgg16", 13), ("vgg19", 16)])
 def test_vgg_has_as_many_layers_as_it_says(name, n):
-    """The name counts three dense layers, of which one is left."""
+    """The name counts three dense layers, of which this network has one."""
     kinds = [spec.kind for spec in specs_of(name)[1]]
     assert kinds == ["conv2d"] * n + ["dense"] and n == int(name[3:]) - 3
 
@@ -97,7 +97,7 @@ def test_resnets_are_the_published_ones(name, n):
 
 
 class Spell:
-    """Layers that spell out what is done: a word for each, the output's width or the stride after it."""
+    """Layers that return a text with a word for each call, with the output's width or the stride after it."""
 
     def dense(self, x, d_out):
         return f"{x} dense{d_out}"
@@ -189,7 +189,7 @@ def test_conv2d(session, images, rng, kernel, stride, padding):
 @pytest.mark.parametrize("pool, reduce", [("max_pool", np.max), ("average_pool", np.mean)])
 @pytest.mark.parametrize("size", [2, 3])
 def test_pooling(session, images, pool, reduce, size):
-    """Windows that stick out are of the pixels that there are."""
+    """A window that extends beyond the image uses only pixels of the image."""
     pooled = session.run(getattr(builder(ShapeRecorder()), pool)(tf.constant(images - 2.0), size))
     assert pooled.shape[2:] == getattr(ShapeRecorder(), pool)((5, 4, 2), size) and pooled.shape[:2] == images.shape[:2]
     low = [(-length % size) // 2 for length in (5, 4)]  # the padding before, its smaller half
@@ -204,7 +204,7 @@ def test_global_pool_and_flatten(session, images):
     pooled, flat = session.run([layers.global_pool(h), layers.flatten(h)])
     assert_allclose(pooled, images.mean(axis=(2, 3)), rtol=1e-12)
     assert_allclose(flat, images.reshape(len(images), N, 40))
-    assert layers.flatten(tf.constant(flat)).shape == flat.shape  # flat already
+    assert layers.flatten(tf.constant(flat)).shape == flat.shape  # it is flat already
     shapes = ShapeRecorder()
     assert shapes.global_pool((5, 4, 2)) == (2,) and shapes.flatten((5, 4, 2)) == (40,) and shapes.flatten((7,)) == (7,)
 
@@ -226,7 +226,7 @@ def test_add_thins_out_and_pads_the_shortcut(session, images, rng, size, channel
 
 @pytest.fixture(params=[(4, 5), ()], ids=["pictures", "units"])
 def norm(request, rng):
-    """(h, weights, recorder): scale and shift are each particle's own."""
+    """(h, weights, recorder), where each particle has its own scale and shift."""
     recorder = ShapeRecorder()
     recorder.batch_norm((*request.param, 6))
     h = 3.0 * rng.randn(K, N, *request.param, 6) + np.array([1.0, -2.0]).reshape(K, *[1] * (len(request.param) + 2))
@@ -276,7 +276,7 @@ def test_gradients_of_scale_and_shift(session, norm, rng):
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_gradients_of_a_resnet_are_those_of_its_weights(session, rng, batch_norm):
-    """From what the layers recorded, and by TensorFlow directly; shortcuts with and without thinning out."""
+    """Compares gradients from the layers' records with tf.gradients, for shortcuts with and without a stride."""
     network = functools.partial(resnet, widths=[2, 3], n_blocks=1, batch_norm=batch_norm)
     specs = layer_specs(network, (5, 4, 2), 3)
     weights = [tf.constant(0.5 * rng.randn(K, spec.d_in + 1, spec.d_out)) for spec in specs]
