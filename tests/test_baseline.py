@@ -659,10 +659,10 @@ def test_two_experiments_of_one_method_get_their_names():
 
 def test_the_tables_say_which_noise_the_runs_have():
     tables = [summary_of("wine", "ekfac", 1.0), summary_of("wine", "kfac", 2.0)]
-    assert "Noise: Gaussian (noise_update adam).\n" in report.markdown(tables)
+    assert "Noise: Gaussian, noise_update adam.\n" in report.markdown(tables)
     tables[0]["settings"] = {"epoch": 1000, "likelihood": "student_t", "noise_dof": 5.0, "noise_update": "held_out"}
-    said = ("Noise: ekfac_wine Student's t of 5 degrees of freedom (noise_update held_out), "
-            "kfac_wine Gaussian (noise_update adam).")
+    said = ("Noise: ekfac_wine Student's t (5 degrees of freedom), noise_update held_out; "
+            "kfac_wine Gaussian, noise_update adam.")
     assert said in report.markdown(tables) and said in report.latex(tables)
 
 

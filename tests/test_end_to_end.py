@@ -260,7 +260,7 @@ def test_explain_builds_and_writes_nothing(config, config_file, capsys):
     train.main(["--config", str(path), "--explain", "--set", "noise_update=held_out", "--set", "held_out_epochs=2"])
     assert "noise level from 5 held-out training rows until epoch 2; then it stays" in capsys.readouterr().out
     train.main(["--config", str(path), "--explain", "--set", "likelihood=student_t"])
-    assert "Student's t of 8 degrees of freedom noise" in capsys.readouterr().out
+    assert "Student's t (8 degrees of freedom) noise" in capsys.readouterr().out
     train.main(["--config", str(path), "--explain", "--set", "max_factor_dim=4"])
     assert "posterior refused: a factor of 5 exceeds max_factor_dim 4" in capsys.readouterr().out
     train.main(["--config", str(path), "--explain", "--set", "max_factor_dim=4", "--set", "large_layers=diagonal"])

@@ -2,7 +2,7 @@ import collections
 
 import pytest
 
-from core.training.schedule import Schedule, Segment, regression_periods
+from core.training.schedule import Schedule, Segment, classification_periods, regression_periods
 from data_loader.batches import epoch_order, steps_per_epoch
 
 
@@ -91,3 +91,11 @@ def test_minibatch_order_is_a_permutation_keyed_by_seed_and_epoch():
     assert sorted(first) == list(range(50))
     assert (first == epoch_order(50, 1, 1)).all()
     assert (first != epoch_order(50, 1, 2)).any() and (first != epoch_order(50, 2, 1)).any()
+
+
+@pytest.mark.parametrize("periods", [regression_periods, classification_periods])
+def test_an_unknown_update_is_an_error(config, periods):
+    """Otherwise it would never be due, without a word."""
+    assert set(periods(config(), ["cov", "scale"])) == {"cov", "scale"}
+    with pytest.raises(ValueError, match="unknown update 'sketch': take one of cov, inverse"):
+        periods(config(), ["cov", "sketch"])

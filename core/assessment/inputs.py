@@ -122,7 +122,7 @@ def _together(draws: Sequence[Any]) -> Any:
     if isinstance(draws[0], Draws):
         if len({each.dof for each in draws}) > 1:
             shapes = [noise_name(dof) for dof in sorted({each.dof for each in draws})]
-            raise UserError(f"--ensemble: the runs have noise of different shapes, {' and '.join(shapes)}, which are "
+            raise UserError(f"--ensemble: the runs have noise of different shapes ({' and '.join(shapes)}), which are "
                             "not mixed: leave --ensemble out, or the runs of one shape")
         return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]),
                      draws[0].dof)

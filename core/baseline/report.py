@@ -220,10 +220,10 @@ def _noise(summaries: Sequence[Summary]) -> str:
     for summary in summaries:
         settings = summary["settings"]
         dof = settings["noise_dof"] if settings.get("likelihood") == "student_t" else math.inf
-        names[summary["exp_name"]] = f"{noise_name(dof)} (noise_update {settings.get('noise_update', 'adam')})"
+        names[summary["exp_name"]] = f"{noise_name(dof)}, noise_update {settings.get('noise_update', 'adam')}"
     if len(set(names.values())) == 1:
         return names.popitem()[1]
-    return ", ".join(f"{name} {noise}" for name, noise in names.items())
+    return "; ".join(f"{name} {noise}" for name, noise in names.items())
 
 
 def _count(summaries: Sequence[Summary], key: str, word: str) -> str:

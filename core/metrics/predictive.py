@@ -204,7 +204,7 @@ def noise_variance(squared_scale: Values, dof: float) -> Values:
 
 def noise_name(dof: float) -> str:
     """Returns what this noise is called in tables and messages."""
-    return "Gaussian" if np.isinf(dof) else f"Student's t of {dof:g} degrees of freedom"
+    return "Gaussian" if np.isinf(dof) else f"Student's t ({dof:g} degrees of freedom)"
 
 
 def log_mean_exp(values: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ def list_tables() -> str:
 
 def _about_data(design: Design, data: Any) -> List[str]:
     split, shape, config = data.split, data.spec.shape, design.config
-    what = f"{shape[0]} inputs" if len(shape) == 1 else f"{shape[0]} x {shape[1]} pixels, {shape[2]} channels"
+    what = f"{shape[0]} inputs" if len(shape) == 1 else f"{shape[0]} x {shape[1]} pixels, {_count(shape[2], 'channel')}"
     n_train, n_valid, n_test = (len(part.x) if part else 0 for part in (data.train, data.valid, data.test))
     lines = [f"data       {config.dataset} from {data.source}: {n_train} training, {n_valid} validation and "
              f"{n_test} test rows of {what}",
@@ -65,9 +65,19 @@ def _about_objective(design: Design) -> List[str]:
         + design.task.about_noise(config),
         f"KL         weight {prior.kl_weight:g} (kl) over {prior.n_data} rows: {prior.temperature():.4g} per example"
         + warmup,
-        f"damping    gamma_in = kl / (N eta) = {prior.damping:.4g} (posterior and step), "
-        f"gamma_ex = {config.damping:g} (step only)",
+        *_about_damping(design),
     ]
+
+
+def _about_damping(design: Design) -> List[str]:
+    if not METHODS[design.config.optimizer].family.natural:  # no Fisher matrix that could be damped
+        return []
+    return [f"damping    gamma_in = kl / (N eta) = {design.prior.damping:.4g} (posterior and step), "
+            f"gamma_ex = {design.config.damping:g} (step only)"]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _about_layers(design: Design) -> List[str]:

@@ -107,8 +107,10 @@ def _merge(segments: List[Segment], limit: int) -> List[Segment]:
     return merged
 
 
-# Updates: "cov" (moving averages of A and S, or f), "inverse" (Cholesky roots), "basis" (eigenbasis),
-# "scale" (moving average of R), "reinit" (R from the eigenvalues).
+UPDATES = ("cov", "inverse", "basis", "scale", "reinit")
+"""Names of updates: moving averages of A and S (or f); Cholesky roots; eigenbasis; moving average of R; R from the
+eigenvalues."""
+
 
 def regression_periods(config: Config, updates: Sequence[str]) -> Dict[str, int]:
     """Returns {update: steps between two of them} of a regression.
@@ -120,12 +122,21 @@ def regression_periods(config: Config, updates: Sequence[str]) -> Dict[str, int]
     periods = {"cov": amortised, "inverse": 1, "basis": amortised, "scale": 1}
     if config.re_init and not (config.kfac_init_after_basis and config.re_init_iters % amortised == 0):
         periods["reinit"] = config.re_init_iters
-    return {name: periods[name] for name in updates if name in periods}
+    return _of(updates, periods)
 
 
 def classification_periods(config: Config, updates: Sequence[str]) -> Dict[str, int]:
     """Returns {update: steps between two of them} of a classification."""
     periods = {"cov": config.TCov, "inverse": config.TInv, "basis": config.TEigen, "scale": config.TScale}
+    return _of(updates, periods)
+
+
+def _of(updates: Sequence[str], periods: Dict[str, int]) -> Dict[str, int]:
+    """Returns the periods of `updates`; what has none is never due. Raises ValueError for a name not in UPDATES."""
+    unknown = sorted(set(updates) - set(UPDATES))
+    if unknown:
+        raise ValueError(f"a family asks for the unknown update {unknown[0]!r}: take one of {', '.join(UPDATES)}, or "
+                         "add it to UPDATES and to the periods of both modes in core/training/schedule.py")
     return {name: periods[name] for name in updates if name in periods}
 
 

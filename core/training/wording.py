@@ -18,7 +18,7 @@ def about_images(data: Any) -> str:
 
 def about_noise(config: Config) -> str:
     """Describes the noise of a regression and its prior."""
-    return (f"; {noise_name(config.dof)} noise with precision ~ Gamma({config.noise_prior_shape:g}, "
+    return (f"; {noise_name(config.dof)} noise, precision ~ Gamma({config.noise_prior_shape:g}, "
             f"{config.noise_prior_rate:g}), estimated by noise_update {config.noise_update}")
 
 
