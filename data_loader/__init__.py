@@ -24,7 +24,7 @@ class Dataset(typing.NamedTuple):
     n_inputs: int
     target: str  # what is predicted
     fetch: typing.Callable[[], typing.Tuple[np.ndarray, str]]  # see sources.py; used if data_path has no NAME.data
-    n_standard_splits: int  # number of splits of the standard protocol
+    n_standard_splits: int = 20  # number of splits of the standard protocol
     standard_hash: typing.Optional[str] = None  # split_hash of all of them
     rows_hash: typing.Optional[str] = None  # rows_hash of the rows in the order for which these splits were made
 

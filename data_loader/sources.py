@@ -1,7 +1,8 @@
 """Where a known table comes from if data_path has no file of it.
 
 A source is a function () -> (values, where): a float array [rows, columns] whose last column is the target, and a
-few words on where it came from. It raises a UserError whose message completes "there is no file ..., and ...".
+few words on where it came from. If that is impossible, it raises a UserError with a clause such as "it cannot be
+downloaded"; the caller puts "there is no file X, and" before it.
 """
 import importlib
 import pathlib

@@ -79,6 +79,7 @@ class ShapeRecorder:
 
     def conv2d(self, shape: Shape, d_out: int, kernel: Pair = 3, stride: Pair = 1, padding: str = "SAME") -> Shape:
         """Records a convolution. Raises UserError if the kernel is larger than the images."""
+        _check_images(shape, "a convolution")
         geometry = Geometry(_pair(kernel), _pair(stride), padding)
         height, width = geometry.output((shape[0], shape[1]))
         if min(height, width) < 1:
@@ -100,14 +101,20 @@ class ShapeRecorder:
         return (shape[0] * shape[1] * shape[2],) if len(shape) == 3 else shape
 
     def max_pool(self, shape: Shape, size: int = 2) -> Shape:
+        _check_images(shape, "pooling")
         return -(-shape[0] // size), -(-shape[1] // size), shape[2]
 
     average_pool = max_pool
 
     def global_pool(self, shape: Shape) -> Shape:
+        _check_images(shape, "pooling")
         return shape[2:]
 
     def add(self, shape: Shape, other: Shape) -> Shape:
+        if len(shape) == 1:
+            if shape != other:
+                raise UserError(f"a shortcut of {other[0]} units does not fit a layer of {shape[0]}")
+            return shape
         stride = -(-other[0] // shape[0])
         return -(-other[0] // stride), -(-other[1] // stride), shape[2]
 
@@ -185,10 +192,12 @@ class LayerBuilder:
         return tf.reduce_mean(h, axis=[2, 3])
 
     def add(self, h: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-        """Returns h [K, n, H, W, C] plus a shortcut `other`, [K or 1, n, H', W', C'].
+        """Returns h plus a shortcut `other`: [K, n, H, W, C] and [K or 1, n, H', W', C'], or [K, n, d] both.
 
         Where h has fewer pixels, `other` is subsampled; where h has more channels, it is padded with zeros.
         """
+        if len(h.shape) == 3:
+            return h + other
         stride = -(-int(other.shape[2]) // int(h.shape[2]))
         more = int(h.shape[4]) - int(other.shape[4])
         return h + tf.pad(other[:, :, ::stride, ::stride], [[0, 0]] * 4 + [[more // 2, more - more // 2]])
@@ -222,6 +231,12 @@ def _pair(value: Pair) -> Tuple[int, int]:
         return value, value
     rows, columns = value
     return rows, columns
+
+
+def _check_images(shape: Shape, what: str) -> None:
+    if len(shape) != 3:
+        raise UserError(f"{what} takes images, but the rows have {shape[0]} numbers each; a network that needs "
+                        "images has images_only=True in NETWORKS")
 
 
 def _size(h: tf.Tensor) -> int:

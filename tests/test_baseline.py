@@ -113,7 +113,7 @@ def test_files_of_repeated_runs(write, config, tmp_path, capsys):
     assert float(rows[1]["coverage_90"]) == single["metrics"]["test_coverage_90"]
     cdf = np.array([float(row["cdf"]) for row in read_rows(home(tmp_path) / "seeds" / "2" / "predictions.csv")])
     assert float(rows[1]["coverage_90"]) == np.mean(np.abs(cdf - 0.5) <= 0.45)
-    assert "**Test coverage of 90 % intervals** (a share; 0.9 is right)" in printed
+    assert "**Test coverage of 90 % intervals** (fraction of targets inside; ideal: 0.9)" in printed
     assert float(rows[1]["noise_precision"]) == single["metrics"]["train_noise_precision"]
     assert rows[1]["split_hash"] == single["split_hash"] and len({row["split_hash"] for row in rows}) == 3
     assert rows[0]["protocol"] == "published" and rows[0]["test_particles"] == "7" and "own units" in rows[0]["units"]

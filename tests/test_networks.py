@@ -52,10 +52,10 @@ def test_shapes_are_those_of_the_tensors(session, name, batch_norm):
             assert sizes[:2] == [K, N] and sizes[-1] == spec.d_out and np.prod(sizes[2:-1]) == spec.n_locations
             if spec.kind == "conv2d":
                 assert seen[-1] * np.prod(spec.geometry.kernel) == spec.d_in
-            elif spec.kind == "dense":
+            elif spec.has_weights:
                 assert seen[-1] == spec.d_in + 1
             else:
-                assert seen == sizes and spec.d_in == 1 and not spec.has_weights
+                assert seen == sizes and spec.d_in == 1
 
 
 def test_the_first_convolution_keeps_shared_inputs(session):

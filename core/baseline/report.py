@@ -39,7 +39,8 @@ class Cell(NamedTuple):
 TABLES = (
     Metric("rmse", "RMSE", "lower is better", lambda mean: mean),
     Metric("log_likelihood", "log-likelihood", "higher is better", lambda mean: -mean),
-    Metric("coverage_90", "coverage of 90 % intervals", "a share; 0.9 is right", lambda mean: abs(mean - 0.9)),
+    Metric("coverage_90", "coverage of 90 % intervals", "fraction of targets inside; ideal: 0.9",
+           lambda mean: abs(mean - 0.9)),
 )
 
 # Published columns: method in published.csv -> (heading, protocol of ours that it may stand beside; None: any).
@@ -242,7 +243,7 @@ def _legend(summaries: Sequence[Summary]) -> str:
     counts = ", ".join(_count(summaries, key, word) for key, word in (
         ("n", "runs"), ("epoch", "epochs"), ("test_particles", "draws")))
     lines = [
-        f"Mean ± standard error (standard deviation with ddof {DDOF}) over {over}; {counts}; "
+        f"Mean ± standard error (sample standard deviation / sqrt(n)) over {over}; {counts}; "
         f"protocol {first['protocol']}, {first['evaluate_on']} rows; {UNITS}.",
         "Noise: " + _noise(summaries) + ".",
         "Hash of the splits: " + ", ".join(dict.fromkeys(

@@ -14,7 +14,7 @@ Row = Dict[str, Any]
 
 COMPARED = ("rmse", "log_likelihood", "moment_log_likelihood")
 METRICS = (*COMPARED, "coverage_90")
-UNITS = "the data's own units; log-likelihood per row, in nats; coverage a share"
+UNITS = "the data's own units; log-likelihood per row, in nats; coverage as a fraction"
 
 # What must be equal for two numbers to stand in one column.
 IDENTITY = ("dataset", "protocol", "evaluate_on", "rows_hash", "test_particles")

@@ -95,8 +95,8 @@ def _method_notices(config: Config) -> List[str]:
     sentences += _without_effect(config, optimizer.CURVATURE_KEYS - read, "optimizer", config.optimizer)
     updates = method.family.updates
     resets = key_mode("re_init") == config.mode and config.re_init and method.noisy and "reinit" in updates
-    if resets and "reinit" not in TASKS[config.mode].periods(config, updates):
-        sentences.append("note: re_init has no further effect: R is already re-initialised at every change of basis "
+    if resets and config.sets("re_init_iters") and "reinit" not in TASKS[config.mode].periods(config, updates):
+        sentences.append("note: re_init_iters has no effect: R is re-initialised at every change of basis anyway "
                          "(kfac_init_after_basis)")
     return sentences
 

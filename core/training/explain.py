@@ -76,10 +76,6 @@ def _about_damping(design: Design) -> List[str]:
             f"gamma_ex = {design.config.damping:g} (step only)"]
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def _about_layers(design: Design) -> List[str]:
     lines = [f"network    {design.config.model_name}, {design.config.activation}"]
     return lines + [_about_layer(design, layer, cost) for layer, cost in zip(design.layers, run_cost(design).layers)]
@@ -109,7 +105,7 @@ def _about_schedule(design: Design) -> List[str]:
         lines.append(_about_held_out(design))
     for name, period in design.schedule.periods.items():
         lines.append(f"{INDENT}{UPDATES[name]} every {_count(period, 'step', one='')}: "
-                     f"{design.schedule.count(name, n_steps)} times")
+                     f"{_count(design.schedule.count(name, n_steps), 'time')}")
     early = sorted(step for step in design.schedule.early if step <= n_steps)
     if design.schedule.periods and early:
         lines.append(f"{INDENT}all of these also at step{'s' if len(early) > 1 else ''} {', '.join(map(str, early))}")

@@ -71,7 +71,7 @@ TASKS = {
         metrics=("rmse", "log_likelihood", "moment_log_likelihood", "coverage_90"),
         extra_columns=("train_noise_precision",),
         headline={"rmse": "RMSE", "log_likelihood": "log-likelihood"},
-        units="rmse and log_likelihood in the data's own units; coverage_90 a share; train_* per example, "
+        units="rmse and log_likelihood in the data's own units; coverage_90 as a fraction; train_* per example, "
               "standardised targets",
         draws=evaluation.regression_draws,
         evaluate=evaluation.evaluate_regression,
@@ -97,7 +97,8 @@ TASKS = {
         metrics=(*_CLASS_METRICS, *(f"mean_{name}" for name in _CLASS_METRICS)),
         extra_columns=(),
         headline={"accuracy": "accuracy", "log_likelihood": "log-likelihood"},
-        units="accuracy, brier, ece (15 bins) as shares; log_likelihood per row, in nats; mean_*: of the mean weights",
+        units="accuracy, brier, ece (15 bins) as fractions; log_likelihood per row, in nats; "
+              "mean_*: of the mean weights",
         draws=evaluation.class_draws,
         evaluate=evaluation.evaluate_classification,
         write_predictions=evaluation.write_probabilities,

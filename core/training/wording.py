@@ -29,8 +29,9 @@ def about_no_noise(config: Config) -> str:
 
 def about_averaged_step(config: Config) -> str:
     """Describes the step sizes of a regression."""
-    return (f"step size {config.alpha:g} (alpha); alpha, beta and omega x {config.lr_decay_ratio:g} every "
-            f"{config.decay_interval} epochs")
+    decaying = ["alpha", *(name for name in ("beta", "omega") if name in METHODS[config.optimizer].family.reads)]
+    return (f"step size {config.alpha:g} (alpha); {' and '.join(', '.join(decaying).rsplit(', ', 1))} x "
+            f"{config.lr_decay_ratio:g} every {config.decay_interval} epochs")
 
 
 def about_clipped_step(config: Config) -> str:
