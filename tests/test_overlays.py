@@ -75,6 +75,13 @@ def test_the_template_for_own_data_is_the_recipe():
     assert differ <= {"exp_name", "fisher_approx"} and notices(config) == notices(recipe)
 
 
+def test_the_template_for_own_images_is_that_of_the_digits():
+    config = Config.from_file(ROOT / "config" / "own_images.json")
+    digits = Config.from_file(ROOT / "config" / "classification" / "ekfac_digits.json")
+    differ = {name for name, value in digits if value != getattr(config, name)}
+    assert (config.dataset, config.name) == ("images", "ekfac_images") and differ == {"dataset", "exp_name"}
+
+
 def test_later_overlays_win_and_set_comes_last(config_file, overlay):
     path = config_file(kl=0.9, eta=2.0, train_particles=3, exp_name="base")
     first = overlay("first", kl=0.5, eta=0.5, alpha=0.1, exp_name_suffix="_a")
