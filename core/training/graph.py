@@ -227,13 +227,10 @@ class _Builder:
         state, design = read(self.variables), self.design
         step = tf.cast(self.global_step.read_value(), tf.int32)
         scale = kl_scale(self.config, tf.cast(step, self.dtype), design.steps_per_epoch)
-        temperature = design.prior.temperature(scale)
-        posteriors = {layer.spec.name: layer.posterior(state[layer.spec.name], temperature)
-                      for layer in design.layers if layer.spec.has_weights}
-        report, weight_std = self._report(state, posteriors, temperature)
+        posteriors, report, weight_std = self._report(state, scale)
         zeros = {name: tf.zeros_like(value) for name, value in state["train"].items()}
         reset = assign(self.variables, {"train": zeros})
-        group, draw, draw_mean, inputs, outputs = self._predictions(state, temperature, step)
+        group, draw, draw_mean, inputs, outputs = self._predictions(state, design.prior.temperature(scale), step)
         as_tensors = {name: type(posterior)(*map(tf.convert_to_tensor, posterior))
                       for name, posterior in posteriors.items()}
         return Evaluate(group, draw, draw_mean, inputs, outputs, state["likelihood"], report, weight_std, reset,
@@ -257,25 +254,31 @@ class _Builder:
         outputs = self.forward(self.data.standardised(inputs), [var.read_value() for var in held], moments)[0]
         return group, draw, draw_mean, inputs, outputs
 
-    def _report(self, state: Nested, posteriors: Dict[str, Any],
-                temperature: Scalar) -> Tuple[Dict[str, tf.Tensor], Dict[str, tf.Tensor]]:
-        """Returns ({tag: scalar}, {layer: standard deviation of its weights})."""
-        likelihood = self.design.likelihood
-        kl, weight_std = likelihood.kl(state["likelihood"]), {}
+    def _report(self, state: Nested,
+                scale: Scalar) -> Tuple[Dict[str, Any], Dict[str, tf.Tensor], Dict[str, tf.Tensor]]:
+        """Returns ({layer: its posterior}, {tag: scalar}, {layer: standard deviation of its weights}).
+
+        NOTE: TensorFlow's graph optimizer adds the KL terms in the order of their ops' names, and these count the ops
+        before them: another order here changes the last bit of train/kl.
+        """
+        likelihood, prior = self.design.likelihood, self.design.prior
+        kl, posteriors, weight_std = likelihood.kl(state["likelihood"]), {}, {}
         report = likelihood.report(state["likelihood"])
         for layer in self.design.layers:
             name = layer.spec.name
             report.update({f"{name}/{tag}": value for tag, value in layer.family.report(state[name]).items()})
             if not layer.spec.has_weights:
                 continue
-            report[f"kl/{name}"] = posteriors[name].kl(self.design.prior.prior_var)
+            temperature = prior.temperature(scale) if layer.noisy and layer.family.tempered else None
+            posteriors[name] = layer.posterior(state[name], temperature)
+            report[f"kl/{name}"] = posteriors[name].kl(prior.prior_var)
             kl += report[f"kl/{name}"]
             if layer.noisy:
                 weight_std[name] = posteriors[name].std()
         log_prob = state["train"]["log_prob"] / tf.maximum(state["train"]["steps"], 1.0)
         report.update({"train/expected_log_likelihood": log_prob, "train/kl": kl,
-                       "train/lower_bound": log_prob - temperature * kl})
-        return report, weight_std
+                       "train/lower_bound": log_prob - prior.temperature(scale) * kl})
+        return posteriors, report, weight_std
 
 
 def gradients(outputs: tf.Tensor, records: List[LayerRecord], score: tf.Tensor) -> List[tf.Tensor]:
