@@ -159,8 +159,8 @@ class Keys(pydantic.BaseModel):
         CURVATURE, True, "Estimates the curvature with targets sampled from the model; false: with the observed "
         "targets (empirical Fisher).")
     scale_init: Literal["damped", "exact"] = key(
-        CURVATURE, "damped", "ekfac: R is initialised from the eigenvalues of A and S, with the intrinsic damping "
-        "split between the two factors (damped) or without it (exact).")
+        CURVATURE, "damped", "ekfac: R is initialised from the eigenvalues of A and S, with the intrinsic and extrinsic "
+        "damping split between the two factors (damped) or without it (exact).")
     kfac_init_after_basis: bool = key(
         CURVATURE, True, "ekfac: after a change of basis, R is re-initialised from the eigenvalues; false: R is "
         "transformed to the new basis.")
