@@ -36,8 +36,8 @@ def epoch_crops(n_rows: int, seed: int, epoch: int) -> np.ndarray:
 def held_out_rows(config: Config, n_rows: int) -> np.ndarray:
     """Draws the rows from which noise_update held_out estimates the noise level: int32 [m].
 
-    They do not train until `held_out_epochs` are over. There are at least 5 of them, unless that were more than half
-    of all rows.
+    The weights are not trained on them during the first `held_out_epochs`. There are at least 5 of them, but at most
+    half of all rows.
     """
     n_held_out = max(int(config.held_out * n_rows), min(5, n_rows // 2))
     return stream(config.seed, "held_out").permutation(n_rows)[:n_held_out].astype(np.int32)

@@ -54,11 +54,11 @@ class Config(Keys):
                              f'{self.mode}): add "mode": "{key_mode(wrong[0])}"')
         if wrong:
             raise ValueError(f"{', '.join(wrong)} belong{'s' if len(wrong) == 1 else ''} to mode {key_mode(wrong[0])}, "
-                             f"this config's mode is {self.mode}: remove {'it' if len(wrong) == 1 else 'them'}")
+                             f"but this config has mode {self.mode}: remove {'it' if len(wrong) == 1 else 'them'}")
 
     def _check_combinations(self):
         if (self.model_name == "ffn") != (self.hidden is not None):
-            raise ValueError("hidden goes with model_name ffn and only with it, e.g. "
+            raise ValueError("hidden is required by model_name ffn and allowed with no other network, e.g. "
                              '"model_name": "ffn", "hidden": [50, 50]')
         if self.noise_update in ("conjugate", "leave_one_out") and self.learning_rate > 1:
             raise ValueError(f"learning_rate {self.learning_rate:g}: with noise_update {self.noise_update} it is the "

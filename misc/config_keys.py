@@ -81,7 +81,8 @@ class Keys(pydantic.BaseModel):
 
     model_name: str = key(NETWORK, ..., "Network; `train.py --list` shows all.")
     hidden: typing.Optional[typing.List[pydantic.PositiveInt]] = key(
-        NETWORK, None, "Widths of the hidden layers; goes with model_name ffn and is required by it.", min_length=1)
+        NETWORK, None, "Widths of the hidden layers; required by model_name ffn and allowed with no other network.",
+        min_length=1)
     width: float = key(NETWORK, 1.0, "Factor by which all widths of vgg, resnet and lenet are multiplied.",
                        CLASSIFICATION, gt=0)
     activation: Literal["relu", "tanh", "elu"] = key(NETWORK, "relu", "Activation function of the hidden layers.")

@@ -159,7 +159,7 @@ def _remove_traces(folder: Folder, created: typing.Sequence[pathlib.Path]) -> No
 
 
 def _beside(folder: Folder, kind: str) -> pathlib.Path:
-    root = folder.root.resolve()  # so that a folder has one lock, through whatever link it is reached
+    root = folder.root.resolve()  # all paths to a folder, through links too, share one lock
     return root.with_name(f".{root.name}.{kind}")
 
 

@@ -8,7 +8,10 @@ T = typing.TypeVar("T")
 
 
 def lookup(table: typing.Mapping[str, T], key: str, what: str) -> T:
-    """Returns `table[key]`. Raises a UserError that names the nearest key and all others; `what` is a kind of thing."""
+    """Returns `table[key]`. Raises a UserError that names the nearest key and all others.
+
+    what: name of this kind of key, for the message.
+    """
     if key in table:
         return table[key]
     raise UserError(f"unknown {what} {key!r}{did_you_mean(key, table)}; known: {', '.join(sorted(table))}")

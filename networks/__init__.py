@@ -53,7 +53,7 @@ def _resnet(n_blocks: int) -> Network:
 
 
 NETWORKS = {
-    "linear": Network("no hidden layer: linear regression", _ffn(), ignores=("width", "batch_norm")),
+    "linear": Network("no hidden layer: a linear model", _ffn(), ignores=("width", "batch_norm")),
     "ffn50": Network("one hidden layer of 50 units", _ffn(50)),
     "ffn100": Network("one hidden layer of 100 units", _ffn(100)),
     "ffn": Network("hidden layers of the widths in key `hidden`",

@@ -82,7 +82,8 @@ class ShapeRecorder:
         geometry = Geometry(_pair(kernel), _pair(stride), padding)
         height, width = geometry.output((shape[0], shape[1]))
         if min(height, width) < 1:
-            raise UserError(f"a {kernel} x {kernel} convolution does not fit into {shape[0]} x {shape[1]} pixels")
+            size = " x ".join(map(str, geometry.kernel))
+            raise UserError(f"a {size} convolution does not fit into {shape[0]} x {shape[1]} pixels")
         self._add("conv2d", geometry.kernel[0] * geometry.kernel[1] * shape[2], d_out, geometry=geometry,
                   n_locations=height * width)
         return height, width, d_out
@@ -148,7 +149,7 @@ class LayerBuilder:
         return self._record(spec, h, Geometry(_pair(kernel), _pair(stride), padding).convolve(h, weight))
 
     def batch_norm(self, h: tf.Tensor) -> tf.Tensor:
-        """Normalises every unit or channel to mean 0 and variance 1, then scales and shifts it."""
+        """Normalises every unit or channel, then scales and shifts it: [K or 1, n, ..., d] -> [K, n, ..., d]."""
         spec, weight = next(self._layers)
         axes = list(range(1, len(h.shape) - 1))
         moments = None
@@ -163,6 +164,7 @@ class LayerBuilder:
         return self._record(spec, normal, normal * scale + shift, moments)
 
     def activate(self, s: tf.Tensor) -> tf.Tensor:
+        """Applies the activation elementwise."""
         return self._activation(s)
 
     def flatten(self, h: tf.Tensor) -> tf.Tensor:
@@ -170,9 +172,12 @@ class LayerBuilder:
         return tf.reshape(h, tf.concat([tf.shape(h)[:2], [_size(h)]], axis=0)) if len(h.shape) == 5 else h
 
     def max_pool(self, h: tf.Tensor, size: int = 2) -> tf.Tensor:
+        """Takes maxima over size x size pixels: [K or 1, n, H, W, C] -> [K or 1, n, ceil(H / size), ceil(W / size), C].
+        """
         return over_particles(lambda images: tf.nn.max_pool2d(images, size, size, "SAME"), h)
 
     def average_pool(self, h: tf.Tensor, size: int = 2) -> tf.Tensor:
+        """Averages over size x size pixels; shapes as for `max_pool`."""
         return over_particles(lambda images: tf.nn.avg_pool2d(images, size, size, "SAME"), h)
 
     def global_pool(self, h: tf.Tensor) -> tf.Tensor:
@@ -180,7 +185,7 @@ class LayerBuilder:
         return tf.reduce_mean(h, axis=[2, 3])
 
     def add(self, h: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-        """Returns h plus a shortcut `other`.
+        """Returns h [K, n, H, W, C] plus a shortcut `other`, [K or 1, n, H', W', C'].
 
         Where h has fewer pixels, `other` is subsampled; where h has more channels, it is padded with zeros.
         """

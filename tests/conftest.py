@@ -1,4 +1,4 @@
-"""Fixtures: a fresh graph per test, seeded numpy, a tiny data set on disk, settings for it."""
+"""Fixtures: a fresh graph per test, a seeded generator, a tiny data set on disk and settings for it."""
 import collections
 import json
 import pathlib

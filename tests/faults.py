@@ -150,7 +150,7 @@ class Campaign:
                       f"{how} {victim.name}: exit code {code}: {errors[-300:]}")
 
     def full_disk(self, disk):
-        """Trains on a full file system, which must end in a one-line error, then with room, which must succeed."""
+        """Trains on a full disk, which must end in a one-line error, then with free space, which must succeed."""
         path, folder = self.config("regression", "ekfac", "full", disk)
         filler = disk / "filler"
         with open(str(filler), "wb", buffering=0) as handle:
@@ -161,7 +161,7 @@ class Campaign:
                 pass
         size = filler.stat().st_size
         with open(str(filler), "r+b") as handle:
-            handle.truncate(size - 96 * 1024)  # enough room to begin
+            handle.truncate(size - 96 * 1024)  # enough space to begin
         code, errors, _ = run(path)
         self.note("full disk", code in (1, 2) and "Traceback" not in errors, f"{code}: {errors[-800:]}")
         filler.unlink()

@@ -1,9 +1,10 @@
-"""Generated configs and data files: each one trains, or is refused in one line and leaves nothing.
+"""Tries generated configs and data files: each one trains, or is refused in one line and leaves no file.
 
     python -m tests.fuzz [--configs N] [--files N] [--seed S]
 
-Never a traceback, never exit code 0 with a metric that is not finite, no file left behind by a refusal. Counts are
-printed; what breaks a rule is shrunk by hypothesis to its smallest form and shown, with exit code 1.
+A run must not end in a traceback, nor with exit code 0 and a metric that is not finite, and a refusal must leave no
+file. The script prints how often each outcome occurred. An example that breaks a rule is reduced by hypothesis to its
+smallest form and printed; the exit code is then 1.
 """
 import argparse
 import collections
@@ -36,7 +37,7 @@ from misc.errors import UserError  # noqa: E402
 from networks import NETWORKS  # noqa: E402
 from tests.test_classification_data import write_cifar10, write_idx  # noqa: E402
 
-LARGEST = dict(epoch=3, train_particles=4, test_particles=9, width=1.0)  # a run is trained up to here, else explained
+LARGEST = dict(epoch=3, train_particles=4, test_particles=9, width=1.0)  # larger runs are only explained
 TINY = {
     "regression": dict(dataset="tiny", data_path=".", model_name="ffn", hidden=[4], epoch=2, batch_size=10,
                        train_particles=2, test_particles=4, Teigen=2),
@@ -45,7 +46,7 @@ TINY = {
 }
 
 
-# What is asked of every run.
+# The rules that every run must keep.
 
 class Place:
     """A folder with data in which train.py is run again and again; counts what happened."""
@@ -60,13 +61,13 @@ class Place:
     def files(self):
         return {str(path) for path in self.root.rglob("*")}
 
-    def judge(self, config, *flags):
-        """Runs train.py on the text of a config; AssertionError if a rule is broken."""
+    def run(self, config, *flags):
+        """Runs train.py on the text of a config; raises AssertionError if a rule is broken."""
         (self.root / "config.json").write_bytes(config if isinstance(config, bytes) else config.encode())
-        before, heard, said, code, before_cwd = self.files(), io.StringIO(), io.StringIO(), 0, os.getcwd()
+        before, stderr, stdout, code, before_cwd = self.files(), io.StringIO(), io.StringIO(), 0, os.getcwd()
         os.chdir(str(self.root))
         try:
-            with contextlib.redirect_stderr(heard), contextlib.redirect_stdout(said):
+            with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(stdout):
                 train.main(["--config", "config.json", *flags])
         except SystemExit as stop:
             code = stop.code
@@ -74,14 +75,14 @@ class Place:
             os.chdir(before_cwd)
         new = self.files() - before
         try:
-            lines = heard.getvalue().splitlines()
+            lines = stderr.getvalue().splitlines()
             if code == 0 and "--explain" not in flags:
-                found = [path for path in new if path.endswith("result.json")]
-                assert len(found) == 1, f"{len(found)} results"
-                metrics = json.loads(pathlib.Path(found[0]).read_text())["metrics"]
+                results = [path for path in new if path.endswith("result.json")]
+                assert len(results) == 1, f"{len(results)} results"
+                metrics = json.loads(pathlib.Path(results[0]).read_text())["metrics"]
                 assert metrics and all(np.isfinite(value) for value in metrics.values()), metrics
             elif code == 0:
-                assert said.getvalue() and not new, f"left {sorted(new)}"
+                assert stdout.getvalue() and not new, f"left {sorted(new)}"
             elif code == 2:
                 assert len(lines) == 1 and lines[0].startswith("train.py: "), lines
                 assert not new, f"left {sorted(new)}"
@@ -104,7 +105,7 @@ ANYTHING = st.one_of(
     st.text(max_size=12), st.lists(st.integers(-2, 5), max_size=3), st.dictionaries(st.text(max_size=3), st.none()))
 NAMES = st.one_of(st.text(max_size=12), st.sampled_from(
     ["", ".", "..", "../x", "a/b", "/", "tiny.data", "x\0y", "a" * 300, "~", "nowhere/at/all", "\ud800", "CON", "a b"]))
-PATHS = {"data_path", "experiments_path"}  # anywhere on the machine would do: from a list only
+PATHS = {"data_path", "experiments_path"}  # taken from a list only, so that no run writes elsewhere on the machine
 SPECIAL = {
     "dataset": st.one_of(NAMES, st.sampled_from(["tiny", "digits", "concrete", "cifar10", "images", "tinny"])),
     "exp_name": NAMES,
@@ -117,7 +118,7 @@ SPECIAL = {
 
 
 def value_of(name):
-    """Values for a key: of its type and in its range mostly, and anything."""
+    """Values for a key: most are of its type and in its range, the others are arbitrary."""
     field = Config.model_fields[name]
     kind, limits = field.annotation, {}
     if getattr(kind, "__origin__", None) is typing.Union:
@@ -182,7 +183,7 @@ def is_small(text, flags):
 
 @st.composite
 def damaged(draw, content):
-    """Bytes with one to three accidents."""
+    """The bytes of `content` with one to three damages."""
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(content)))
         to = draw(st.integers(at, min(len(content), at + 40)))
@@ -206,7 +207,7 @@ WORDS = st.sampled_from(["0", "1e5", "1e308", "-1e308", "1e-320", "nan", "inf", 
 
 @st.composite
 def tables(draw, table):
-    """Bytes of a NAME.data file: words, columns or rows gone wrong, or bytes damaged."""
+    """Bytes of a NAME.data file with wrong words, columns or rows, or with damaged bytes."""
     n, d = table.shape
     rows = [[f"{value:.4f}" for value in row] for row in table[: draw(st.sampled_from([n] * 6 + [12, 11, 9, 1, 0]))]]
     for _ in range(draw(st.integers(0, 3))):
@@ -237,7 +238,7 @@ def tables(draw, table):
 
 
 @st.composite
-def pictures(draw, sets):
+def images(draw, sets):
     """(data set, file to damage, its bytes)."""
     name = draw(st.sampled_from(sorted(sets)))
     file = draw(st.sampled_from(sorted(sets[name])))
@@ -253,8 +254,8 @@ def pictures(draw, sets):
     return name, file, draw(damaged(content))
 
 
-def picture_sets(place):
-    """{data set: files}, each a whole, small set."""
+def image_sets(place):
+    """{data set: files} of small, undamaged sets."""
     from PIL import Image
 
     rng = np.random.RandomState(0)
@@ -268,7 +269,7 @@ def picture_sets(place):
             "mnist": list((place / "mnist").iterdir()), "images": list((place / "images").rglob("*.png"))}
 
 
-# The campaign.
+# The search.
 
 def search(check, strategy, n, seed):
     """Calls check(example) for `n` generated examples."""
@@ -281,7 +282,7 @@ def search(check, strategy, n, seed):
 def fuzz_configs(place, n, seed):
     def check(example):
         text, flags = example
-        place.judge(text, *flags, *([] if is_small(text, flags) else ["--explain"]))
+        place.run(text, *flags, *([] if is_small(text, flags) else ["--explain"]))
 
     search(check, configs(), n, seed)
 
@@ -290,26 +291,26 @@ def fuzz_tables(place, n, seed):
     def check(example):
         content, method = example
         (place.root / "mine.data").write_bytes(content)
-        place.judge(json.dumps(dict(TINY["regression"], dataset="mine", data_path=".", optimizer=method)))
+        place.run(json.dumps(dict(TINY["regression"], dataset="mine", data_path=".", optimizer=method)))
 
     search(check, st.tuples(tables(place.table), st.sampled_from(["ekfac", "kfac", "diag"])), n, seed)
 
 
-def fuzz_pictures(place, n, seed):
-    sets = picture_sets(place.root)
+def fuzz_images(place, n, seed):
+    sets = image_sets(place.root)
 
     def check(example):
         name, file, content = example
         whole = file.read_bytes()
         file.write_bytes(content)
         try:
-            # NOTE: kfac would spend its time on a factor of 3073 inputs.
-            place.judge(json.dumps(dict(TINY["classification"], dataset=name, optimizer="diag", batch_size=5,
-                                        data_path="images" if name == "images" else ".")))
+            # NOTE: The method is diag because kfac would spend its time on a factor of 3073 inputs.
+            place.run(json.dumps(dict(TINY["classification"], dataset=name, optimizer="diag", batch_size=5,
+                                      data_path="images" if name == "images" else ".")))
         finally:
             file.write_bytes(whole)
 
-    search(check, pictures(sets), n, seed)
+    search(check, images(sets), n, seed)
 
 
 def main():
@@ -320,14 +321,14 @@ def main():
     args = parser.parse_args()
     broken = False
     for what, fuzz, n in (("configs", fuzz_configs, args.configs), ("tables", fuzz_tables, 2 * args.files // 3),
-                          ("pictures", fuzz_pictures, args.files // 3)):
+                          ("images", fuzz_images, args.files // 3)):
         with tempfile.TemporaryDirectory() as folder:
             place = Place(pathlib.Path(folder))
             try:
                 fuzz(place, n, args.seed)
-            except Exception as error:  # what hypothesis found, shrunk, with what it was
+            except Exception as error:  # the reduced example is in its notes
                 broken = True
-                for one in getattr(error, "exceptions", [error]):  # a group where there are several
+                for one in getattr(error, "exceptions", [error]):  # an exception group if several rules were broken
                     print(f"BROKEN: {type(one).__name__}: {one}\n" + "\n".join(getattr(one, "__notes__", [])))
             counts = ", ".join(f"{name} {count}" for name, count in sorted(place.counts.items()))
             print(f"{what}: {counts}", flush=True)

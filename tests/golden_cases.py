@@ -13,9 +13,9 @@ class Case(typing.NamedTuple):
     """One recorded run."""
 
     group: str  # the cases of a group run in one process
-    settings: dict  # of its config file
+    settings: dict  # settings of its config file
     tolerance: float = ROUNDING  # relative, where the machine does not round as the recording one did
-    stop_after: int = 0  # interrupted after so many looks for a signal, then resumed; 0: not at all
+    stop_after: int = 0  # interrupted after this many checks for a signal, then resumed; 0: not interrupted
     same_as: str = ""  # the case whose results this one must have
     bits: bool = True  # whether the same machine gives the same bits; LAPACK's depend on where its memory lies
     folder: str = ""  # continues the run in tests/golden/runs/FOLDER
@@ -38,13 +38,13 @@ IMAGES = dict(DIGITS, dataset="images", model_name="resnet20", hidden=None, widt
 
 LENET = dict(DIGITS, model_name="lenet", hidden=None, width=0.3)
 
-LEFT_OUT, HELD_OUT = "leave_one_out", "held_out"
+LEAVE_ONE_OUT, HELD_OUT = "leave_one_out", "held_out"
 
-# Every method with every noise_update; the other keys take turns.
+# Every method with every noise_update; the other keys alternate between the cases.
 _EKFAC = {
     "adam": dict(),
     "conjugate": dict(noise_update="conjugate", likelihood="student_t", kl_warmup=3, scale_init="exact"),
-    "leave_one_out": dict(noise_update=LEFT_OUT, damping=0.1, kfac_init_after_basis=False, lr_decay_interval=2),
+    "leave_one_out": dict(noise_update=LEAVE_ONE_OUT, damping=0.1, kfac_init_after_basis=False, lr_decay_interval=2),
     "held_out": dict(noise_update=HELD_OUT, validation_fraction=0.2, basis_update="orthogonal_iteration",
                      basis_tolerance=0.3),
     "every_step": dict(amor_eigen=False, re_init=False, protocol="standard", true_fisher=False, precision="float64"),
@@ -53,26 +53,28 @@ _EKFAC = {
 _KFAC = {
     "adam": dict(),
     "conjugate": dict(noise_update="conjugate", damping=0.1, true_fisher=False),
-    "leave_one_out": dict(noise_update=LEFT_OUT, likelihood="student_t", large_layers="diagonal", max_factor_dim=10),
+    "leave_one_out": dict(noise_update=LEAVE_ONE_OUT, likelihood="student_t", large_layers="diagonal",
+                          max_factor_dim=10),
     "held_out": dict(noise_update=HELD_OUT, large_layers="point", max_factor_dim=10, kl_warmup=3),
     "point": dict(optimizer="kfac_point", protocol="standard", seed=3),
 }
 _DIAG = {
     "adam": dict(),
     "conjugate": dict(noise_update="conjugate", kl_warmup=2, lr_decay_interval=2, lr_decay_ratio=0.5),
-    "leave_one_out": dict(noise_update=LEFT_OUT, precision="float64", damping=0.1),
+    "leave_one_out": dict(noise_update=LEAVE_ONE_OUT, precision="float64", damping=0.1),
     "held_out": dict(noise_update=HELD_OUT, likelihood="student_t", held_out_epochs=2),
 }
 _BBB = {
     "adam": dict(),
     "conjugate": dict(noise_update="conjugate", kl_warmup=3),
-    "leave_one_out": dict(noise_update=LEFT_OUT, evaluate_on="validation", validation_fraction=0.1, validation_fold=2),
+    "leave_one_out": dict(noise_update=LEAVE_ONE_OUT, evaluate_on="validation", validation_fraction=0.1,
+                          validation_fold=2),
     "held_out": dict(noise_update=HELD_OUT, activation="elu"),
 }
 _ADAM = {
     "adam": dict(),
     "conjugate": dict(noise_update="conjugate", split=4),
-    "leave_one_out": dict(noise_update=LEFT_OUT, likelihood="student_t"),
+    "leave_one_out": dict(noise_update=LEAVE_ONE_OUT, likelihood="student_t"),
     "held_out": dict(noise_update=HELD_OUT, model_name="linear", hidden=None),
     "sgd": dict(optimizer="sgd", alpha=0.001, eta=2.0),
 }
@@ -113,7 +115,7 @@ CASES.update({f"{group}/{name}": case(group, name, settings)
 
 
 def again(base, stop_after=0, **more):
-    """The case `base` in another way that must give the same: in calls of another length, or in two parts."""
+    """The case `base` run in another way that must give the same: with other steps_per_run, or in two parts."""
     return CASES[base]._replace(group="again", settings=dict(CASES[base].settings, **more), stop_after=stop_after,
                                 same_as=base)
 

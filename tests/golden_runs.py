@@ -1,8 +1,8 @@
 """Short runs whose final weights and metrics tests/golden/ records, so that no change of the code changes a result.
 
     python -m tests.golden_runs --write [GROUP ...]     records the cases of these groups (all): tests/golden/tf*.json
-    python -m tests.golden_runs --write-runs            makes the interrupted runs of tests/golden/runs anew
-    python -m tests.golden_runs --measure GROUP FILE    runs the cases of one group and writes what they give
+    python -m tests.golden_runs --write-runs            makes the interrupted runs of tests/golden/runs again
+    python -m tests.golden_runs --measure GROUP FILE    runs the cases of one group and writes their results
 
 A group of cases runs in a process of its own, on one thread and without oneDNN, whose rounding depends on the machine.
 All data are made of integers, so that the files are the same everywhere.
@@ -31,7 +31,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 if __name__ == "__main__":
     os.environ.update(ENVIRONMENT)
 
-# All that is used of the project.
+# The only imports from the project.
 import evaluate  # noqa: E402
 import train  # noqa: E402
 from misc import backend  # noqa: E402
@@ -49,7 +49,7 @@ RENAMED = {}
 # Data.
 
 def make_data(folder):
-    """Writes blend.data, 100 rows of 8 inputs and a target, and pictures of three classes, into `folder`."""
+    """Writes blend.data, 100 rows of 8 inputs and a target, and images of three classes, into `folder`."""
     rng = np.random.RandomState(7)
     x = rng.randint(-200, 201, (100, 8))
     y = x[:, 0] * x[:, 1] // 100 + 2 * x[:, 2] - x[:, 3] + rng.randint(-40, 41, 100)
@@ -67,11 +67,11 @@ def make_data(folder):
                 Image.fromarray(pixels.astype(np.uint8)).save(str(place / f"{number:02d}.png"))
 
 
-# What a case gives.
+# The results of a case.
 
 @contextlib.contextmanager
 def interrupted(looks):
-    """Training is asked to stop, as by SIGTERM, when it looks for a signal for the time `looks` + 1."""
+    """Asks training to stop, as by SIGTERM, when it checks for a signal for the time `looks` + 1."""
     count = itertools.count()
     asked = property(lambda self: signal.SIGTERM if next(count) >= looks else None, lambda self, value: None)
     with mock.patch.object(Signals, "received", asked, create=True):
@@ -114,22 +114,22 @@ def stop(case, command, root):
 
 
 def assessed(root, data):
-    """What evaluate.py says of the run in `root`: {metric: value}."""
+    """Metrics that evaluate.py reports of the run in `root`: {metric: value}."""
     with contextlib.redirect_stdout(sys.stderr):
         evaluate.main([str(root), "--data-path", str(data), "--device", "cpu"])
-    found = json.loads((root / "evaluation" / "metrics.json").read_text())["metrics"]
-    return {name: metric["value"] for name, metric in found.items()}
+    metrics = json.loads((root / "evaluation" / "metrics.json").read_text())["metrics"]
+    return {name: metric["value"] for name, metric in metrics.items()}
 
 
 def weights(checkpoint):
     """{variable: [first 16 hex digits of the SHA-256 of its little-endian bytes, root mean square, largest size]}."""
     reader = backend.prepare().train.load_checkpoint(str(checkpoint))
-    found = {}
+    summaries = {}
     for name in sorted(reader.get_variable_to_shape_map()):
         array = np.asarray(reader.get_tensor(name))
         sizes = np.abs(array.astype(np.float64))
-        found[name] = [digest(array), float(f"{np.sqrt(np.mean(sizes**2)):.7g}"), float(f"{sizes.max():.7g}")]
-    return found
+        summaries[name] = [digest(array), float(f"{np.sqrt(np.mean(sizes**2)):.7g}"), float(f"{sizes.max():.7g}")]
+    return summaries
 
 
 def digest(array):
@@ -137,14 +137,14 @@ def digest(array):
     return hashlib.sha256(little.tobytes()).hexdigest()[:16]
 
 
-# How the machine rounds.
+# Rounding of the machine.
 
 def probe():
-    """Versions, and hashes of what is computed here from fixed numbers: equal ones mean equal rounding."""
+    """Versions, and hashes of results computed from fixed numbers: equal hashes mean equal rounding."""
     tf = backend.prepare()
     rng = np.random.RandomState(0)
     tall, images, kernel = rng.randn(150, 60), rng.randn(6, 9, 9, 5), rng.randn(3, 3, 5, 7)
-    found = {}
+    hashes = {}
     for dtype in (np.float32, np.float64):
         with tf.Graph().as_default() as graph, backend.session(graph, 1) as session:
             fed = [tf.placeholder(dtype, value.shape) for value in (tall, images, kernel)]
@@ -165,10 +165,10 @@ def probe():
         array = tall.astype(dtype)
         values.update(numpy_product=array.T @ array, numpy_exp=np.exp(array), numpy_log=np.log(np.abs(array)),
                       numpy_sum=array.sum(axis=0), scipy_eigh=scipy.linalg.eigh(array.T @ array, driver="evd")[1])
-        found.update({f"{name}_{np.dtype(dtype).name}": digest(value) for name, value in values.items()})
+        hashes.update({f"{name}_{np.dtype(dtype).name}": digest(value) for name, value in values.items()})
     versions = {"tensorflow": tf.__version__, "numpy": np.__version__, "scipy": scipy.__version__,
                 "machine": platform.machine()}
-    return {"versions": versions, "hashes": found}
+    return {"versions": versions, "hashes": hashes}
 
 
 # Groups.
@@ -183,23 +183,23 @@ def cases_of(group):
 
 
 def measure(group):
-    """{"probe": probe(), "cases": {name: results}} of this process."""
+    """{"probe": probe(), "cases": {name: results}}, computed in this process."""
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder) / "data"
         data.mkdir()
         make_data(data)
-        found = {}
+        results = {}
         for name, case in cases_of(group).items():
             place = pathlib.Path(folder) / name.replace("/", "_")
             place.mkdir()
-            found[name] = run(case, data, place)
-        return {"probe": probe(), "cases": found}
+            results[name] = run(case, data, place)
+        return {"probe": probe(), "cases": results}
 
 
 def measured(group):
-    """The same of a process of its own."""
+    """Returns the same, computed in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "found.json"
+        path = pathlib.Path(folder) / "results.json"
         command = [sys.executable, "-m", "tests.golden_runs", "--measure", group, str(path)]
         done = subprocess.run(command, cwd=str(ROOT), env=dict(os.environ, **ENVIRONMENT), capture_output=True,
                               text=True)
@@ -210,29 +210,29 @@ def measured(group):
 
 def record(group):
     """Writes the results of a group into the record, whose other results stay if they were made with this rounding."""
-    found, path = measured(group), golden_file()
-    earlier = json.loads(path.read_text()) if path.is_file() else {"probe": found["probe"], "cases": {}}
-    kept = earlier["cases"] if earlier["probe"] == found["probe"] else {}
-    cases = {name: result for name, result in {**kept, **found["cases"]}.items() if name in CASES}
-    write(path, {"probe": found["probe"], "cases": cases})
+    results, path = measured(group), golden_file()
+    earlier = json.loads(path.read_text()) if path.is_file() else {"probe": results["probe"], "cases": {}}
+    kept = earlier["cases"] if earlier["probe"] == results["probe"] else {}
+    cases = {name: result for name, result in {**kept, **results["cases"]}.items() if name in CASES}
+    write(path, {"probe": results["probe"], "cases": cases})
 
 
-def different_rounding(recorded, found):
-    """Names of what two probes do not agree on."""
-    return [name for part in ("versions", "hashes") for name in sorted({**recorded[part], **found[part]})
-            if recorded[part].get(name) != found[part].get(name)]
+def different_rounding(recorded, actual):
+    """Names of the versions and hashes in which two probes differ."""
+    return [name for part in ("versions", "hashes") for name in sorted({**recorded[part], **actual[part]})
+            if recorded[part].get(name) != actual[part].get(name)]
 
 
-def differences(name, recorded, found, exact):
+def differences(name, recorded, actual, exact):
     """Lines that say where two results of the case `name` differ: in a bit if `exact`, else beyond its tolerance."""
     tolerance, lines = CASES[name].tolerance, []
     for part, far in (("metrics", tolerance), ("evaluation", ROUNDING)):
-        values = recorded_names(found.get(part, {}))
+        values = recorded_names(actual.get(part, {}))
         for key, then in recorded.get(part, {}).items():
             now = values.get(key)
             if now is None or abs(now - then) > (0.0 if exact else far) * max(1.0, abs(then)):
                 lines.append(f"{name}: {key} is {now!r}, recorded is {then!r}")
-    values = recorded_names(found["weights"])
+    values = recorded_names(actual["weights"])
     for key in sorted({*values, *recorded["weights"]}):
         now, then = (tensors.get(key) for tensors in (values, recorded["weights"]))
         if now is None or then is None:
@@ -284,7 +284,7 @@ def make_runs():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", nargs="*", choices=[*GROUPS, []], metavar="GROUP", help="record groups (all)")
-    parser.add_argument("--write-runs", action="store_true", help="make the interrupted runs anew")
+    parser.add_argument("--write-runs", action="store_true", help="make the interrupted runs again")
     parser.add_argument("--measure", nargs=2, metavar=("GROUP", "FILE"), help="run one group")
     args = parser.parse_args()
     if args.measure:

@@ -1,4 +1,4 @@
-"""evaluate.py: what it says about a run, that it is right, and what it refuses."""
+"""evaluate.py: its reports of a run, their correctness, and the input that it refuses."""
 import csv
 import json
 import shutil
@@ -90,11 +90,11 @@ def evaluated(root, options=NOTHING, **overrides):
 
 def test_metrics_are_those_of_the_run(digits):
     evaluate.main([str(digits[0])])
-    found, result = numbers(digits[0]), json.loads((digits[0] / "result.json").read_text())
+    report, result = numbers(digits[0]), json.loads((digits[0] / "result.json").read_text())
     for name in ("accuracy", "log_likelihood", "brier", "ece"):
-        assert found["metrics"][name]["value"] == pytest.approx(result["metrics"]["test_" + name], abs=1e-6)
-        assert found["metrics"][name]["low"] <= found["metrics"][name]["value"] <= found["metrics"][name]["high"]
-    assert (found["step"], found["particles"]) == (36, 4)
+        assert report["metrics"][name]["value"] == pytest.approx(result["metrics"]["test_" + name], abs=1e-6)
+        assert report["metrics"][name]["low"] <= report["metrics"][name]["value"] <= report["metrics"][name]["high"]
+    assert (report["step"], report["particles"]) == (36, 4)
     saved, before = np.load(str(digits[0] / "evaluation" / "predictions.npz")), np.load(str(
         digits[0] / "predictions.npz"))
     assert_allclose(saved["probabilities"], before["probabilities"], atol=1e-6)
@@ -111,23 +111,23 @@ def test_more_draws_and_smaller_batches(digits):
     assert forty.more["mean_mutual_information"] > four.more["mean_mutual_information"]  # biased low by few draws
 
 
-def test_strange_and_damaged_pictures(digits, capsys):
+def test_out_of_distribution_and_corrupted_images(digits, capsys):
     evaluate.main([str(digits[0]), "--ood", "noise", "--corrupt", "--rows", "100"])
-    found = numbers(digits[0])
-    assert set(found["ood"]) == {f"{name}_{by}" for name in ("auroc", "fpr95")
-                                 for by in ("entropy", "mutual_information")}
-    assert 0.6 < found["ood"]["auroc_mutual_information"]["value"] <= 1 and found["ood_set"] == "noise"
-    assert 0 < found["monte_carlo"]["error"] < 0.5 and found["monte_carlo"]["bias"] < 0
-    assert (found["ood_rows"], found["corrupted_rows"]) == (359, 100)
-    _, strange, damaged = capsys.readouterr().out.strip().split("\n\n")
-    assert f"| {found['ood']['auroc_entropy']['value']:.4g} [" in strange and "noise (OOD) told from" in strange
-    blur = np.mean([found["corruptions"]["blur"][str(strength)]["accuracy"] for strength in STRENGTHS])
-    columns, _, accuracy = (line.split("|") for line in damaged.splitlines()[:3])
+    report = numbers(digits[0])
+    assert set(report["ood"]) == {f"{name}_{by}" for name in ("auroc", "fpr95")
+                                  for by in ("entropy", "mutual_information")}
+    assert 0.6 < report["ood"]["auroc_mutual_information"]["value"] <= 1 and report["ood_set"] == "noise"
+    assert 0 < report["monte_carlo"]["error"] < 0.5 and report["monte_carlo"]["bias"] < 0
+    assert (report["ood_rows"], report["corrupted_rows"]) == (359, 100)
+    _, ood_table, corruption_table = capsys.readouterr().out.strip().split("\n\n")
+    assert f"| {report['ood']['auroc_entropy']['value']:.4g} [" in ood_table and "noise (OOD) told from" in ood_table
+    blur = np.mean([report["corruptions"]["blur"][str(strength)]["accuracy"] for strength in STRENGTHS])
+    columns, _, accuracy = (line.split("|") for line in corruption_table.splitlines()[:3])
     assert accuracy[columns.index(next(name for name in columns if "blur" in name))].strip() == f"{blur:.4g}"
-    assert set(found["corruptions"]) == set(CORRUPTIONS)
-    for by in found["corruptions"].values():
+    assert set(report["corruptions"]) == set(CORRUPTIONS)
+    for by in report["corruptions"].values():
         assert list(by) == ["0", "1", "2", "3", "4", "5"]
-    noise = found["corruptions"]["noise"]
+    noise = report["corruptions"]["noise"]
     assert noise["5"]["accuracy"] < noise["0"]["accuracy"] and noise["5"]["log_likelihood"] < noise["0"][
         "log_likelihood"]
     assert {"ood", "corruptions"} <= set(figures(digits[0] / "evaluation"))
@@ -150,38 +150,38 @@ def test_several_runs_and_their_mixture(digits, tmp_path, capsys, monkeypatch):
 
 
 def write_digits(folder, labels):
-    """Images of scikit-learn's digits with these labels, in folders of their names."""
+    """Writes images of scikit-learn's digits with these labels into folders named after the labels."""
     from PIL import Image
 
-    found = read_digits()
+    data = read_digits()
     for label in labels:
         (folder / str(label)).mkdir(parents=True)
-        for i in np.flatnonzero(found.labels == label)[:20]:
-            Image.fromarray(found.images[i, ..., 0]).save(str(folder / str(label) / f"{i}.png"))
+        for i in np.flatnonzero(data.labels == label)[:20]:
+            Image.fromarray(data.images[i, ..., 0]).save(str(folder / str(label) / f"{i}.png"))
 
 
-def test_damaged_pictures_of_a_mixture_are_judged_by_all_runs(digits):
+def test_corrupted_images_of_a_mixture_are_evaluated_by_all_runs(digits):
     options = Options(None, None, True, 60)
-    found = [evaluate_run(root, {}, options, keep=True) for root in digits]
-    labels, first = found[0].collected["noise 5"]
-    both = (first[0] + found[1].collected["noise 5"][1][0]) / 2
+    runs = [evaluate_run(root, {}, options, keep=True) for root in digits]
+    labels, first = runs[0].collected["noise 5"]
+    both = (first[0] + runs[1].collected["noise 5"][1][0]) / 2
     assert np.abs(both - first[0]).max() > 1e-3
     expected = values_of(classification_statistics(both, labels), 60)
-    assert evaluate_ensemble(found, options).more["corruptions"]["noise"]["5"] == pytest.approx(expected, rel=1e-9)
+    assert evaluate_ensemble(runs, options).more["corruptions"]["noise"]["5"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_other_pictures_in_place_of_the_test_rows(digits, tmp_path):
+def test_other_images_in_place_of_the_test_rows(digits, tmp_path):
     """Their classes are found by name: folders 3 and 7 are not classes 0 and 1."""
     write_digits(tmp_path / "some", (3, 7))
-    found = evaluated(digits[0], Options(str(tmp_path / "some"), None, False, None)).results
-    assert found.predictions["labels"].tolist() == [3] * 20 + [7] * 20
-    assert found.metrics["accuracy"].value > 0.5
+    results = evaluated(digits[0], Options(str(tmp_path / "some"), None, False, None)).results
+    assert results.predictions["labels"].tolist() == [3] * 20 + [7] * 20
+    assert results.metrics["accuracy"].value > 0.5
 
 
-def test_a_run_in_training_is_judged_at_its_checkpoint(tmp_path, no_figures):
+def test_a_run_in_training_is_evaluated_at_its_checkpoint(tmp_path, no_figures):
     root = train_run(tmp_path, **dict(DIGITS, epoch=2, save_interval=1))
     (root / "result.json").unlink()
-    (root / "checkpoint" / "model-24.json").unlink()  # written last: the files of step 24 are not whole yet
+    (root / "checkpoint" / "model-24.json").unlink()  # written last: without it, step 24 is incomplete
     assert evaluated(root).step == 12
 
 
@@ -189,39 +189,39 @@ def test_a_run_in_training_is_judged_at_its_checkpoint(tmp_path, no_figures):
 
 def test_regression_metrics_are_those_of_the_run(toys):
     evaluate.main([str(toys["ekfac"])])
-    found, result = numbers(toys["ekfac"]), json.loads((toys["ekfac"] / "result.json").read_text())
+    report, result = numbers(toys["ekfac"]), json.loads((toys["ekfac"] / "result.json").read_text())
     for name in ("rmse", "log_likelihood"):
-        assert found["metrics"][name]["value"] == pytest.approx(result["metrics"]["test_" + name], rel=1e-5)
+        assert report["metrics"][name]["value"] == pytest.approx(result["metrics"]["test_" + name], rel=1e-5)
     with open(str(toys["ekfac"] / "evaluation" / "predictions.csv")) as handle:
         rows = list(csv.DictReader(handle))
     assert list(rows[0]) == ["target", "mean", "std", "epistemic_std", "crps", "cdf"] and len(rows) == 2
-    assert np.mean([float(row["crps"]) for row in rows]) == pytest.approx(found["metrics"]["crps"]["value"], rel=1e-6)
+    assert np.mean([float(row["crps"]) for row in rows]) == pytest.approx(report["metrics"]["crps"]["value"], rel=1e-6)
     assert figures(toys["ekfac"] / "evaluation") == ["band", "coverage", "noise", "precision", "predictions",
                                                      "residuals"]
 
 
-def test_student_s_t_is_judged_by_its_own_density(tmp_path):
+def test_student_s_t_is_evaluated_with_its_own_density(tmp_path):
     root = train_run(tmp_path, **dict(TOY, optimizer="ekfac", likelihood="student_t", noise_dof=3.0, exp_name="t",
                                      epoch=60, epoch_rate=60))
-    found = evaluated(root).results
+    results = evaluated(root).results
     metrics = json.loads((root / "result.json").read_text())["metrics"]
     for name in ("rmse", "log_likelihood"):
-        assert found.metrics[name].value == pytest.approx(metrics[f"test_{name}"], rel=1e-6)
+        assert results.metrics[name].value == pytest.approx(metrics[f"test_{name}"], rel=1e-6)
     gaussian = evaluated(root, likelihood="gaussian").results
     assert gaussian.metrics["log_likelihood"].value != pytest.approx(metrics["test_log_likelihood"], rel=1e-3)
-    assert found.more["noise_std"] == pytest.approx(3.0**0.5 * gaussian.more["noise_std"])
+    assert results.more["noise_std"] == pytest.approx(3.0**0.5 * gaussian.more["noise_std"])
     with restored(root, {}) as run:
         collected = collect(run, NOTHING)
         (y, draws), data = collected["test"], run.data
     assert mixture([collected, collected])["test"][1].dof == draws.dof == 3.0
     means, scale = data.target_mean + data.target_std * draws.outputs, data.target_std / np.sqrt(draws.precisions)
     y = data.target_mean + data.target_std * y
-    assert_allclose(found.predictions["cdf"], stats.t.cdf(y, 3.0, means, scale[:, None]).mean(axis=0), rtol=1e-6)
-    assert_allclose(found.predictions["crps"], mixture_crps(means, scale**2, y, 3.0), rtol=1e-6)
+    assert_allclose(results.predictions["cdf"], stats.t.cdf(y, 3.0, means, scale[:, None]).mean(axis=0), rtol=1e-6)
+    assert_allclose(results.predictions["crps"], mixture_crps(means, scale**2, y, 3.0), rtol=1e-6)
     per_draw = stats.t.logpdf(y, 3.0, means, scale[:, None])
-    assert found.more["monte_carlo"]["error"] == pytest.approx(monte_carlo(per_draw)["error"], rel=1e-6)
-    band = found.panels["band"]
-    assert (band.std**2 - band.epistemic_std**2).min() == pytest.approx(found.more["noise_std"]**2, rel=1e-5)
+    assert results.more["monte_carlo"]["error"] == pytest.approx(monte_carlo(per_draw)["error"], rel=1e-6)
+    band = results.panels["band"]
+    assert (band.std**2 - band.epistemic_std**2).min() == pytest.approx(results.more["noise_std"]**2, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["ekfac", "kfac", "diag", "bbb"])
@@ -252,8 +252,8 @@ def test_mixtures_give_every_run_one_weight(toys):
         mixture([{"test": Collected(labels, unsure[:7])}, {"test": Collected(labels, unsure)}])
 
 
-def test_few_rows_and_other_rows_are_said(toys, tmp_path, capsys, no_figures):
-    """toy1d has two test rows: no intervals."""
+def test_few_rows_and_different_rows_are_reported(toys, tmp_path, capsys, no_figures):
+    """toy1d has two test rows, too few for intervals."""
     evaluate.main([str(toys["ekfac"])])
     out = capsys.readouterr().out
     assert "Fewer than 20 rows (ekfac): no intervals" in out and "[" not in out
@@ -264,11 +264,11 @@ def test_few_rows_and_other_rows_are_said(toys, tmp_path, capsys, no_figures):
 
 
 def test_a_known_set_s_rows_by_its_name(toys, tmp_path):
-    """NAME.data in data_path, or fetched, as for training."""
+    """The set is read from NAME.data in data_path, or fetched, as for training."""
     config = json.loads((toys["ekfac"] / "config.json").read_text())["config"]
     np.savetxt(str(tmp_path / "else.data"), [[-2.0, -8.0], [0.5, 0.0]])
-    found = evaluated(toys["ekfac"], Options("else", None, False, None), data_path=str(tmp_path)).results
-    assert found.predictions["target"] == pytest.approx([-8.0, 0.0], abs=1e-5)
+    results = evaluated(toys["ekfac"], Options("else", None, False, None), data_path=str(tmp_path)).results
+    assert results.predictions["target"] == pytest.approx([-8.0, 0.0], abs=1e-5)
     with pytest.raises(UserError, match="did you mean 'toy1d'"):
         evaluated(toys["ekfac"], Options("toy1b", None, False, None), data_path=config["data_path"])
 
@@ -280,8 +280,8 @@ def test_other_validation_rows_are_other_rows(tmp_path, no_figures):
     assert "not evaluated on the same rows" in (tmp_path / "two" / "comparison.md").read_text()
 
 
-def test_every_run_s_rows_are_in_sight(rng):
-    """The axes that runs share have room for all of them."""
+def test_shared_axes_include_the_rows_of_every_run(rng):
+    """The limits of axes that several runs share include the rows of all of them."""
     cold, hot = ({"right": 10.0**rng.uniform(-4, top, (2, 30)), "wrong": np.zeros((2, 0))} for top in (-2, 0))
     for axis in FIGURES["uncertainty"]({"cold": cold, "hot": hot}).axes:
         assert axis.get_xlim()[1] > hot["right"][0].max() and axis.get_ylim()[1] > hot["right"][1].max()
@@ -289,12 +289,12 @@ def test_every_run_s_rows_are_in_sight(rng):
 
 def test_rows_of_a_file_in_the_data_s_own_units(toys, tmp_path):
     np.savetxt(str(tmp_path / "rows.data"), [[-2.0, -8.0], [0.5, 0.0], [1.0, 1.0]])
-    found = evaluated(toys["ekfac"], Options(str(tmp_path / "rows.data"), None, False, None)).results.predictions
-    assert_allclose(found["target"], [-8.0, 0.0, 1.0], atol=1e-5)
-    assert abs(found["mean"][0] + 8.0) < 8.0
+    predictions = evaluated(toys["ekfac"], Options(str(tmp_path / "rows.data"), None, False, None)).results.predictions
+    assert_allclose(predictions["target"], [-8.0, 0.0, 1.0], atol=1e-5)
+    assert abs(predictions["mean"][0] + 8.0) < 8.0
 
 
-# A linear-Gaussian problem, where the right posterior is known.
+# A linear-Gaussian problem, whose exact posterior is known.
 
 def exact_std(root, noise_std):
     """Mean epistemic std over the test rows under (tau X^T X + I / eta)^-1, in the target's units."""
@@ -307,7 +307,7 @@ def exact_std(root, noise_std):
 
 @pytest.mark.parametrize("method", ["ekfac", "kfac"])
 def test_coverage_and_epistemic_std_of_a_linear_gaussian_problem(tmp_path, method):
-    """Intervals cover as often as they say, and the weights' share of the std falls as 1 / sqrt(N)."""
+    """Intervals have their nominal coverage, and the epistemic std falls as 1 / sqrt(N)."""
     rng, stds = np.random.RandomState(5), {}
     for n in (300, 2700):
         x = rng.randn(n, 3)
@@ -317,20 +317,20 @@ def test_coverage_and_epistemic_std_of_a_linear_gaussian_problem(tmp_path, metho
                          batch_size=n // 9, exp_name=f"line{n}", train_particles=4, test_particles=200, beta=0.05,
                          omega=0.05, alpha=0.02, learning_rate=0.02, lr_decay_interval=30, noise_prior_shape=1.0,
                          noise_prior_rate=1.0)
-        found = evaluated(root).results
-        stds[n] = np.mean(found.predictions["epistemic_std"])
-        assert stds[n] == pytest.approx(exact_std(root, found.more["noise_std"]), rel=0.15)
-        n_test = len(found.predictions["target"])
-    coverage = found.metrics["coverage_90"].value
+        results = evaluated(root).results
+        stds[n] = np.mean(results.predictions["epistemic_std"])
+        assert stds[n] == pytest.approx(exact_std(root, results.more["noise_std"]), rel=0.15)
+        n_test = len(results.predictions["target"])
+    coverage = results.metrics["coverage_90"].value
     assert abs(coverage - 0.9) < 3 * np.sqrt(0.9 * 0.1 / n_test)
-    assert found.metrics["calibration_area"].value < 0.05
+    assert results.metrics["calibration_area"].value < 0.05
     assert stds[300] / stds[2700] == pytest.approx(3.0, rel=0.25)
 
 
 # The posterior.
 
 def test_precisions_against_the_sampled_covariance(rng):
-    """Each is the inverse of the covariance of many draws, and exactly that of the closed form."""
+    """Each precision is the inverse of the covariance of many draws, and its diagonal agrees with the closed form."""
     root_a, root_s = np.tril(rng.rand(3, 3)) + np.eye(3), np.tril(rng.rand(2, 2)) + np.eye(2)
     q_a, q_s = np.linalg.qr(rng.randn(3, 3))[0], np.linalg.qr(rng.randn(2, 2))[0]
     variance = 0.5 + rng.rand(3, 2)
@@ -341,19 +341,19 @@ def test_precisions_against_the_sampled_covariance(rng):
             tensors = type(family)(*map(tf.constant, family))
             draws = session.run(tensors.sample(200000, tf.constant([3, 4]))).reshape(200000, 6)
             std = session.run(tensors.std())
-        found = weight_noise.precision(family)
-        assert_allclose(np.linalg.inv(found), np.cov(draws.T), atol=0.02)
-        assert_allclose(np.sqrt(np.diag(np.linalg.inv(found))), std.ravel(), rtol=1e-9)
-        shown = weight_noise.normalised(found)
-        assert_allclose(np.diag(shown), 1.0)
-        assert (shown <= 1 + 1e-12).all() and shown.min() >= 0
+        precision = weight_noise.precision(family)
+        assert_allclose(np.linalg.inv(precision), np.cov(draws.T), atol=0.02)
+        assert_allclose(np.sqrt(np.diag(np.linalg.inv(precision))), std.ravel(), rtol=1e-9)
+        normalised = weight_noise.normalised(precision)
+        assert_allclose(np.diag(normalised), 1.0)
+        assert (normalised <= 1 + 1e-12).all() and normalised.min() >= 0
 
 
 def test_effective_parameters_are_the_sum_over_the_eigenvalues(toys):
     with restored(toys["ekfac"], {}) as run:
-        found, variables = weight_noise.layers(run), run.session.run(run.model.variables)
+        layers, variables = weight_noise.layers(run), run.session.run(run.model.variables)
         damping = run.design.prior.damping
-        for name, layer in found.items():
+        for name, layer in layers.items():
             scale = variables[name]["scale"].astype(np.float64)
             assert layer["effective_parameters"] == pytest.approx(np.sum(scale / (scale + damping)), rel=1e-4)
             assert 0 < layer["effective_parameters"] < layer["weights"] == scale.size
@@ -361,7 +361,7 @@ def test_effective_parameters_are_the_sum_over_the_eigenvalues(toys):
 
 
 def test_effective_parameters_of_a_learned_variance_are_as_they_are(tmp_path, no_figures):
-    """In the warm-up of Bayes by backprop, whose variance does not have the temperature as a factor."""
+    """The variance of Bayes by backprop does not have the temperature as a factor, also during the warm-up."""
     with restored(train_run(tmp_path, **dict(DIGITS, optimizer="bbb", kl_warmup=6)), {}) as run:
         stds = run.session.run(run.model.evaluate.weight_std)
         for name, layer in weight_noise.layers(run).items():
@@ -370,7 +370,7 @@ def test_effective_parameters_of_a_learned_variance_are_as_they_are(tmp_path, no
 
 
 def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path, no_figures):
-    """Half-way through kl_warmup the noise is colder; the count is that of the whole prior."""
+    """Half-way through kl_warmup the weight noise is smaller; the count is that of the full prior."""
     root = train_run(tmp_path, **dict(DIGITS, kl_warmup=6))
     with restored(root, {}) as run:
         assert run.session.run(run.model.evaluate.kl_scale) == 0.5
@@ -380,7 +380,7 @@ def test_effective_parameters_do_not_depend_on_the_warm_up(tmp_path, no_figures)
                 np.sum(scale / (scale + run.design.prior.damping)), rel=1e-3)
 
 
-# Images made worse, and strange ones.
+# Corrupted images and out-of-distribution images.
 
 @pytest.mark.parametrize("name", sorted(CORRUPTIONS))
 @pytest.mark.parametrize("shape", [(8, 8, 1), (15, 10, 3)])
@@ -392,7 +392,7 @@ def test_corruptions_grow(rng, name, shape):
     assert (corrupt(images, name, 3) == corrupt(images, name, 3)).all()
 
 
-def test_pictures_are_fitted_to_the_network(rng):
+def test_images_are_fitted_to_the_network(rng):
     images = rng.randint(0, 256, (3, 28, 28, 1)).astype(np.uint8)
     assert fit_to_shape(images, (32, 32, 3)).shape == (3, 32, 32, 3)
     assert (fit_to_shape(images, (28, 28, 3))[..., 1] == images[..., 0]).all()
@@ -401,7 +401,7 @@ def test_pictures_are_fitted_to_the_network(rng):
     assert ood_images("noise", None, (4, 4, 1), 7).shape == (7, 4, 4, 1)
 
 
-def test_a_folder_of_strange_pictures_needs_no_classes(rng, tmp_path):
+def test_a_folder_of_ood_images_needs_no_classes(rng, tmp_path):
     from PIL import Image
 
     (tmp_path / "empty").mkdir()
@@ -418,7 +418,7 @@ def test_a_folder_of_strange_pictures_needs_no_classes(rng, tmp_path):
     assert ood_images(str(tmp_path / "flat"), None, (8, 8, 1)).shape == (4, 8, 8, 1)
 
 
-# What is refused: one line, exit code 2, nothing written.
+# Refusals: one line on stderr, exit code 2, and no file written.
 
 @pytest.fixture
 def refuse(capsys):
@@ -461,12 +461,12 @@ def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys, monkey
     both = [toys["ekfac"], toys["kfac"]]
     refuse("holds other files: choose another --out", *both, "--out", tmp_path)
     refuse("holds other files: choose another --out", *both, "--out", toys["diag"])
-    refuse("holds, or is, another folder of this evaluation", *both, "--out", toys["kfac"] / "evaluation")
+    refuse("is or contains a folder that this evaluation reads or writes", *both, "--out", toys["kfac"] / "evaluation")
     monkeypatch.chdir(tmp_path)
-    refuse("is, or holds, the current folder", *both, "--out", ".")
+    refuse("is or contains the current folder", *both, "--out", ".")
     refuse("is a file: choose another --out", *both, "--out", tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "years" and (toys["diag"] / "config.json").is_file()
-    for _ in range(2):  # its own earlier files it moves aside; folders that it wrote are no runs
+    for _ in range(2):  # archives its own earlier files; folders that it wrote are not runs
         written = [root for root in [tmp_path / "out"] if root.exists()]
         evaluate.main([*map(str, both + written), "--out", str(tmp_path / "out")])
     assert (tmp_path / "out" / "comparison.md").is_file() and (tmp_path / "out.1" / "comparison.md").is_file()
@@ -488,10 +488,10 @@ def test_data_that_do_not_fit(refuse, digits, toys, tmp_path):
     from PIL import Image
 
     for name in ("a", "b"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
-        Image.new("L", (9, 9)).save(str(tmp_path / "pictures" / name / "1.png"))
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("L", (9, 9)).save(str(tmp_path / "images" / name / "1.png"))
     refuse("has images of 9 x 9 pixels with 1 channel, but the network takes 8 x 8 pixels with 1 channel", digits[0],
-           "--data", tmp_path / "pictures")
+           "--data", tmp_path / "images")
 
 
 def test_folders_without_a_run_or_with_a_damaged_one(refuse, toys, tmp_path):

@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong: one line that names it and the remedy, exit code 2, no files."""
+"""Mistakes of a user end in one line that names the mistake and the remedy, with exit code 2 and without files."""
 import json
 import os
 import platform
@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def refuse(settings, tmp_path, capsys):
-    """Function (message, *arguments, **overrides): train.py refuses, and nothing changes on disk."""
+    """Function (message, *arguments, **overrides): checks that train.py refuses and that nothing changes on disk."""
 
     def files():
         return sorted(str(path) for path in tmp_path.rglob("*"))
@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint(settings, config, tmp_path, capsys):
     path, folder = tmp_path / "config.json", run_folder(config(optimizer="sgd"))
     path.write_text(json.dumps(settings(optimizer="sgd")))
     train.main(["--config", str(path)])
-    folder.result.unlink()  # as if it had been killed while it wrote its predictions
+    folder.result.unlink()  # the state after a kill while the run wrote its predictions
     for damaged in folder.checkpoint.glob("*.data-*"):
         damaged.write_bytes(damaged.read_bytes()[:100])
     capsys.readouterr()

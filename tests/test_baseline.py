@@ -1,4 +1,4 @@
-"""Repeated runs: what they leave, that they can be killed, shared out, compared and tuned."""
+"""Repeated runs: their files, and that they can be killed, distributed to workers, compared and tuned."""
 import json
 import os
 import signal
@@ -71,22 +71,23 @@ def numbers(root):
 
 def test_summary_against_numpy(rng):
     values = rng.randn(7)
-    found = summarise(values)
-    assert found["mean"] == pytest.approx(values.mean()) and found["n"] == 7
-    assert found["se"] == pytest.approx(np.sqrt(((values - values.mean()) ** 2).sum() / 6 / 7))
-    assert found["median"] == sorted(values)[3] and found["lower_quartile"] < found["median"] < found["upper_quartile"]
+    summary = summarise(values)
+    assert summary["mean"] == pytest.approx(values.mean()) and summary["n"] == 7
+    assert summary["se"] == pytest.approx(np.sqrt(((values - values.mean()) ** 2).sum() / 6 / 7))
+    assert summary["median"] == sorted(values)[3]
+    assert summary["lower_quartile"] < summary["median"] < summary["upper_quartile"]
     assert summarise([2.0])["se"] is None
 
 
 def test_paired_comparison_against_scipy(rng):
     ours, theirs = rng.randn(9), rng.randn(9) + 0.3
-    found = compare(ours, theirs)
+    comparison = compare(ours, theirs)
     test = scipy.stats.ttest_rel(ours, theirs)
-    assert found["mean"] / found["se"] == pytest.approx(test.statistic)
-    level = scipy.stats.t.cdf((found["mean"] - found["ci_low"]) / found["se"], 8)
-    assert level == pytest.approx(0.975) and found["ci_high"] - found["mean"] == pytest.approx(
-        found["mean"] - found["ci_low"])
-    assert found["wilcoxon_p"] == pytest.approx(scipy.stats.wilcoxon(ours, theirs).pvalue)
+    assert comparison["mean"] / comparison["se"] == pytest.approx(test.statistic)
+    level = scipy.stats.t.cdf((comparison["mean"] - comparison["ci_low"]) / comparison["se"], 8)
+    assert level == pytest.approx(0.975) and comparison["ci_high"] - comparison["mean"] == pytest.approx(
+        comparison["mean"] - comparison["ci_low"])
+    assert comparison["wilcoxon_p"] == pytest.approx(scipy.stats.wilcoxon(ours, theirs).pvalue)
     same = compare([1.0, 2.0], [1.0, 2.0])
     assert (same["mean"], same["wilcoxon_p"]) == (0.0, 1.0)
     assert compare([1.0], [2.0])["ci_low"] is None
@@ -98,7 +99,7 @@ def test_seeds(config):
     assert choose_seeds(config(), seeds="5") == [5] and len(choose_seeds(config())) == 10
 
 
-# What a repeated run leaves.
+# The files of a repeated run.
 
 def test_files_of_repeated_runs(write, config, tmp_path, capsys):
     rival = write("rival", optimizer="kfac")
@@ -147,11 +148,11 @@ def test_hyper_parameters_for_tensorboard(write, tmp_path):
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     baseline(write(kl=0.5), "--runs", "1")
-    found = []
+    values = []
     for path in (home(tmp_path) / "seeds" / "1" / "summary").glob("events.*"):
         for event in tf.train.summary_iterator(str(path)):
-            found += [value for value in event.summary.value if value.metadata.plugin_data.plugin_name == "hparams"]
-    data = plugin_data_pb2.HParamsPluginData.FromString(found[0].metadata.plugin_data.content)
+            values += [value for value in event.summary.value if value.metadata.plugin_data.plugin_name == "hparams"]
+    data = plugin_data_pb2.HParamsPluginData.FromString(values[0].metadata.plugin_data.content)
     assert data.session_start_info.hparams["kl"].number_value == 0.5
     assert data.session_start_info.hparams["optimizer"].string_value == "diag"
 
@@ -166,7 +167,7 @@ def test_finished_runs_are_reused_and_a_changed_config_is_run_again(write, tmp_p
     baseline(write(kl=0.5), "--runs", "2")
     assert numbers(home(tmp_path)) != table
     assert "2 earlier runs with other settings will be archived, as " in capsys.readouterr().err
-    assert (home(tmp_path) / "seeds" / "1.1" / "result.json").is_file()  # moved aside
+    assert (home(tmp_path) / "seeds" / "1.1" / "result.json").is_file()  # archived
     baseline(write(kl=0.5), "--seeds", "2", "--fresh")
     assert (home(tmp_path) / "seeds" / "2.2" / "result.json").is_file() and list(numbers(home(tmp_path))) == ["2"]
     assert {path.name for path in (home(tmp_path) / "seeds").glob("[!.]*")} == {"1", "1.1", "2", "2.1", "2.2", "3"}
@@ -216,7 +217,7 @@ def test_validation_never_looks_at_the_test_rows(write, tiny_data, tmp_path, cap
     assert numbers(root)["1"] == table["1"] and (root / "seeds" / "1.1").is_dir()  # run again
 
 
-# What goes wrong.
+# Failures.
 
 def test_a_failing_run_is_reported_and_the_others_go_on(write, tmp_path, monkeypatch, capsys):
     honest = run.train
@@ -267,7 +268,7 @@ def test_a_run_without_a_result_is_a_failure(monkeypatch):
     assert run_all([track], Workers(2)) == {"x": "it left no result in x"}
 
 
-def test_a_damaged_checkpoint_is_started_over(config, tmp_path):
+def test_a_run_with_a_damaged_checkpoint_is_archived_and_run_again(config, tmp_path):
     folder = folder_at(tmp_path / "run")
     folder.root.mkdir()
     run.finish(config(), folder)
@@ -310,7 +311,7 @@ def unused_port():
     ("--tune evaluates on validation rows by itself", ["--tune", "{space}", "--validate"]),
     ("--tune none.json: there is no such file", ["--tune", "none.json"]),
     ("--ensemble 0: give the number of members", ["--ensemble", "0"]),
-    ("--ensemble does not go with --tune", ["--ensemble", "2", "--tune", "{space}"]),
+    ("--ensemble and --tune exclude each other", ["--ensemble", "2", "--tune", "{space}"]),
 ])
 def test_bad_arguments(write, tmp_path, capsys, message, arguments):
     port = unused_port()
@@ -422,7 +423,7 @@ def test_a_dask_cluster_by_its_address(write, sequential, tmp_path, capsys):
 
 
 def start(write, tmp_path, runs, **keys):
-    """The command in the background, at a time when some seeds are done and a later one has left a checkpoint."""
+    """Starts the command in the background; returns when some seeds are done and a later one has left a checkpoint."""
     process = subprocess.Popen(command(write(**keys), "--runs", str(runs), "--jobs", "2"), cwd=str(ROOT),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # as in a terminal
@@ -442,7 +443,7 @@ def test_killed_and_started_again(write, sequential, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (home(tmp_path) / "runs.csv").exists()
-    time.sleep(2)  # the workers follow
+    time.sleep(2)  # until the workers have ended, too
     before = {path: path.stat().st_mtime_ns for path in home(tmp_path).glob("seeds/*/result.json")}
     assert 1 <= len(before) < 3
     assert baseline(write(**keys), "--runs", "3") == 0
@@ -489,7 +490,7 @@ def test_a_search_sees_only_training_rows_and_its_choice_is_used(write, tmp_path
     assert json.loads(read_rows(root / "runs.csv")[0]["tuned"])["kl"] == final[0].kl
     assert read_json(root / "summary.json")["search"]["trials"] == 2
     baseline(write(optimizer="sgd"), "--runs", "2", "--tune", space_file(tmp_path))
-    assert len(trained) == 10  # nothing twice
+    assert len(trained) == 10  # no run was repeated
     baseline(write(optimizer="sgd"), "--runs", "1", "--tune", space_file(tmp_path, trials=1))
     assert len(trained) == 13 and (root / "seeds" / "1" / "tuning.1").is_dir()  # another search
 
@@ -601,7 +602,7 @@ def test_bold_is_the_best_and_all_within_its_standard_error():
 
 def test_coverage_is_best_near_to_90_percent():
     tables = [summary_of("concrete", method, 1.0) for method in ("ekfac", "kfac", "diag")]
-    assert "**Test coverage" not in report.markdown(tables)  # of runs that do not say it
+    assert "**Test coverage" not in report.markdown(tables)  # of runs that do not record it
     for table, mean in zip(tables, (0.94, 0.89, 0.85)):
         table["metrics"]["coverage_90"] = {"mean": mean, "se": 0.035, "n": 5}
     text = report.markdown(tables).split("**Test coverage of 90 % intervals**")[1]
@@ -609,8 +610,8 @@ def test_coverage_is_best_near_to_90_percent():
     del tables[2]["metrics"]["coverage_90"]
     assert "No coverage: diag_concrete (runs of" in report.markdown(tables)
     single = [summary_of("wine", method, 1.0, se=None) for method in ("ekfac", "kfac")]
-    for found, mean in zip(single, (0.86, 0.94)):
-        found["metrics"]["coverage_90"] = {"mean": mean, "se": None, "n": 1}
+    for table, mean in zip(single, (0.86, 0.94)):
+        table["metrics"]["coverage_90"] = {"mean": mean, "se": None, "n": 1}
     assert "| **0.860** | **0.940** |" in report.markdown(single)
 
 
@@ -619,7 +620,7 @@ def test_published_values_are_explained_wherever_they_stand():
     assert "~7.231 noisy EK-FAC" in text and "averages over other splits" in text
 
 
-def test_a_run_without_a_checkpoint_begins_anew(write, tmp_path, capsys):
+def test_a_run_without_a_checkpoint_starts_from_the_beginning(write, tmp_path, capsys):
     assert baseline(write(), "--runs", "2") == 0
     folder = folder_at(home(tmp_path) / "seeds" / "2")
     folder.result.unlink()
@@ -634,9 +635,9 @@ def test_runs_of_a_version_without_coverage(write, tmp_path, capsys):
     assert baseline(write(), "--runs", "2") == 0
     for seed in "12":
         path = home(tmp_path) / "seeds" / seed / "result.json"
-        found = read_json(path)
-        del found["metrics"]["test_coverage_90"]
-        path.write_text(json.dumps(found))
+        result = read_json(path)
+        del result["metrics"]["test_coverage_90"]
+        path.write_text(json.dumps(result))
         path.with_name("predictions.csv").write_text("\n".join(
             line.rsplit(",", 1)[0] for line in path.with_name("predictions.csv").read_text().splitlines()))
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Calibration, rejection and uncertainty against other libraries, by hand, and at the edges."""
+"""Compares calibration, rejection and uncertainty with other libraries, hand calculations and edge cases."""
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -25,14 +25,14 @@ from core.metrics.predictive import Prediction, mixture_cdf, predict, values_of
 
 @pytest.fixture
 def classes(rng):
-    """Probabilities [402, 5] and labels that follow sharper ones."""
+    """Probabilities [402, 5], and labels drawn from sharper probabilities."""
     p = rng.dirichlet(np.full(5, 0.6), 402)  # no quantile falls on a row
     labels = np.array([rng.choice(5, p=row) for row in p**2 / (p**2).sum(axis=1, keepdims=True)])
     return p, labels
 
 
 def by_sklearn(right, confidence, strategy, n_bins):
-    """A calibration error from scikit-learn's curve; its bins are counted here."""
+    """The calibration error of scikit-learn's curve, with the rows of each bin counted here."""
     accuracy, mean = calibration_curve(right, confidence, n_bins=n_bins, strategy=strategy)
     edges = (np.linspace(0, 1, n_bins + 1) if strategy == "uniform"
              else np.percentile(confidence, np.linspace(0, 100, n_bins + 1)))
@@ -43,17 +43,17 @@ def by_sklearn(right, confidence, strategy, n_bins):
 @pytest.mark.parametrize("n_bins", [1, 4, 15])
 def test_classification_against_scikit_learn(classes, n_bins):
     p, labels = classes
-    found = values_of(more_classification_statistics(p, labels, n_bins), 402)
+    metrics = values_of(more_classification_statistics(p, labels, n_bins), 402)
     right, confidence = p.argmax(axis=1) == labels, p.max(axis=1)
-    assert found["accuracy"] == right.mean()
-    assert found["log_likelihood"] == pytest.approx(-log_loss(labels, p, labels=range(5)), abs=1e-6)
+    assert metrics["accuracy"] == right.mean()
+    assert metrics["log_likelihood"] == pytest.approx(-log_loss(labels, p, labels=range(5)), abs=1e-6)
     one_hot = np.eye(5)[labels]
     brier = sum(brier_score_loss(one_hot[:, c], p[:, c]) for c in range(5))
-    assert found["brier"] == pytest.approx(brier, abs=1e-6)
-    assert found["ece"] == pytest.approx(by_sklearn(right, confidence, "uniform", n_bins), abs=1e-6)
-    assert found["adaptive_ece"] == pytest.approx(by_sklearn(right, confidence, "quantile", n_bins), abs=1e-6)
+    assert metrics["brier"] == pytest.approx(brier, abs=1e-6)
+    assert metrics["ece"] == pytest.approx(by_sklearn(right, confidence, "uniform", n_bins), abs=1e-6)
+    assert metrics["adaptive_ece"] == pytest.approx(by_sklearn(right, confidence, "quantile", n_bins), abs=1e-6)
     classwise = np.mean([by_sklearn(one_hot[:, c], p[:, c], "uniform", n_bins) for c in range(5)])
-    assert found["classwise_ece"] == pytest.approx(classwise, abs=1e-6)
+    assert metrics["classwise_ece"] == pytest.approx(classwise, abs=1e-6)
 
 
 def test_reliability_bins(classes):
@@ -84,9 +84,9 @@ EDGES = {
 @pytest.mark.parametrize("name", EDGES)
 def test_edges(name):
     p, labels, expected = EDGES[name]
-    found = with_intervals(more_classification_statistics(p, labels), len(labels), 50)
-    assert {key: found[key].value for key in expected} == pytest.approx(expected)
-    assert all(np.isfinite(interval.value) and interval.low is None for interval in found.values())  # few rows
+    metrics = with_intervals(more_classification_statistics(p, labels), len(labels), 50)
+    assert {key: metrics[key].value for key in expected} == pytest.approx(expected)
+    assert all(np.isfinite(interval.value) and interval.low is None for interval in metrics.values())  # few rows
     assert all(np.isfinite(part).all() for part in entropies(p[None]))
     many = with_intervals(more_classification_statistics(np.repeat(p, 20, 0), np.repeat(labels, 20)), 20 * len(p), 50)
     assert all(np.isfinite(interval).all() for interval in many.values())
@@ -96,9 +96,9 @@ def test_edges(name):
 def test_intervals_against_the_formula(rng):
     right = rng.rand(500) < 0.8
     p = np.where(right[:, None], [0.9, 0.1], [0.4, 0.6])
-    found = with_intervals(more_classification_statistics(p, np.zeros(500, int)), 500, 2000)["accuracy"]
-    error = 1.96 * np.sqrt(found.value * (1 - found.value) / 500)
-    assert_allclose([found.value - found.low, found.high - found.value], error, rtol=0.15)
+    accuracy = with_intervals(more_classification_statistics(p, np.zeros(500, int)), 500, 2000)["accuracy"]
+    error = 1.96 * np.sqrt(accuracy.value * (1 - accuracy.value) / 500)
+    assert_allclose([accuracy.value - accuracy.low, accuracy.high - accuracy.value], error, rtol=0.15)
 
 
 def test_rejection_by_hand():
@@ -122,24 +122,24 @@ def test_detection_against_the_roc_curve(rng):
     inside, outside = np.round(rng.gamma(2.0, size=300), 1), np.round(1.0 + rng.gamma(2.0, size=200), 1)
     values, weights = np.concatenate([inside, outside]), np.stack([np.ones(500), rng.randint(1, 4, 500)])
     statistics = detection_statistics(inside, outside)
-    for row, weight in enumerate(weights):  # a row that counts twice is as good as two
+    for row, weight in enumerate(weights):  # a row of weight 2 counts as two rows
         repeats = weight.astype(int)
         false, true, _ = roc_curve(np.repeat([1] * 300 + [0] * 200, repeats), -np.repeat(values, repeats),
                                    drop_intermediate=False)
         assert statistics["auroc"](weights)[row] == pytest.approx(auc(false, true))
         assert statistics["fpr95"](weights)[row] == pytest.approx(false[true >= 0.95].min())
-    found = with_intervals(statistics, [300, 200])
+    metrics = with_intervals(statistics, [300, 200])
     assert with_intervals(detection_statistics(inside, outside[:3]), [300, 3])["auroc"].low is None
-    assert 0 < found["auroc"].low < found["auroc"].value < found["auroc"].high < 1
+    assert 0 < metrics["auroc"].low < metrics["auroc"].value < metrics["auroc"].high < 1
 
 
 def test_monte_carlo_is_the_spread_and_the_shift_over_fresh_draws(rng):
-    """Rows of one draw go up and down together, as under drawn weights."""
+    """The rows of one draw are correlated, as under drawn weights."""
     draws = rng.gamma(4.0, size=(4000, 40)) * rng.gamma(6.0, size=(4000, 1))  # densities of 40 rows
     truth, parts = np.mean(np.log(draws.mean(axis=0))), np.split(draws, 200)
-    estimates, found = [np.mean(np.log(part.mean(axis=0))) for part in parts], [monte_carlo(np.log(p)) for p in parts]
-    assert np.mean([each["error"] for each in found]) == pytest.approx(np.std(estimates), rel=0.15)
-    assert np.mean([each["bias"] for each in found]) == pytest.approx(np.mean(estimates) - truth, rel=0.5)
+    estimates, errors = [np.mean(np.log(part.mean(axis=0))) for part in parts], [monte_carlo(np.log(p)) for p in parts]
+    assert np.mean([each["error"] for each in errors]) == pytest.approx(np.std(estimates), rel=0.15)
+    assert np.mean([each["bias"] for each in errors]) == pytest.approx(np.mean(estimates) - truth, rel=0.5)
     assert monte_carlo(np.log(draws[:1])) is None
 
 
@@ -151,18 +151,18 @@ def draws(rng):
 
 def test_crps_is_the_integral_it_is_defined_by(draws):
     means, variances, targets = draws
-    found = mixture_crps(means, variances, targets, numbers_at_once=100)
+    crps = mixture_crps(means, variances, targets, numbers_at_once=100)
     grid = np.linspace(-40.0, 40.0, 40001)
     for i in (0, 11, 29):
         cdf = np.mean([stats.norm.cdf(grid, m, v**0.5) for m, v in zip(means[:, i], variances)], axis=0)
         expected = integrate.trapezoid(np.square(cdf - (grid >= targets[i])), grid)
-        assert found[i] == pytest.approx(expected, abs=2e-3)
+        assert crps[i] == pytest.approx(expected, abs=2e-3)
         assert mixture_cdf(means, variances, targets)[i] == pytest.approx(
             np.mean([stats.norm.cdf(targets[i], m, v**0.5) for m, v in zip(means[:, i], variances)]))
 
 
 def exact_crps(means, squares, target, dof):
-    """On points that resolve every draw, however far or narrow."""
+    """Integrates on points that resolve every draw, however far or narrow it is."""
     numbers = np.unique(np.concatenate([m + v**0.5 * np.sinh(np.linspace(-17, 17, 3001))
                                         for m, v in zip(means, squares)] + [[target]]))
     left, right = numbers[numbers <= target], numbers[numbers >= target]
@@ -181,9 +181,9 @@ def test_crps_and_cdf_of_student_s_t(draws, dof, case):
         means[0] = 1e4
     if case == "one wide":
         squares[0] = 1e8
-    found = mixture_crps(means, squares, targets, dof, numbers_at_once=100)
+    crps = mixture_crps(means, squares, targets, dof, numbers_at_once=100)
     for i in (0, 11, 29):
-        assert found[i] == pytest.approx(exact_crps(means[:, i], squares, targets[i], dof), rel=1e-3)
+        assert crps[i] == pytest.approx(exact_crps(means[:, i], squares, targets[i], dof), rel=1e-3)
         assert mixture_cdf(means, squares, targets, dof)[i] == pytest.approx(
             np.mean([stats.t.cdf(targets[i], dof, m, v**0.5) for m, v in zip(means[:, i], squares)]))
 
@@ -210,18 +210,18 @@ def test_calibration_area_against_uncertainty_toolbox(rng):
     assert_allclose(coverage_curve(cdf), coverage[1:-1], atol=1e-6)
     nothing = np.zeros(200)
     prediction = Prediction(mean, std, nothing, nothing, cdf, nothing)
-    found = values_of(more_regression_statistics(prediction, nothing, targets), 200)
-    assert found["calibration_area"] == pytest.approx(np.mean(np.abs(coverage[1:-1] - LEVELS)), abs=1e-6)
-    assert found["sharpness"] == pytest.approx(std.mean())
-    assert found["coverage_90"] == pytest.approx(coverage[90])
+    metrics = values_of(more_regression_statistics(prediction, nothing, targets), 200)
+    assert metrics["calibration_area"] == pytest.approx(np.mean(np.abs(coverage[1:-1] - LEVELS)), abs=1e-6)
+    assert metrics["sharpness"] == pytest.approx(std.mean())
+    assert metrics["coverage_90"] == pytest.approx(coverage[90])
 
 
 def test_regression_statistics_are_those_of_training(draws):
     means, variances, targets = draws
     prediction = predict(means, 1.0 / variances, targets, 0.0, 1.0)
     crps = mixture_crps(means, variances, targets)
-    found = with_intervals(more_regression_statistics(prediction, crps, targets), 30, 200)
-    assert found["rmse"].value == pytest.approx(np.sqrt(np.mean((means.mean(axis=0) - targets)**2)))
-    assert found["log_likelihood"].value == pytest.approx(prediction.log_prob.mean())
-    assert found["crps"].value == pytest.approx(crps.mean())
-    assert all(interval.low <= interval.value <= interval.high for interval in found.values())
+    metrics = with_intervals(more_regression_statistics(prediction, crps, targets), 30, 200)
+    assert metrics["rmse"].value == pytest.approx(np.sqrt(np.mean((means.mean(axis=0) - targets)**2)))
+    assert metrics["log_likelihood"].value == pytest.approx(prediction.log_prob.mean())
+    assert metrics["crps"].value == pytest.approx(crps.mean())
+    assert all(interval.low <= interval.value <= interval.high for interval in metrics.values())

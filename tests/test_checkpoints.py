@@ -1,4 +1,4 @@
-"""Checkpoints are whole or do not count; signals save; a full disk or a missing folder loses nothing."""
+"""Damaged checkpoints do not count, a signal saves the run, and a full disk or a missing folder loses nothing."""
 import json
 import os
 import shutil
@@ -62,7 +62,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("suffix", [".json", ".index", ".data-00000-of-00001"])
 @pytest.mark.parametrize("damage", sorted(DAMAGE))
-def test_a_damaged_checkpoint_is_passed_over(finished, capsys, suffix, damage):
+def test_a_damaged_checkpoint_is_skipped(finished, capsys, suffix, damage):
     path, folder, expected = finished(epoch=6)
     assert steps(folder) == [48, 32, 16]
     folder.result.unlink()
@@ -78,15 +78,15 @@ def test_a_damaged_checkpoint_is_passed_over(finished, capsys, suffix, damage):
 def test_what_is_kept(finished, tmp_path):
     """Keeps the newest, and the best by validation log-likelihood, which is never that of test rows."""
     _, folder, _ = finished(epoch=12, epoch_rate=1, max_to_keep=2, validation_fraction=0.3, alpha=0.1)
-    found = checkpoints.progress_notes(folder.checkpoint)
+    notes = checkpoints.progress_notes(folder.checkpoint)
     rows = {int(row["step"]): float(row["valid_log_likelihood"]) for row in read_rows(folder.metrics)}
     best = max(rows, key=rows.get)
     last = max(rows)
-    assert {note.step for note in found.values()} == {last, last * 10 // 12, best}
-    for note in found.values():
+    assert {note.step for note in notes.values()} == {last, last * 10 // 12, best}
+    for note in notes.values():
         assert note.score == pytest.approx(rows[note.step])
     names = {path.name.split(".")[0] for path in folder.checkpoint.glob("model-*")}
-    assert names == {f"model-{note.step}" for note in found.values()}
+    assert names == {f"model-{note.step}" for note in notes.values()}
 
 
 def test_without_validation_rows_there_is_no_best(finished):
@@ -95,11 +95,11 @@ def test_without_validation_rows_there_is_no_best(finished):
 
 
 def test_which_are_kept_by_hand(tmp_path):
-    found = {tmp_path / f"model-{step}": Progress(step=step, evaluated=True, score=score, regular=regular)
+    notes = {tmp_path / f"model-{step}": Progress(step=step, evaluated=True, score=score, regular=regular)
              for step, score, regular in (
         (50, None, False), (40, -1.0, True), (30, -0.5, False), (20, -2.0, True), (10, -0.7, True))}
-    assert [int(path.name[6:]) for path in checkpoints.to_keep(found, 2)] == [50, 40, 30, 20]
-    assert [int(path.name[6:]) for path in checkpoints.to_keep(found, 1)] == [50, 40, 30]
+    assert [int(path.name[6:]) for path in checkpoints.to_keep(notes, 2)] == [50, 40, 30, 20]
+    assert [int(path.name[6:]) for path in checkpoints.to_keep(notes, 1)] == [50, 40, 30]
 
 
 # Signals.
@@ -229,7 +229,7 @@ def test_the_log_waits_for_its_folder(tmp_path):
     log = run_logger(place / "log.txt", screen=False)
     log.info("one")
     shutil.rmtree(str(place))
-    log.info("two")  # nowhere to go, and no harm
+    log.info("two")  # it cannot be written, which raises no error
     place.mkdir()
     log.info("three")
     close_logger(log)
@@ -271,6 +271,6 @@ def test_events_that_could_not_be_written_come_later(tmp_path):
     place.unlink()
     writer.scalars({"loss": 2.0}, 2)
     writer.close()
-    found = [(event.step, value.simple_value) for path in place.glob("events.*")
-             for event in tf.train.summary_iterator(str(path)) for value in event.summary.value]
-    assert found == [(1, 1.0), (2, 2.0)]
+    events = [(event.step, value.simple_value) for path in place.glob("events.*")
+              for event in tf.train.summary_iterator(str(path)) for value in event.summary.value]
+    assert events == [(1, 1.0), (2, 2.0)]

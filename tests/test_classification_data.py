@@ -23,7 +23,7 @@ from misc.errors import UserError
 
 CIFAR_URL, MNIST_URL = "https://www.cs.toronto.edu/~kriz/", "https://ossci-datasets.s3.amazonaws.com/mnist/"
 FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-MD5 = {  # as their distributors and torchvision have them
+MD5 = {  # the values that the distributors and torchvision give
     CIFAR_URL + "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
     CIFAR_URL + "cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85",
     MNIST_URL + "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -109,7 +109,7 @@ def write_idx(folder, rng, packed=(), sizes=(6, 3)):
 
 
 def assert_same_rows(part, images, labels):
-    """The same images with the same labels, in whatever order."""
+    """Asserts that the images and their labels are the same, in any order."""
     def rows(arrays, classes):
         return sorted((np.asarray(array).tobytes(), int(label)) for array, label in zip(arrays, classes))
 
@@ -124,7 +124,7 @@ def test_cifar10_as_unpacked(load, tmp_path, rng):
     assert_same_rows(data.train, images, labels)
     assert (data.test.x == test).all() and data.test.y.tolist() == [9, 0, 4] and data.valid is None
     assert data.spec[:3] == (10, (32, 32, 3), 10) and data.source == str(tmp_path / "cifar-10-batches-py")
-    assert load("cifar10", data_path=data.source).rows_hash == data.rows_hash  # the folder itself will do, too
+    assert load("cifar10", data_path=data.source).rows_hash == data.rows_hash  # data_path may also be the folder itself
     assert data.classes[0] == "airplane" and data.classes[9] == "truck" and len(data.classes) == 10
 
 
@@ -479,7 +479,7 @@ def test_rows_hash_is_of_images_and_labels(load, tmp_path, rng):
 # Crops and flips.
 
 def cropped(images, crops):
-    """By loops: pixel (i, j) of the crop at (row, column) of the image with 4 zeros around, mirrored afterwards."""
+    """By loops: the crop at (row, column) of the image with a border of 4 zeros, then flipped."""
     n, height, width, _ = images.shape
     expected = np.zeros_like(images)
     for k, i, j in np.ndindex(n, height, width):

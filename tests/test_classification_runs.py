@@ -1,4 +1,4 @@
-"""Classification from config to files: what a run leaves, killed, resumed and repeated; the configs that come along."""
+"""Classification from config to files: files of a run, resumption, repetition, and the published configs."""
 import csv
 import io
 import json
@@ -40,7 +40,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def config_file(tmp_path):
-    """Function (**overrides) -> path of a JSON file with the same."""
+    """Function (**overrides) -> path of a JSON file with the same settings."""
 
     def make(**overrides):
         path = tmp_path / "config.json"
@@ -61,7 +61,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def no_figure(monkeypatch):
-    """Runs as if no test row were misclassified: drawing the figure takes longer than training."""
+    """Runs without the figure of misclassified rows: drawing it takes longer than training."""
     monkeypatch.setattr(evaluation, "misclassified_figure", lambda *_: None)
 
 
@@ -72,15 +72,15 @@ def rows(path):
 
 def events(folder):
     """{tag: [(step, value)]}."""
-    found = {}
+    by_tag = {}
     for path in sorted(folder.summary.glob("events.*")):
         for event in tf.train.summary_iterator(str(path)):
             for value in event.summary.value:
-                found.setdefault(value.tag, []).append((event.step, value))
-    return found
+                by_tag.setdefault(value.tag, []).append((event.step, value))
+    return by_tag
 
 
-def picture_of(value):
+def image_of(value):
     return np.asarray(Image.open(io.BytesIO(value.image.encoded_image_string)))
 
 
@@ -107,8 +107,8 @@ def test_metrics_of_every_epoch(finished):
 
 
 def test_predictions_and_the_result_agree(finished):
-    with np.load(str(finished.probabilities)) as found:
-        probabilities, labels, classes = (found[name] for name in ("probabilities", "labels", "classes"))
+    with np.load(str(finished.probabilities)) as arrays:
+        probabilities, labels, classes = (arrays[name] for name in ("probabilities", "labels", "classes"))
     assert probabilities.shape == (359, 10) and list(classes) == list("0123456789")
     assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
     result, last = json.loads(finished.result.read_text()), rows(finished.metrics)[-1]
@@ -125,27 +125,27 @@ def test_predictions_and_the_result_agree(finished):
 
 
 def test_curves(finished):
-    found = events(finished)
-    assert {f"{part}/{name}" for part in ("test", "valid") for name in NAMES} <= set(found)
+    by_tag = events(finished)
+    assert {f"{part}/{name}" for part in ("test", "valid") for name in NAMES} <= set(by_tag)
     assert {"train/lower_bound", "train/kl", "kl/dense0", "kl/dense1", "speed/steps_per_second",
-            "dense0/condition_a", "dense1/weight_noise_std"} <= set(found)
-    assert [step for step, _ in found["test/accuracy"]] == [11, 22]
-    bound, fit, kl = (found["train/" + name][-1][1].simple_value for name in (
+            "dense0/condition_a", "dense1/weight_noise_std"} <= set(by_tag)
+    assert [step for step, _ in by_tag["test/accuracy"]] == [11, 22]
+    bound, fit, kl = (by_tag["train/" + name][-1][1].simple_value for name in (
         "lower_bound", "expected_log_likelihood", "kl"))
-    assert bound == pytest.approx(fit - 22 / 220 / 1294 * kl, rel=1e-5)  # the KL term is warm after 20 epochs
+    assert bound == pytest.approx(fit - 22 / 220 / 1294 * kl, rel=1e-5)  # kl_warmup is 20 epochs
 
 
-def test_pictures_in_tensorboard(finished):
-    found = events(finished)
-    step, value = found["inputs/training"][0]
-    picture = picture_of(value)
-    assert step == 0 and picture.shape == (53, 53) == (value.image.height, value.image.width)  # 6 x 6 digits of 8 x 8
+def test_images_in_tensorboard(finished):
+    by_tag = events(finished)
+    step, value = by_tag["inputs/training"][0]
+    image = image_of(value)
+    assert step == 0 and image.shape == (53, 53) == (value.image.height, value.image.width)  # 6 x 6 digits of 8 x 8
     with np.load(str(finished.probabilities)) as made:
         n_wrong = np.sum(made["probabilities"].argmax(axis=1) != made["labels"])
-    assert ("misclassified/most_confident" in found) == (n_wrong > 0)
+    assert ("misclassified/most_confident" in by_tag) == (n_wrong > 0)
     if n_wrong:
-        step, value = found["misclassified/most_confident"][0]
-        assert step == 22 and picture_of(value).shape[:2] == (value.image.height, value.image.width)
+        step, value = by_tag["misclassified/most_confident"][0]
+        assert step == 22 and image_of(value).shape[:2] == (value.image.height, value.image.width)
 
 
 def test_the_preview_is_what_the_network_sees(config, no_figure):
@@ -153,10 +153,10 @@ def test_the_preview_is_what_the_network_sees(config, no_figure):
     run.execute(made)
     _, value = events(run_folder(made.config))["inputs/training"][0]
     first = made.data.train.x[epoch_order(1438, 1, 1)[:36]]
-    assert (picture_of(value) == image_grid(first)[..., 0]).all()
+    assert (image_of(value) == image_grid(first)[..., 0]).all()
 
 
-# The same again.
+# Repeated and resumed runs.
 
 def test_the_same_seed_gives_the_same_result(config, no_figure):
     keys = dict(batch_norm=True, data_aug=True, optimizer="diag", epoch=1, batch_size=256, TCov=1)
@@ -165,7 +165,7 @@ def test_the_same_seed_gives_the_same_result(config, no_figure):
 
 
 def test_resumed_equals_uninterrupted(config, config_file, capsys, shared_graphs, no_figure):
-    """A run that lost its last checkpoint and its result, as if it had been killed, ends in the same state."""
+    """A run without its last checkpoint and its result, as after a kill, ends in the same state."""
     keys = dict(optimizer="diag", model_name="lenet", hidden=None, width=0.3, batch_norm=True, data_aug=True, epoch=3,
                 save_interval=1, batch_size=256, TCov=1)
     path, folder = config_file(**keys), run_folder(config(**keys))
@@ -196,7 +196,7 @@ def test_every_method(config, optimizer, batch_norm, no_figure):
 
 @pytest.mark.parametrize("message, overrides", [
     ("unknown dataset for mode classification 'digit'; did you mean 'digits'?", {"dataset": "digit"}),
-    ("alpha belongs to mode regression, this config's mode is classification: remove it", {"alpha": 0.1}),
+    ("alpha belongs to mode regression, but this config has mode classification: remove it", {"alpha": 0.1}),
     ("Teigen belongs to mode regression", {"Teigen": 5}),
     ("re_init belongs to mode regression", {"re_init": True}),
     ("cov_ema_decay: input should be less than 1, got 1.0", {"cov_ema_decay": 1.0}),
@@ -207,7 +207,7 @@ def test_settings_that_do_not_fit(config_file, tmp_path, capsys, message, overri
     refused(config_file(**overrides), tmp_path, capsys, message)
 
 
-def test_a_network_for_pictures_on_a_table(tiny_data, capsys):
+def test_a_network_for_images_on_a_table(tiny_data, capsys):
     path = tiny_data / "config.json"
     path.write_text(json.dumps(dict(dataset="tiny", data_path=str(tiny_data), optimizer="kfac", model_name="vgg16",
                                     experiments_path=str(tiny_data / "experiments"))))
@@ -224,7 +224,7 @@ def refused(path, folder, capsys, message):
     assert sorted(folder.rglob("*")) == before
 
 
-# The configs that come along.
+# The published configs.
 
 CONFIGS = sorted((ROOT / "config" / "classification").glob("*.json"))
 SPECS = {"cifar10": Spec(50000, (32, 32, 3), 10, Pixels(np.zeros(3), np.ones(3))),
@@ -287,7 +287,7 @@ def test_which_configs_there_are():
         for rest in ("digits", "lenet_fashion", "resnet20_cifar10")}
 
 
-# Images for people.
+# Notices, explanations and figures.
 
 @pytest.mark.parametrize("keys, notes", [
     (dict(optimizer="sgd", kl_clip=0.1), [
@@ -300,9 +300,8 @@ def test_which_configs_there_are():
         "note: batch_norm has no effect with model_name linear"]),
     (dict(model_name="lenet", hidden=None, width=0.5, TInv=200, batch_norm=True), []),
 ])
-def test_settings_that_nothing_goes_by_are_named(config, keys, notes):
-    found = notices(config(**dict(dict(kl_clip=1e-3), **keys)))
-    assert found == notes
+def test_settings_without_effect_are_named(config, keys, notes):
+    assert notices(config(**dict(dict(kl_clip=1e-3), **keys))) == notes
 
 
 def test_explain_counts_the_early_refreshes(config_file, capsys):
@@ -314,7 +313,7 @@ def test_explain_counts_the_early_refreshes(config_file, capsys):
            "which grows from 0 over 10000 steps" in text
 
 
-def test_picture_grid_by_hand():
+def test_image_grid_by_hand():
     images = np.array([[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]], [[13, 14, 15], [16, 17, 18]]], np.uint8)
     grid = image_grid(images[..., None])
     assert grid.dtype == np.uint8 and grid.shape == (5, 7, 1)
@@ -327,7 +326,7 @@ def test_picture_grid_by_hand():
     assert (image_grid(colours) == np.concatenate([colours[0], np.full((2, 1, 3), 255), colours[1]], axis=1)).all()
 
 
-def test_mistakes_come_in_order_of_confidence(rng):
+def test_misclassified_images_come_in_order_of_confidence(rng):
     images = rng.randint(0, 256, (6, 4, 4, 1)).astype(np.uint8)
     probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7], [0.55, 0.45], [0.95, 0.05], [0.2, 0.8]])
     labels = np.array([1, 0, 1, 1, 0, 0])  # rows 0, 1, 3 and 5 are wrong, with 0.6, 0.9, 0.55 and 0.8
@@ -339,6 +338,6 @@ def test_mistakes_come_in_order_of_confidence(rng):
     assert [axis.get_title() for axis in fewer.axes if axis.images] == titles[:1]
 
 
-def test_no_mistakes_no_figure(rng):
+def test_no_figure_where_no_image_is_misclassified(rng):
     probabilities = np.array([[0.6, 0.4], [0.1, 0.9]])
     assert misclassified_figure(np.zeros((2, 4, 4, 3), np.uint8), probabilities, np.array([0, 1]), ["a", "b"]) is None

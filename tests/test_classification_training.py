@@ -1,4 +1,4 @@
-"""Classification: its rates, its step, what a family does with a basis, and the graph of its runs."""
+"""Classification: rates, the step, families with a basis, and the graph of a run."""
 import collections
 
 import numpy as np
@@ -69,12 +69,12 @@ def test_rates_written_out(session, config, period, decay, warmup):
 
 @pytest.mark.parametrize("decay, weights", [(0.99, [1 / 3, 1 / 3, 1 / 3]), (0.25, [0.0625, 0.1875, 0.75])])
 def test_averages_begin_as_plain_means(config, decay, weights):
-    """A after the updates at steps 1, 3 and 6, from the pictures of these steps."""
+    """A after the updates at steps 1, 3 and 6, computed from the images of these steps."""
     run = Run(config(optimizer="kfac", precision="float64", cov_ema_decay=decay))
-    found = run.steps(6)["dense0"]["a_cov"]
+    average = run.steps(6)["dense0"]["a_cov"]
     a = inputs(run, epoch_order(1438, 1, 1))
     parts = [a[64 * (t - 1):64 * t] for t in (1, 3, 6)]
-    assert_allclose(found, sum(w * part.T @ part / 64 for w, part in zip(weights, parts)), rtol=1e-9, atol=1e-12)
+    assert_allclose(average, sum(w * part.T @ part / 64 for w, part in zip(weights, parts)), rtol=1e-9, atol=1e-12)
 
 
 def test_early_steps(config):
@@ -82,7 +82,7 @@ def test_early_steps(config):
     assert early_classification_steps(config(TCov=5), {"cov": 5, "inverse": 21}) == [1, 5, 10, 20]
     assert early_classification_steps(config(TCov=1), {"inverse": 1}) == [1]
     assert early_classification_steps(config(TCov=9), {"basis": 2}) == [1]
-    assert early_classification_steps(config(TCov=5), {"cov": 5}) == [1]  # no refresh to wait for
+    assert early_classification_steps(config(TCov=5), {"cov": 5}) == [1]  # needs no refresh
     assert no_early_steps(Config(dataset="x", optimizer="ekfac", model_name="linear"), {"basis": 5}) == []
 
 
@@ -163,7 +163,7 @@ def test_clip_factor_of_no_gradient_is_1(session):
 
 
 def test_sgd_is_plain_heavy_ball(session, config, rng):
-    """No clip; beside a natural step, no part in its length."""
+    """The SGD step is not clipped, and does not change the clipping of a natural step beside it."""
     plans = [layer(METHODS["sgd"].family, config(), 0, 2, 4), layer(Diagonal, config(), 1, 4, 3)]
     grads = [[rng.randn(*plan.shape) for plan in plans] for _ in range(2)]
 
@@ -191,7 +191,7 @@ def test_adam_keeps_its_own_rule(session, config, rng):
 
 
 def inputs(run, rows):
-    """What the linear network sees of training rows: standardised pixels and the 1."""
+    """Inputs of the linear network for training rows: standardised pixels and a 1."""
     mean, std = run.data.spec.pixels
     x = ((run.data.train.x[rows] - mean) / std).reshape(len(rows), -1)
     return np.hstack([x, np.ones((len(rows), 1))])
@@ -199,7 +199,7 @@ def inputs(run, rows):
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "sgd"])
 def test_one_step_written_out(config, optimizer):
-    """The first step in float64 against numpy, at a 46th of the KL term's weight."""
+    """Compares the first step in float64 with numpy, at a 46th of the KL term's weight."""
     cfg = config(optimizer=optimizer, precision="float64", kl_warmup=2, kl=0.6, eta=0.5, damping=0.2, train_particles=2)
     run = Run(cfg)
     before, after = run.session.run(run.model.variables)["dense0"], run.steps(1)["dense0"]
@@ -233,7 +233,7 @@ def test_kl_scale_scales_the_temperature_but_not_the_damping(session):
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag"])
 def test_weight_noise_grows_as_the_root_of_the_kl_scale(config, optimizer):
-    """The same state at other steps of a warm-up of two epochs."""
+    """Compares the same state at different steps of a warm-up of two epochs."""
     run = Run(config(optimizer=optimizer, precision="float64", kl_warmup=2))
     run.steps(4)
     states, std = [], {}
@@ -258,7 +258,7 @@ def large_matrix(rng, d):
 
 @pytest.mark.parametrize("less", [0, 1])
 def test_large_matrices_go_to_lapack(session, rng, less):
-    d = linalg.LARGE - less
+    d = linalg.LAPACK_MIN_DIM - less
     matrix = large_matrix(rng, d)
     (values, basis), alone = session.run([linalg.eigh(tf.constant(matrix)), linalg.eigvalsh(tf.constant(matrix))])
     exact = np.linalg.eigvalsh(matrix)
@@ -271,18 +271,18 @@ def test_large_matrices_go_to_lapack(session, rng, less):
 
 @pytest.mark.parametrize("name", ["eigh", "eigvalsh", "orthogonal_iteration"])
 def test_a_large_matrix_that_is_not_finite_is_an_error(session, name):
-    """One that the trainer knows for a run that diverged, by this word."""
-    matrix = np.eye(linalg.LARGE)
+    """The trainer recognises a run that diverged by the word "decomposition" in the error."""
+    matrix = np.eye(linalg.LAPACK_MIN_DIM)
     matrix[3, 4] = np.nan
-    more = [tf.eye(linalg.LARGE, dtype=tf.float64)] if name == "orthogonal_iteration" else []
+    more = [tf.eye(linalg.LAPACK_MIN_DIM, dtype=tf.float64)] if name == "orthogonal_iteration" else []
     result = getattr(linalg, name)(tf.constant(matrix), *more)
     with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.UnknownError), match="decomposition"):
         session.run(result)
 
 
-@pytest.mark.parametrize("d", [30, linalg.LARGE])
+@pytest.mark.parametrize("d", [30, linalg.LAPACK_MIN_DIM])
 def test_orthogonal_iteration_reaches_the_leading_subspace(session, rng, d):
-    """Eigenvalues in two groups, 5 to 6 and below 2: one repeat takes away two thirds of what is wrong."""
+    """Eigenvalues are in two groups, 5 to 6 and below 2, so that one iteration reduces the error by two thirds."""
     exact = np.linalg.qr(rng.randn(d, d))[0]
     values = np.concatenate([np.linspace(0.1, 2.0, d - 4), np.linspace(5.0, 6.0, 4)])
     matrix, change = (exact * values) @ exact.T, 0.1 * rng.randn(d, d) / np.sqrt(d)
@@ -300,7 +300,7 @@ def test_orthogonal_iteration_reaches_the_leading_subspace(session, rng, d):
     assert_allclose(basis.T @ basis, np.eye(d), atol=1e-12)
 
 
-def test_a_basis_that_is_far_is_made_anew(session, rng):
+def test_a_basis_that_is_far_is_recomputed(session, rng):
     matrix = reference.random_cov(rng, 6)
     near = np.linalg.eigh(matrix + 0.01 * np.diag(rng.rand(6)))[1]
     fed = tf.constant(matrix)
@@ -309,7 +309,7 @@ def test_a_basis_that_is_far_is_made_anew(session, rng):
         (near, lambda basis: linalg.orthogonal_iteration(fed, basis)))]
     shares = session.run([linalg.off_diagonal_share(fed, tf.constant(near)), linalg.off_diagonal_share(
         tf.ones([6, 6], tf.float64), tf.eye(6, dtype=tf.float64))])
-    assert shares[0] < linalg.FAR < shares[1]
+    assert shares[0] < linalg.MAX_WARM_SHARE < shares[1]
     for got, expected in session.run(pairs):
         assert all((one == other).all() for one, other in zip(got, expected))
     assert np.abs(near.T @ matrix @ near - np.diag(np.diag(near.T @ matrix @ near))).max() > 1e-5
@@ -338,14 +338,14 @@ def test_mean_and_momentum_keep_their_weights_in_a_new_basis(session, config, rn
              for name in ("mean", "momentum")]
     pairs, bases = session.run([pairs, [state["q_a"], new["q_a"]]])
     assert np.abs(bases[0] - bases[1]).max() > 1e-3
-    for old, turned in pairs:
-        assert_allclose(turned, old, rtol=1e-10, atol=1e-12)
+    for old, rotated in pairs:
+        assert_allclose(rotated, old, rtol=1e-10, atol=1e-12)
     same = family.update(state, batch(), rates_of(), {"cov", "scale"})
     assert family.change_basis(state["mean"], state, same) is state["mean"]
 
 
 def test_a_basis_that_is_good_enough_stays(session, config, batch):
-    """From the identity, averages with one batch keep its eigenvectors; another batch turns them."""
+    """Averages of the identity with one batch keep its eigenvectors; another batch changes them."""
     family, first = EKFAC(PRIOR, config(basis_tolerance=0.05)), batch()
     states = [family.init(SHAPE, tf.float64)]
     for now, due in ((first, {"cov", "basis"}), (first, {"cov", "scale"}), (first, {"cov", "basis"}),
@@ -359,7 +359,7 @@ def test_a_basis_that_is_good_enough_stays(session, config, batch):
     for name in ("q_a", "q_s", "scale"):
         assert (states[3][name] == states[2][name]).all(), name
     q_a, a_cov = states[3]["q_a"], states[3]["a_cov"]
-    assert_allclose(states[3]["values_a"], np.diag(q_a.T @ a_cov @ q_a), rtol=1e-10)  # the values are those of now
+    assert_allclose(states[3]["values_a"], np.diag(q_a.T @ a_cov @ q_a), rtol=1e-10)  # the values are up to date
     assert (states[3]["a_cov"] != states[2]["a_cov"]).any()
     assert (states[2]["scale"] != states[1]["scale"]).all()
 
@@ -373,7 +373,7 @@ def test_the_first_basis_is_made_whatever_the_tolerance(session, config, batch):
 
 
 def test_a_basis_by_orthogonal_iteration(session, config, batch):
-    """One iteration from an exact basis of almost the same factors: close, but not exact."""
+    """One iteration from the exact basis of almost the same factors gives a basis that is close, but not exact."""
     exact, warm = (EKFAC(PRIOR, config(basis_update=how)) for how in ("eigh", "orthogonal_iteration"))
     first = exact.update(exact.init(SHAPE, tf.float64), batch(), rates_of(cov=0.9), {"cov", "basis"})
     second = warm.update(first, batch(), rates_of(cov=0.01), {"cov", "basis"})
@@ -407,21 +407,21 @@ def test_kfac_steps_with_its_inverse_until_the_next(session, config, rng, batch)
     ("diag", {"model_name": "lenet", "width": 0.3})])
 def test_steps_per_run_changes_no_bit(config, optimizer, network):
     keys = dict(network, optimizer=optimizer, batch_norm=True, data_aug=True)
-    run, found = Run(config(**keys)), []
+    run, states = Run(config(**keys)), []
     for limit in (0, 1, 2):  # the graph does not know the limit
         run.config = config(steps_per_run=limit, **keys)
         run.session.run(run.model.init)
-        found.append(run.steps(8))
-    assert_identical(found[0], found[1])
-    assert_identical(found[0], found[2])
-    assert all(np.isfinite(value).all() for value in flat(found[0]).values())
+        states.append(run.steps(8))
+    assert_identical(states[0], states[1])
+    assert_identical(states[0], states[2])
+    assert all(np.isfinite(value).all() for value in flat(states[0]).values())
 
 
 @pytest.mark.parametrize("network", [{"model_name": "lenet", "width": 0.3}, {"model_name": "ffn", "hidden": [5]}])
 def test_evaluation_batches_change_no_result(config, network):
-    """Beyond rounding, with draws one by one (convolutions) and all at once."""
+    """Results agree up to rounding, with draws one by one (convolutions) and all at once."""
     keys = dict(network, optimizer="diag", batch_norm=True)
-    run, found = Run(config(**keys)), []
+    run, evaluations = Run(config(**keys)), []
     run.steps(3)
     assert run.model.design.particles_at_once == (3 if "hidden" in network else 1)
     draws = network_outputs(run.session, run.model, run.data.test.x[:5])
@@ -430,10 +430,11 @@ def test_evaluation_batches_change_no_result(config, network):
     assert all((one != other).any() for one, other in zip(draws, [draws[1], draws[2], mean[0]]))
     for size in (1000, 64, 7):
         design = run.model.design._replace(config=config(test_batch_size=size, **keys))
-        found.append(design.task.evaluate(run.session, run.model._replace(design=design), run.data.test, run.data))
-    for other in found[1:]:
-        assert_allclose(other.prediction, found[0].prediction, rtol=1e-4, atol=1e-7)
-        assert other.metrics == pytest.approx(found[0].metrics, rel=1e-4)
+        model = run.model._replace(design=design)
+        evaluations.append(design.task.evaluate(run.session, model, run.data.test, run.data))
+    for other in evaluations[1:]:
+        assert_allclose(other.prediction, evaluations[0].prediction, rtol=1e-4, atol=1e-7)
+        assert other.metrics == pytest.approx(evaluations[0].metrics, rel=1e-4)
 
 
 def test_work_that_is_not_due_is_not_in_the_loop(config):

@@ -10,7 +10,7 @@ from misc.folders import run_folder
 
 @pytest.fixture
 def linear_problem(tmp_path):
-    """200 rows: few and correlated enough that the posterior's shape shows in the predictive."""
+    """200 rows, few and correlated enough that the predictive depends on the posterior's shape."""
     rng = np.random.RandomState(0)
     x = rng.randn(200, 4) @ rng.randn(4, 4)
     y = x @ [1.0, -0.5, 0.3, 0.0] + 0.4 + 0.8 * rng.randn(200)

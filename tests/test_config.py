@@ -29,11 +29,11 @@ GOOD = {"dataset": "wine", "optimizer": "ekfac", "model_name": "ffn50"}
     ({"beta": 1.5}, "beta: input should be less than or equal to 1, got 1.5"),
     ({"scale_init": "exat"}, "scale_init: input should be 'damped' or 'exact'"),
     ({"exp_name": "../x"}, r"exp_name: a name has letters, digits, _ . \+ - only"),
-    ({"hidden": [5]}, "hidden goes with model_name ffn and only with it"),
-    ({"model_name": "ffn"}, "hidden goes with model_name ffn and only with it"),
+    ({"hidden": [5]}, "hidden is required by model_name ffn and allowed with no other network"),
+    ({"model_name": "ffn"}, "hidden is required by model_name ffn and allowed with no other network"),
     ({"model_name": "ffn", "hidden": [5, 0]}, "hidden.1: input should be greater than 0, got 0"),
     ({"TCov": 5, "mode": "regression"},
-     "TCov belongs to mode classification, this config's mode is regression: remove it"),
+     "TCov belongs to mode classification, but this config has mode regression: remove it"),
     ({"TCov": 5, "TInv": 5}, "TCov, TInv: for mode classification only, and mode is not set .default regression.: add"),
     ({"seed": -1}, "seed: input should be greater than or equal to 0"),
     ({"threads": 10**12}, "threads: input should be less than or equal to 1024"),
@@ -90,8 +90,8 @@ def test_defaults_that_depend_on_other_keys():
 
 
 def test_how_long_rows_are_held_out():
-    for epoch, found in ((1, 1), (5, 3), (1000, 600)):
-        assert Config.from_dict(dict(GOOD, epoch=epoch)).epochs_held_out == found
+    for epoch, n_epochs in ((1, 1), (5, 3), (1000, 600)):
+        assert Config.from_dict(dict(GOOD, epoch=epoch)).epochs_held_out == n_epochs
     assert Config.from_dict(dict(GOOD, held_out_epochs=7)).epochs_held_out == 7
 
 
@@ -139,14 +139,14 @@ def test_the_tables_list_every_key():
 
 
 def test_keys_of_one_purpose_stand_together():
-    """So that misc/config_keys.py reads as the page does."""
+    """The keys have the same order in misc/config_keys.py and on the page."""
     groups = [key_group(name) for name in Config.model_fields]
     assert [title for title, _ in itertools.groupby(groups)] == list(dict.fromkeys(groups))
     assert re.findall("^## (.*)", config_page(), re.M) == list(dict.fromkeys(groups))
 
 
 def test_the_page_of_the_documentation_is_current(capsys):
-    """To renew it: python -m misc.config_table > docs/configuration.md."""
+    """The command that updates it is: python -m misc.config_table > docs/configuration.md."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the module has been imported before
         runpy.run_module("misc.config_table", run_name="__main__")

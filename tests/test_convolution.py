@@ -112,7 +112,7 @@ def test_inputs_shared_by_all_particles(session, case):
 
 
 def test_kfc_is_exact_with_one_location_and_independent_errors(session, rng):
-    """One location: an all-pairs batch makes inputs and errors independent, and the Fisher is A (x) S."""
+    """With one location, a batch of all pairs makes inputs and errors independent, and the Fisher is A (x) S."""
     geometry = Geometry((2, 2), (1, 1), "VALID")
     images, errors = rng.randn(4, 2, 2, 3), rng.randn(5, 2)
     h = np.repeat(images, 5, axis=0)[None]
@@ -123,7 +123,7 @@ def test_kfc_is_exact_with_one_location_and_independent_errors(session, rng):
 
 
 def test_kfc_is_exact_for_uncorrelated_errors_at_independent_locations(session, rng):
-    """Errors of the locations with mean 0, uncorrelated and of equal covariance: E[G] is A (x) S, over their signs."""
+    """If the errors of locations have mean 0, no correlation and equal covariance, the mean Fisher is A (x) S."""
     geometry = Geometry((1, 2), (1, 2), "VALID")
     image, errors = rng.randn(1, 1, 4, 2), np.array([[1.0, 2.0], [1.0, -1.0]])
     signs = np.array([[i, j] for i in (-1, 1) for j in (-1, 1)])

@@ -153,10 +153,10 @@ def test_reinit_returns_to_the_eigenvalues_without_a_new_basis(session, config, 
     family = EKFAC(PRIOR, config())
     start = family.init(SHAPE, tf.float64)
     refreshed = family.update(start, batch_of(*arrays), STEP_SIZES, {"cov", "basis"})
-    moved = family.update(refreshed, batch_of(*arrays), STEP_SIZES, {"cov", "scale"})
-    again = family.update(moved, batch_of(*arrays), STEP_SIZES, {"reinit"})
-    refreshed, moved, again = session.run([refreshed, moved, again])
-    assert (moved["scale"] != refreshed["scale"]).all()
+    after_scale = family.update(refreshed, batch_of(*arrays), STEP_SIZES, {"cov", "scale"})
+    again = family.update(after_scale, batch_of(*arrays), STEP_SIZES, {"reinit"})
+    refreshed, after_scale, again = session.run([refreshed, after_scale, again])
+    assert (after_scale["scale"] != refreshed["scale"]).all()
     assert_allclose(again["scale"], refreshed["scale"], rtol=1e-12)
     assert (again["a_cov"] != refreshed["a_cov"]).any() and (again["q_a"] == refreshed["q_a"]).all()
 
@@ -184,7 +184,7 @@ def test_updates_that_are_not_due_change_nothing(session, config, arrays):
 
 
 def test_bayes_by_backprop_follows_the_reparameterised_gradient(session, config, rng):
-    """Against tf.gradients of a sampled ELBO written out with w = mean + std eps."""
+    """Compares the step with tf.gradients of a sampled ELBO, written out with w = mean + std eps."""
     family = MeanField(PRIOR, config())
     x, y = tf.constant(rng.randn(N, SHAPE[0])), tf.constant(rng.randn(N, SHAPE[1]))
     mean, eps = tf.constant(rng.randn(*SHAPE)), tf.constant(rng.randn(K, *SHAPE))
@@ -200,13 +200,13 @@ def test_bayes_by_backprop_follows_the_reparameterised_gradient(session, config,
     batch = Batch(x[None], y - outputs, None, noise, tf.zeros(SHAPE, tf.float64), STATISTICS["dense"](None))
     step_sizes = StepSizes(tf.constant(0.1, tf.float64), 0.0, 0.0, tf.constant(1.0, tf.float64), 1.0)
     new = family.update(state, batch, step_sizes, frozenset())
-    average, expected, moved = session.run([new["std_average"], expected, new["log_std"] - state["log_std"]])
+    average, expected, step = session.run([new["std_average"], expected, new["log_std"] - state["log_std"]])
     assert_allclose(average, 0.1 * expected, rtol=1e-9)
-    assert_allclose(moved, 0.1 * np.sign(expected), rtol=1e-4)  # Adam's first step has length 1
+    assert_allclose(step, 0.1 * np.sign(expected), rtol=1e-4)  # Adam's first step has length 1
 
 
 def test_rate_of_batch_normalisations_averages(session):
-    """Plain averages of the first ten steps, then of ten, of a twentieth of all, and of a hundred."""
+    """Averages are over all of the first ten steps, then over ten, a twentieth of all, and at most a hundred steps."""
     steps = (1.0, 4.0, 10.0, 200.0, 400.0, 2000.0, 1e6)
     rates = session.run([norm_rate(tf.constant(now, tf.float64)) for now in steps])
     assert_allclose(rates, [1.0, 0.25, 0.1, 0.1, 0.05, 0.01, 0.01])
@@ -215,7 +215,7 @@ def test_rate_of_batch_normalisations_averages(session):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("interval, powers", [(2, [0, 0, 1, 1, 2, 2]), (None, [0, 0, 0, 1, 1, 1]), (10**12, [0] * 6)])
 def test_step_sizes_of_regression_decay_by_whole_intervals(session, config, dtype, interval, powers):
-    """They equal Python's powers to the last bit; after the last epoch they stay as they are."""
+    """The step sizes equal Python's powers to the last bit, and stay constant after the last epoch."""
     cfg = config(epoch=5, lr_decay_interval=interval, lr_decay_ratio=0.3, alpha=0.017, beta=0.11, omega=0.013)
     epoch, now = tf.placeholder(tf.int32, []), tf.placeholder(dtype, [])
     sizes = regression_step_sizes(cfg, epoch, now, 7)

@@ -100,7 +100,7 @@ def test_standardised_by_training_rows_only(config, tiny_data):
 
 def test_constant_columns_become_zero_not_nan(config, tiny_data):
     raw = np.loadtxt(str(tiny_data / "tiny.data"))
-    raw[:, 1] = 0.1  # its computed standard deviation is rounding, not 0
+    raw[:, 1] = 0.1  # its computed standard deviation is a rounding error, not 0
     np.savetxt(str(tiny_data / "tiny.data"), raw)
     data = load_regression(config())
     assert data.n_constant == 1

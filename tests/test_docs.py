@@ -40,7 +40,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_paths_that_are_named_exist(page):
-    """Paths with a placeholder in capitals or in braces, and removed files, are passed over."""
+    """Paths with a placeholder in capitals or in braces, and removed files, are skipped."""
     named = re.findall(r"\b(?:core|networks|data_loader|misc|config|benchmarks|docs|tests)/[\w./]+\.\w+", text(page))
     removed = re.findall(r"(?m)^\| `([^`]+)` \|", text(page)) if page.name == "CHANGELOG.md" else []
     for path in named:
@@ -57,7 +57,7 @@ def test_versions_agree():
 
 @pytest.fixture
 def extended(tmp_path):
-    """A copy of the code with every example of docs/design.md put where its step says."""
+    """A copy of the code with every example of docs/design.md inserted where its step says."""
     for name in ("core", "networks", "data_loader", "misc", "config"):
         shutil.copytree(str(ROOT / name), str(tmp_path / name), ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(str(ROOT / "train.py"), str(tmp_path))

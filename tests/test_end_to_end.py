@@ -1,4 +1,4 @@
-"""Runs from config to files: what they leave, that they can be killed, resumed and repeated."""
+"""Runs from config to files: the files of a run, and that it can be killed, resumed and repeated."""
 import csv
 import functools
 import json
@@ -36,14 +36,14 @@ def weights(folder):
 
 def events(folder):
     """{tag: [(step, value)]} of all events in order of files."""
-    found = {}
+    by_tag = {}
     for path in sorted(folder.summary.glob("events.*")):
         for event in tf.train.summary_iterator(str(path)):
             for value in event.summary.value:
-                found.setdefault(value.tag, []).append((event.step, value))
+                by_tag.setdefault(value.tag, []).append((event.step, value))
             if event.graph_def:
-                found["graph"] = event.graph_def
-    return found
+                by_tag["graph"] = event.graph_def
+    return by_tag
 
 
 @pytest.mark.parametrize("optimizer, network", [*((name, "linear") for name in sorted(METHODS)),
@@ -60,7 +60,7 @@ def test_files_of_a_run(config, config_file):
     assert "note: fisher_approx kron does not match optimizer ekfac" in folder.log.read_text()
     assert folder.root.parts[-2:] == ("tiny", "ekfac_tiny")
     written = json.loads(folder.config.read_text())
-    assert written["config"]["Teigen"] == 3 and written["config"]["damping"] == 0.0  # a default, too
+    assert written["config"]["Teigen"] == 3 and written["config"]["damping"] == 0.0  # defaults are recorded, too
     assert {"tensorflow", "numpy", "python"} <= set(written["versions"]) and written["seed"] == 1
     table = rows(folder.metrics)
     assert [row["epoch"] for row in table] == ["2", "4"] and [row["step"] for row in table] == ["14", "28"]
@@ -78,22 +78,22 @@ def test_files_of_a_run(config, config_file):
 
 def test_tensorboard_curves(config):
     run.execute(run.plan(config()))
-    found = events(run_folder(config()))
-    assert "graph" in found
+    by_tag = events(run_folder(config()))
+    assert "graph" in by_tag
     scalars = {"train/lower_bound", "train/expected_log_likelihood", "train/kl", "train/noise_precision", "kl/dense0",
                "kl/dense1", "kl/noise_precision", "test/rmse", "test/log_likelihood", "speed/steps_per_second"}
     scalars |= {f"dense{i}/{name}" for i in (0, 1) for name in
                 ("trace_a", "trace_s", "damping_a", "damping_s", "condition_a", "condition_s")}
-    assert scalars <= set(found)
-    assert [step for step, _ in found["test/rmse"]] == [16, 32]  # the graph's own steps
-    histogram = found["dense0/weight_noise_std"][-1][1].histo
+    assert scalars <= set(by_tag)
+    assert [step for step, _ in by_tag["test/rmse"]] == [16, 32]  # the graph's own steps
+    histogram = by_tag["dense0/weight_noise_std"][-1][1].histo
     assert histogram.num == 16 and histogram.min > 0
 
 
 def test_the_lower_bound_is_likelihood_minus_tempered_kl(config):
     run.execute(run.plan(config(kl=0.5)))
-    found = events(run_folder(config()))
-    last = {tag: values[-1][1].simple_value for tag, values in found.items() if tag.split("/")[0] in ("train", "kl")}
+    by_tag = events(run_folder(config()))
+    last = {tag: values[-1][1].simple_value for tag, values in by_tag.items() if tag.split("/")[0] in ("train", "kl")}
     parts = [last[f"kl/{name}"] for name in ("dense0", "dense1", "noise_precision")]
     assert last["train/kl"] == pytest.approx(sum(parts), rel=1e-5)
     bound = last["train/expected_log_likelihood"] - 0.5 / 39 * last["train/kl"]
@@ -117,7 +117,7 @@ def test_evaluation_batches_and_logging_keys_change_no_result(config):
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
 def test_the_leave_one_out_level_is_that_of_predictions_alone(config, likelihood):
-    """The weights, and so the means, are those of the conjugate level."""
+    """The weights, and therefore the means, equal those under the conjugate noise level."""
     runs = [config(noise_update=update, learning_rate=0.1, likelihood=likelihood, epoch=10, kl=0.3, exp_name=update,
                    epoch_rate=10, optimizer="diag") for update in ("conjugate", "leave_one_out")]
     conjugate, ours = (run.execute(run.plan(settings))["metrics"] for settings in runs)
@@ -148,7 +148,7 @@ def test_keys_of_evaluation_and_length(config):
     assert len(list(folder.checkpoint.glob("*.index"))) == 2
 
 
-def test_starting_over_moves_the_earlier_run_aside(config):
+def test_a_fresh_start_archives_the_earlier_run(config):
     folder = run_folder(config())
     for _ in range(3):
         run.execute(run.plan(config(epoch=1)))
@@ -171,7 +171,7 @@ def test_killed_and_resumed_equals_uninterrupted(finished_run, config_file):
 
 @pytest.mark.parametrize("optimizer", sorted(METHODS))
 def test_the_state_of_every_method_is_in_its_checkpoints(finished_run, optimizer):
-    """A run that lost its last checkpoint and its result, as if it had been killed, ends in the same state."""
+    """A run without its last checkpoint and its result, as after a kill, ends in the same state."""
     path, folder = finished_run(optimizer=optimizer, epoch=6)
     straight = folder_at(folder.root.with_name("straight"))
     shutil.copytree(str(folder.root), str(straight.root))
@@ -183,7 +183,7 @@ def test_the_state_of_every_method_is_in_its_checkpoints(finished_run, optimizer
 
 
 def assert_same_end(folder, other, n_steps):
-    """The same weights, metrics and rows of metrics.csv in two folders."""
+    """Asserts that two folders hold the same weights, metrics and rows of metrics.csv."""
     one, two = weights(folder), weights(other)
     assert one.keys() == two.keys() and int(one["global_step"]) == n_steps
     for name in one:
@@ -195,7 +195,7 @@ def assert_same_end(folder, other, n_steps):
 
 
 def test_resuming_after_the_last_epoch(config, capsys):
-    """Killed while it wrote its result, a run repeats that; a finished one is left as it is."""
+    """A run that was killed before it wrote its result evaluates again; a finished run is not changed."""
     folder, first = run_folder(config()), run.execute(run.plan(config()))
     folder.result.unlink()
     again = run.execute(run.plan(config()), resume=True)
@@ -207,7 +207,7 @@ def test_resuming_after_the_last_epoch(config, capsys):
 
 
 def test_where_a_run_comes_from(config, capsys):
-    """Versions, revision and host are in its files; what has changed is said when it is resumed."""
+    """Versions, revision and host are in its files; a resumed run reports which of them changed."""
     folder, result = run_folder(config()), run.execute(run.plan(config()))
     written = json.loads(folder.config.read_text())
     assert result["host"] == written["host"] == platform.node() and result["device"] == "/device:CPU:0"
@@ -224,13 +224,13 @@ def test_where_a_run_comes_from(config, capsys):
 
 
 def test_lines_instead_of_a_bar(config, capsys):
-    """Without a terminal every evaluation is a line on the screen."""
+    """Without a terminal every evaluation prints a line."""
     run.execute(run.plan(config()))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines if line.startswith("epoch")] == ["epoch 2", "epoch 4"]
 
 
-def test_a_closed_pipe_ends_without_a_word():
+def test_a_closed_pipe_ends_without_an_error():
     command = f"{sys.executable} train.py --help-config | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=str(ROOT), capture_output=True)
     assert done.returncode in (0, 141) and done.stdout.startswith(b"key") and done.stderr == b""

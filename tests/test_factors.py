@@ -1,4 +1,4 @@
-"""Curvature statistics against per-example loops; where K-FAC is exact; what EK-FAC promises."""
+"""Curvature statistics against per-example loops, cases in which K-FAC is exact, and a guarantee of EK-FAC."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf

@@ -1,11 +1,11 @@
-"""A small share of `python -m tests.fuzz`."""
+"""Runs a small part of `python -m tests.fuzz`."""
 import pytest
 
-from tests.fuzz import Place, fuzz_configs, fuzz_pictures, fuzz_tables
+from tests.fuzz import Place, fuzz_configs, fuzz_images, fuzz_tables
 
 
 @pytest.mark.usefixtures("shared_graphs")
-@pytest.mark.parametrize("fuzz, n", [(fuzz_configs, 10), (fuzz_tables, 16), (fuzz_pictures, 8)])
+@pytest.mark.parametrize("fuzz, n", [(fuzz_configs, 10), (fuzz_tables, 16), (fuzz_images, 8)])
 def test_trains_or_is_refused_in_one_line(tmp_path, fuzz, n):
     place = Place(tmp_path)
     fuzz(place, n, 7)

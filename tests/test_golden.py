@@ -1,4 +1,4 @@
-"""Short runs give what tests/golden/ records of them: no change of the code changes a result.
+"""Short runs give the results recorded in tests/golden/: no change of the code changes a result.
 
 Where the machine rounds as the recording one did (see golden_runs.probe), weights and metrics are compared to the last
 bit, otherwise within the case's `tolerance`; a warning then says so.
@@ -22,15 +22,15 @@ def recorded():
 
 @pytest.mark.parametrize("group", sorted(GROUPS))
 def test_results_are_those_recorded(recorded, group, record_property):
-    """One process per group, on one thread, whatever this one does."""
-    found = golden_runs.measured(group)
-    different = golden_runs.different_rounding(recorded["probe"], found["probe"])
+    """Every group runs in a process of its own, on one thread, whatever the settings of this process."""
+    actual = golden_runs.measured(group)
+    different = golden_runs.different_rounding(recorded["probe"], actual["probe"])
     record_property("comparison", "tolerance" if different else "bits")
     if different:
         warnings.warn(f"golden runs {group}: compared within a tolerance, not by bits, since this machine differs from "
                       f"the recording one in {', '.join(different)}", stacklevel=1)
-    wrong = [line for name in found["cases"] for line in golden_runs.differences(
-        name, recorded["cases"][name], found["cases"][name], exact=CASES[name].bits and not different)]
+    wrong = [line for name in actual["cases"] for line in golden_runs.differences(
+        name, recorded["cases"][name], actual["cases"][name], exact=CASES[name].bits and not different)]
     assert not wrong, "\n".join([f"{len(wrong)} differences:", *wrong[:40]])
 
 

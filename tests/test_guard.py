@@ -1,4 +1,4 @@
-"""Numbers that are not finite are never written; factors that fail are mended, and it is written down."""
+"""Numbers that are not finite are never written; failed factorisations are retried robustly and recorded."""
 import csv
 import json
 
@@ -19,15 +19,15 @@ from tests.test_model import Run, flat
 
 @pytest.fixture
 def solve():
-    """Function (kind, matrix, damping or last basis, last): the mending solver's result and what it recorded."""
+    """Function (kind, matrix, damping or last basis, last): the robust solver's result and its recorded incidents."""
 
     def run(kind, matrix, *rest):
-        found = []
-        solver = solvers.robust_solver("dense0", lambda *incident: found.append(incident))
+        incidents = []
+        solver = solvers.robust_solver("dense0", lambda *incident: incidents.append(incident))
         with tf.Graph().as_default(), tf.Session() as session:
             tensors = [tf.constant(value) for value in (matrix, *rest)]
             how = solver.bases["eigh"] if kind == "basis" else getattr(solver, kind)
-            return session.run(how("A", *tensors)), found
+            return session.run(how("A", *tensors)), incidents
 
     return run
 
@@ -39,29 +39,29 @@ def gram(rng, n=6):
 
 def test_good_factors_need_no_remedy(solve, rng):
     matrix = gram(rng)
-    root, found = solve("root", matrix, np.float32(0.1), np.eye(6, dtype=np.float32))
+    root, incidents = solve("root", matrix, np.float32(0.1), np.eye(6, dtype=np.float32))
     assert_allclose(root.T @ root, np.linalg.inv(matrix + 0.1 * np.eye(6)), rtol=1e-3, atol=1e-4)
     inverse, more = solve("inverse", matrix, np.float32(0.1), np.eye(6, dtype=np.float32))
     assert_allclose(inverse, root.T @ root, rtol=1e-4)
     (values, basis), none = solve("basis", matrix, np.eye(6, dtype=np.float32))
     assert_allclose((basis * values) @ basis.T, matrix, atol=1e-5)
-    assert found + more + none == []
+    assert incidents + more + none == []
 
 
 def test_jitter_then_the_last_good_factor(solve):
     last = np.full((3, 3), 7.0, np.float32)
     slightly = np.diag([1.0, 1.0, -3e-7]).astype(np.float32)
-    root, found = solve("root", slightly, np.float32(0.0), last)
-    assert [(layer, factor, remedy) for layer, factor, _, remedy in found] == [("dense0", "A", "jitter")]
-    assert np.isfinite(root).all() and found[0][2] == pytest.approx(1 / 3e-7, rel=1e-3)
+    root, incidents = solve("root", slightly, np.float32(0.0), last)
+    assert [(layer, factor, remedy) for layer, factor, _, remedy in incidents] == [("dense0", "A", "jitter")]
+    assert np.isfinite(root).all() and incidents[0][2] == pytest.approx(1 / 3e-7, rel=1e-3)
     for kind in ("root", "inverse"):
-        kept, found = solve(kind, np.diag([1.0, 1.0, -0.5]).astype(np.float32), np.float32(0.0), last)
-        assert (kept == last).all() and found[0][3] == solvers.LAST_GOOD
+        kept, incidents = solve(kind, np.diag([1.0, 1.0, -0.5]).astype(np.float32), np.float32(0.0), last)
+        assert (kept == last).all() and incidents[0][3] == solvers.LAST_GOOD
 
 
 def test_float64_where_float32_is_too_coarse(monkeypatch):
-    """A decomposition that fails in float32 only."""
-    cholesky, found = solvers.scipy.linalg.cholesky, []
+    """The decomposition fails in float32 only."""
+    cholesky, incidents = solvers.scipy.linalg.cholesky, []
 
     def coarse(matrix, **keys):
         if matrix.dtype == np.float32:
@@ -69,9 +69,10 @@ def test_float64_where_float32_is_too_coarse(monkeypatch):
         return cholesky(matrix, **keys)
 
     monkeypatch.setattr(solvers.scipy.linalg, "cholesky", coarse)
-    root = solvers._robust_root(lambda *incident: found.append(incident), 2.0 * np.eye(3, dtype=np.float32), 0.0, None)
+    record = lambda *incident: incidents.append(incident)  # noqa: E731
+    root = solvers._robust_root(record, 2.0 * np.eye(3, dtype=np.float32), 0.0, None)
     assert_allclose(root, np.eye(3) / np.sqrt(2.0), rtol=1e-5)
-    assert root.dtype == np.float32 and found == [(1.0, "float64")]
+    assert root.dtype == np.float32 and incidents == [(1.0, "float64")]
 
 
 def test_a_factor_that_is_not_finite_stops_the_step(solve):
@@ -84,7 +85,7 @@ def test_a_factor_that_is_not_finite_stops_the_step(solve):
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb", "adam", "sgd"])
 def test_nothing_of_a_step_that_is_not_finite_is_written(config, optimizer):
-    """With one target that is NaN or infinite, every step leaves the state as it was."""
+    """With one target that is NaN or infinite, every step leaves the state unchanged."""
     run = Run(config(optimizer=optimizer, batch_size=39))
     for value in (np.nan, np.inf):
         targets = run.data.train.y.copy()
@@ -98,17 +99,17 @@ def test_nothing_of_a_step_that_is_not_finite_is_written(config, optimizer):
 
 
 @pytest.mark.parametrize("optimizer, damping", [("kfac", 0.0), ("kfac", 0.1), ("ekfac", 0.0)])
-def test_a_mended_step_is_the_step_where_nothing_fails(config, optimizer, damping):
+def test_the_robust_step_equals_the_base_step_where_nothing_fails(config, optimizer, damping):
     made = config(optimizer=optimizer, damping=damping, precision="float64")
     run = Run(made)
     run.steps(5)
     before = fetch(run.session, run.model.variables)
     robust = RobustStep(run.model.design, "/device:CPU:0", run.data.train)
-    after, found = robust.take(before, 6)
-    assert found == []
+    after, incidents = robust.take(before, 6)
+    assert incidents == []
     expected = flat(run.steps(1))
     for name, value in flat(after).items():
-        if "q_" not in name:  # eigenvectors have no sign of their own
+        if "q_" not in name:  # the sign of an eigenvector is arbitrary
             assert_allclose(np.abs(value), np.abs(expected[name]), rtol=1e-6, atol=1e-9, err_msg=name)
 
 
@@ -145,7 +146,7 @@ def test_what_a_failed_factorisation_says(message):
     assert failed_quantity(tf.errors.InvalidArgumentError(None, None, "indices[0] = 9 is not in [0, 3)")) is None
 
 
-def test_too_many_steps_left_out_end_the_run(config_file, capsys):
+def test_too_many_skipped_steps_end_the_run(config_file, capsys):
     keys = dict(alpha=1e30, epoch=30, max_skipped_steps=3)
     with pytest.raises(SystemExit) as stop:
         train.main(["--config", str(config_file(**keys))])
@@ -156,8 +157,8 @@ def test_too_many_steps_left_out_end_the_run(config_file, capsys):
 
 @pytest.mark.parametrize("smallest, remedy", [(-1.0, "float64"), (-100.0, solvers.LAST_GOOD)])
 @pytest.mark.parametrize("damping", [0.0, 1e-3])
-def test_a_factor_that_cannot_be_inverted_is_mended_in_training(config, smallest, remedy, damping):
-    """A state whose factor is not positive definite: the plain step fails, the mended one goes on."""
+def test_training_recovers_from_a_factor_that_cannot_be_inverted(config, smallest, remedy, damping):
+    """From a state whose factor is not positive definite, the base step fails and the robust step succeeds."""
     made = config(optimizer="kfac", beta=0.01, eta=1e4, kl=1e-3, damping=damping)
     run = Run(made)
     run.steps(3)
@@ -165,12 +166,12 @@ def test_a_factor_that_cannot_be_inverted_is_mended_in_training(config, smallest
     state["dense0"]["a_cov"] = np.diag([1e4, 1e4, smallest, 1.0]).astype(np.float32)
     put(run.session, run.model.variables, state)
     try:
-        plain_failed = not all(np.isfinite(value).all() for value in flat(run.steps(1)).values())
+        base_step_failed = not all(np.isfinite(value).all() for value in flat(run.steps(1)).values())
     except tf.errors.OpError:
-        plain_failed = True
-    assert plain_failed
-    after, found = RobustStep(run.model.design, "/device:CPU:0", run.data.train).take(state, 4)
-    assert {(layer, factor, how) for layer, factor, _, how in found} == {("dense0", "A", remedy)}
+        base_step_failed = True
+    assert base_step_failed
+    after, incidents = RobustStep(run.model.design, "/device:CPU:0", run.data.train).take(state, 4)
+    assert {(layer, factor, how) for layer, factor, _, how in incidents} == {("dense0", "A", remedy)}
     assert all(np.isfinite(value).all() for value in flat(after).values())
     assert (remedy == solvers.LAST_GOOD) == np.array_equal(after["dense0"]["root_a"], state["dense0"]["root_a"])
     assert not np.array_equal(after["dense0"]["mean"], state["dense0"]["mean"])
@@ -179,7 +180,7 @@ def test_a_factor_that_cannot_be_inverted_is_mended_in_training(config, smallest
 @pytest.mark.parametrize("optimizer", ["kfac", "kfac_point", "ekfac"])
 @pytest.mark.parametrize("damping", [0.0, 1e-2])
 def test_nearly_no_damping_on_doubled_columns(config, tmp_path, optimizer, damping):
-    """Factors that have no inverse in float32: the run ends well, mended or not, and nothing it keeps is NaN."""
+    """With factors that have no inverse in float32, the run succeeds, with retries or without, and stores no NaN."""
     rng = np.random.RandomState(0)
     x = rng.randn(60, 3)
     np.savetxt(str(tmp_path / "doubled.data"), np.column_stack([x, x, x, x[:, 0] + 0.1 * rng.randn(60)]))

@@ -62,7 +62,7 @@ def student(config):
 
 
 def test_student_s_fisher_is_that_of_its_score(session, student):
-    """By quadrature over targets from the model; and the sampled scores have that variance."""
+    """By quadrature over targets from the model; the sampled scores have the same variance."""
     state, tau = student.init(tf.float64), 2.0 / 3.0
     targets = np.linspace(-400.0, 400.0, 400001)
     score = session.run(student.score(state, tf.zeros([1, len(targets), 1], tf.float64), tf.constant(targets)))[0, :, 0]
@@ -76,17 +76,17 @@ def test_student_s_fisher_is_that_of_its_score(session, student):
 @pytest.mark.parametrize("update", ["adam", "conjugate", "leave_one_out", "held_out"])
 def test_student_with_many_degrees_of_freedom_is_gaussian(session, config, rng, update):
     outputs, targets = tf.constant(rng.randn(3, 4, 1)), tf.constant(rng.randn(4))
-    found = []
+    results = []
     for kind in (GaussianLikelihood, StudentTLikelihood):
         likelihood = kind(config(noise_update=update, noise_dof=1e30), 1)
         state = likelihood.init(tf.float64)
         held_out = HeldOut(outputs, targets, 4, tf.constant(True)) if likelihood.held_out else None
         new, log_prob = likelihood.update(state, outputs, targets, 0.1, 1.0, tensor(3.0), held_out)
         seed = tf.constant([1, 1])
-        found.append(session.run([new["log_noise"], predictive_noise(new), log_prob,
-                                  likelihood.score(state, outputs, targets),
-                                  likelihood.sampled_score(state, outputs, seed)]))
-    for one, other in zip(*found):
+        results.append(session.run([new["log_noise"], predictive_noise(new), log_prob,
+                                    likelihood.score(state, outputs, targets),
+                                    likelihood.sampled_score(state, outputs, seed)]))
+    for one, other in zip(*results):
         assert_allclose(one, other, rtol=1e-6)
 
 
@@ -104,7 +104,7 @@ def test_student_s_conjugate_updates_end_at_the_maximum_of_the_bound(session, co
     log_prob = tf.reduce_mean(student_log_prob(log_noise, tensor(targets**2), 3.5))
     bound = log_prob - temperature * likelihood.kl_of(log_noise)
     assert_allclose(session.run(tf.gradients(bound, log_noise)[0]), 0.0, atol=1e-10)
-    assert np.exp(state["log_noise"][1] - state["log_noise"][0]) < 0.8 * np.mean(targets**2)  # rows far off count less
+    assert np.exp(state["log_noise"][1] - state["log_noise"][0]) < 0.8 * np.mean(targets**2)  # outliers weigh less
 
 
 def test_score_is_the_gradient_of_the_expected_log_prob(session, either, rng):
@@ -143,8 +143,8 @@ def test_update_climbs_the_tempered_bound_to_its_maximum(session, likelihood, rn
 
 
 def test_the_conjugate_update_is_that_maximum(session, config, rng):
-    """At once, for the average of the squared errors so far; that average is plain until a step weighs less than
-    learning_rate."""
+    """One update gives the maximum for the average of the squared errors so far. All steps have equal weight in that
+    average until this weight is below learning_rate."""
     likelihood = GaussianLikelihood(config(noise_prior_shape=2.0, noise_prior_rate=3.0, learning_rate=0.4,
                                            noise_update="conjugate"), 1)
     targets, temperature, state = rng.randn(4, 6), 0.05, likelihood.init(tf.float64)
@@ -161,7 +161,7 @@ def test_the_conjugate_update_is_that_maximum(session, config, rng):
 
 
 def test_a_weak_prior_does_not_set_the_noise_level_at_the_start(session, config):
-    """It is that of an untrained network: standardised targets have the mean square 1."""
+    """The level is that of an untrained network, since standardised targets have the mean square 1."""
     for update in ("conjugate", "leave_one_out", "held_out"):
         likelihood = GaussianLikelihood(config(noise_prior_shape=1e-2, noise_prior_rate=1e-4, noise_update=update), 1)
         assert_allclose(session.run(likelihood.precision(likelihood.init(tf.float64))), 1.0, atol=0.03)
@@ -179,7 +179,7 @@ def density_of(targets, outputs, precision, dof):
 
 
 def mixture_error(outputs, targets, precision, dof=np.inf):
-    """By numpy: outputs [K, n], targets [n]."""
+    """Computed with numpy from outputs [K, n] and targets [n]."""
     density, squares = density_of(targets, outputs, precision, dof), (targets - outputs)**2
     counted = squares if np.isinf(dof) else (dof + 1) / (dof + precision * squares) * squares
     return np.mean(np.sum(density * counted, axis=0) / density.sum(axis=0))
@@ -187,7 +187,7 @@ def mixture_error(outputs, targets, precision, dof=np.inf):
 
 @pytest.mark.parametrize("kind, dof", [(GaussianLikelihood, np.inf), (StudentTLikelihood, 3.5)])
 def test_the_held_out_update_step_by_step(session, config, rng, kind, dof):
-    """Against numpy; E[log p] stays that of the training rows."""
+    """Compares the update with numpy; E[log p] is still that of the training rows."""
     held_out = kind(config(noise_update="held_out", noise_prior_shape=2.0, noise_prior_rate=3.0, noise_dof=3.5), 1)
     state, average, precision = held_out.init(tf.float64), 1.0, 2.5 / 3.5
     outputs, targets = rng.randn(3, 4, 1), rng.randn(4)
@@ -221,7 +221,7 @@ def test_the_held_out_error_climbs_to_the_best_noise_level_for_the_mixture(sessi
     around = (np.log(variance) - 1, np.log(variance) + 1)
     best = optimize.minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-9}).x
     assert_allclose(np.log(variance), best, atol=1e-4)
-    assert abs(best - np.log(np.mean((targets - outputs)**2))) > 0.1  # E_q[(y - f)^2] is not that
+    assert abs(best - np.log(np.mean((targets - outputs)**2))) > 0.1  # E_q[(y - f)^2] has another maximum
 
 
 def test_the_noise_level_stays_when_the_held_out_rows_train(session, held_out, rng):
@@ -235,7 +235,7 @@ def test_the_noise_level_stays_when_the_held_out_rows_train(session, held_out, r
 
 @pytest.mark.parametrize("kl_weight", [1.0, 0.3])
 def test_leave_one_out_outputs_are_those_of_a_fit_without_the_row(session, rng, kl_weight):
-    """Bayesian linear regression, all leverages equal: its exact posterior without a row, from the one with it."""
+    """In Bayesian linear regression with equal leverages, they give the exact posterior of a fit without the row."""
     tau, eta, n = 2.5, 1.7, 8
     x = np.array([[(-1.0)**bin(i & j).count("1") for j in range(3)] for i in range(n)])  # columns of a Hadamard matrix
     targets = rng.randn(n)
@@ -247,16 +247,16 @@ def test_leave_one_out_outputs_are_those_of_a_fit_without_the_row(session, rng, 
 
     seen = np.array([at(row, np.arange(n)) for row in range(n)]).T
     by_hand = np.array([at(row, np.delete(np.arange(n), row)) for row in range(n)]).T
-    draws = np.stack([seen[0] + sign * np.sqrt(seen[1] / 2) for sign in (-1, 1)])  # of just that mean and variance
+    draws = np.stack([seen[0] + sign * np.sqrt(seen[1] / 2) for sign in (-1, 1)])  # with this mean and variance
     fed = tf.constant(draws[..., None])
     outputs = session.run(leave_one_out_outputs(fed, tf.constant(targets), tensor(tau), kl_weight))[..., 0]
     assert_allclose(outputs.mean(axis=0), by_hand[0], rtol=1e-12)
     assert_allclose(outputs.var(axis=0, ddof=1), by_hand[1], rtol=1e-12)
 
 
-def left_out(outputs, targets, precision, dof, kl_weight):
-    """By numpy, [K, n]: the posterior at a row, a Gaussian, times 1 / exp(score f - fisher f^2 / 2), one variance for
-    all rows."""
+def leave_one_out(outputs, targets, precision, dof, kl_weight):
+    """Computed with numpy, [K, n]: the Gaussian posterior at a row, divided by exp(score f - fisher f^2 / 2), with one
+    variance for all rows."""
     mean, variance = outputs.mean(axis=0), outputs.var(axis=0, ddof=1).mean() / kl_weight
     score, fisher = precision * (targets - mean), precision
     if np.isfinite(dof):
@@ -270,14 +270,14 @@ def left_out(outputs, targets, precision, dof, kl_weight):
     (GaussianLikelihood, np.inf, 0.5, 1.0), (GaussianLikelihood, np.inf, 1.2, 1.0),
     (StudentTLikelihood, 3.5, 0.5, 0.7)])
 def test_the_leave_one_out_update_step_by_step(session, config, rng, kind, dof, spread, kl_weight):
-    """The weights train under the conjugate level; that of predictions against numpy."""
+    """The weights train under the conjugate level; the level of the predictions is compared with numpy."""
     settings = dict(noise_prior_shape=2.0, noise_prior_rate=3.0, noise_dof=3.5, learning_rate=0.3)
     both = [kind(config(noise_update=update, **settings), 1) for update in ("leave_one_out", "conjugate")]
     states, precision, average = [each.init(tf.float64) for each in both], 2.5 / 3.5, 1.0
     for step in range(1, 6):
         targets, outputs = rng.randn(7), spread * rng.randn(3, 7)
         fitted = session.run(both[0].precision(states[0]))
-        error = mixture_error(left_out(outputs, targets, fitted, dof, kl_weight), targets, precision, dof)
+        error = mixture_error(leave_one_out(outputs, targets, fitted, dof, kl_weight), targets, precision, dof)
         average += max(1.0 / step, 0.3) * (error - average)
         precision = (2.0 + 5.0) / (3.0 + 5.0 * average)
         states = [each.update(state, tf.constant(outputs[..., None]), tf.constant(targets), 0.1, kl_weight,
@@ -289,12 +289,12 @@ def test_the_leave_one_out_update_step_by_step(session, config, rng, kind, dof, 
         assert predictive_noise(ours)[1] > conjugate["log_noise"][1]
     reported = session.run(both[0].report(states[0]))
     assert_allclose(reported["train/predictive_noise_precision"], precision, rtol=1e-12)
-    assert reported["train/noise_precision"] > precision  # and so too high for rows that are new
+    assert reported["train/noise_precision"] > precision  # which is too high for new rows
 
 
 @pytest.mark.parametrize("dof", [np.inf, 4.0])
 def test_leave_one_out_outputs_make_the_errors_of_refits(session, rng, dof):
-    """On average over the rows, of any leverages; the fit to all rows makes smaller ones."""
+    """The errors agree on average over rows of any leverage; the fit to all rows makes smaller errors."""
     tau, n, d = 4.0, 300, 20
     x = rng.randn(n, d) * np.exp(0.3 * rng.randn(n, 1))
     targets = x @ rng.randn(d) + (rng.randn(n) if np.isinf(dof) else rng.standard_t(dof, n)) / tau**0.5

@@ -54,7 +54,7 @@ def test_rotate_and_project_follow_the_kron_convention(session, rng, particles):
 
 
 def test_orthogonal_iteration_reaches_the_eigenbasis(session, rng):
-    """Warm-started at the basis of a nearby matrix: off-diagonal share falls by the ratio of eigenvalues a step."""
+    """From the basis of a nearby matrix, each step reduces the off-diagonal share by the ratio of eigenvalues."""
     vectors = np.linalg.qr(rng.randn(6, 6))[0]
     matrix = vectors @ np.diag([0.01, 0.1, 0.5, 1.0, 4.0, 9.0]) @ vectors.T
     change = 0.02 * rng.randn(6, 6)
@@ -66,7 +66,7 @@ def test_orthogonal_iteration_reaches_the_eigenbasis(session, rng):
         values, basis = session.run(step, {old: matrix, new: basis})
         shares.append(session.run(share, {old: matrix, new: basis}))
     exact, exact_vectors = np.linalg.eigh(matrix)
-    assert_allclose(values, exact, rtol=1e-6)  # in eigh's order
+    assert_allclose(values, exact, rtol=1e-6)  # in the order of eigh
     assert_allclose(np.abs(exact_vectors.T @ basis), np.eye(6), atol=1e-6)
     assert_allclose(basis.T @ basis, np.eye(6), atol=1e-12)
     assert shares[0] > 1e-3 and shares[3] < 0.3 * shares[0] and shares[-1] < 1e-7

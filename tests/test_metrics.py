@@ -90,7 +90,7 @@ def test_calibration_error_of_sure_and_right_is_zero():
 
 
 def test_a_statistic_counts_rows_by_their_weights(rng):
-    """With whole numbers as weights it is that of repeated rows."""
+    """With whole numbers as weights it equals the statistic of repeated rows."""
     p, labels, weights = rng.dirichlet(np.ones(3), 5), np.array([0, 1, 2, 2, 0]), np.array([2, 0, 1, 3, 1])
     repeated = np.repeat(np.arange(5), weights)
     expected = values_of(classification_statistics(p[repeated], labels[repeated]), 7)

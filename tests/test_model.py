@@ -1,4 +1,4 @@
-"""The graph of a run: what a step reads and writes, and that nothing but the config decides it."""
+"""The graph of a run: the variables that a step reads and writes, and that the graph depends on the config alone."""
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -59,13 +59,13 @@ def assert_identical(one, other):
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb"])
 def test_steps_per_run_changes_no_bit(config, optimizer):
-    run, found = Run(config(optimizer=optimizer, epoch=13)), []
+    run, states = Run(config(optimizer=optimizer, epoch=13)), []
     for limit in (1, 50, 0):  # the graph does not depend on it
         run.config = config(optimizer=optimizer, epoch=13, steps_per_run=limit)
         run.restart()
-        found.append(run.steps(100))
-    assert_identical(found[0], found[1])
-    assert_identical(found[0], found[2])
+        states.append(run.steps(100))
+    assert_identical(states[0], states[1])
+    assert_identical(states[0], states[2])
 
 
 def test_the_graph_is_a_function_of_the_seed(config):
@@ -76,7 +76,7 @@ def test_the_graph_is_a_function_of_the_seed(config):
 
 @pytest.mark.parametrize("optimizer", sorted(METHODS))
 def test_one_step_written_out(config, optimizer):
-    """One step in float64 against numpy: drawn weights, both gradients, the bound's gradient, the mean."""
+    """Compares one step in float64 with numpy: drawn weights, both gradients, the bound's gradient and the mean."""
     cfg = config(optimizer=optimizer, precision="float64", model_name="linear", momentum=0.0, damping=0.2)
     run = Run(cfg)
     before = run.session.run(run.model.variables)["dense0"]
@@ -103,7 +103,7 @@ def test_one_step_written_out(config, optimizer):
 
 
 def test_true_fisher_uses_sampled_targets(config, tiny_data):
-    """With targets far from the model, S tells which targets made it."""
+    """With targets far from the model, the size of S depends on which targets it is computed from."""
     base = dict(optimizer="kfac", precision="float64", beta=1.0, alpha=1e-12, learning_rate=1e-12, epoch=100)
     s_cov = {}
     for true_fisher in (True, False):
@@ -115,7 +115,7 @@ def test_true_fisher_uses_sampled_targets(config, tiny_data):
 
 
 def test_a_pass_uses_every_row_once(config):
-    """A in the first layer, with decay 1 / t, would be the mean over rows; beta = 1 shows each batch."""
+    """With beta = 1, A of the first layer is that of each batch; the weighted mean of these is that of all rows."""
     run = Run(config(optimizer="kfac", precision="float64", beta=1.0, batch_size=8))
     weights = [8, 8, 8, 8, 7]  # 39 rows
     batches = [run.steps(1)["dense0"]["a_cov"] for _ in weights]
@@ -144,7 +144,7 @@ def test_curvature_updates_are_placed_on_the_chosen_device(config, optimizer, de
 
 
 def test_work_that_is_not_due_is_not_in_the_loop(config):
-    """The loop of plain steps holds no eigendecomposition; K-FAC needs none at all outside its report."""
+    """The loop of base steps contains no eigendecomposition; K-FAC needs none outside its report."""
     def kinds(optimizer, scope):
         graph = build_model(design_run(config(optimizer=optimizer), Spec(39, (3,), 1, None))).graph
         return [op.type for op in graph.get_operations() if op.name.startswith(scope)]
@@ -156,7 +156,7 @@ def test_work_that_is_not_due_is_not_in_the_loop(config):
 
 
 def test_a_dead_network_stays_finite(config, tiny_data):
-    """Every hidden unit off: zero rows in S, zero gradients."""
+    """No hidden unit is active, so that rows of S and gradients are zero."""
     for optimizer in ("ekfac", "kfac", "diag"):
         run = Run(config(optimizer=optimizer, beta=0.9))
         mean = run.model.variables["dense0"]["mean"]
@@ -194,7 +194,7 @@ CHANGES = {
     "seed": (2, {"split": 1}), "precision": ("float64", {}),
     "max_factor_dim": (3, LARGE_LAYERS), "large_layers": ("point", dict(LARGE_LAYERS, max_factor_dim=3)),
 }
-# Keys that change no weight: where things are and how they run; tested where they act.
+# Keys that change no weight, such as paths; other tests cover their effects.
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
              "test_particles", "num_workers", "epoch_rate", "save_interval", "max_to_keep", "steps_per_run", "threads",
              "curvature_device", "epoch", "lr_decay_interval", "lr_decay_ratio", "evaluate_on", "runs",
@@ -219,14 +219,14 @@ def test_every_option_changes_the_result(config, unchanged, key):
 
 
 def test_a_batch_larger_than_the_data_is_all_of_it(config):
-    """Also where its size is beyond 32 bits."""
+    """This holds also for a size beyond 32 bits."""
     whole, larger = (flat(Run(config(optimizer="kfac", batch_size=size)).steps(4)) for size in (39, 10**12))
     assert all(np.array_equal(whole[name], larger[name]) for name in whole)
 
 
 def test_held_out_rows_train_only_when_their_time_is_over(config):
-    """Until then no order has them, every other row comes once or twice, and their targets move the noise level and
-    nothing else; then they train like any other row, and the noise level stays."""
+    """Until then no epoch trains on them, every other row comes once or twice, and their targets change the noise level
+    alone. Afterwards they train like all other rows, and the noise level is constant."""
     settings = config(noise_update="held_out", held_out=0.5, held_out_epochs=2, epoch=4)
     plans = [epoch_plan(settings, 39, epoch) for epoch in (1, 2, 3)]
     for plan in plans[:2]:
@@ -245,7 +245,7 @@ def test_held_out_rows_train_only_when_their_time_is_over(config):
     run.restart()
     one = run.steps(1)
     assert one["likelihood"]["mean_square"] < two["likelihood"]["mean_square"]
-    assert np.array_equal(one["dense0"]["mean"], two["dense0"]["mean"])  # the first step has the noise of the start
+    assert np.array_equal(one["dense0"]["mean"], two["dense0"]["mean"])  # the first step uses the initial noise level
     one = run.steps(2 * run.model.design.steps_per_epoch - 1)
     two = run.steps(5)
     assert np.array_equal(one["likelihood"]["log_noise"], two["likelihood"]["log_noise"])
@@ -253,7 +253,7 @@ def test_held_out_rows_train_only_when_their_time_is_over(config):
 
 
 def test_every_held_out_row_counts(config):
-    """A change of any of them shows in the noise level after an epoch."""
+    """A change of any of them changes the noise level after an epoch."""
     settings = config(noise_update="held_out", held_out=0.4, batch_size=6, optimizer="sgd")
     run, levels = Run(settings), []
     for row in [None, *epoch_plan(settings, 39, 1)["held_out"]]:
@@ -266,7 +266,7 @@ def test_every_held_out_row_counts(config):
 
 
 def test_steps_per_run_and_a_restart_change_no_bit_where_holding_out_ends(config):
-    """Step by step, or as many at once as fit; nothing but the saved variables is carried over."""
+    """Steps run one by one or as many at once as possible; the second run receives only the saved variables."""
     settings = dict(noise_update="held_out", held_out_epochs=2, epoch=5, batch_size=6)
     first, second, whole = Run(config(**settings)), Run(config(**settings)), []
     for limit in (1, 0):

@@ -1,4 +1,4 @@
-"""Networks on shapes and on tensors; every layer against loops over particles; what their gradients are."""
+"""Networks on shapes and on tensors, every layer against loops over particles, and the gradients of a network."""
 import functools
 import types
 
@@ -48,14 +48,14 @@ def test_shapes_are_those_of_the_tensors(session, name, batch_norm):
         assert outputs.shape == [K, N, 10] and [record.spec for record in layers.records] == specs
         for record in layers.records:
             spec, seen = record.spec, record.inputs.shape.as_list()
-            found = record.preactivations.shape.as_list()
-            assert found[:2] == [K, N] and found[-1] == spec.d_out and np.prod(found[2:-1]) == spec.n_locations
+            sizes = record.preactivations.shape.as_list()
+            assert sizes[:2] == [K, N] and sizes[-1] == spec.d_out and np.prod(sizes[2:-1]) == spec.n_locations
             if spec.kind == "conv2d":
                 assert seen[-1] * np.prod(spec.geometry.kernel) == spec.d_in
             elif spec.kind == "dense":
                 assert seen[-1] == spec.d_in + 1
             else:
-                assert seen == found and spec.d_in == 1 and not spec.has_weights
+                assert seen == sizes and spec.d_in == 1 and not spec.has_weights
 
 
 def test_the_first_convolution_keeps_shared_inputs(session):
@@ -74,7 +74,7 @@ def test_vgg16_is_the_published_one():
 
 @pytest.mark.parametrize("name, n", [("vgg11", 8), ("vgg13", 10), ("vgg16", 13), ("vgg19", 16)])
 def test_vgg_has_as_many_layers_as_it_says(name, n):
-    """The name counts three dense layers, of which one is left."""
+    """The name counts three dense layers, of which this network has one."""
     kinds = [spec.kind for spec in specs_of(name)[1]]
     assert kinds == ["conv2d"] * n + ["dense"] and n == int(name[3:]) - 3
 
@@ -97,7 +97,7 @@ def test_resnets_are_the_published_ones(name, n):
 
 
 class Spell:
-    """Layers that spell out what is done: a word for each, the output's width or the stride after it."""
+    """Layers that return a text with a word for each call, with the output's width or the stride after it."""
 
     def dense(self, x, d_out):
         return f"{x} dense{d_out}"
@@ -148,7 +148,7 @@ def test_a_kernel_that_does_not_fit():
         ShapeRecorder().conv2d((4, 7, 2), 3, kernel=5, padding="VALID")
 
 
-def test_a_dense_layer_on_pictures():
+def test_a_dense_layer_on_images():
     with pytest.raises(UserError, match="the network gives it 4 x 7 x 2: let it call layers.flatten first"):
         ShapeRecorder().dense((4, 7, 2), 3)
 
@@ -165,9 +165,9 @@ def test_dense(session, images, rng):
     recorder = ShapeRecorder()
     assert recorder.dense((40,), 6) == (6,)
     layers = builder(recorder, weight)
-    found, a = session.run([layers.dense(tf.constant(h), 6), layers.records[0].inputs])
+    outputs, a = session.run([layers.dense(tf.constant(h), 6), layers.records[0].inputs])
     for k in range(K):
-        assert_allclose(found[k], h[k % len(h)] @ weight[k, :-1] + weight[k, -1], rtol=1e-12)
+        assert_allclose(outputs[k], h[k % len(h)] @ weight[k, :-1] + weight[k, -1], rtol=1e-12)
     assert_allclose(a, np.concatenate([h, np.ones((len(h), N, 1))], axis=2))
 
 
@@ -177,26 +177,26 @@ def test_conv2d(session, images, rng, kernel, stride, padding):
     shape = recorder.conv2d((5, 4, 2), 3, kernel, stride, padding)
     weight = rng.randn(K, recorder.specs[0].d_in + 1, 3)
     layers = builder(recorder, weight)
-    found, h = session.run([layers.conv2d(tf.constant(images), 3, kernel, stride, padding), layers.records[0].inputs])
-    assert found.shape == (K, N, *shape) and (h == images).all()
+    outputs, h = session.run([layers.conv2d(tf.constant(images), 3, kernel, stride, padding), layers.records[0].inputs])
+    assert outputs.shape == (K, N, *shape) and (h == images).all()
     size, steps = ((k, k) if isinstance(k, int) else k for k in (kernel, stride))
     for k in range(K):
         filters = weight[k, :-1].reshape(*size, 2, 3)
         each = tf.nn.conv2d(images[k % len(images)], filters, strides=[1, *steps, 1], padding=padding)
-        assert_allclose(found[k], session.run(each) + weight[k, -1], atol=1e-12)
+        assert_allclose(outputs[k], session.run(each) + weight[k, -1], atol=1e-12)
 
 
 @pytest.mark.parametrize("pool, reduce", [("max_pool", np.max), ("average_pool", np.mean)])
 @pytest.mark.parametrize("size", [2, 3])
 def test_pooling(session, images, pool, reduce, size):
-    """Windows that stick out are of the pixels that there are."""
-    found = session.run(getattr(builder(ShapeRecorder()), pool)(tf.constant(images - 2.0), size))
-    assert found.shape[2:] == getattr(ShapeRecorder(), pool)((5, 4, 2), size) and found.shape[:2] == images.shape[:2]
+    """A window that extends beyond the image uses only pixels of the image."""
+    pooled = session.run(getattr(builder(ShapeRecorder()), pool)(tf.constant(images - 2.0), size))
+    assert pooled.shape[2:] == getattr(ShapeRecorder(), pool)((5, 4, 2), size) and pooled.shape[:2] == images.shape[:2]
     low = [(-length % size) // 2 for length in (5, 4)]  # the padding before, its smaller half
-    for i, j in np.ndindex(*found.shape[2:4]):
+    for i, j in np.ndindex(*pooled.shape[2:4]):
         rows, columns = (slice(max(0, at * size - before), at * size - before + size)
                          for at, before in zip((i, j), low))
-        assert_allclose(found[:, :, i, j], reduce(images[:, :, rows, columns] - 2.0, axis=(2, 3)), rtol=1e-12)
+        assert_allclose(pooled[:, :, i, j], reduce(images[:, :, rows, columns] - 2.0, axis=(2, 3)), rtol=1e-12)
 
 
 def test_global_pool_and_flatten(session, images):
@@ -204,7 +204,7 @@ def test_global_pool_and_flatten(session, images):
     pooled, flat = session.run([layers.global_pool(h), layers.flatten(h)])
     assert_allclose(pooled, images.mean(axis=(2, 3)), rtol=1e-12)
     assert_allclose(flat, images.reshape(len(images), N, 40))
-    assert layers.flatten(tf.constant(flat)).shape == flat.shape  # flat already
+    assert layers.flatten(tf.constant(flat)).shape == flat.shape  # it is flat already
     shapes = ShapeRecorder()
     assert shapes.global_pool((5, 4, 2)) == (2,) and shapes.flatten((5, 4, 2)) == (40,) and shapes.flatten((7,)) == (7,)
 
@@ -212,13 +212,13 @@ def test_global_pool_and_flatten(session, images):
 @pytest.mark.parametrize("size, channels", [((5, 4), 2), ((3, 2), 2), ((3, 2), 5)])
 def test_add_thins_out_and_pads_the_shortcut(session, images, rng, size, channels):
     h = rng.randn(K, N, *size, channels)
-    found = session.run(builder(ShapeRecorder()).add(tf.constant(h), tf.constant(images)))
+    outputs = session.run(builder(ShapeRecorder()).add(tf.constant(h), tf.constant(images)))
     step, before = (1 if size == (5, 4) else 2), (channels - 2) // 2
     expected = h.copy()
     for k in range(K):
         for i, j in np.ndindex(*size):
             expected[k, :, i, j, before:before + 2] += images[k % len(images), :, step * i, step * j]
-    assert_allclose(found, expected, rtol=1e-12)
+    assert_allclose(outputs, expected, rtol=1e-12)
     assert ShapeRecorder().add(h.shape[2:], (5, 4, 2)) == h.shape[2:]
 
 
@@ -226,7 +226,7 @@ def test_add_thins_out_and_pads_the_shortcut(session, images, rng, size, channel
 
 @pytest.fixture(params=[(4, 5), ()], ids=["pictures", "units"])
 def norm(request, rng):
-    """(h, weights, recorder): scale and shift are each particle's own."""
+    """(h, weights, recorder), where each particle has its own scale and shift."""
     recorder = ShapeRecorder()
     recorder.batch_norm((*request.param, 6))
     h = 3.0 * rng.randn(K, N, *request.param, 6) + np.array([1.0, -2.0]).reshape(K, *[1] * (len(request.param) + 2))
@@ -236,12 +236,12 @@ def norm(request, rng):
 def test_each_particle_is_normalised_by_its_own_minibatch(session, norm):
     h, weight, recorder = norm
     layers = builder(recorder, weight)
-    found, record = session.run([layers.batch_norm(tf.constant(h)), layers.records[0][1:]])
+    outputs, record = session.run([layers.batch_norm(tf.constant(h)), layers.records[0][1:]])
     axes = tuple(range(h.ndim - 2))
     for k in range(K):
         normal = (h[k] - h[k].mean(axis=axes)) / np.sqrt(h[k].var(axis=axes) + NORM_EPSILON)
         assert_allclose(record[0][k], normal, atol=1e-12)
-        assert_allclose(found[k], normal * weight[k, 0] + weight[k, 1], atol=1e-12)
+        assert_allclose(outputs[k], normal * weight[k, 0] + weight[k, 1], atol=1e-12)
     assert_allclose(record[2][0], np.mean([h[k].mean(axis=axes) for k in range(K)], axis=0), atol=1e-12)
     assert_allclose(record[2][1], np.mean([h[k].var(axis=axes) for k in range(K)], axis=0), atol=1e-12)
 
@@ -251,10 +251,10 @@ def test_given_moments_are_used(session, norm, rng):
     mean, variance = rng.randn(6), 0.5 + rng.rand(6)
     moments = {"batch_norm0": (tf.constant(mean), tf.constant(variance))}
     layers = builder(recorder, weight, moments=moments)
-    found = session.run(layers.batch_norm(tf.constant(h)))
+    outputs = session.run(layers.batch_norm(tf.constant(h)))
     for k in range(K):
         normal = (h[k] - mean) / np.sqrt(variance + NORM_EPSILON)
-        assert_allclose(found[k], normal * weight[k, 0] + weight[k, 1], atol=1e-12)
+        assert_allclose(outputs[k], normal * weight[k, 0] + weight[k, 1], atol=1e-12)
     assert layers.records[0].moments is None
 
 
@@ -276,7 +276,7 @@ def test_gradients_of_scale_and_shift(session, norm, rng):
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_gradients_of_a_resnet_are_those_of_its_weights(session, rng, batch_norm):
-    """From what the layers recorded, and by TensorFlow directly; shortcuts with and without thinning out."""
+    """Compares gradients from the layers' records with tf.gradients, for shortcuts with and without a stride."""
     network = functools.partial(resnet, widths=[2, 3], n_blocks=1, batch_norm=batch_norm)
     specs = layer_specs(network, (5, 4, 2), 3)
     weights = [tf.constant(0.5 * rng.randn(K, spec.d_in + 1, spec.d_out)) for spec in specs]
@@ -284,12 +284,12 @@ def test_gradients_of_a_resnet_are_those_of_its_weights(session, rng, batch_norm
     outputs = network(tf.constant(rng.randn(1, N, 5, 4, 2)), layers, 3)
     labels = tf.constant([2, 0, 1])
     likelihood = Categorical(None, 3)
-    found = gradients(outputs, layers.records, likelihood.score({}, outputs, labels))
-    found = [(statistics(record.spec), record.inputs, ds) for record, ds in zip(layers.records, found)]
+    layer_gradients = gradients(outputs, layers.records, likelihood.score({}, outputs, labels))
+    parts = [(statistics(record.spec), record.inputs, ds) for record, ds in zip(layers.records, layer_gradients)]
     per_particle = tf.gradients(likelihood.update({}, outputs, labels, 1.0, 1.0, 1.0)[1], weights)
     means, each, expected = session.run([
-        [functions.gradient(a, ds) for functions, a, ds in found],
-        [functions.particle_gradients(a, ds) for functions, a, ds in found if functions.particle_gradients],
+        [functions.gradient(a, ds) for functions, a, ds in parts],
+        [functions.particle_gradients(a, ds) for functions, a, ds in parts if functions.particle_gradients],
         per_particle])
     for spec, mean, grad in zip(specs, means, expected):
         assert np.abs(grad).max() > 1e-4, spec.name

@@ -35,7 +35,7 @@ def test_gradient_of_the_bound_has_the_prior_at_the_drawn_weights(session, rng):
 
 
 def test_unit_step_reaches_the_exact_posterior_mean(session, rng, config):
-    """Linear model, unit noise: one EK-FAC step of length 1 from anywhere lands on the exact mean."""
+    """In a linear model with unit noise, one EK-FAC step of length 1 from any point ends at the exact mean."""
     n, prior = 20, Prior(n_data=20, kl_weight=6.0, prior_var=1.0)  # gamma_in = 0.3
     x, y, start = rng.randn(n, 4), rng.randn(n, 1), rng.randn(4, 1)
     plan = optimizer.LayerMethod(LayerSpec("dense0", "dense", 3, 1), EKFAC(prior, config()), False)

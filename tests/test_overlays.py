@@ -1,4 +1,4 @@
-"""Overlays: what they change, how they name experiments, and that they replace the files that were removed."""
+"""Overlays: their changes, the names of their experiments, and that they replace the removed files."""
 import json
 
 import pytest
@@ -57,8 +57,8 @@ def test_an_overlay_on_a_published_file_says_what_the_removed_file_said(family, 
 
 
 def test_the_recipe_is_the_one_that_the_search_found():
-    found = read_json(ROOT / "config" / "search" / "recipe.json")["recipe"]
-    assert read_overlay(FOLDER / "recipe.json").values == found
+    recipe = read_json(ROOT / "config" / "search" / "recipe.json")["recipe"]
+    assert read_overlay(FOLDER / "recipe.json").values == recipe
 
 
 def test_every_overlay_describes_itself():
@@ -83,7 +83,7 @@ def test_later_overlays_win_and_set_comes_last(config_file, overlay):
     assert (config.kl, config.eta, config.alpha, config.train_particles) == (0.5, 1.0, 0.3, 3)
     assert config.name == config.exp_name == "base_a-b"
     assert Config.from_file(path, ["exp_name=mine"], [first, second]).name == "mine"
-    assert "eta" not in config.model_fields_set  # as if the file had not set it
+    assert "eta" not in config.model_fields_set  # the default, as without the file
 
 
 @pytest.mark.parametrize("base, values, overrides, name", [

@@ -19,13 +19,13 @@ from networks import NETWORKS
 from networks.layers import ACTIVATIONS, LayerBuilder, layer_specs
 from tests.conftest import ROOT
 
-# Packages import those of the rows above them, and themselves. Packages in one row do not know each other.
+# Packages import those of the rows above them, and themselves. Packages in one row do not import each other.
 RANKS = [("misc",), ("data_loader", "networks"), ("core.metrics",), ("core.inference",), ("core.training",),
          ("core.baseline", "core.assessment"), ("train", "evaluate", "regression_baseline")]
 
 
 def rank(module):
-    """(row, package) of a module of ours in RANKS; None for others' modules."""
+    """(row, package) in RANKS of a module of the project; None for other modules."""
     for row, packages in enumerate(RANKS):
         for package in packages:
             if module == package or module.startswith(package + "."):

@@ -1,4 +1,4 @@
-"""What `--resume` makes of files that are damaged, old, gone or in odd places."""
+"""`--resume` with files that are damaged, old, missing or in unusual places."""
 import io
 import json
 import shutil
@@ -44,7 +44,7 @@ def resume(path, code=None):
 
 @pytest.mark.parametrize("key, value", [("step", 47), ("evaluated", False)])
 def test_a_note_that_was_touched_does_not_count(cut_short, capsys, key, value):
-    """Its numbers are under a checksum, too: a flipped bit in them would change the run."""
+    """A checksum covers the numbers of a note, since a flipped bit in them would change the run."""
     path, folder, expected = cut_short(epoch=6)
     note = folder.checkpoint / "model-48.json"
     note.write_text(json.dumps(dict(json.loads(note.read_text()), **{key: value})))
@@ -63,8 +63,8 @@ def test_a_note_of_another_step_does_not_count(cut_short):
         "model-64": None, "model-32": 32, "model-16": 16}
 
 
-def test_damaged_checkpoints_are_set_aside(cut_short):
-    """They no longer count among the newest, and are still there to be looked at."""
+def test_damaged_checkpoints_are_renamed(cut_short):
+    """They no longer count among the newest, and remain available for inspection."""
     path, folder, _ = cut_short(epoch=6, max_to_keep=2)
     assert steps(folder) == [48, 32]
     (folder.checkpoint / "model-48.index").write_bytes(b"")
@@ -73,7 +73,7 @@ def test_damaged_checkpoints_are_set_aside(cut_short):
     assert {name.name.split(".")[0] for name in folder.checkpoint.glob("damaged-*")} == {"damaged-model-48"}
 
 
-def test_while_a_checkpoint_is_written_anew_the_old_one_counts(cut_short, monkeypatch):
+def test_while_a_checkpoint_is_rewritten_the_old_one_counts(cut_short, monkeypatch):
     """A signal between an evaluation and its checkpoint leaves one of the same step that lacks the evaluation."""
     path, folder, expected = cut_short(epoch=6)
     note = checkpoints.progress_notes(folder.checkpoint)[folder.checkpoint / "model-48"]
@@ -135,8 +135,8 @@ def test_a_damaged_result_is_made_again(cut_short, text):
     assert json.loads(folder.result.read_text())["metrics"]
 
 
-def test_rows_that_cannot_be_read_are_missed_and_said(cut_short, capsys):
-    """Metrics are for people: what is damaged there changes no weights and stops no run."""
+def test_rows_that_cannot_be_read_are_reported(cut_short, capsys):
+    """Damage in metrics.csv changes no weights and stops no run."""
     path, folder, expected = cut_short(epoch=6)
     lines = folder.metrics.read_bytes().splitlines(keepends=True)
     folder.metrics.write_bytes(b"".join([lines[0], b"\xff\xfe,\n", *lines[2:]]))
@@ -152,7 +152,7 @@ def test_rows_that_cannot_be_read_are_missed_and_said(cut_short, capsys):
 
 @pytest.mark.parametrize("kept", [0, 1])
 def test_a_result_is_that_of_the_last_evaluation(finished_run, kept):
-    """Whatever is left of metrics.csv, the checkpoint holds its last row, too."""
+    """The result does not depend on the rows of metrics.csv, since the checkpoint holds the last row, too."""
     path, folder = finished_run(epoch=6, validation_fraction=0.2)
     expected = json.loads(folder.result.read_text())["metrics"]
     folder.result.unlink()
@@ -163,7 +163,7 @@ def test_a_result_is_that_of_the_last_evaluation(finished_run, kept):
     assert read_rows(folder.metrics)[-1]["epoch"] == "6" and len(read_rows(folder.metrics)) == kept + 1
 
 
-def test_evaluate_says_what_it_passes_over(cut_short, capsys):
+def test_evaluate_names_what_it_skips(cut_short, capsys):
     path, folder, _ = cut_short(epoch=6)
     resume(path)
     (folder.checkpoint / "model-48.index").write_bytes(b"")
@@ -172,7 +172,7 @@ def test_evaluate_says_what_it_passes_over(cut_short, capsys):
 
 
 def test_the_lock_outlives_the_folder(config):
-    """Whoever deletes the folder of a run that trains does not open it to a second one."""
+    """Deleting the folder of a run that trains does not release its lock."""
     folder = run_folder(config())
     code = ("import sys; from misc.folders import claim, folder_at; import pathlib\n"
             "with claim(folder_at(pathlib.Path(sys.argv[1]))): print('claimed')")
@@ -194,7 +194,7 @@ def test_a_link_to_a_folder_is_that_folder(config, tmp_path):
 
 
 def test_a_line_clears_the_bar(monkeypatch):
-    """One screen for both: else the line would be written into the bar."""
+    """Both use one screen, since the line would be written into the bar otherwise."""
     screen = io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
     with tqdm.tqdm(total=2, file=SCREEN, ncols=40):
@@ -202,8 +202,8 @@ def test_a_line_clears_the_bar(monkeypatch):
     assert "\ra line\n" in screen.getvalue()
 
 
-def test_a_screen_that_takes_nothing(config_file):
-    """With stderr on a full disk the run goes on and ends well."""
+def test_a_screen_that_cannot_be_written(config_file):
+    """With stderr on a full disk the run continues and succeeds."""
     path = config_file(optimizer="sgd", epoch=2)
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "train.py", "--config", str(path)], cwd=str(ROOT), stderr=full)

@@ -48,7 +48,7 @@ def test_due_sets_are_those_that_occur():
 @pytest.mark.parametrize("cov, inverse", [(5, 10), (3, 7), (1, 4), (10, 10), (4, 20)])
 @pytest.mark.parametrize("n_steps", [4, 11, 100])
 def test_due_sets_are_those_of_every_step_one_by_one(cov, inverse, n_steps):
-    """Early steps, at which all is due, may hide a set in the first cycle of the periods."""
+    """Early steps, at which all updates are due, may hide a set in the first cycle of the periods."""
     early = [1] + [cov * 2**k for k in range(10) if cov * 2**k < inverse]
     schedule = Schedule({"cov": cov, "inverse": inverse}, early)
     walked = {schedule.due(step) for step in range(1, n_steps + 1)} - {schedule.base}
@@ -56,7 +56,7 @@ def test_due_sets_are_those_of_every_step_one_by_one(cov, inverse, n_steps):
 
 
 def test_due_sets_of_huge_and_of_long_runs():
-    """Periods beyond the run are never due; a long run is not walked through step by step."""
+    """Periods beyond the run are never due; a long run is not enumerated step by step."""
     assert Schedule({"scale": 1, "basis": 10**12}).due_sets(10**9) == []
     assert len(Schedule({"scale": 1, "basis": 2, "reinit": 3}).due_sets(10**15)) == 3
 
@@ -77,7 +77,7 @@ def test_periods_of_regression(config):
     assert regression_periods(config(Teigen=7, optimizer="kfac"), ["cov", "inverse"]) == {"cov": 1, "inverse": 1}
 
 
-def test_a_reinit_that_every_basis_update_covers_is_left_out(config):
+def test_a_reinit_that_every_basis_update_covers_is_skipped(config):
     names = ["basis", "reinit"]
     assert regression_periods(config(Teigen=5, re_init_iters=50), names) == {"basis": 5}
     assert regression_periods(config(Teigen=5, re_init_iters=52), names) == {"basis": 5, "reinit": 52}

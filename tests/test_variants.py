@@ -1,4 +1,4 @@
-"""The log of how a recipe was found: its rows, their reuse, and that no test row has a part in them."""
+"""The log of the search for a recipe: its rows, their reuse, and that it does not depend on test rows."""
 import json
 
 import numpy as np
@@ -36,24 +36,24 @@ def test_the_log_and_its_table(screen, capsys):
     gain = np.mean([float(rows[i + 2]["log_likelihood"]) - float(rows[i]["log_likelihood"]) for i in range(2)])
     assert f"{gain:+.3f} ±" in printed and "+0.000 ± 0.000" in printed
     assert screen() == rows  # to the last digit of the seconds: nothing was trained again
-    other = screen("--folds", "0", "--set", "kl=0.5")  # for all variants, but where they set it themselves
+    other = screen("--folds", "0", "--set", "kl=0.5")  # for all variants that do not set it themselves
     assert other[1:] == rows[1:] and other[0]["rmse"] != rows[0]["rmse"]
 
 
 def test_a_variant_that_diverges(screen, tmp_path, capsys):
-    """The others are in the log, and it is tried again."""
+    """The other variants are in the log, and the failed one is run again."""
     space = {"first": {}, "wild": {"optimizer": "sgd", "alpha": 1e30}, "last": {"kl": 0.1}}
     (tmp_path / "space.json").write_text(json.dumps(space))
     with pytest.raises(SystemExit) as stop:
         screen("--folds", "0")
-    found = capsys.readouterr()
-    assert stop.value.code == 1 and "1 of 3 runs failed: tiny wild 0 0: training diverged" in found.err
-    assert "| tiny   | last " in found.out
+    printed = capsys.readouterr()
+    assert stop.value.code == 1 and "1 of 3 runs failed: tiny wild 0 0: training diverged" in printed.err
+    assert "| tiny   | last " in printed.out
     rows = read_rows(tmp_path / "log.csv")
     assert [bool(row["failed"]) for row in rows] == [False, True, False]
 
 
-def test_no_test_row_has_a_part_in_it(screen, tiny_data):
+def test_the_log_does_not_depend_on_test_rows(screen, tiny_data):
     before = screen("--folds", "0", "--variants", "first")
     raw = np.loadtxt(str(tiny_data / "tiny.data"))
     raw[standard_split(43, 0, 20).test] += 1000.0

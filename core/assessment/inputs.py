@@ -32,7 +32,7 @@ class Options(NamedTuple):
 
 
 class Input(NamedTuple):
-    """Rows that are loaded or made when their turn comes, so that memory holds one corrupted set at a time."""
+    """Rows that are loaded or computed lazily, so that memory holds one corrupted set at a time."""
 
     n_rows: int
     make: Callable[[], Part]

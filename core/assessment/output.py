@@ -28,9 +28,9 @@ def check_replaceable(folder: Path, others: Sequence[Path]) -> None:
     if folder.is_file():
         raise UserError(f"{folder} is a file: choose another --out")
     if any(folder == other or folder in other.parents for other in others):
-        raise UserError(f"{folder} holds, or is, another folder of this evaluation: choose another --out")
+        raise UserError(f"--out {folder} is or contains a folder that this evaluation reads or writes: choose another")
     if folder == Path.cwd() or folder in Path.cwd().parents:
-        raise UserError(f"{folder} is, or holds, the current folder, and would be renamed: choose another --out")
+        raise UserError(f"--out {folder} is or contains the current folder and would be renamed: choose another")
     check_writable(folder_at(folder))
     if folder.exists() and any(folder.iterdir()) and not is_evaluation(folder):
         raise UserError(f"{folder} holds other files: choose another --out")

@@ -8,7 +8,7 @@ import numpy as np
 from core.baseline import results
 from core.baseline.archive import archive_paths
 from core.baseline.jobs import Experiment
-from core.metrics.predictive import KEPT, Prediction, mix, regression_statistics, values_of
+from core.metrics.predictive import PREDICTION_COLUMNS, Prediction, mix, regression_statistics, values_of
 from misc.errors import RunError
 from misc.folders import folder_at
 from misc.records import read_result, read_rows, write_json, write_rows
@@ -81,7 +81,7 @@ def _read_predictions(root: Path) -> Tuple[Prediction, np.ndarray]:
     path = folder_at(pathlib.Path(root)).predictions
     try:
         rows = [dict({"cdf": "nan"}, **row) for row in read_rows(path)]  # earlier versions had none
-        columns = {name: np.array([float(row[name]) for row in rows]) for name in ("target", *KEPT)}
+        columns = {name: np.array([float(row[name]) for row in rows]) for name in ("target", *PREDICTION_COLUMNS)}
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path} is damaged or of an earlier version: run again with --fresh") from None
     targets = columns.pop("target")

@@ -58,7 +58,7 @@ def choose_seeds(config: Config, runs: Optional[int] = None, seeds: Optional[str
 def describe_experiment(path: str, options: Options) -> Config:
     """Returns the Config of a file as these Options run it.
 
-    What changes the meaning of its numbers (another protocol, validation rows, a search) is added to its name.
+    Options that change the meaning of results (protocol, validation rows, search) add a suffix to its name.
     """
     if any(text.split("=")[0] == "seed" for text in options.overrides):
         raise UserError("--set seed: the seeds of repeated runs are given by --runs N or --seeds 1-20")

@@ -38,8 +38,8 @@ def plan_repeat(options: Options) -> RepeatPlan:
     if options.ensemble < 1:
         raise UserError(f"--ensemble {options.ensemble}: give the number of members, e.g. 5")
     if options.tune and options.ensemble > 1:
-        raise UserError("--ensemble does not go with --tune: tune first, then give the values that were chosen to an "
-                        "ensemble")
+        raise UserError("--ensemble and --tune exclude each other: tune first, then run an ensemble with the chosen "
+                        "values")
     configs = [describe_experiment(path, options) for path in options.configs]
     experiments = [Experiment(config, experiment_root(config), choose_seeds(config, options.runs, options.seeds),
                               options.ensemble) for config in configs]
@@ -82,7 +82,7 @@ def _find_rival(options: Options, experiments: Sequence[Experiment]) -> Optional
 
 
 def _root_of_config(path: pathlib.Path, options: Options, planned: Dict[pathlib.Path, Dict[str, Any]]) -> pathlib.Path:
-    """Returns the root of the experiment of a config file, under the same overlays and overrides or its own settings.
+    """Returns the experiment root of a config file, whose runs used this command's settings or the file's own.
 
     Raises UserError if the runs that are there have neither.
     """
@@ -90,7 +90,7 @@ def _root_of_config(path: pathlib.Path, options: Options, planned: Dict[pathlib.
     places = [text for text in overrides if text.startswith("experiments_path=")]
     overlays = options.overlays
     if [experiment_root(describe_experiment(str(path), options._replace(overrides=overrides)))] == list(planned):
-        overlays = ()  # laid over the rival, too, they would make it the only experiment of this command
+        overlays = ()  # with these overlays, the rival would be the very experiment that this command runs
     same, own = (describe_experiment(str(path), options._replace(overrides=some, overlays=overlays))
                  for some in (overrides, places))
     root = experiment_root(same)

@@ -14,7 +14,7 @@ class ProcessDied(Exception):
 
 
 def run_all(tracks: Sequence[Track], workers: Workers) -> Errors:
-    """Makes all runs that are not finished: together, and one by one those that are left if processes die."""
+    """Trains all unfinished runs in parallel; if processes die, trains the remaining ones one by one."""
     errors, unfinished = run_parallel(tracks, workers)
     return dict(errors, **run_isolated(unfinished, workers))
 

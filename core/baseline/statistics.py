@@ -23,7 +23,7 @@ def compare(ours: Sequence[float], theirs: Sequence[float]) -> Dict[str, Any]:
     """Returns statistics of the paired differences, ours - theirs, of values that belong to the same splits.
 
     mean and se: of the differences; ci_low, ci_high: 95 % interval of the mean, by Student's t; wilcoxon_p: of
-    the two-sided signed-rank test, 1 if nothing differs; n. What one pair cannot tell is None.
+    the two-sided signed-rank test, 1 if nothing differs; n. With a single pair, statistics that need several are None.
     """
     difference = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     n, mean, error = len(difference), float(difference.mean()), _standard_error(difference)

@@ -1,4 +1,4 @@
-"""One run in a process of its own: takes it up where it stands, trains, and reports what went wrong.
+"""Trains one run in a process of its own: starts or resumes it, and reports errors.
 
 It imports TensorFlow only when it works, so that a new process can set its switches first.
 """
@@ -64,7 +64,7 @@ def work(job: Job) -> Optional[str]:
 
 
 def echo(value: int) -> int:
-    """Returns the value: a process that can do so can import this project."""
+    """Returns the value. A cluster worker that can call this function can import the project."""
     return value
 
 

@@ -16,15 +16,15 @@ from typing import Callable, Dict, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from core.inference.linalg import project, times_right
+from core.inference.linalg import for_each_particle, project, times_right
 from networks.geometry import Geometry
 
-CHUNK_NUMBERS = 2**25  # most numbers that per-example gradients and patches hold at a time: 128 MiB of float32
+CHUNK_NUMBERS = 2**25  # bound on the numbers in the patches and per-example gradients of one chunk: 128 MiB of float32
 
 
 def gradient(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     """Returns E[sum_t a_t ds_t^T], mean over particles and examples: [k_h k_w C + 1, D]."""
-    h, ds = _same_particles(h, ds)
+    h = for_each_particle(h, ds)
     images, scores = _flat(h), _flat(ds)
     shape = [*geometry.kernel, int(images.shape[3]), int(scores.shape[3])]
     kernel = tf.nn.conv2d_backprop_filter(images, shape, scores, strides=[1, *geometry.strides, 1],
@@ -44,8 +44,8 @@ def second_moments(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> Tuple[tf.
 
     Shapes: A [k_h k_w C + 1, k_h k_w C + 1], S [D, D]; neither is damped.
 
-    The patches, k_h k_w times the size of the images, are never built. Instead, what one row of the kernel sees (k_w
-    times the images) is built once, and A is put together from products of its image rows; each pair of image rows is
+    The patches, k_h k_w times the size of the images, are never built. Instead, the 1 x k_w patches of every image row
+    (k_w times the size of the images) are built once. A is assembled from products of these rows; each pair of rows is
     multiplied once.
     """
     images, scores = _flat(h), _flat(ds)
@@ -73,8 +73,8 @@ def squared_gradient(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> tf.Tens
 def eigenbasis_scale(h: tf.Tensor, ds: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     """Returns R = E[(Q_A^T G Q_S)^2], the diagonal of the Fisher in the Kronecker eigenbasis; [k_h k_w C + 1, D].
 
-    G = sum_t a_t ds_t^T is an example's gradient. The patches and scores are rotated before the sum over locations, or
-    the sum after it, whichever takes fewer operations.
+    G = sum_t a_t ds_t^T is an example's gradient. If T <= D, patches and scores are rotated before the sum over
+    locations; otherwise the sum is rotated. This takes fewer operations.
 
     Args:
       q_a, q_s: Q_A and Q_S, orthogonal [k_h k_w C + 1, k_h k_w C + 1] and [D, D].
@@ -104,7 +104,8 @@ def patches(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 def chunk_size(geometry: Geometry, height: int, width: int, channels: int, outputs: int) -> int:
     """Returns how many examples are handled at a time, at least 1.
 
-    Their patches and gradients, and the projections of these into the basis, fit into CHUNK_NUMBERS.
+    Their patches and gradients, and the projections of both, hold at most CHUNK_NUMBERS numbers in all, unless a single
+    example needs more.
 
     Args:
       height, width: H' and W', of the layer's outputs.
@@ -117,7 +118,7 @@ def chunk_size(geometry: Geometry, height: int, width: int, channels: int, outpu
 def _mean_of_squares(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry,
                      gradients: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Returns the mean of gradients(patches, scores)^2 over particles and examples, one chunk of examples at a time."""
-    h, ds = _same_particles(h, ds)
+    h = for_each_particle(h, ds)
     images, scores = _flat(h), _flat(ds)
     height, width, outputs = (int(length) for length in scores.shape[1:])
     channels = int(images.shape[-1])
@@ -141,7 +142,7 @@ def _example_gradients(rows: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
 
 
 def _strips(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns what a row of the kernel sees at each location of every image row: [N, H, W, C] -> [N, H, W', k_w C]."""
+    """Returns the 1 x k_w patches of every image row: [N, H, W, C] -> [N, H, W', k_w C]."""
     size, n_columns = int(images.shape[2]), geometry.output((int(images.shape[1]), int(images.shape[2])))[1]
     padded = tf.pad(images, [[0, 0], [0, 0], [-geometry.first_seen(0, 0, 1, size), geometry.kernel[1]], [0, 0]])
     reach = (n_columns - 1) * geometry.strides[1] + 1
@@ -168,11 +169,6 @@ def _row_products(strips: tf.Tensor, geometry: Geometry) -> Dict[Tuple[int, int]
             seen = geometry.seen_rows(row, other, height)
             products[row, other] = tf.reduce_sum(by_distance[other - row][seen.start:seen.stop:seen.step], axis=0)
     return products
-
-
-def _same_particles(h: tf.Tensor, ds: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Returns (h, ds), with inputs that all particles share repeated for each of them."""
-    return tf.broadcast_to(h, tf.concat([tf.shape(ds)[:1], tf.shape(h)[1:]], axis=0)), ds
 
 
 def _flat(images: tf.Tensor) -> tf.Tensor:

@@ -26,13 +26,13 @@ class EKFAC(Kronecker):
     q: W = Q_A (mean + noise sqrt((lambda / N) / (R + gamma_in))) Q_S^T
     step: (Q_A^T v Q_S) / (R + gamma_in + gamma_ex), in the eigenbasis
 
-    Mean and momentum are kept in the eigenbasis, so a step projects the gradient and rotates the drawn weights, and
-    needs no other rotation.
+    Mean and momentum are kept in the eigenbasis. A step projects the gradient and rotates the drawn weights; mean and
+    momentum are rotated only when the basis changes.
 
-    R always belongs to the basis that it is stored with. When the basis changes, R is either set to the eigenvalues
-    of the same factors, l_A l_S^T (kfac_init_after_basis), or carried over into the new basis; the first basis always
-    starts from the eigenvalues. With basis_tolerance, a basis that still nearly diagonalises A and S is kept, and R
-    with it.
+    R always belongs to the basis that it is stored with. When the basis changes, R is either set from the eigenvalues
+    of the same factors (kfac_init_after_basis; `scale_init` says how), or carried over into the new basis; the first
+    basis always starts from the eigenvalues. With basis_tolerance, a basis that still nearly diagonalises A and S is
+    kept, and R with it.
 
     State:
       a_cov, s_cov: A and S; fresh after every step in which "cov" is due.
@@ -94,7 +94,7 @@ class EKFAC(Kronecker):
         return self.project(self.weights(tensor, old), new)
 
     def _tolerant_refresh(self, old: State, new: State) -> State:
-        """Returns a new basis with its R, or the old ones, with current eigenvalues, while they are good enough.
+        """Returns a new basis and its R; while the old basis is good enough, keeps both and updates the eigenvalues.
 
         Args:
           old: state before the step.

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, NamedTuple, Tuple
 import tensorflow.compat.v1 as tf
 
 from core.inference import conv_factors
-from core.inference.linalg import times_right
+from core.inference.linalg import for_each_particle, times_right
 from misc.lookup import lookup
 from networks.layers import LayerSpec
 
@@ -21,7 +21,7 @@ from networks.layers import LayerSpec
 class LayerStatistics(NamedTuple):
     """The statistics of one layer, as functions of its recorded inputs and ds; means over particles and examples.
 
-    Only weight matrices have all of them; for other layers, the others are ONLY_WEIGHTS.
+    Only weight matrices have all of them. A statistic that a layer does not have is NOT_DEFINED.
     """
 
     gradient: Callable[..., tf.Tensor]  # (a, ds) -> E[a ds^T], [d_in + 1, d_out]
@@ -31,7 +31,7 @@ class LayerStatistics(NamedTuple):
     eigenbasis_scale: Callable[..., tf.Tensor]  # (a, ds, q_a, q_s) -> R, [d_in + 1, d_out]
 
 
-ONLY_WEIGHTS: Any = None  # stands for a statistic that a layer without a weight matrix does not have
+NOT_DEFINED: Any = None  # stands for a statistic that a layer without a weight matrix does not have
 
 
 def gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
@@ -41,7 +41,7 @@ def gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
 
 def particle_gradients(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
     """Returns the gradient of log p per example for each particle, mean over examples; [K, d_in + 1, d_out]."""
-    a = tf.broadcast_to(a, tf.concat([tf.shape(ds)[:1], tf.shape(a)[1:]], axis=0))
+    a = for_each_particle(a, ds)
     return tf.matmul(a, ds, transpose_a=True) / _n_examples(a)
 
 
@@ -80,7 +80,7 @@ def eigenbasis_scale(a: tf.Tensor, ds: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor
 def scale_shift_gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
     """Returns the gradient for scale and shift of a batch normalisation, s = a W[0] + W[1] per unit; [2, d_out].
 
-    E[(a ds, ds)], summed over the locations of an image, mean over particles and examples.
+    It is E[(a ds, ds)], summed over the locations of an image and averaged over particles and examples.
 
     Args:
       a: normalised inputs [K, n, ..., d_out].
@@ -95,8 +95,8 @@ def scale_shift_squared_gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
 
 
 _DENSE = LayerStatistics(gradient, particle_gradients, second_moments, squared_gradient, eigenbasis_scale)
-_SCALE_SHIFT = LayerStatistics(scale_shift_gradient, ONLY_WEIGHTS, ONLY_WEIGHTS, scale_shift_squared_gradient,
-                               ONLY_WEIGHTS)
+_SCALE_SHIFT = LayerStatistics(scale_shift_gradient, NOT_DEFINED, NOT_DEFINED, scale_shift_squared_gradient,
+                               NOT_DEFINED)
 
 
 def _convolution(spec: LayerSpec) -> LayerStatistics:

@@ -30,8 +30,8 @@ class Batch(NamedTuple):
     a: tf.Tensor  # inputs, [K or 1, n, d_in + 1] for a dense layer; see core/inference/factors.py
     ds: tf.Tensor  # d log p(y | x, W) / d s per example, [K, n, d_out] for a dense layer
     ds_fisher: tf.Tensor  # the same for the targets that define the Fisher: sampled or observed ones
-    noise: tf.Tensor  # drawn weights minus state["mean"], [K, d_in + 1, d_out]; used where the coordinates are weights
-    grad: tf.Tensor  # v, the gradient of the objective per example for the mean weights, [d_in + 1, d_out]
+    noise: tf.Tensor  # weights - mean, [K, d_in + 1, d_out]; valid only if the coordinates are weights
+    grad: tf.Tensor  # v: gradient of the per-example objective for the mean, at drawn weights; [d_in + 1, d_out]
     stats: LayerStatistics  # curvature statistics of the layer's kind
 
 
@@ -48,7 +48,7 @@ class Family:
       reads: config keys that affect the family, its schedule or its step, and not every method.
       needs_factors: whether it builds Kronecker factors of size d_in + 1 and d_out.
       natural: whether `precondition` uses a Fisher matrix, so that the KL divergence of a step can be clipped.
-      averages: whether the family keeps the moving average of gradients itself, as Adam does, instead of `momentum`.
+      averages: whether the step follows the moving average of gradients under every step rule, as in Adam.
       tempered: whether the posterior covariance is proportional to the temperature of the current step.
     """
 

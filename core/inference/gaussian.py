@@ -20,7 +20,9 @@ class Prior(NamedTuple):
     prior_var: float  # eta, the prior variance of every weight
 
     def temperature(self, kl_scale: Scalar = 1.0) -> Scalar:
-        """Returns kl_scale lambda / N: the KL weight per example, and the factor of every posterior covariance.
+        """Returns kl_scale lambda / N, the KL weight per example.
+
+        The covariance of every posterior that is derived from a Fisher matrix is proportional to it.
 
         Args:
           kl_scale: current fraction of the KL weight, in (0, 1], see core/inference/step_sizes.py.

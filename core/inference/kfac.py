@@ -84,7 +84,7 @@ class KFAC(Kronecker):
 def solve_damped(solve: Callable, a_cov: tf.Tensor, s_cov: tf.Tensor, damping: float,
                  last_a: Optional[tf.Tensor] = None,
                  last_s: Optional[tf.Tensor] = None) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Solves for both factors with the split damping: A + d_a I and S + d_s I.
+    """Applies `solve` to A + d_a I and S + d_s I; returns both results, as large as A and S.
 
     Args:
       solve: `Solver.root`, giving C_A with C_A^T C_A = (A + d_a I)^-1 and C_S likewise, or `Solver.inverse`, giving

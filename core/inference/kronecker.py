@@ -11,7 +11,7 @@ from core.inference.step_sizes import StepSizes
 from core.inference.types import State
 
 FACTOR_KEYS = (*FISHER_KEYS, "curvature_device", "max_factor_dim", "large_layers")
-"""Config keys that affect both families."""
+"""Config keys that affect every family with Kronecker factors."""
 
 REFRESH_DEVICES = {"auto": None, "cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
 """Config's `curvature_device` -> device of the decompositions; None: the device of the other ops."""
@@ -53,5 +53,5 @@ class Kronecker(Family):
 
 
 def damped_condition(values: tf.Tensor, damping: tf.Tensor) -> tf.Tensor:
-    """Returns the condition number of a factor plus damping I, from the factor's eigenvalues."""
+    """Returns the condition number of a factor plus damping I, a scalar, from the factor's eigenvalues [d]."""
     return (tf.reduce_max(values) + damping) / (tf.maximum(tf.reduce_min(values), 0.0) + damping)

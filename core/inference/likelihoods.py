@@ -88,8 +88,9 @@ class Likelihood:
 class GaussianLikelihood(Likelihood):
     """y ~ N(f, 1 / tau), tau ~ Gamma(alpha_0, beta_0), with posterior q(tau) = Gamma(alpha, beta).
 
-    q(tau) is independent of the weights' posterior, so every expectation over it is in closed form. q(tau) is trained
-    to maximise E[log p] - temperature KL(q(tau) || prior), as config's `noise_update` says.
+    q(tau) is independent of the weights' posterior, so every expectation over it is in closed form. Config's
+    `noise_update` says how q(tau) is fitted: on the bound E[log p] - temperature KL(q(tau) || prior), or on rows that
+    are held out.
 
     State: log_noise = (log alpha, log beta), fresh after every step, and what its update keeps
     (core/inference/noise_precision.py).
@@ -128,7 +129,7 @@ class GaussianLikelihood(Likelihood):
                step: tf.Tensor, held_out: Optional[HeldOut] = None) -> Tuple[State, tf.Tensor]:
         """Trains q(tau) by one step of config's `noise_update`; see `Likelihood.update`.
 
-        With rows held out, q(tau) follows their density under the mixture over draws, and stays as it is once
+        With held-out rows, q(tau) is fitted to their mixture likelihood over the draws; it no longer changes once
         held_out.on is false.
         """
         mean_square, log_prob = self._fit(state, tf.square(targets[None, :, None] - outputs))
@@ -154,14 +155,14 @@ class GaussianLikelihood(Likelihood):
 class StudentTLikelihood(GaussianLikelihood):
     """y ~ f + tau^(-1/2) t_nu: Gaussian noise of precision tau u_i, with u_i ~ Gamma(nu / 2, nu / 2) for every row.
 
-    q(u_i) is the best one for every row and particle, given q(tau), so everything is in closed form again. Here
+    Given q(tau), the optimal q(u_i) of every row and particle is known, so everything is in closed form again. Here
     E[log p] stands for the lower bound of E_tau[log p] with this q(u), `noise_model.student_log_prob`.
 
     A row is weighted by E[u] = (nu + 1) / (nu + E[tau] (y - f)^2) in both the step of the mean and the noise level, so
     that a row with a large residual has less influence.
 
-    NOTE: a noise level far below the first residuals slows training down, because then the weights of all rows are
-    small. Therefore noise_update adam starts at the prior's level.
+    NOTE: a noise level far below the first residuals slows training down, because then E[u] is small in every row.
+    Therefore noise_update adam starts at the prior's level.
 
     Reference: Lange, Little and Taylor (1989), Robust statistical modeling using the t distribution: Sec. 2 for the
     model, Sec. 3 for the weights and the information (nu + 1) / (nu + 3)
@@ -178,7 +179,9 @@ class StudentTLikelihood(GaussianLikelihood):
         return self.precision(state) * weight * residual
 
     def sampled_score(self, state: State, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns normal noise with the variance of the score, E[tau] (nu + 1) / (nu + 3), the Fisher of an output.
+        """Returns normal noise, [K, n, 1], with the variance of the score, E[tau] (nu + 1) / (nu + 3).
+
+        This variance is the Fisher information of an output.
 
         Curvature depends on sampled scores only through that variance.
         """
@@ -205,7 +208,7 @@ class Categorical(Likelihood):
         tiny = np.finfo(outputs.dtype.as_numpy_dtype).tiny
         uniform = tf.random.stateless_uniform(tf.shape(outputs), seed=seed, minval=tiny, dtype=outputs.dtype)
         labels = tf.argmax(outputs - tf.log(-tf.log(uniform)), axis=-1, output_type=tf.int32)
-        return tf.one_hot(labels, self.n_outputs, dtype=outputs.dtype) - tf.nn.softmax(outputs)
+        return self.score(state, outputs, labels)
 
     def update(self, state: State, outputs: tf.Tensor, targets: tf.Tensor, temperature: Scalar, kl_weight: Scalar,
                step: tf.Tensor, held_out: Optional[HeldOut] = None) -> Tuple[State, tf.Tensor]:

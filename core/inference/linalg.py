@@ -12,9 +12,9 @@ import tensorflow.compat.v1 as tf
 
 from core.inference.types import Scalar
 
-TINY = 1e-12  # keeps the damping split of a dead layer finite
-LARGE = 200  # dimension from which LAPACK beats TensorFlow's own decompositions on a CPU
-FAR = 0.5  # off-diagonal share from which one orthogonal iteration is not enough
+MEAN_DIAG_FLOOR = 1e-12  # keeps the damping split of a dead layer finite
+LAPACK_MIN_DIM = 200  # dimension from which LAPACK beats TensorFlow's own decompositions on a CPU
+MAX_WARM_SHARE = 0.5  # off-diagonal share from which one orthogonal iteration is not enough
 
 
 def factored_damping(a_cov: tf.Tensor, s_cov: tf.Tensor, damping: Scalar) -> Tuple[tf.Tensor, tf.Tensor]:
@@ -40,15 +40,15 @@ def factored_damping(a_cov: tf.Tensor, s_cov: tf.Tensor, damping: Scalar) -> Tup
 def damping_split(mean_a: tf.Tensor, mean_s: tf.Tensor, damping: Scalar) -> Tuple[tf.Tensor, tf.Tensor]:
     """Returns (d_a, d_s) of `factored_damping` from tr A / dim A and tr S / dim S.
 
-    TINY is added to both, so that the split is finite for a dead layer (S = 0).
+    MEAN_DIAG_FLOOR is added to both, so that the split is finite for a dead layer (S = 0).
     """
-    pi = tf.sqrt((mean_a + TINY) / (mean_s + TINY))
+    pi = tf.sqrt((mean_a + MEAN_DIAG_FLOOR) / (mean_s + MEAN_DIAG_FLOOR))
     root = damping**0.5
     return pi * root, root / pi
 
 
 def inverse_root(matrix: tf.Tensor, damping: Scalar) -> tf.Tensor:
-    """Returns C = L^-1 with L L^T = matrix + damping I, so that C^T C = (matrix + damping I)^-1; lower triangular.
+    """Returns the lower triangular C, [d, d], with C^T C = (matrix + damping I)^-1.
 
     It takes one Cholesky factorisation and one triangular solve.
 
@@ -61,26 +61,27 @@ def inverse_root(matrix: tf.Tensor, damping: Scalar) -> tf.Tensor:
 
 
 def eigh(matrix: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Returns the eigenvalues [d], ascending, and eigenvectors [d, d], as columns, of a second moment [d, d].
+    """Returns (eigenvalues [d] in ascending order, eigenvectors [d, d] as columns) of a second moment [d, d].
 
     Eigenvalues that rounding made negative are set to 0.
     """
-    decompose = _by_lapack(_lapack_eigh, 1, 2) if _is_large(matrix) else tf.linalg.eigh
+    decompose = _by_lapack(_lapack_eigh, 1, 2) if _uses_lapack(matrix) else tf.linalg.eigh
     values, basis = decompose(matrix)
     return tf.maximum(values, 0.0), basis
 
 
 def eigvalsh(matrix: tf.Tensor) -> tf.Tensor:
     """Returns the eigenvalues [d], ascending, of a symmetric matrix [d, d]."""
-    return _by_lapack(_lapack_eigvalsh, 1)(matrix)[0] if _is_large(matrix) else tf.linalg.eigvalsh(matrix)
+    return _by_lapack(_lapack_eigvalsh, 1)(matrix)[0] if _uses_lapack(matrix) else tf.linalg.eigvalsh(matrix)
 
 
 def orthogonal_iteration(matrix: tf.Tensor, basis: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
     """Takes one warm-started step towards the eigenbasis of a symmetric positive semi-definite matrix.
 
-    Q = qr(matrix basis): every column moves towards the eigenvector with the same position in ascending order, the
-    order of `eigh`. The speed depends on the ratio of neighbouring eigenvalues. A step takes one multiplication and
-    one QR decomposition, no eigendecomposition. An eigenbasis is a fixed point.
+    Q is the orthogonal factor of matrix basis, orthogonalised from the last column to the first. Every column moves
+    towards the eigenvector with the same position in ascending order, the order of `eigh`. The speed depends on the
+    ratio of neighbouring eigenvalues. A step takes one multiplication and one QR decomposition, no eigendecomposition.
+    An eigenbasis is a fixed point.
 
     Args:
       matrix: [d, d].
@@ -89,7 +90,7 @@ def orthogonal_iteration(matrix: tf.Tensor, basis: tf.Tensor) -> Tuple[tf.Tensor
     Returns:
       (values, vectors): the diagonal of Q^T matrix Q, [d], and Q, [d, d].
     """
-    decompose = _by_lapack(_lapack_qr, 2) if _is_large(matrix) else tf.linalg.qr
+    decompose = _by_lapack(_lapack_qr, 2) if _uses_lapack(matrix) else tf.linalg.qr
     vectors = decompose(tf.matmul(matrix, basis[:, ::-1]))[0][:, ::-1]
     return diagonal_in(matrix, vectors), vectors
 
@@ -101,12 +102,12 @@ def diagonal_in(matrix: tf.Tensor, basis: tf.Tensor) -> tf.Tensor:
 
 def warm_basis(matrix: tf.Tensor, basis: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
     """Returns (values, vectors) by one `orthogonal_iteration`, or by `eigh` if `basis` is far from the eigenvectors."""
-    return tf.cond(off_diagonal_share(matrix, basis) < FAR, lambda: orthogonal_iteration(matrix, basis),
+    return tf.cond(off_diagonal_share(matrix, basis) < MAX_WARM_SHARE, lambda: orthogonal_iteration(matrix, basis),
                    lambda: eigh(matrix))
 
 
 def times_right(tensor: tf.Tensor, matrix: tf.Tensor, transpose: bool = False) -> tf.Tensor:
-    """Returns tensor matrix, [..., d] x [d, d] -> [..., d], as ONE matrix product.
+    """Multiplies by a matrix from the right, in one matrix product: [..., d] x [d, d] -> [..., d].
 
     Args:
       transpose: whether to multiply by matrix^T.
@@ -116,19 +117,24 @@ def times_right(tensor: tf.Tensor, matrix: tf.Tensor, transpose: bool = False) -
 
 
 def rotate(tensor: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor) -> tf.Tensor:
-    """Returns Q_A tensor Q_S^T, out of the eigenbasis, for [d_in + 1, d_out] or [K, d_in + 1, d_out]."""
+    """Converts from the eigenbasis: Q_A tensor Q_S^T, [d_in + 1, d_out] or [K, d_in + 1, d_out]."""
     return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s, transpose=True))
 
 
 def project(tensor: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor) -> tf.Tensor:
-    """Returns Q_A^T tensor Q_S, into the eigenbasis; the inverse of `rotate`."""
+    """Converts to the eigenbasis: Q_A^T tensor Q_S, the inverse of `rotate`; shapes as for `rotate`."""
     return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s), transpose_a=True)
+
+
+def for_each_particle(inputs: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
+    """Repeats inputs that all particles share: [K or 1, ...] -> [K, ...], with K from ds [K, ...]."""
+    return tf.broadcast_to(inputs, tf.concat([tf.shape(ds)[:1], tf.shape(inputs)[1:]], axis=0))
 
 
 def off_diagonal_share(matrix: tf.Tensor, basis: tf.Tensor) -> tf.Tensor:
     """Returns how far an orthogonal basis Q is from diagonalising a symmetric matrix, a scalar in [0, 1].
 
-    ||offdiag(Q^T matrix Q)||_F / ||matrix||_F; 0 for an eigenbasis.
+    It is ||offdiag(Q^T matrix Q)||_F / ||matrix||_F: 0 for an eigenbasis, NaN for a zero matrix.
     """
     rotated = tf.matmul(basis, tf.matmul(matrix, basis), transpose_a=True)
     off_diagonal = tf.linalg.set_diag(rotated, tf.zeros_like(rotated[0]))
@@ -136,7 +142,7 @@ def off_diagonal_share(matrix: tf.Tensor, basis: tf.Tensor) -> tf.Tensor:
 
 
 def mean_diag(matrix: tf.Tensor) -> tf.Tensor:
-    """Returns tr M / dim M."""
+    """Returns tr M / dim M of a matrix [d, d], a scalar."""
     return tf.reduce_mean(tf.linalg.diag_part(matrix))
 
 
@@ -145,9 +151,9 @@ def _like(matrix: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
     return matrix[None] if len(tensor.shape) == 3 else matrix
 
 
-def _is_large(matrix: tf.Tensor) -> bool:
+def _uses_lapack(matrix: tf.Tensor) -> bool:
     """Returns whether LAPACK should decompose the matrix: it is large, and the ops built here run on a CPU."""
-    return int(matrix.shape[0]) >= LARGE and "GPU" not in tf.identity(matrix).device
+    return int(matrix.shape[0]) >= LAPACK_MIN_DIM and "GPU" not in tf.identity(matrix).device
 
 
 def _by_lapack(decompose: Callable, *dims: int) -> Callable[[tf.Tensor], List[tf.Tensor]]:
@@ -168,7 +174,10 @@ def _by_lapack(decompose: Callable, *dims: int) -> Callable[[tf.Tensor], List[tf
 
 
 def _checked(decompose: Callable, matrix: np.ndarray) -> np.ndarray:
-    """Returns decompose(matrix). Raises ValueError, whose message has the word "decomposition", if that fails."""
+    """Returns decompose(matrix). Raises ValueError if that fails.
+
+    The message contains "decomposition", by which core/training/recovery.py recognises it.
+    """
     if not np.isfinite(matrix).all():
         raise ValueError("decomposition of a matrix that is not finite")
     try:

@@ -1,4 +1,4 @@
-"""Closed forms for the noise of a regression, y = f(x, w) + noise, whose precision tau has a Gamma posterior. Pure.
+"""Closed forms for the noise of a regression, y = f(x, w) + noise, whose precision tau has a Gamma posterior.
 
 Gaussian noise: y ~ N(f, 1 / tau). Student's t noise with nu degrees of freedom: y ~ N(f, 1 / (tau u)) with
 u ~ Gamma(nu / 2, nu / 2) for every row. The posterior is q(tau) = Gamma(alpha, beta), with shape alpha and rate beta,
@@ -38,8 +38,14 @@ def kl_gamma(alpha: tf.Tensor, beta: tf.Tensor, alpha_0: float, beta_0: float) -
 
 
 def precision_of(log_noise: tf.Tensor) -> tf.Tensor:
-    """Returns E[tau] = alpha / beta."""
+    """Returns E[tau] = alpha / beta, a scalar, for standardised targets."""
     return tf.exp(log_noise[0] - log_noise[1])
+
+
+def mean_log_precision(log_noise: tf.Tensor) -> tf.Tensor:
+    """Returns E[log tau] = psi(alpha) - log beta, a scalar."""
+    log_alpha, log_beta = log_noise[0], log_noise[1]
+    return tf.digamma(tf.exp(log_alpha)) - log_beta
 
 
 def expected_log_prob(log_noise: tf.Tensor, mean_square: tf.Tensor) -> tf.Tensor:
@@ -50,13 +56,11 @@ def expected_log_prob(log_noise: tf.Tensor, mean_square: tf.Tensor) -> tf.Tensor
     Args:
       mean_square: mean of (y - f)^2 over rows.
     """
-    log_alpha, log_beta = log_noise[0], log_noise[1]
-    mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
-    return 0.5 * (mean_log_tau - np.log(2.0 * np.pi) - precision_of(log_noise) * mean_square)
+    return 0.5 * (mean_log_precision(log_noise) - np.log(2.0 * np.pi) - precision_of(log_noise) * mean_square)
 
 
 def student_log_prob(log_noise: tf.Tensor, squares: tf.Tensor, dof: float) -> tf.Tensor:
-    """Returns the largest lower bound of E_tau[log p(y | f, tau)] over q(u), elementwise, for tau ~ Gamma(alpha, beta).
+    """Returns a lower bound of E_tau[log p(y | f, tau)], maximised over q(u), elementwise; tau ~ Gamma(alpha, beta).
 
     = max over q(u) of E_tau,u[log N(y; f, 1 / (tau u))] - KL(q(u) || p(u))
     = log density of Student's t at y - f for the precision alpha / beta, with E[log tau] in place of log(alpha / beta)
@@ -64,13 +68,12 @@ def student_log_prob(log_noise: tf.Tensor, squares: tf.Tensor, dof: float) -> tf
     Args:
       squares: (y - f)^2, of any shape.
     """
-    log_alpha, log_beta = log_noise[0], log_noise[1]
-    mean_log_tau = tf.digamma(tf.exp(log_alpha)) - log_beta
-    return student_constant(dof) + 0.5 * mean_log_tau + student_kernel(precision_of(log_noise) * squares, dof)
+    return (student_constant(dof) + 0.5 * mean_log_precision(log_noise)
+            + student_kernel(precision_of(log_noise) * squares, dof))
 
 
 def student_weight(scaled: tf.Tensor, dof: float) -> tf.Tensor:
-    """Returns E[u | y] = (nu + 1) / (nu + tau (y - f)^2), elementwise: how much a row counts.
+    """Returns a row's weight E[u | y] = (nu + 1) / (nu + tau (y - f)^2), elementwise.
 
     Args:
       scaled: tau (y - f)^2, of any shape.
@@ -84,12 +87,12 @@ def student_kernel(scaled: tf.Tensor, dof: float) -> tf.Tensor:
 
 
 def mixture_squared_error(outputs: tf.Tensor, targets: tf.Tensor, precision: Scalar, dof: float = np.inf) -> tf.Tensor:
-    """Returns the noise variance after one EM step for the mixture over weight draws, a scalar.
+    """Returns 1 / tau after one EM step for the mixture over weight draws, a scalar: the squared noise scale.
 
     = mean_i sum_k w_ik (y_i - f_ik)^2 with w_ik proportional to N(y_i; f_ik, 1 / precision), sum_k w_ik = 1
 
-    The mixture is prod_i mean_k N(y_i; f_ik, 1 / precision), so the spread of the draws is not counted as noise. With
-    a finite `dof`, Student's t takes the place of N, and the squares are multiplied by E[u_ik].
+    The likelihood is that of the mixture, prod_i mean_k N(y_i; f_ik, 1 / precision), so the spread of the draws is not
+    counted as noise. With a finite `dof`, Student's t takes the place of N, and the squares are multiplied by E[u_ik].
 
     Args:
       outputs: f, [K, n, 1].

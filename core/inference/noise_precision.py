@@ -1,8 +1,9 @@
-"""How the noise precision of a regression is trained: updates of its posterior q(tau) = Gamma(alpha, beta). Pure.
+"""Updates of q(tau) = Gamma(alpha, beta), the posterior of a regression's noise precision. Pure functions.
 
 NOISE_UPDATES maps config's `noise_update` to a class; to add an update, subclass `NoiseUpdate` and add a row. Every
-state has log_noise = (log alpha, log beta), under which the weights train. If it also has `predictive_log_noise`,
-predictions use that instead (`predictive_noise`). The formulas are in core/inference/noise_model.py.
+state has log_noise = (log alpha, log beta), which the training of the weights uses. If it also has
+`predictive_log_noise`, predictions use that instead (`predictive_noise`). The formulas are in
+core/inference/noise_model.py.
 """
 from typing import Dict, NamedTuple, Optional, Type
 
@@ -27,12 +28,12 @@ class HeldOut(NamedTuple):
 
 
 class NoiseBatch(NamedTuple):
-    """What an update may use of a training step."""
+    """The quantities of a training step that an update may use."""
 
     outputs: tf.Tensor  # f, [K, n, 1]
     targets: tf.Tensor  # y, [n]
     log_prob: tf.Tensor  # E[log p] per example under the state before the step, a scalar
-    mean_square: tf.Tensor  # mean of (y - f)^2, for Student's t of E[u] (y - f)^2, a scalar
+    mean_square: tf.Tensor  # scalar: mean of (y - f)^2, or of E[u] (y - f)^2 for Student's t
     temperature: Scalar  # lambda / N times the current KL scale
     kl_weight: Scalar  # lambda times the current KL scale
     step: tf.Tensor  # number of the step, from 1, a float
@@ -76,12 +77,13 @@ class AdamNoise(NoiseUpdate):
 
 
 class ConjugateNoise(NoiseUpdate):
-    """The maximum of the same bound in closed form: Gamma(alpha_0 + 1 / (2 temperature), beta_0 + m / (2 temperature)).
+    """Maximises the bound of AdamNoise in closed form.
 
-    m is a moving average of E[(y - f)^2] (Student's t: of E[u] (y - f)^2, the maximum for the current q(u)). A
-    minibatch has the weight `learning_rate` in it, after a start as a plain average; so the noise level starts at that
-    of the untrained network and falls no faster than the residuals do. Before the first step, q(tau) is the posterior
-    after one row with the squared error 1, because the mean of a weak prior would be meaningless.
+    The result is Gamma(alpha_0 + 1 / (2 temperature), beta_0 + m / (2 temperature)), where m is a moving average of
+    E[(y - f)^2] (Student's t: of E[u] (y - f)^2, the maximum for the current q(u)). It starts as a plain average;
+    later, each minibatch has the weight `learning_rate`. The noise level therefore starts at that of the untrained
+    network and falls no faster than the residuals. Before the first step, q(tau) is the posterior after one row with
+    the squared error 1, because the mean of a weak prior would be meaningless.
     """
 
     def init(self, dtype: tf.DType) -> State:
@@ -144,28 +146,28 @@ NOISE_UPDATES: Dict[str, Type[NoiseUpdate]] = {
 
 
 def with_predictive_level(trained: State, predictive: State) -> State:
-    """Returns one state out of two, that of predictions under names that start with "predictive_"."""
+    """Merges two states; names of the second get the prefix "predictive_"."""
     return dict(trained, **{f"predictive_{name}": value for name, value in predictive.items()})
 
 
 def predictive_noise(state: State) -> tf.Tensor:
-    """Returns (log alpha, log beta), [2], of predictions."""
+    """Returns the (log alpha, log beta), [2], that predictions use."""
     return state.get("predictive_log_noise", state["log_noise"])
 
 
 def leave_one_out_outputs(outputs: tf.Tensor, targets: tf.Tensor, precision: tf.Tensor, kl_weight: Scalar = 1.0,
                           dof: float = np.inf) -> tf.Tensor:
-    """Approximates, to first order, outputs of draws from the posterior without each row's own target.
+    """Approximates, to first order, the leave-one-out predictions: each row as if its own target had not been used.
 
     At a row, the outputs are N(m, lambda v) over the draws, where v is the variance at lambda = 1. Let g be the
     gradient of the row's log p for the output, F its Fisher information there, and h = v F the row's leverage. Without
     the row, the outputs would be N(m - v g / (1 - h), lambda v / (1 - h)). The given draws are shifted and stretched to
     that mean and variance.
 
-    As in generalised cross-validation, a single h stands for all rows: its mean over the minibatch, because that of a
-    single row is too noisy with few draws, and at most MAX_LEVERAGE. The result is exact for a linear model with
-    Gaussian noise, the exact posterior, and equal leverages. Where the posterior has no covariances between weights
-    (diag, bbb), or while `kl_warmup` lasts, h is only an approximation of the leverage.
+    As in generalised cross-validation, all rows share one h, the mean over the minibatch: with few draws, the estimate
+    for a single row is too noisy. It is limited to MAX_LEVERAGE. The result is exact for a linear model with Gaussian
+    noise, the exact posterior, and equal leverages. Where the posterior has no covariances between weights (diag, bbb),
+    or while `kl_warmup` lasts, h is only an approximation of the leverage.
 
     Args:
       outputs, targets: [K, n, 1] and [n], standardised.

@@ -175,7 +175,7 @@ def layer_batch(record: LayerRecord, ds: tf.Tensor, ds_fisher: tf.Tensor, weight
 
 
 class _Updated(NamedTuple):
-    """One layer after the update of its curvature; tensors [d_in + 1, d_out] in the coordinates of `state`."""
+    """A layer after its curvature update; tensors [d_in + 1, d_out], in the updated family's coordinates."""
 
     state: State  # the state, with mean and momentum still in the coordinates before the step
     mean: tf.Tensor
@@ -213,7 +213,7 @@ def averaged_steps(layers: Sequence[LayerMethod], states: Sequence[State], batch
 
 def clipped_steps(layers: Sequence[LayerMethod], states: Sequence[State], batches: Sequence[Batch],
                   step_sizes: StepSizes, momentum: float, due: AbstractSet[str]) -> List[State]:
-    """Returns the new state of every layer: precondition v, clip all layers together, then momentum on the step.
+    """Returns the new state of every layer after a preconditioned step, clipped jointly, with momentum on the step.
 
     m <- momentum m + c F^-1 v;  mean <- mean + lr m,  with the factor c of `clip_factor` common to all layers
 

@@ -2,9 +2,9 @@
 
 A step first runs with the fast solver DEFAULT, and everything that it is about to write is checked (`check_finite`).
 If a factor is not positive definite, or a value overflows, that check fails (or, in TensorFlow 1.15, the factorisation
-itself does) and nothing is written. The step is then repeated with `robust_solver`, which always returns finite
-results: by LAPACK, with jitter, in float64, or by falling back to the last good result. If the step is still not
-finite, it is skipped. So a usual step pays only for the checks. See core/training/recovery.py.
+itself does) and nothing is written. The step is then repeated with `robust_solver`, whose results are finite whenever
+the factors are: it uses LAPACK, jitter, float64, or the last good result. If the step is still not finite, it is
+skipped. So a usual step pays only for the checks. See core/training/recovery.py.
 """
 import functools
 import re
@@ -104,8 +104,8 @@ def _robust_root(record: Record, matrix: np.ndarray, damping: np.ndarray,
                  last: Optional[np.ndarray]) -> Optional[np.ndarray]:
     """Returns the inverse Cholesky root of matrix + damping I by the first way that works.
 
-    The ways are: without change; with jitter on the diagonal; in float64, after eigenvalues that rounding made
-    negative or tiny are raised; and the last result.
+    It tries the matrix unchanged, then with jitter on the diagonal, then in float64 with eigenvalues raised that
+    rounding made negative or tiny. If all fail, it returns `last`, which may be None.
     """
     identity = np.eye(len(matrix), dtype=matrix.dtype)
     damped = matrix + damping * identity
@@ -143,7 +143,7 @@ def _robust_inverse(record: Record, matrix: np.ndarray, damping: np.ndarray, las
 
 
 def _robust_basis(record: Record, matrix: np.ndarray, _: np.ndarray, last: np.ndarray) -> Optional[np.ndarray]:
-    """Returns the eigenvectors by the first way that works: without change, in float64, the last ones."""
+    """Returns eigenvectors [d, d], computed in the given precision, else in float64, else the last ones."""
     return _first_finite(record, matrix, [
         ("", lambda: scipy.linalg.eigh(matrix, check_finite=False)[1]),
         ("float64", lambda: scipy.linalg.eigh(matrix.astype(np.float64), check_finite=False)[1])], last)
@@ -170,9 +170,9 @@ def _first_finite(record: Record, matrix: np.ndarray, ways: List[Tuple[str, Call
 
 
 def condition_number(matrix: np.ndarray) -> float:
-    """Returns the largest over the smallest magnitude of the eigenvalues of a symmetric array.
+    """Returns max |eigenvalue| / min |eigenvalue| of a symmetric matrix [d, d].
 
-    inf if the matrix is singular or its eigenvalues cannot be computed.
+    It is inf if the matrix is singular or its eigenvalues cannot be computed.
     """
     try:
         values = np.abs(np.linalg.eigvalsh(matrix.astype(np.float64)))

@@ -1,4 +1,4 @@
-"""Step sizes of a training step: of the mean, of the moving averages, of the clip and of the KL weight.
+"""The scalars of a training step: step size of the mean, rates of the moving averages, KL clip and KL scale.
 
 Pure functions of the step, one for each step rule: `regression_step_sizes`, `classification_step_sizes`.
 """
@@ -11,7 +11,7 @@ from core.inference.types import Scalar
 from misc.config import Config
 
 CLIP_DECAY = 0.95  # factor on kl_clip per epoch, as published
-LOG_OF_ZERO = -746.0  # exp of this, or of less, is 0 in float64
+LOG_OF_ZERO = -746.0  # exp(x) underflows to 0 in float64 for every x up to this value
 
 
 class StepSizes(NamedTuple):
@@ -28,7 +28,7 @@ class StepSizes(NamedTuple):
 def kl_scale(config: Config, now: tf.Tensor, steps_per_epoch: int) -> Scalar:
     """Returns the current fraction of the KL weight, in (0, 1], which grows linearly over config's `kl_warmup` epochs.
 
-    It scales the posterior covariance and the prior gradient, not the damping.
+    It scales the posterior covariance, the prior gradient and the KL of the noise precision, not the damping.
 
     Args:
       now: number of the step, from 1, a float.
@@ -38,7 +38,7 @@ def kl_scale(config: Config, now: tf.Tensor, steps_per_epoch: int) -> Scalar:
 
 
 def regression_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, steps_per_epoch: int) -> StepSizes:
-    """Returns alpha, beta and omega, all multiplied by the decay of the epoch.
+    """Returns the StepSizes of regression: alpha, beta and omega, each multiplied by `epoch_decay`.
 
     Args:
       epoch: number of the epoch that the step is in, from 1, an int32 scalar.
@@ -67,7 +67,7 @@ def epoch_decay(config: Config, epoch: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 
 def _last_distinct_power(ratio: float) -> int:
-    """Returns an exponent beyond which all powers of `ratio`, in (0, 1], are the same float64: 1 or 0."""
+    """Returns an exponent beyond which ratio^k, with ratio in (0, 1], no longer changes in float64."""
     return 0 if ratio == 1.0 else math.ceil(LOG_OF_ZERO / math.log(ratio))
 
 
@@ -77,9 +77,10 @@ def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, 
     learning_rate is multiplied by 0.1 every decay_every_itr steps. The moving averages of A, S and f begin as plain
     averages of all minibatches so far (a bias correction), until one update weighs less than 1 - cov_ema_decay.
 
-    The clip grows from 0 to kl_clip over clip_warmup steps, because momentum makes up to 1 / (1 - momentum) of a step
-    and early gradients are mostly noise. (With the full kl_clip from the first step, a VGG16 without batch
-    normalisation loses its hidden units and stays at chance.) Independently, it shrinks by CLIP_DECAY every epoch.
+    The clip grows from 0 to kl_clip over clip_warmup steps, because momentum can enlarge a step by a factor of up to 1
+    / (1 - momentum), and early gradients are mostly noise. (With the full kl_clip from the first step, a VGG16 without
+    batch normalisation loses its hidden units and stays at chance.) Independently of that, it is multiplied by
+    CLIP_DECAY after every epoch.
     """
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)

@@ -1,4 +1,4 @@
-"""How far predictions can be trusted: calibration, rejection, kinds of uncertainty, and intervals of all metrics."""
+"""Calibration, rejection curves, kinds of uncertainty, OOD detection, and bootstrap intervals of all metrics."""
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -44,13 +44,13 @@ class Bins(NamedTuple):
 # Classification: probabilities [n, C], labels [n].
 
 def adaptive_bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
-    """Returns the number of each row's bin, of bins between quantiles; equal confidences share a bin."""
+    """Returns each row's bin number, [n]. The bins lie between quantiles; equal confidences share a bin."""
     edges = np.percentile(confidence, np.linspace(0.0, 100.0, n_bins + 1))
     return np.searchsorted(edges[1:-1], confidence)
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = N_BINS) -> Bins:
-    """Returns Bins of equal width of the confidence, the largest probability."""
+    """Returns the Bins of a reliability diagram; they have equal widths in confidence, the largest probability."""
     confidence, right = confidence_and_hits(probabilities, labels)
     bins = equal_bins(confidence, n_bins)
     count = np.bincount(bins, minlength=n_bins)
@@ -81,7 +81,7 @@ def more_classification_statistics(probabilities: np.ndarray, labels: np.ndarray
 def rejection_curve(score: np.ndarray, right: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """Returns (share of rows kept, accuracy on them), each [n], as the rows of the lowest scores are rejected.
 
-    The last entry keeps all rows. Rows of equal score have no order: each counts as their mean.
+    The last entry keeps all rows. Rows of equal score are interchangeable: each of them gets their mean accuracy.
     """
     _, group, sizes = np.unique(-np.asarray(score), return_inverse=True, return_counts=True)
     right = (np.bincount(group, right) / sizes)[np.sort(group)]
@@ -107,8 +107,8 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
 def detection_statistics(inside: np.ndarray, outside: np.ndarray) -> Dict[str, WeightedMetric]:
     """Returns how well an uncertainty tells out-of-distribution rows (outside, [m]) from others (inside, [n]).
 
-    auroc: probability that an outside row has the higher value (ties count half). fpr95: share of outside rows
-    that pass at the threshold that 95 % of the inside rows pass. Their row weights are [B, n + m].
+    auroc: probability that an outside row has the higher value (ties count half). fpr95: share of outside rows below
+    the threshold below which 95 % of the inside rows lie. Their row weights are [B, n + m].
     """
     values, n_inside = np.concatenate([inside, outside]), len(inside)
     _, group = np.unique(values, return_inverse=True)  # in the order of the values
@@ -168,8 +168,8 @@ def with_intervals(statistics: Dict[str, WeightedMetric], n_rows: Union[int, Seq
                    seed: int = 0) -> Dict[str, Interval]:
     """Returns every metric with its percentile bootstrap interval over rows, from the same resamples for all.
 
-    A calibration error is larger on resampled rows, on average; the interval of those in CALIBRATION_ERRORS is
-    shifted back by that bias.
+    Resampling inflates calibration errors on average; for metrics in CALIBRATION_ERRORS, the interval is shifted back
+    by this bias.
 
     Args:
       n_rows: a number; or those of several groups, one after the other, each of which is resampled by itself.

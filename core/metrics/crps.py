@@ -17,9 +17,9 @@ def mixture_crps(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndar
                  numbers_at_once: int = 4_000_000) -> np.ndarray:
     """Returns the continuous ranked probability score of each row, [n], in the targets' unit; lower is better.
 
-    It is E|Y - target| - E|Y - Y'| / 2. Both expectations are means over components of the mixture, or pairs of them:
-    exact for Gaussian noise, to about 1e-5 of the scale for Student's t. If there are more than MAX_PAIRED_DRAWS
-    components, E|Y - Y'| is taken over every 2nd (3rd, ...) of them.
+    It is E|Y - target| - E|Y - Y'| / 2. The first is a mean over components of the mixture, the second over pairs of
+    them. Both are exact for Gaussian noise, and accurate to about 1e-5 of the scale for Student's t. If there are more
+    than MAX_PAIRED_DRAWS components, E|Y - Y'| is taken over every 2nd (3rd, ...) of them.
 
     Args:
       means: [K, n]; squared_scales: [K], of the noise; targets: [n]; all in one unit.

@@ -7,7 +7,7 @@ from scipy import sparse, special
 Values = Any  # a float or an array: functions of these work elementwise
 
 WeightedMetric = Callable[[np.ndarray], np.ndarray]
-"""A metric as a function of row weights [B, n] -> [B]: a row counts as often as its weight says.
+"""A metric as a function of row weights, [B, n] -> [B]. A row of weight k counts like k equal rows.
 
 Weights of 1 give the metric itself; each row of multinomial weights gives it for one bootstrap resample.
 """
@@ -24,7 +24,8 @@ class Prediction(NamedTuple):
     moment_log_prob: np.ndarray  # log density of the target under the Gaussian of the same mean and std
 
 
-KEPT = ("mean", "std", "epistemic_std", "log_prob", "cdf")  # in predictions.csv; what mixtures are made from
+PREDICTION_COLUMNS = ("mean", "std", "epistemic_std", "log_prob", "cdf")
+"""Columns of predictions.csv, from which `mix` works."""
 
 
 # Regression.
@@ -58,13 +59,13 @@ def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, ta
 def mix(predictions: Sequence[Prediction], targets: np.ndarray) -> Prediction:
     """Returns the mixture, with equal weights, of several Predictions for the same rows.
 
-    The members count alike, whatever their numbers of draws. The variance between their means is epistemic.
+    All members have equal weight, whatever their number of draws. The variance between their means is epistemic.
 
     Args:
       targets: [n], in the data's own units.
     """
     means, stds, epistemic, log_probs, cdfs = (np.array([getattr(each, name) for each in predictions], np.float64)
-                                               for name in KEPT)
+                                               for name in PREDICTION_COLUMNS)
     between = means.var(axis=0)
     variance = np.square(stds).mean(axis=0) + between
     mean = means.mean(axis=0)
@@ -104,7 +105,7 @@ def mixture_cdf(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndarr
 
 
 def covered(cdf: np.ndarray, levels: Values) -> np.ndarray:
-    """Tells whether the targets of this predictive cdf are in the central intervals of `levels`, which broadcast."""
+    """Tells whether each target is in the central interval of its level; `cdf` and `levels` broadcast."""
     return np.abs(2.0 * cdf - 1.0) <= levels
 
 

@@ -24,10 +24,10 @@ class Progress(NamedTuple):
     """Where training stands. Make it with keywords only."""
 
     step: int = 0                         # steps done
-    seconds: float = 0.0                  # of training that they took
+    seconds: float = 0.0                  # training time of these steps
     evaluated: bool = False               # whether the evaluation after them is done
     score: Optional[float] = None         # validation log-likelihood of that evaluation
-    regular: bool = True                  # whether it is saved because it was time, not only for its score
+    regular: bool = True                  # whether it was due by save_interval, not saved for its score alone
     row: Optional[Dict[str, Any]] = None  # of metrics.csv, which that evaluation gave
 
 
@@ -56,7 +56,7 @@ def progress_notes(folder: Path) -> Dict[Path, Optional[Progress]]:
 
 
 def is_intact(prefix: Path) -> bool:
-    """Tells whether the files are those that were saved."""
+    """Tells whether the files of a checkpoint match the checksums in its metadata."""
     try:
         sums = read_json(f"{prefix}.json")["files"]
         return bool(sums) and all(checksum(prefix.with_name(name)) == value for name, value in sums.items())
@@ -121,7 +121,7 @@ def archive_damaged(prefix: Path) -> None:
 
 
 def to_keep(notes: Dict[Path, Optional[Progress]], max_to_keep: int) -> List[Path]:
-    """Returns, of {prefix: Progress}, newest first: the newest regular ones, the very newest, and the best."""
+    """Selects checkpoints from {prefix: Progress}, newest first: max_to_keep regular ones, the newest and the best."""
     known: Dict[Path, Progress] = {}
     for prefix, progress in notes.items():
         if progress is not None and all(progress.step != other.step for other in known.values()):

@@ -1,4 +1,4 @@
-"""The design of a run: everything about it that is known, and checked, before the graph is built; the planned run."""
+"""Design: all that is known and checked before the graph is built. Plan: a Design with its data and device."""
 import math
 from typing import Any, Callable, Iterable, List, NamedTuple
 
@@ -104,8 +104,8 @@ def _method_notices(config: Config) -> List[str]:
 def _noise_notices(config: Config) -> List[str]:
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
     sentences = _without_effect(config, unread, "noise_update", config.noise_update)
-    draws = config.train_particles if lookup(optimizer.METHODS, config.optimizer, "optimizer").noisy else 1
-    if TASKS[config.mode].has_noise and config.noise_update == "leave_one_out" and draws == 1:
+    n_particles = config.train_particles if lookup(optimizer.METHODS, config.optimizer, "optimizer").noisy else 1
+    if TASKS[config.mode].has_noise and config.noise_update == "leave_one_out" and n_particles == 1:
         sentences.append("note: with one weight draw per step, or without weight noise, noise_update leave_one_out is "
                          "the same as conjugate")
     if math.isinf(config.dof):

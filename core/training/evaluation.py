@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from core.inference.noise_precision import predictive_noise
 from core.metrics.predictive import (
-    KEPT,
+    PREDICTION_COLUMNS,
     Prediction,
     classification_statistics,
     predict,
@@ -96,8 +96,8 @@ def write_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
 
     Columns: target, mean, std, epistemic_std, log density of the target, predictive cdf at the target.
     """
-    columns = ["target", *KEPT]
-    table = zip(evaluation.targets, *(getattr(evaluation.prediction, name) for name in KEPT))
+    columns = ["target", *PREDICTION_COLUMNS]
+    table = zip(evaluation.targets, *(getattr(evaluation.prediction, name) for name in PREDICTION_COLUMNS))
     write_rows(folder.predictions, columns, [dict(zip(columns, (f"{value:.9g}" for value in row))) for row in table])
 
 

@@ -100,7 +100,7 @@ class _Builder:
                      advance, self.global_step, evaluate, saver, self.variables)
 
     def _initial_state(self) -> Nested:
-        """Initial means, states of the families and the likelihood, and the running sums of a report."""
+        """Returns the initial means, the states of families and likelihood, and the running sums of a report."""
         state = {}
         for layer in self.design.layers:
             name = layer.spec.name

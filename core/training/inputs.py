@@ -80,7 +80,7 @@ class TrainingData:
         return (tf.cast(x, self._dtype) - mean) / std
 
     def _rows(self, rows: tf.Tensor) -> tf.Tensor:
-        """Returns rows of the training data; images cropped and flipped under data_aug, but bytes still."""
+        """Returns rows of the training data. Images stay bytes; under data_aug they are cropped and flipped."""
         x = tf.gather(self._x, rows)
         return crop_and_flip(x, tf.gather(self._epoch["crops"], rows)) if self._design.config.data_aug else x
 

@@ -116,8 +116,8 @@ class Reporter:
         self._table.add(row)
         self.try_to_write_metrics()
         watched = [self._final_prefix + name for name in self._task.headline]
-        shown = (*watched, "train_lower_bound", *self._task.extra_columns)
-        self._log.info("epoch %d: %s", epoch, ", ".join(f"{name} {row[name]:.4f}" for name in shown),
+        logged = (*watched, "train_lower_bound", *self._task.extra_columns)
+        self._log.info("epoch %d: %s", epoch, ", ".join(f"{name} {row[name]:.4f}" for name in logged),
                        extra={"screen": self._on_screen})
         return row
 

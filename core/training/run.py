@@ -163,8 +163,8 @@ def provenance() -> Dict[str, Any]:
 def changes_of_provenance(folder: Folder, now: Dict[str, Any]) -> List[str]:
     """Returns sentences about what differs from when the run in the folder began; now: what config.json would say."""
     before, after = (_flat_provenance(about) for about in (read_json(folder.config), now))
-    return [f"note: resumed with {name} {after.get(name)}, begun with {value}: the bits may differ from those of an "
-            "uninterrupted run" for name, value in before.items() if value not in (None, after.get(name))]
+    return [f"note: resumed with {name} {after.get(name)}, begun with {value}: results may differ by rounding from "
+            "those of an uninterrupted run" for name, value in before.items() if value not in (None, after.get(name))]
 
 
 def _flat_provenance(about: Dict[str, Any]) -> Dict[str, Optional[str]]:

@@ -12,7 +12,7 @@ Due = FrozenSet[str]
 
 
 class Segment(NamedTuple):
-    """`n_rounds` times: `n_base_steps` steps with the base updates only, then one step with the updates of `due`.
+    """Repeats, `n_rounds` times, `n_base_steps` steps with the base updates and one step with the updates of `due`.
 
     Without `due` it is `n_base_steps` steps with the base updates only.
     """

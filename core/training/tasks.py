@@ -20,7 +20,7 @@ METRIC_PREFIX = {"test": "test_", "validation": "valid_"}  # config's `evaluate_
 
 
 class Task(NamedTuple):
-    """What one mode is made of."""
+    """Everything that depends on the mode."""
 
     # Data and likelihood
     load: Callable[[Config], Any]            # reads, checks, splits and standardises the data set
@@ -50,7 +50,7 @@ class Task(NamedTuple):
     about_data: Callable[[Any], str]
     about_noise: Callable[[Config], str]
     about_step: Callable[[Config], str]
-    flops_per_core: float                    # per second, as small or large matrices reach them
+    flops_per_core: float                    # operations per second at the matrix sizes of this mode
     eigh_flops: float                        # of an eigendecomposition, in units of d^3
 
 

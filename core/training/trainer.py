@@ -35,9 +35,9 @@ class Outcome(NamedTuple):
     """What a finished run leaves."""
 
     metrics: Dict[str, float]  # final metrics, by their names in metrics.csv
-    evaluation: Evaluation     # of the rows that the final metrics are of
-    seconds: float             # of training
-    steps: int                 # that they took
+    evaluation: Evaluation     # of the rows behind `metrics`
+    seconds: float             # training time
+    steps: int                 # number of training steps
     incidents: List[Dict]      # rows of incidents.csv
 
 

@@ -22,7 +22,10 @@ def make_variables(initial: Nested) -> Nested:
 
 
 def read(variables: Nested) -> Nested:
-    """Reads the present values. The reads are built here, so they see all writes that this place depends on."""
+    """Reads the present values.
+
+    The reads are built inside the caller's control dependencies, so they see the writes listed there.
+    """
     return {
         scope: {name: variable.read_value() for name, variable in entries.items()}
         for scope, entries in variables.items()
