@@ -160,8 +160,8 @@ class Keys(pydantic.BaseModel):
         CURVATURE, True, "Estimates the curvature with targets sampled from the model; false: with the observed "
         "targets (empirical Fisher).")
     scale_init: Literal["damped", "exact"] = key(
-        CURVATURE, "damped", "ekfac: R is initialised from the eigenvalues of A and S, with the intrinsic damping "
-        "split between the two factors (damped) or without it (exact).")
+        CURVATURE, "damped", "ekfac: R is initialised from the eigenvalues of A and S, with the intrinsic and the "
+        "extrinsic damping split between the two factors (damped) or without it (exact).")
     kfac_init_after_basis: bool = key(
         CURVATURE, True, "ekfac: after a change of basis, R is re-initialised from the eigenvalues; false: R is "
         "transformed to the new basis.")
@@ -187,6 +187,9 @@ class Keys(pydantic.BaseModel):
     TInv: int = key(REFRESH, 200, "kfac: steps between computations of the inverses.", CLASSIFICATION, ge=1)
     TEigen: int = key(REFRESH, 200, "ekfac: steps between computations of the eigenbases.", CLASSIFICATION, ge=1)
     TScale: int = key(REFRESH, 10, "ekfac: steps between updates of R.", CLASSIFICATION, ge=1)
+    early_refresh: bool = key(
+        REFRESH, True, "Also refreshes all of these at step 1 and at steps TCov, 2 TCov, 4 TCov and so on, until the "
+        "first regular refresh.", CLASSIFICATION)
 
     seed: int = key(EXECUTION, 1, "Seed of initial weights, weight noise and the order of minibatches.", ge=0, lt=2**31)
     steps_per_run: int = key(

@@ -476,6 +476,7 @@ CHANGES = {
     "data_aug": (True, {}), "batch_norm": (True, FFN), "decay_every_itr": (4, UNCLIPPED), "cov_ema_decay": (0.5, {}),
     "scale_ema_decay": (0.5, {"TEigen": 6}), "kl_clip": (1e-2, {}), "clip_warmup": (0, {}), "TCov": (2, {}),
     "TInv": (4, {"optimizer": "kfac"}), "TEigen": (4, {}), "TScale": (2, {}),
+    "early_refresh": (False, {"TCov": 2, "TEigen": 4}),
     "kl_warmup": (1, {}), "learning_rate": (1e-2, UNCLIPPED), "momentum": (0.5, {}), "kl": (0.5, {}), "eta": (0.5, {}),
     "damping": (0.1, {}), "train_particles": (2, {}), "true_fisher": (False, {}),
     "basis_update": ("orthogonal_iteration", {}), "basis_tolerance": (0.9, {}), "kfac_init_after_basis": (False, {}),

@@ -112,12 +112,27 @@ def test_diag_posterior_and_step(session, config, rng, arrays):
 
 @pytest.mark.parametrize("scale_init", ["exact", "damped"])
 def test_scale_starts_from_the_eigenvalues_of_the_same_refresh(session, config, arrays, scale_init):
-    family = EKFAC(PRIOR, config(scale_init=scale_init))
+    family = EKFAC(PRIOR, config(scale_init=scale_init, damping=0.3))
     _, state = updated(session, family, arrays, {"cov", "basis"}, times=2)
     a_cov, s_cov = state["a_cov"], state["s_cov"]
     basis = np.kron(state["q_a"], state["q_s"])
-    dense = np.kron(a_cov, s_cov) if scale_init == "exact" else reference.damped_kron(a_cov, s_cov, PRIOR.damping)
+    damping = PRIOR.damping + 0.3
+    dense = np.kron(a_cov, s_cov) if scale_init == "exact" else reference.damped_kron(a_cov, s_cov, damping)
     assert_allclose((basis * state["scale"].ravel()) @ basis.T, dense, rtol=1e-8, atol=1e-12)
+
+
+def test_noise_after_a_refresh_is_that_of_the_published_code(session, config, arrays):
+    """Published for classification: A and S damped by gamma_ex make R, and gamma_in is added to it.
+
+    With the published VGG's ratio gamma_ex = 10 gamma_in, ours (gamma_in + gamma_ex make R) differs by 5 % at most.
+    """
+    damping = 10.0 * PRIOR.damping
+    family = EKFAC(PRIOR, config(damping=damping))
+    _, state = updated(session, family, arrays, {"cov", "basis"})
+    published = np.diag(reference.damped_kron(np.diag(state["values_a"]), np.diag(state["values_s"]), damping))
+    published_std = np.sqrt(PRIOR.kl_weight / PRIOR.n_data / (published + PRIOR.damping))
+    std = np.sqrt(family.posterior(None, state, PRIOR.temperature(1.0)).variance)
+    assert_allclose(std.ravel(), published_std, rtol=0.05)
 
 
 def test_basis_diagonalises_the_undamped_factors(session, config, arrays):

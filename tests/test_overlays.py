@@ -1,10 +1,14 @@
 """Overlays: their changes, the names of their experiments, and that they replace the removed files."""
 import json
 
+import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 import train
+from core.inference.step_sizes import classification_step_sizes
 from core.training.design import notices
+from core.training.schedule import Schedule, classification_periods, early_classification_steps
 from misc.config import Config
 from misc.config_overlays import FOLDER, known_overlays, read_overlay
 from misc.errors import UserError
@@ -63,7 +67,19 @@ def test_the_recipe_is_the_one_that_the_search_found():
 
 def test_every_overlay_describes_itself():
     overlays = known_overlays()
-    assert set(overlays) == {f"{name}.json" for _, name in REPLACEMENTS.values()} and all(overlays.values())
+    assert set(overlays) == {f"{name}.json" for _, name in REPLACEMENTS.values()} | {"as_published.json"}
+    assert all(overlays.values())
+
+
+def test_the_published_algorithm_has_no_warm_ups():
+    config = Config.from_file(ROOT / "config" / "classification" / "ekfac_vgg16_plain.json",
+                              overlays=[FOLDER / "as_published.json"])
+    sizes = classification_step_sizes(config, None, tf.constant(1.0), 390)
+    with tf.Session() as session:
+        assert sizes.kl_scale == 1.0 and session.run(sizes.clip) == np.float32(config.kl_clip)
+    periods = classification_periods(config, ["cov", "basis", "scale"])
+    schedule = Schedule(periods, early_classification_steps(config, periods))
+    assert schedule.due(1) == set() and schedule.due(10) == {"cov", "scale"} and "basis" in schedule.due(200)
 
 
 def test_the_template_for_own_data_is_the_recipe():

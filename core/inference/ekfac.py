@@ -131,11 +131,12 @@ class EKFAC(Kronecker):
     def _initial_scale(self, basis: State) -> tf.Tensor:
         """Returns R from the eigenvalues alone, [d_in + 1, d_out].
 
-        scale_init exact: l_A l_S^T; scale_init damped: the same of A_g and S_g with g = gamma_in.
+        scale_init exact: l_A l_S^T; scale_init damped: the same of A_g and S_g with g = gamma_in + gamma_ex, so that R
+        includes the damping of the K-FAC step, as in the published code.
         """
         values_a, values_s = basis["values_a"], basis["values_s"]
         if self._config.scale_init == "damped":
-            values_a, values_s = damped_values(values_a, values_s, self._prior.damping)
+            values_a, values_s = damped_values(values_a, values_s, self._step_damping)
         return eigen_scale(values_a, values_s)
 
 

@@ -146,12 +146,14 @@ def no_early_steps(config: Config, periods: Dict[str, int]) -> List[int]:
 
 
 def early_classification_steps(config: Config, periods: Dict[str, int]) -> List[int]:
-    """Returns steps at which everything is refreshed before its first period is over.
+    """Returns steps at which everything is refreshed before its first period is over; none without early_refresh.
 
     These are the first step, then 2^k TCov before the first regular refresh, so that no preconditioner is
     based on less than half of the statistics gathered so far. (The published code left the preconditioner
     at the identity for the first 200 steps.)
     """
+    if not config.early_refresh:
+        return []
     steps, regular = [1], max(periods.get("inverse", 1), periods.get("basis", 1))
     while config.TCov * 2 ** (len(steps) - 1) < regular:
         steps.append(config.TCov * 2 ** (len(steps) - 1))
