@@ -40,7 +40,7 @@ def read_table(path: pathlib.Path) -> Table:
         return Table(values, None, str(path), (*notices, *_about_counts(path, values, None)))
     if layout.is_numbered:
         notices.append(f"note: {path.name}: the first line numbers the columns from 0 to {words[-1]} and is taken for "
-                       "a header")
+                       "a header (if it is a row, write 0.0 for its 0)")
     kept = []
     for column, name in enumerate(words):
         if not is_nameless(name):

@@ -117,7 +117,7 @@ def test_a_header_of_column_numbers(load, rows, config, options):
 
 
 def test_a_first_row_of_other_numbers_is_a_row(load, rows):
-    for first in ([1, 2, 3, 4], [0, 1, 2, 4], [3, 2, 1, 0]):
+    for first in ([1, 2, 3, 4], [0, 1, 2, 4], [3, 2, 1, 0], [0.0, 1, 2, 3]):
         data = load(",".join(map(str, first)) + "\n" + csv(rows, index=False, header=False))
         assert len(data.split.train) + len(data.split.test) == 44 and data.notices == ()
 
