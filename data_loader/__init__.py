@@ -6,7 +6,8 @@ no row: any file NAME.data in data_path is the data set NAME (its shape is then 
 in data_path is the data set `images`.
 
 Reading order: parts (the records that all loaders return), splits (which rows train and which test), regression and
-classification (the loaders), batches (minibatches). Behind them are table_file and sources (tables), archives,
+classification (the loaders), batches (minibatches). Behind them are table_file, table_header, known_tables and sources
+(tables), archives,
 images, cifar and idx (images). For evaluation: corruptions and ood (out-of-distribution data).
 """
 import typing
@@ -27,32 +28,42 @@ class Dataset(typing.NamedTuple):
     n_standard_splits: int = 20  # number of splits of the standard protocol
     standard_hash: typing.Optional[str] = None  # split_hash of all of them
     rows_hash: typing.Optional[str] = None  # rows_hash of the rows in the order for which these splits were made
+    target_range: typing.Optional[typing.Tuple[float, float]] = None  # its lowest and highest value; None: not checked
+    target_names: typing.Tuple[str, ...] = ()  # what headers call it, in lower-case letters and digits
 
 
 DATASETS: typing.Dict[str, Dataset] = {
     "toy1d": Dataset(20, 1, "x^3 with noise", toy_cubic, 20),
     "concrete": Dataset(1030, 8, "compressive strength",
                         rdataset("modeldata", "concrete", "compressive_strength", openml(44959, "strength")),
-                        20, "bfd0744ccd3486ec", "d0e2d2f0f5027762"),
+                        20, "bfd0744ccd3486ec", "d0e2d2f0f5027762", (2.33, 82.6),
+                        ("strength", "compressivestrength", "csmpa", "concretecompressivestrength",
+                         "concretecompressivestrengthmpamegapascals")),
     "energy": Dataset(768, 8, "heating load", openml(44960, "heating_load", drop="cooling_load"),
-                      20, "78d41186aa1446f5", "3563209cb65c108b"),
+                      20, "78d41186aa1446f5", "3563209cb65c108b", (6.01, 43.1), ("y1", "heatingload")),
     "housing": Dataset(506, 13, "median value", rdataset("MASS", "Boston", "medv", openml(531, "MEDV")),
-                       20, "34fc9307c7acf63f", "832e894115c56dd2"),
+                       20, "34fc9307c7acf63f", "832e894115c56dd2", (5, 50), ("medv",)),
     "wine": Dataset(1599, 11, "quality of red wine", openml(44972, "quality"),
-                    20, "6da07f4b6b2b9dc1", "d4f6a6d672e0ee31"),
+                    20, "6da07f4b6b2b9dc1", "d4f6a6d672e0ee31", (3, 8), ("quality",)),
     "yacht_hydrodynamics": Dataset(308, 6, "residuary resistance", openml("yacht_hydrodynamics"),
-                                   20, "efd4f6dc803ed627", "ec08588637fd9358"),
+                                   20, "efd4f6dc803ed627", "ec08588637fd9358", (0.01, 62.42),
+                                   ("rr", "residuaryresistance", "residuaryresistanceperunitweightofdisplacement")),
     "power_plant": Dataset(9568, 4, "electrical output",
                            by_hand("https://archive.ics.uci.edu/dataset/294/combined+cycle+power+plant"),
-                           20, "d2bfef6e86be2114", "d3c75624ea5df125"),
-    "kin8nm": Dataset(8192, 8, "distance of a robot arm's end", openml(189, "y"), 20, "4f25cc41cfa6f4f8"),
+                           20, "d2bfef6e86be2114", "d3c75624ea5df125", (420.26, 495.76), ("pe", "ep")),
+    "kin8nm": Dataset(8192, 8, "distance of a robot arm's end", openml(189, "y"), 20, "4f25cc41cfa6f4f8", None,
+                      (0.04, 1.46), ("y",)),
     "naval": Dataset(11934, 17, "turbine decay, compressor decay among the inputs",
-                     openml(44969, "gt_turbine_decay_state_coefficient"), 20, "50e29695fc663088"),
+                     openml(44969, "gt_turbine_decay_state_coefficient"), 20, "50e29695fc663088", None, (0.975, 1),
+                     ("kmt", "gtturbinedecaystatecoefficient")),
     "naval_compressor": Dataset(11934, 16, "compressor decay, turbine decay left out",
                                 openml(44969, "gt_compressor_decay_state_coefficient",
-                                       drop="gt_turbine_decay_state_coefficient"), 20, "50e29695fc663088"),
-    "protein": Dataset(45730, 9, "RMSD of a protein's structure", openml(44963, "RMSD"), 5, "48568d75692c7a47"),
-    "year_prediction": Dataset(515345, 90, "year of a song", openml(44027), 1),
+                                       drop="gt_turbine_decay_state_coefficient"), 20, "50e29695fc663088", None,
+                                (0.95, 1), ("kmc", "gtcompressordecaystatecoefficient")),
+    "protein": Dataset(45730, 9, "RMSD of a protein's structure", openml(44963, "RMSD"), 5, "48568d75692c7a47", None,
+                       (0, 21), ("rmsd",)),
+    "year_prediction": Dataset(515345, 90, "year of a song", openml(44027), 1, None, None,
+                               (1922, 2011), ("year",)),
 }
 
 

@@ -25,6 +25,7 @@ class ImageData(typing.NamedTuple):
     split: Split
     split_hash: str
     rows_hash: str  # of all images and labels in their order, before the split
+    notices: typing.Tuple[str, ...] = ()  # sentences about what was assumed
 
 
 def load_classification(config: Config) -> ImageData:

@@ -4,19 +4,21 @@ import typing
 
 import numpy as np
 
-from data_loader import IMAGE_SETS
+from data_loader import DATASETS, IMAGE_SETS
 from data_loader.classification import ImageData
 from data_loader.images import LabelledImages, read_folder, read_images
+from data_loader.known_tables import put_target_last
 from data_loader.parts import Part
-from data_loader.regression import RegressionData, read_rows
-from data_loader.splits import rows_hash
-from data_loader.table_file import read_table
+from data_loader.regression import MOST_NAMED, RegressionData, read_rows
+from data_loader.splits import hash_of_rows, rows_hash
+from data_loader.table_file import Table, label, read_table
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import did_you_mean
 from misc.seeding import stream
 
 NOISE = "noise"
+ROUNDING = 1e-9  # relative difference from a constant that needs no mention
 MAX_DISTANCE = 1e12  # in standard deviations: well below 1e19, where squares overflow in float32
 
 
@@ -75,21 +77,64 @@ def other_table(name: str, config: Config, data: RegressionData) -> Part:
     is_file = _exists(name) and pathlib.Path(name).is_file()
     if not is_file and name.endswith(".data"):
         raise UserError(f"--data {name}: there is no such file")
-    values, path = (read_table(pathlib.Path(name)), name) if is_file else read_rows(name, config.data_path)
-    if rows_hash(values) == data.rows_hash:
+    table = read_table(pathlib.Path(name)) if is_file else read_rows(name, config.data_path)
+    known = DATASETS.get(config.dataset)
+    table = match_columns(put_target_last(table, known) if known else table, data)
+    if rows_hash(table.values) == data.rows_hash:
         raise UserError(f"--data {name}: the run was trained on these rows; evaluate without --data to use its test "
                         "rows")
-    n_inputs = data.spec.shape[0]
+    values, n_inputs = table.values, data.spec.shape[0]
     if values.shape[1] != n_inputs + 1 or not len(values):
-        raise UserError(f"{path} has {values.shape[1]} columns, but the network takes {n_inputs} inputs and a target")
+        raise UserError(f"{table.source} has {values.shape[1]} columns, but the network takes {n_inputs} inputs and a "
+                        "target")
     if not np.isfinite(values).all():
-        raise UserError(f"{path}: not all values are finite")
-    x = (values[:, :-1] - data.input_mean) / data.input_std
-    y = (values[:, -1] - data.target_mean) / data.target_std
+        raise UserError(f"{table.source}: not all values are finite")
+    x, y, notices = standardise_as(data, table)
     if max(np.abs(x).max(), np.abs(y).max()) > MAX_DISTANCE:
-        raise UserError(f"{path}: some values are more than {MAX_DISTANCE:g} standard deviations of the training rows "
-                        "away from their mean")
-    return Part(x, y)
+        raise UserError(f"{table.source}: some values are more than {MAX_DISTANCE:g} standard deviations of the "
+                        "training rows away from their mean")
+    n_in_train = int(np.isin(hash_of_rows(values), data.train_hashes).sum())
+    return Part(x, y, n_in_train, (*table.notices, *notices))
+
+
+def match_columns(table: Table, data: RegressionData) -> Table:
+    """Puts the columns into the order of the run's, by their names. If only one table has names, the order stays.
+
+    Raises a UserError that lists the names that only one of the two has.
+    """
+    if table.names is None or data.names is None:
+        if (table.names is None) == (data.names is None):
+            return table
+        nameless = "the run's table" if data.names is None else table.source
+        return table._replace(notices=(*table.notices, f"note: columns are matched by their order, because {nameless} "
+                                       "does not name them"))
+    if table.names == data.names:
+        return table
+    wrong = [f"{what} {', '.join(repr(name) for name in names[:5])}" for what, names in (
+        ("misses", [name for name in data.names if name not in table.names]),
+        ("has the further", [name for name in table.names if name not in data.names]),
+        ("names twice", sorted({name for name in table.names if table.names.count(name) > 1}))) if names]
+    if wrong:
+        raise UserError(f"{table.source} {' and '.join(wrong)}: its columns must be those of the run's table "
+                        f"({data.source})")
+    order = [table.names.index(name) for name in data.names]
+    return table._replace(values=table.values[:, order], names=data.names, notices=(
+        *table.notices, "note: columns are matched by their names: their order is not that of the run's table"))
+
+
+def standardise_as(data: RegressionData, table: Table) -> typing.Tuple[np.ndarray, np.ndarray, typing.List[str]]:
+    """Returns (inputs, targets, notices): the rows, standardised as the training rows were.
+
+    Inputs that are constant over the training rows become 0.
+    """
+    x = np.where(data.constant, 0.0, (table.values[:, :-1] - data.input_mean) / data.input_std)
+    y = (table.values[:, -1] - data.target_mean) / data.target_std
+    distance = np.abs(table.values[:, :-1] - data.input_mean)
+    other = data.constant & (distance > ROUNDING * np.abs(data.input_mean)).any(axis=0)
+    if not other.any():
+        return x, y, []
+    columns = [label(int(column), data.names) for column in np.flatnonzero(other)[:MOST_NAMED]]
+    return x, y, [f"note: constant over the training rows, so other values here are not used: {', '.join(columns)}"]
 
 
 def fit_to_shape(images: np.ndarray, shape: typing.Tuple[int, ...]) -> np.ndarray:

@@ -9,6 +9,8 @@ class Part(typing.NamedTuple):
 
     x: np.ndarray  # standardised inputs, float [n, d], or images, uint8 [n, height, width, channels]
     y: typing.Optional[np.ndarray]  # standardised targets, float [n], or labels, int32 [n]; None if there are none
+    n_in_train: typing.Optional[int] = None  # of other rows: how many the run was trained on; None: not looked for
+    notices: typing.Tuple[str, ...] = ()  # of other rows: sentences about what was assumed
 
 
 class Pixels(typing.NamedTuple):

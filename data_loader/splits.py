@@ -94,6 +94,13 @@ def rows_hash(values: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(values + 0.0, "<f8").tobytes()).hexdigest()[:16]
 
 
+def hash_of_rows(values: np.ndarray) -> np.ndarray:
+    """Returns a hash per row: uint64 [n]. Rows have the same hash if they have the same values."""
+    import pandas
+
+    return pandas.util.hash_pandas_object(pandas.DataFrame(values + 0.0), index=False).to_numpy()
+
+
 def split_hash(splits: typing.Iterable[Split]) -> str:
     """Returns the first 16 hex digits of the SHA-256 of all train and test indices, as little-endian int32."""
     digest = hashlib.sha256()

@@ -5,82 +5,109 @@ import typing
 
 import numpy as np
 
+from data_loader.table_header import (
+    Layout,
+    is_nameless,
+    lines_of,
+    names_of,
+    number,
+    read_layout,
+    split_line,
+)
 from misc.errors import UserError
 
 
-def read_table(path: pathlib.Path) -> np.ndarray:
-    """Returns the numbers in the file as a float64 array [rows, columns].
+class Table(typing.NamedTuple):
+    """The rows of a table, and what its file says of them."""
 
-    Values are separated by white space or commas. A first line without any number is a header; blank lines are
-    skipped. Raises a UserError that names the first bad line.
+    values: np.ndarray  # float64 [rows, columns]; the target is the last column
+    names: typing.Optional[typing.Tuple[str, ...]]  # of the columns; None if the file does not name them
+    source: str  # where the rows come from
+    notices: typing.Tuple[str, ...] = ()  # sentences about what was assumed
+
+
+def read_table(path: pathlib.Path) -> Table:
+    """Reads a file of numbers.
+
+    Values are separated by white space or commas, and may stand in quotes. A first line without any number, or with
+    the numbers 0, 1, ..., one per column, is a header; blank lines are skipped. A column without a name that numbers
+    the rows is an index that pandas or R wrote, and is left out. Raises a UserError that names the first bad line.
     """
+    layout = read_layout(path)
+    values = _read_values(path, layout)
+    words, notices = names_of(path, layout, values.shape[1], may_lack_first=_numbers_rows(values[:, 0]))
+    if words is None:
+        return Table(values, None, str(path), (*notices, *_about_counts(path, values, None)))
+    if layout.is_numbered:
+        notices.append(f"note: {path.name}: the first line numbers the columns from 0 to {words[-1]} and is taken for "
+                       "a header (if it is a row, write 0.0 for its 0)")
+    kept = []
+    for column, name in enumerate(words):
+        if not is_nameless(name):
+            kept.append(column)
+        elif column == len(words) - 1 or not _numbers_rows(values[:, column]):
+            raise UserError(f"{path}: column {column + 1} has no name, and is not an index of the rows before the "
+                            "target: name it, or remove it")
+        else:
+            notices.append(f"note: {path.name}: column {column + 1} has no name and numbers the rows, as the index "
+                           "that pandas or R writes: it is left out")
+    values = values[:, kept]
+    names = None if layout.is_numbered else tuple(words[column] for column in kept)
+    return Table(values, names, str(path), (*notices, *_about_counts(path, values, names)))
+
+
+def label(column: int, names: typing.Optional[typing.Sequence[str]]) -> str:
+    """Returns how messages call a column: its number from 1, and its name if it has one."""
+    return f"column {column + 1}" + (f" ('{names[column]}')" if names else "")
+
+
+def _read_values(path: pathlib.Path, layout: Layout) -> np.ndarray:
     import pandas
 
-    separator, n_skipped = _layout(path)
     try:
         frame = pandas.read_csv(
-            str(path), sep=separator, header=None, skiprows=n_skipped, dtype=np.float64,
-            float_precision="round_trip", index_col=False,
+            str(path), sep=layout.separator, header=None, skiprows=layout.n_skipped, dtype=np.float64,
+            float_precision="round_trip", index_col=False, skipinitialspace=True,
         )
         values = frame.to_numpy()
     except (ValueError, OSError):  # pandas' parser errors are ValueErrors
         values = None
     if values is None or not np.isfinite(values).all():
-        _raise_for_bad_line(path, separator, n_skipped)  # pandas does not name line and column
+        _raise_for_bad_line(path, layout)  # pandas does not name line and column
     return values
 
 
-def _lines(path: pathlib.Path) -> typing.Iterator[typing.Tuple[int, str]]:
-    """Yields (line number from 1, line)."""
-    try:
-        with open(str(path), encoding="utf-8-sig") as handle:
-            yield from enumerate(handle, start=1)
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+def _numbers_rows(column: np.ndarray) -> bool:
+    """Tells whether a column holds whole numbers that are all different, as an index does, in whatever order."""
+    return bool((column >= 0).all() and (column == np.floor(column)).all() and len(np.unique(column)) == len(column))
 
 
-def _layout(path: pathlib.Path) -> typing.Tuple[str, int]:
-    """Returns (separator for pandas, number of lines before the first row)."""
-    for number, line in _lines(path):
-        if line.strip():
-            separator = "," if "," in line else r"\s+"
-            words = _split(line, separator)
-            is_header = all(_number(word) is None for word in words)
-            return separator, number if is_header else number - 1
-    raise UserError(f"{path} is empty")
+def _about_counts(path: pathlib.Path, values: np.ndarray,
+                  names: typing.Optional[typing.Sequence[str]]) -> typing.Iterator[str]:
+    """Yields a notice for each input that counts the rows in their order: it may be an index."""
+    for column in range(values.shape[1] - 1):
+        if values[0, column] in (0, 1) and len(values) > 1 and (np.diff(values[:, column]) == 1).all():
+            yield (f"note: {path.name}: {label(column, names)} counts the rows from {values[0, column]:g} and is used "
+                   "as an input: remove it if it is an index")
 
 
-def _split(line: str, separator: str) -> typing.List[str]:
-    return [word.strip() for word in line.split(",")] if separator == "," else line.split()
-
-
-def _number(word: str) -> typing.Optional[float]:
-    """Returns the float that `word` spells, or None."""
-    try:
-        return float(word)
-    except ValueError:
-        return None
-
-
-def _raise_for_bad_line(path: pathlib.Path, separator: str, n_skipped: int) -> typing.NoReturn:
+def _raise_for_bad_line(path: pathlib.Path, layout: Layout) -> typing.NoReturn:
     """Raises a UserError for the first line that has another length, is not numeric or not finite."""
     width = None
-    for number, line in _lines(path):
-        if number <= n_skipped or not line.strip():
+    for line_number, line in lines_of(path):
+        if line_number <= layout.n_skipped or not line.strip():
             continue
-        words = _split(line, separator)
+        words = split_line(line, layout.separator)
         width = width or len(words)
         if len(words) != width:
-            raise UserError(f"{path} line {number}: {len(words)} columns where the lines before have {width}")
+            raise UserError(f"{path} line {line_number}: {len(words)} columns where the lines before have {width}")
         for column, word in enumerate(words, start=1):
-            value = _number(word)
+            value = number(word)
             if value is None:
-                raise UserError(f"{path} line {number} column {column}: {word!r} is not a number "
+                raise UserError(f"{path} line {line_number} column {column}: {word!r} is not a number "
                                 "(numbers are separated by white space or commas)")
             if not math.isfinite(value):
-                raise UserError(f"{path} line {number} column {column}: {word} is not finite; remove or impute it")
+                raise UserError(f"{path} line {line_number} column {column}: {word} is not finite; remove or impute it")
     if width is None:
         raise UserError(f"{path} has no rows")
     raise UserError(f"{path} cannot be read as a table of numbers")

@@ -12,7 +12,7 @@ from misc.config_file import PathLike, parse_override, read_settings
 from misc.config_keys import CLASSIFICATION, PATTERNS, REGRESSION, Keys, key_mode
 from misc.config_overlays import OVERLAY_KEYS, read_overlay
 from misc.errors import UserError
-from misc.lookup import did_you_mean
+from misc.synonyms import key_hint
 
 SMALLEST, LARGEST = 1e-30, 1e30  # of float keys, so that squares and quotients still fit into a float32
 
@@ -157,7 +157,7 @@ def _explain(item):
     if item["type"] == "extra_forbidden" and name in OVERLAY_KEYS:
         return f"{name} is for overlays (--with) only" + ("; set exp_name here" if name == "exp_name_suffix" else "")
     if item["type"] == "extra_forbidden":
-        return f"unknown key {name!r}{did_you_mean(name, Keys.model_fields)} (--help-config lists all)"
+        return f"unknown key {name!r}{key_hint(name, Keys.model_fields)} (--help-config lists all)"
     if item["type"] == "missing":
         return f"key {name!r} is missing: {Keys.model_fields[name].description}"
     if item["type"] == "value_error":

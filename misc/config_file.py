@@ -25,8 +25,8 @@ def read_settings(path: PathLike, what: str = "config file", examples: str = "co
     if not os.path.isfile(str(path)):
         raise UserError(f"{what} {path} does not exist; see {examples} for examples")
     try:
-        with open(str(path), encoding="utf-8") as handle:
-            values = json.load(handle, object_pairs_hook=_refuse_repeated_keys)
+        text = pathlib.Path(path).read_bytes()  # json finds the encoding: UTF-8 or UTF-16, with or without its mark
+        values = json.loads(text, object_pairs_hook=_refuse_repeated_keys)
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
     except OSError as error:

@@ -11,7 +11,7 @@ import typing
 from misc.config_file import PathLike, read_settings
 from misc.config_keys import Keys
 from misc.errors import UserError
-from misc.lookup import did_you_mean
+from misc.synonyms import key_hint
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "config" / "overlays"
 SUFFIX = r"[A-Za-z0-9_.+-]*"
@@ -45,7 +45,7 @@ def read_overlay(path: PathLike) -> Overlay:
     unknown = [name for name in values if name not in Keys.model_fields and name not in OVERLAY_KEYS]
     if unknown:
         known = [*Keys.model_fields, *OVERLAY_KEYS]
-        raise UserError(f"{path}: " + "; ".join(f"unknown key {name!r}{did_you_mean(name, known)}" for name in unknown)
+        raise UserError(f"{path}: " + "; ".join(f"unknown key {name!r}{key_hint(name, known)}" for name in unknown)
                         + " (--help-config lists all)")
     description, suffix = (values.pop(name, "") for name in OVERLAY_KEYS)
     if not isinstance(description, str):

@@ -25,9 +25,8 @@ def write_json(path: AnyPath, values: typing.Mapping[str, object]) -> None:
 
 
 def read_json(path: AnyPath) -> typing.Any:
-    """Returns what a JSON file holds."""
-    with open(str(path), encoding="utf-8") as handle:
-        return json.load(handle)
+    """Returns what a JSON file holds, in UTF-8 or UTF-16, with or without a byte-order mark."""
+    return json.loads(pathlib.Path(path).read_bytes())
 
 
 def write_rows(path: AnyPath, columns: typing.Sequence[str], rows: typing.Iterable[Row]) -> None:

@@ -14,7 +14,7 @@ import train
 from core.assessment import weight_noise
 from core.assessment.evaluated import evaluate_ensemble, evaluate_run
 from core.assessment.figures import FIGURES
-from core.assessment.inputs import Collected, Options, band_inputs, collect, mixture
+from core.assessment.inputs import Collected, Options, band_inputs, collect, make_inputs, mixture
 from core.assessment.restore import restored
 from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal
 from core.metrics.calibration import monte_carlo
@@ -211,7 +211,7 @@ def test_student_s_t_is_evaluated_with_its_own_density(tmp_path):
     assert gaussian.metrics["log_likelihood"].value != pytest.approx(metrics["test_log_likelihood"], rel=1e-3)
     assert results.more["noise_std"] == pytest.approx(3.0**0.5 * gaussian.more["noise_std"])
     with restored(root, {}) as run:
-        collected = collect(run, NOTHING)
+        collected = collect(run, make_inputs(run.config, run.data, NOTHING))
         (y, draws), data = collected["test"], run.data
     assert mixture([collected, collected])["test"][1].dof == draws.dof == 3.0
     means, scale = data.target_mean + data.target_std * draws.outputs, data.target_std / np.sqrt(draws.precisions)
@@ -236,7 +236,7 @@ def test_the_band_widens_away_from_the_data(toys, method):
 
 def test_mixtures_give_every_run_one_weight(toys):
     with restored(toys["ekfac"], {}) as one, restored(toys["bbb"], {}) as other:
-        collected = [collect(run, NOTHING) for run in (one, other)]
+        collected = [collect(run, make_inputs(run.config, run.data, NOTHING)) for run in (one, other)]
         assert len(band_inputs(one.data)) == 241
     both = mixture(collected)["test"][1]
     assert both.outputs.shape == (200, 2) and both.precisions.shape == (200,)

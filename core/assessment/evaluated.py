@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from core.assessment.inputs import TEST, Collected, Options, collect, mixture
+from core.assessment.inputs import TEST, Collected, Input, Options, collect, make_inputs, mixture
 from core.assessment.restore import restored
 from core.assessment.results import ASSESSMENTS, Results
 from core.assessment.weight_noise import layers, precisions
@@ -12,6 +12,7 @@ from misc.config import Config
 from misc.errors import UserError
 
 ENSEMBLE = "ensemble"
+ABOUT_ROWS = ("n_in_train", "notices")
 _STANDARDS = ("input_mean", "input_std", "target_mean", "target_std")
 
 
@@ -38,8 +39,10 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
     overrides: values of config keys that do not touch the training.
     """
     with restored(root, overrides, device, options.best) as run:
-        collected = collect(run, options)
+        inputs = make_inputs(run.config, run.data, options)
+        collected = collect(run, inputs)
         results, noise = ASSESSMENTS[run.config.mode].results(collected, run.data, options), layers(run)
+        results.more.update(_about_rows(inputs[TEST]))
         if noise:
             results.panels["noise"] = noise
         matrices = precisions(run)
@@ -61,8 +64,15 @@ def evaluate_ensemble(members: Sequence[Evaluated], options: Options) -> Results
                             "an ensemble needs one data set and one split (key split)")
     collected = mixture([member.collected for member in members])
     results = ASSESSMENTS[first.config.mode].results(collected, first.data, options)
+    results.more.update({key: value for key, value in first.results.more.items() if key in ABOUT_ROWS})
     results.more.pop("monte_carlo")  # the runs' draws are not of one distribution
     return results
+
+
+def _about_rows(rows: Input) -> Dict[str, Any]:
+    """Returns what metrics.json says of other rows than the run's own: under the keys ABOUT_ROWS."""
+    about = {} if rows.n_in_train is None else {"n_in_train": rows.n_in_train}
+    return dict(about, notices=list(rows.notices)) if rows.notices else about
 
 
 def same_rows(first: Evaluated, other: Evaluated) -> bool:

@@ -3,7 +3,7 @@
 Inputs have names: "test", "ood" (out-of-distribution), "band" (a line of inputs), or "KIND STRENGTH" of a corruption.
 """
 import functools
-from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tqdm
@@ -36,6 +36,8 @@ class Input(NamedTuple):
 
     n_rows: int
     make: Callable[[], Part]
+    n_in_train: Optional[int] = None  # of other rows: how many the run was trained on; None: not looked for
+    notices: Tuple[str, ...] = ()     # of other rows: sentences about what was assumed
 
 
 class Collected(NamedTuple):
@@ -59,7 +61,8 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
         parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test), None)
     if data.spec.shape == (1,):
         parts[BAND] = Part(band_inputs(data), None)
-    inputs = {name: Input(len(part.x), functools.partial(Part, *part)) for name, part in parts.items()}
+    inputs = {name: Input(len(part.x), functools.partial(Part, *part), part.n_in_train, part.notices)
+              for name, part in parts.items()}
     if options.corrupt:
         few = Part(parts[TEST].x[:options.rows], parts[TEST].y[:options.rows])
         inputs.update({f"{name} {strength}": Input(len(few.x), functools.partial(_corrupted, few, name, strength))
@@ -82,12 +85,12 @@ def band_inputs(data: Any, n: int = 241, margin: float = 0.5) -> np.ndarray:
     return np.linspace(low - more, high + more, n)[:, None]
 
 
-def collect(run: Restored, options: Options, bar: bool = True) -> Dict[str, Collected]:
+def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[str, Collected]:
     """Returns the draws of a run for all its inputs; of corrupted images their mean only.
 
-    bar: show a progress bar, on a terminal.
+    inputs: of `make_inputs`. bar: show a progress bar, on a terminal.
     """
-    inputs, design = make_inputs(run.config, run.data, options), run.design
+    design = run.design
     n_groups = design.n_test_particles // design.particles_at_once
     total = n_groups * sum(-(-rows.n_rows // run.config.test_batch_size) for rows in inputs.values())
     collected = {}

@@ -19,9 +19,9 @@ from core.training import run
 from misc.config import Config
 from misc.errors import RunError, UserError
 from misc.folders import Folder, folder_at
-from misc.lookup import did_you_mean
 from misc.records import read_json, read_rows, write_json, write_rows
 from misc.seeding import stream_seed
+from misc.synonyms import key_hint
 
 # Keys that say what is measured, where and how: numbers for different values of these cannot be compared.
 FIXED = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "seed", "split", "protocol", "runs",
@@ -69,7 +69,7 @@ def read_space(path: Union[str, pathlib.Path], config: Config) -> Settings:
     for name in [*space.space, *space.during_search]:
         if name not in Config.model_fields or name in FIXED:
             known = sorted(set(Config.model_fields) - FIXED)
-            what = "cannot be searched over" if name in FIXED else f"is not a config key{did_you_mean(name, known)}"
+            what = "cannot be searched over" if name in FIXED else f"is not a config key{key_hint(name, known)}"
             raise UserError(f"{path}: {name} {what}")
     if space.folds * space.validation_fraction > 1:
         raise UserError(f"{path}: {space.folds} folds of validation_fraction {space.validation_fraction:g} are more "

@@ -4,6 +4,7 @@ from typing import Any, Iterable, List
 from core.inference.optimizer import METHODS, LayerMethod
 from core.training.cost import LayerCost, run_cost
 from core.training.design import Design, Plan, notices
+from core.training.wording import about_repeated_rows
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.batches import held_out_rows
 from misc.config_overlays import describe_overlay, known_overlays
@@ -48,8 +49,7 @@ def _about_data(design: Design, data: Any) -> List[str]:
              f"{n_test} test rows of {what}",
              f"split      protocol {split.protocol}, split {split.index} (hash {data.split_hash}); "
              + design.task.about_data(data)]
-    if getattr(data, "n_constant", 0):
-        lines.append(f"{INDENT}{data.n_constant} constant input columns become 0")
+    lines += [INDENT + sentence for sentence in (*about_repeated_rows(data), *data.notices)]
     if config.data_aug:
         lines.append(f"{INDENT}training images are padded by 4, cropped and flipped, at random in every epoch")
     return lines

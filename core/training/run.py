@@ -115,7 +115,8 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
                  "source": plan.data.source, "rows_hash": plan.data.rows_hash, **provenance()}
         if not resume:
             _write_config(folder, about)
-        for notice in notices(config) + (changes_of_provenance(folder, about) if resume else []):
+        changes = changes_of_provenance(folder, about) if resume else []
+        for notice in (*notices(config), *plan.data.notices, *changes):
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         with backend.session(model.graph, config.n_threads) as session:
@@ -184,6 +185,8 @@ def summarise(plan: Plan, outcome: Outcome, wall_time: float, about: Dict[str, A
         "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
         "evaluate_on": config.evaluate_on, "test_particles": config.test_particles,
         "n_train": len(data.train.x), "n_valid": len(data.valid.x) if data.valid else 0, "n_test": len(data.split.test),
+        "n_valid_in_train": getattr(data, "n_valid_in_train", None),
+        "n_test_in_train": getattr(data, "n_test_in_train", None),
         "steps": outcome.steps, "train_time_s": outcome.seconds, "wall_time_s": wall_time,
         "steps_per_second": outcome.steps / outcome.seconds, "incidents": counts(outcome.incidents),
         **about,

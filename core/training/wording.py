@@ -1,5 +1,5 @@
 """Sentences of `--explain` that depend on the mode: the functions that a Task refers to."""
-from typing import Any
+from typing import Any, List
 
 from core.inference.optimizer import METHODS
 from core.metrics.predictive import noise_name
@@ -9,6 +9,14 @@ from misc.config import Config
 def about_table(data: Any) -> str:
     """Describes how the rows of a table are standardised."""
     return f"standardised with the training rows (target std {data.target_std:.4g})"
+
+
+def about_repeated_rows(data: Any) -> List[str]:
+    """Returns a sentence for the validation and the test rows if some of them also train; none for images."""
+    n_valid, n_test = (getattr(data, f"n_{part}_in_train", None) for part in ("valid", "test"))
+    return ([f"{n_valid} of the {len(data.valid.x)} validation rows also stand among the training rows"]
+            if n_valid else []) + ([f"{n_test} of the {len(data.test.x)} test rows also stand among the training rows"]
+                                   if n_test else [])
 
 
 def about_images(data: Any) -> str:

@@ -1,0 +1,107 @@
+"""The first line of a table: how its fields are separated, and whether it names the columns."""
+import csv
+import pathlib
+import re
+import typing
+
+from misc.errors import UserError
+
+WHITE_SPACE = r"\s+"  # as a separator of pandas
+MISSING = {"", "?", "-", "na", "n/a", "#n/a", "<na>", "none", "null"}  # a line of these is a row, not a header
+NAMELESS = r"(Unnamed: \d+(\.\d+)*)?"  # what pandas calls a column without a name
+
+
+class Layout(typing.NamedTuple):
+    """How a file is written."""
+
+    separator: str  # for pandas
+    n_skipped: int  # lines before the first row
+    words: typing.Optional[typing.List[str]]  # of the header; None without one
+    is_comment: bool = False  # whether these words come from a comment
+    is_numbered: bool = False  # whether it holds the numbers 0, 1, ..., as pandas calls columns without names
+
+
+def lines_of(path: pathlib.Path) -> typing.Iterator[typing.Tuple[int, str]]:
+    """Yields (line number from 1, line)."""
+    try:
+        with open(str(path), encoding="utf-8-sig") as handle:
+            yield from enumerate(handle, start=1)
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def split_line(line: str, separator: str) -> typing.List[str]:
+    """Returns the fields of a line, without quotes and the white space around them."""
+    if separator == WHITE_SPACE:
+        line, separator = " ".join(line.split()), " "
+    return [word.strip() for word in next(csv.reader([line.strip()], delimiter=separator, skipinitialspace=True), [])]
+
+
+def number(word: str) -> typing.Optional[float]:
+    """Returns the float that `word` spells, or None."""
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def read_layout(path: pathlib.Path) -> Layout:
+    """Finds the separator and the header from the first line that is neither blank nor a comment (#).
+
+    Without a header, a comment just before the first row may name the columns, as numpy's savetxt writes them.
+    """
+    comment = ""
+    for line_number, line in lines_of(path):
+        if line.lstrip().startswith("#"):
+            comment = line.lstrip().lstrip("#")
+        elif line.strip():
+            separator = "," if "," in re.sub(r'"[^"]*"', "", line) else WHITE_SPACE
+            words = split_line(line, separator)
+            is_numbered = _is_numbered(words)
+            if is_numbered or _are_names(words):
+                return Layout(separator, line_number, words, is_numbered=is_numbered)
+            words = split_line(comment, separator)
+            return Layout(separator, line_number - 1, words if _are_names(words) else None, is_comment=True)
+    raise UserError(f"{path} is empty")
+
+
+def _are_names(words: typing.Sequence[str]) -> bool:
+    """Tells whether no field is a number, and some say more than that a value is missing."""
+    return all(number(word) is None for word in words) and not all(word.lower() in MISSING for word in words)
+
+
+def _is_numbered(words: typing.Sequence[str]) -> bool:
+    """Tells whether the fields are 0, 1, ..., in whole numbers; the first one may be that of a nameless index."""
+    counted = list(words[1:] if words[0] == "" else words)
+    return len(counted) > 1 and counted == [str(column) for column in range(len(counted))]
+
+
+def names_of(path: pathlib.Path, layout: Layout, width: int,
+             may_lack_first: bool) -> typing.Tuple[typing.Optional[typing.List[str]], typing.List[str]]:
+    """Returns (a name per column, or None; notices).
+
+    Args:
+      layout: of the file.
+      width: number of columns in the rows.
+      may_lack_first: whether the first column numbers the rows, so that the header may have no field for it.
+
+    Raises a UserError if the header of a file with commas has another number of columns.
+    """
+    words = layout.words
+    if words is None or len(words) == width:
+        return words, []
+    if len(words) == width - 1 and may_lack_first and not layout.is_comment:
+        return ["", *words], []
+    if layout.is_numbered or (layout.separator != WHITE_SPACE and not layout.is_comment):
+        raise UserError(f"{path} line {layout.n_skipped} names {len(words)} columns, but the rows have {width}")
+    if layout.is_comment:
+        return None, []
+    return None, [f"note: {path.name}: the first line is skipped, because its {len(words)} words do not name the "
+                  f"{width} columns"]
+
+
+def is_nameless(name: str) -> bool:
+    """Tells whether pandas or R wrote no name for this column."""
+    return re.fullmatch(NAMELESS, name) is not None

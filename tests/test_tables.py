@@ -1,0 +1,274 @@
+"""Tables of numbers as people and libraries write them: what is read, what is refused, and what is said of it."""
+import json
+
+import numpy as np
+import pandas
+import pytest
+from numpy.testing import assert_allclose
+
+import train
+from data_loader import DATASETS
+from data_loader.regression import load_regression
+from data_loader.table_file import read_table
+from misc.errors import UserError
+
+COLUMNS = ["a", "b", "c", "y"]
+
+
+@pytest.fixture
+def rows(tiny_data):
+    """The values of tiny.data."""
+    return np.loadtxt(str(tiny_data / "tiny.data"))
+
+
+@pytest.fixture
+def load(config, tiny_data):
+    """Function (text of tiny.data, **overrides) -> RegressionData."""
+
+    def make(text, **overrides):
+        (tiny_data / "tiny.data").write_text(text, encoding="utf-8")
+        return load_regression(config(**overrides))
+
+    return make
+
+
+def raw(data):
+    """The training rows in raw units, the target last."""
+    return np.column_stack([data.input_mean + data.input_std * data.train.x,
+                            data.target_mean + data.target_std * data.train.y])
+
+
+def assert_same(data, clean):
+    """Asserts that two tables are the same to the bit, splits and all."""
+    assert (data.rows_hash, data.split_hash) == (clean.rows_hash, clean.split_hash)
+    assert (data.train.x == clean.train.x).all() and (data.test.y == clean.test.y).all()
+
+
+def csv(rows, columns=COLUMNS, **options):
+    return pandas.DataFrame(rows, columns=columns).to_csv(**options)
+
+
+def test_a_clean_table_gives_no_notices(load, rows, config):
+    assert load_regression(config()).notices == ()
+    assert load(csv(rows, index=False)).notices == ()
+
+
+@pytest.mark.parametrize("separator", [",", " ", "\t"])
+@pytest.mark.parametrize("header", [False, True])
+def test_quoted_fields(load, rows, config, separator, header):
+    clean = load_regression(config())
+    data = load(csv(rows, ["a, in m", "b", "c", "y"], index=False, header=header, sep=separator, quoting=1))
+    assert_same(data, clean)
+    assert data.notices == ()
+
+
+@pytest.mark.parametrize("text", ["NA,NA,NA,NA\n", "?,?,?,?\n", ",,,\n"])
+def test_a_first_row_of_missing_values_is_no_header(load, rows, text):
+    with pytest.raises(UserError, match="line 1 column 1: '.*' is not a number"):
+        load(text + csv(rows, index=False, header=False))
+
+
+@pytest.mark.parametrize("separator", [",", "\t", " "])
+def test_an_index_column_that_pandas_wrote_is_left_out(load, rows, config, separator):
+    clean = load_regression(config())
+    data = load(csv(rows, sep=separator))
+    assert_same(data, clean)
+    assert len(data.notices) == 1 and "column 1 has no name and numbers the rows" in data.notices[0]
+    shuffled = pandas.DataFrame(rows, columns=COLUMNS, index=np.random.RandomState(0).permutation(43) + 5)
+    assert_same(load(shuffled.to_csv(sep=separator)), clean)
+
+
+def test_an_index_column_that_was_read_and_written_again(load, rows, config):
+    clean = load_regression(config())
+    frame = pandas.DataFrame(rows, columns=COLUMNS)
+    twice = pandas.concat([pandas.Series(range(43), name="Unnamed: 0"), frame], axis=1)
+    assert_same(load(twice.to_csv(index=False)), clean)
+    data = load(twice.to_csv())
+    assert_same(data, clean)
+    assert len(data.notices) == 2
+
+
+def test_row_names_that_r_wrote_are_left_out(load, rows, config):
+    """write.table names the columns only, so that its header is one word short."""
+    clean = load_regression(config())
+    lines = csv(rows, index=False, header=False, sep=" ").splitlines()
+    data = load('"a" "b" "c" "y"\n' + "\n".join(f'"{n}" {line}' for n, line in enumerate(lines, start=1)))
+    assert_same(data, clean)
+    assert "column 1 has no name" in data.notices[0]
+
+
+def test_a_nameless_column_that_is_no_index_is_refused(load, rows):
+    with pytest.raises(UserError, match="column 1 has no name, and is not an index of the rows before the target"):
+        load(csv(rows, ["", "b", "c", "y"], index=False))
+
+
+@pytest.mark.parametrize("header, said", [(True, "column 1 ('id') counts the rows"), (False, "column 1 counts the")])
+def test_a_count_of_the_rows_among_the_inputs_is_said(load, rows, header, said):
+    data = load(csv(np.column_stack([np.arange(43), rows]), ["id", *COLUMNS], index=False, header=header))
+    assert data.train.x.shape[1] == 4 and said in data.notices[0] and "remove it" in data.notices[0]
+
+
+@pytest.mark.parametrize("options", [{"index": False}, {}])
+def test_a_header_of_column_numbers(load, rows, config, options):
+    clean = load_regression(config())
+    data = load(csv(rows, range(4), **options))
+    assert_same(data, clean)
+    assert "the first line numbers the columns from 0 to 3 and is taken for a header" in data.notices[0]
+
+
+def test_a_first_row_of_other_numbers_is_a_row(load, rows):
+    for first in ([1, 2, 3, 4], [0, 1, 2, 4], [3, 2, 1, 0], [0.0, 1, 2, 3]):
+        data = load(",".join(map(str, first)) + "\n" + csv(rows, index=False, header=False))
+        assert len(data.split.train) + len(data.split.test) == 44 and data.notices == ()
+
+
+@pytest.mark.parametrize("header", ["# a b c y", "# written by a colleague", "#a b c y"])
+def test_a_comment_before_the_rows(load, rows, config, header):
+    clean = load_regression(config())
+    assert_same(load(header + "\n" + csv(rows, index=False, header=False, sep=" ")), clean)
+
+
+def test_a_header_of_another_length_is_refused(load, rows):
+    with pytest.raises(UserError, match="line 1 names 3 columns, but the rows have 4"):
+        load("a,b,y\n" + csv(rows, index=False, header=False))
+    with pytest.raises(UserError, match="line 1 names 5 columns, but the rows have 4"):
+        load("a,b,c,d,y\n" + csv(rows, index=False, header=False))
+
+
+@pytest.mark.parametrize("name", ["target", "y", "label"])
+def test_a_target_that_does_not_stand_last_is_said(load, rows, name):
+    data = load(csv(rows, [name, "b", "c", "last"], index=False))
+    assert f"the last column ('last') is the target, although column 1 is called '{name}'" in data.notices[0]
+
+
+# Known sets.
+
+def concrete():
+    return DATASETS["concrete"].fetch()[0]
+
+
+def target_first(values, columns=None):
+    frame = pandas.DataFrame(np.roll(values, 1, axis=1), columns=columns)
+    return frame.to_csv(index=False, header=columns is not None)
+
+
+def test_the_named_target_of_a_known_set_is_found(config, tiny_data):
+    clean = load_regression(config(dataset="concrete"))
+    columns = ["Concrete compressive strength(MPa, megapascals) ", *"abcdefgh"]
+    (tiny_data / "concrete.data").write_text(target_first(concrete(), columns))
+    data = load_regression(config(dataset="concrete"))
+    assert_same(data, clean)
+    assert "column 1 ('Concrete compressive strength(MPa, megapascals)') is the target" in data.notices[0]
+
+
+def test_a_known_set_with_its_target_first_is_refused(config, tiny_data):
+    (tiny_data / "concrete.data").write_text(target_first(concrete()))
+    with pytest.raises(UserError, match="the last column goes from 1 to 365, but the target of concrete, compressive "
+                                        "strength, from 2.33 to 82.6: put the target last"):
+        load_regression(config(dataset="concrete"))
+
+
+@pytest.mark.parametrize("name, span, other", [
+    # The target's range and that of another column: the last one if the target stands first, or a second target.
+    ("protein", (0.0, 20.999), (15.228, 55.3009)), ("year_prediction", (1922, 2011), (-500.0, 600.0)),
+    ("kin8nm", (0.040165, 1.458521), (-1.5707, 1.5707)), ("naval", (0.975, 1.0), (0.95, 1.0)),
+    ("naval_compressor", (0.95, 1.0), (0.975, 1.0)), ("energy", (6.01, 43.1), (10.9, 48.03))])
+def test_targets_are_told_from_other_columns_by_their_range(name, span, other):
+    low, high = DATASETS[name].target_range
+    slack = 0.1 * (high - low)
+    assert abs(low - span[0]) < slack and abs(high - span[1]) < slack
+    assert abs(low - other[0]) > slack or abs(high - other[1]) > slack
+
+
+@pytest.mark.parametrize("name", ["concrete", "energy", "housing", "wine", "yacht_hydrodynamics", "power_plant"])
+def test_real_files_with_the_target_first_are_refused(config, real_data, tiny_data, name):
+    values = read_table(real_data / f"{name}.data").values
+    (tiny_data / f"{name}.data").write_text(target_first(values))
+    with pytest.raises(UserError, match=f"the last column goes from .*, but the target of {name}"):
+        load_regression(config(dataset=name))
+
+
+# Columns that are constant.
+
+def write(tiny_data, rows, header=""):
+    np.savetxt(str(tiny_data / "tiny.data"), rows, fmt="%.17g", header=header, comments="")
+
+
+def test_spread_below_rounding_is_constant(config, tiny_data, rows):
+    test = load_regression(config()).split.test
+    rows[:, 1] = np.where(np.arange(43) % 2, 0.3, 0.1 + 0.2)
+    rows[test[0], 1] = 0.31
+    write(tiny_data, rows)
+    data = load_regression(config())
+    assert (data.train.x[:, 1] == 0).all() and (data.test.x[:, 1] == 0).all()
+
+
+def test_spread_above_rounding_is_not_constant(config, tiny_data, rows):
+    """Times in seconds, and a column of tiny numbers."""
+    rows[:, 0], rows[:, 1] = 1.6e9 + 0.01 * rows[:, 0], 1e-140 * rows[:, 1]
+    write(tiny_data, rows)
+    data = load_regression(config())
+    assert_allclose(data.train.x.std(axis=0), 1.0)
+
+
+def test_a_target_that_is_constant_up_to_rounding_is_refused(config, tiny_data, rows):
+    rows[:, -1] = np.where(np.arange(43) % 2, 0.3, 0.1 + 0.2)
+    write(tiny_data, rows)
+    with pytest.raises(UserError, match="the target is constant"):
+        load_regression(config())
+
+
+def test_a_column_constant_in_training_is_zero_everywhere(config, tiny_data, rows):
+    keys = dict(validation_fraction=0.2)
+    split = load_regression(config(**keys)).split
+    rows[:, 1] = 200.0
+    rows[[split.test[0], split.train[-1]], 1] = 5000.0  # a test row and a validation row
+    write(tiny_data, rows, "a temperature c y")
+    data = load_regression(config(**keys))
+    for part in (data.train, data.valid, data.test):
+        assert (part.x[:, 1] == 0).all()
+    assert data.notices == ("note: constant over the training rows, so 0 in every row: column 2 ('temperature') "
+                            "(other values in 2 rows are not used)",)
+
+
+def test_constant_columns_are_said_by_number_in_the_explanation_and_the_log(tiny_data, rows, config_file, capsys):
+    rows[:, [0, 2]] = 7.0
+    write(tiny_data, rows)
+    said = "note: constant over the training rows, so 0 in every row: column 1, column 3"
+    path = config_file(optimizer="sgd")
+    train.main(["--config", str(path), "--explain"])
+    assert said in capsys.readouterr().out
+    train.main(["--config", str(path)])
+    assert said in next(tiny_data.glob("experiments/tiny/*/log.txt")).read_text()
+
+
+# Test rows that also train.
+
+def test_test_rows_that_also_train_are_counted(config, tiny_data, rows, config_file, capsys):
+    split = load_regression(config()).split
+    assert load_regression(config()).n_test_in_train == 0
+    rows[split.test[:2]] = rows[split.train[:2]]
+    rows[split.test[2], :-1] = rows[split.train[2], :-1]  # with another target
+    write(tiny_data, rows)
+    assert load_regression(config()).n_test_in_train == 2
+    path = config_file(optimizer="sgd")
+    train.main(["--config", str(path), "--explain"])
+    assert "2 of the 4 test rows also stand among the training rows" in capsys.readouterr().out
+    train.main(["--config", str(path)])
+    assert json.loads(next(tiny_data.glob("experiments/tiny/*/result.json")).read_text())["n_test_in_train"] == 2
+
+
+def test_validation_rows_are_counted_where_they_are_evaluated(config, tiny_data, rows):
+    keys = dict(validation_fraction=0.25, evaluate_on="validation")
+    split = load_regression(config(**keys)).split
+    rows[split.train[-1]] = rows[split.train[0]]
+    write(tiny_data, rows)
+    data = load_regression(config(**keys))
+    assert (data.n_valid_in_train, data.n_test_in_train) == (1, None)
+
+
+def test_doubled_rows_of_wine(config, real_data):
+    """Counts that a comparison of the rows themselves, value by value, gave."""
+    counts = [load_regression(config(dataset="wine", data_path=str(real_data), seed=seed)).n_test_in_train
+              for seed in (1, 2, 3, 4)]
+    assert counts == [51, 38, 37, 46]
