@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from core.inference.solvers import non_finite_quantity, robust_solver
 from core.training.design import Design, with_solver
+from core.training.devices import uses_gpu
 from core.training.graph import Model, build_model
 from core.training.stepper import Stepper
 from core.training.variables import Nested, fetch, put
@@ -84,7 +85,9 @@ class RobustStep:
     def _build(self) -> Stepper:
         solver = functools.partial(robust_solver, record=lambda *remedy: self._remedies.append(Remedy(*remedy)))
         model = build_model(with_solver(self._design, solver), self._device)
-        stepper = Stepper(backend.session(model.graph, self._design.config.n_threads), model, self._rows)
+        session = backend.session(model.graph, self._design.config.n_threads,
+                                  uses_gpu(self._design.config, self._device))
+        stepper = Stepper(session, model, self._rows)
         stepper.session.run(model.init)
         stepper.load_data()
         model.graph.finalize()

@@ -93,8 +93,6 @@ class Trainer:
                 progress = self._train(session, progress)
             evaluation = self._reporter.final(session, progress.step)
             self._save_all(session, progress)
-        except tf.errors.ResourceExhaustedError:
-            raise RunError("out of memory: try fewer particles, a smaller batch_size or test_batch_size") from None
         finally:
             self._reporter.close()
         return Outcome(self._reporter.final_metrics(evaluation), evaluation, progress.seconds, progress.step,
