@@ -15,7 +15,8 @@ DRIVER_FILES = ("/proc/driver/nvidia", "/dev/nvidia0")  # where a Linux machine 
 PROBE = "import tensorflow.compat.v1 as tf; tf.config.experimental.list_physical_devices('GPU')"
 PROBE_SECONDS = 120
 N_QUOTED = 3  # messages of TensorFlow in one line
-MESSAGE = re.compile(r"(?:^|[ :])([IWEF])(?:\d{4} \S+ +\d+)? \S+:\d+\] (.*)$")  # "... E cuda.cc:52] TEXT", "E0000 ... TEXT"
+MESSAGE = re.compile(  # "DATE TIME: E cuda.cc:52] TEXT" or "E0000 TIME THREAD cuda.cc:52] TEXT"
+    r"(?:^|[ :])([IWEF])(?:\d{4} \S+ +\d+)? \S+:\d+\] (.*)$")
 ABOUT_GPUS = re.compile("cuda|cudnn|cublas|libcu|cuinit|nvidia|gpu|driver", re.IGNORECASE)
 USUAL = re.compile("Unable to register|already been registered|TF-TRT|TensorRT|NUMA|may see slightly", re.IGNORECASE)
 

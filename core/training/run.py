@@ -13,7 +13,7 @@ from core.inference.optimizer import check_layers
 from core.training.checkpoints import UnreadableCheckpoint
 from core.training.design import Plan, design_run, notices
 from core.training.devices import check_curvature_device, choose_device, uses_gpu
-from core.training.failures import one_line_memory_errors
+from core.training.failures import one_line_failures
 from core.training.graph import build_model
 from core.training.recovery import counts
 from core.training.tasks import METRIC_PREFIX, TASKS
@@ -108,7 +108,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         log.info("device %s: %s", plan.device, plan.device_reason)
-        with one_line_memory_errors(), backend.session(model.graph, config.n_threads, on_gpu) as session:
+        with one_line_failures(), backend.session(model.graph, config.n_threads, on_gpu) as session:
             started = time.perf_counter()
             outcome = Trainer(plan, model, folder, log, about, bar=not quiet).run(session, resume)
             wall_time = time.perf_counter() - started
