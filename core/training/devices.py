@@ -9,6 +9,8 @@ from misc.errors import UserError
 from misc.lookup import lookup
 
 DEVICES = {"cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
+NAMES = {device: name for name, device in DEVICES.items()}
+UNUSED = "this machine has a GPU that TensorFlow does not use"
 
 # A step launches about 50 kernels per layer, which takes a GPU about 0.5 ms, whatever they compute. One CPU core does
 # this many operations meanwhile.
@@ -39,7 +41,7 @@ def choose_device(name: str, design: Design) -> Choice:
     if backend.has_gpu():
         return Choice(DEVICES["gpu"], "the first GPU that TensorFlow sees")
     why = gpu.why_unseen()
-    return Choice(DEVICES["cpu"], f"this machine has a GPU that TensorFlow does not use: {why}" if why else "no GPU")
+    return Choice(DEVICES["cpu"], f"{UNUSED}: {why}" if why else "no GPU")
 
 
 def check_curvature_device(config: Config) -> None:

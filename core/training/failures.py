@@ -17,8 +17,9 @@ FAILED_PRODUCT = re.compile(r"Blas x?[A-Z]\w* launch failed|cuBlas call failed|C
 FAILED_SOLVER = re.compile(r"cuSolver\w* call failed|CUSOLVER_STATUS_\w+|Failed to create cuSolver", re.IGNORECASE)
 LOST_GPU = re.compile(
     r"CUDA_ERROR_\w+|illegal memory access|illegal address|unspecified launch failure|device-side assert"
-    r"|GPU sync failed|Unexpected Event status|uncorrectable ECC|CUDNN_STATUS_\w+|cuDNN launch failure|GPU has fallen off the bus"
-    r"|Failed to get convolution algorithm|CUDA runtime implicit initialization", re.IGNORECASE)
+    r"|GPU sync failed|Unexpected Event status|uncorrectable ECC|CUDNN_STATUS_\w+|cuDNN launch failure"
+    r"|GPU has fallen off the bus|Failed to get convolution algorithm|CUDA runtime implicit initialization",
+    re.IGNORECASE)
 _FAILED_GPU = (LOST_GPU, FAILED_PRODUCT, FAILED_SOLVER)
 
 
