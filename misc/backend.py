@@ -16,6 +16,15 @@ if typing.TYPE_CHECKING:  # importing it here would come before `prepare`
 
 ONEDNN = {REGRESSION: "0", CLASSIFICATION: "1"}  # whether TensorFlow 2.x uses oneDNN kernels
 
+SWITCHES = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_USE_LEGACY_KERAS": "1",
+    "TF_DETERMINISTIC_OPS": "1",     # read by TensorFlow 2.x
+    "TF_CUDNN_DETERMINISTIC": "1",   # read by TensorFlow 1.15
+    "NVIDIA_TF32_OVERRIDE": "0",     # read by cuBLAS and cuDNN, where TensorFlow has no switch of its own
+}
+"""Environment variable -> its value unless the environment sets it."""
+
 
 def prepare(mode: str = REGRESSION) -> types.ModuleType:
     """Sets the switches that make TensorFlow 1.15 and 2.x behave alike; returns the module.
@@ -23,10 +32,12 @@ def prepare(mode: str = REGRESSION) -> types.ModuleType:
     TensorFlow starts quietly and without Keras, whose import takes as long as building a graph. oneDNN kernels
     (TensorFlow 2.x) are used for classification only: they make convolutions about three times as fast, but their
     rounding depends on the machine. The environment variable TF_ENABLE_ONEDNN_OPTS overrides this choice.
+
+    On GPUs, ops take deterministic kernels (TF_DETERMINISTIC_OPS for TensorFlow 2.x and TF_CUDNN_DETERMINISTIC for
+    1.15 override this), and products of float32 matrices are computed in float32, never in TensorFloat-32.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", ONEDNN[mode])
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    for name, value in dict(SWITCHES, TF_ENABLE_ONEDNN_OPTS=ONEDNN[mode]).items():
+        os.environ.setdefault(name, value)
     with warnings.catch_warnings(), _silent_stderr():
         warnings.simplefilter("ignore")  # numpy's deprecation warnings inside TensorFlow 1.15
         import tensorflow.compat.v1 as tf
@@ -34,21 +45,29 @@ def prepare(mode: str = REGRESSION) -> types.ModuleType:
         tf.logging.set_verbosity(tf.logging.ERROR)
         tf.disable_v2_behavior()
         tf.enable_resource_variables()
+        if hasattr(tf.config.experimental, "enable_tensor_float_32_execution"):  # TensorFlow 2.4 and newer
+            tf.config.experimental.enable_tensor_float_32_execution(False)
     return tf
 
 
 def has_gpu() -> bool:
     """Tells whether TensorFlow sees a GPU."""
+    return bool(gpus())
+
+
+def gpus() -> typing.List[typing.Any]:
+    """Returns the GPUs that TensorFlow sees; opens none."""
     import tensorflow.compat.v1 as tf
 
     with _silent_stderr():
-        return bool(tf.config.experimental.list_physical_devices("GPU"))
+        return list(tf.config.experimental.list_physical_devices("GPU"))
 
 
-def session(graph: "tf.Graph", threads: int) -> "tf.Session":
+def session(graph: "tf.Graph", threads: int, gpu: bool = False) -> "tf.Session":
     """Returns a session on `graph`, to be used as a context manager.
 
     Args:
+      gpu: whether to open the first GPU that TensorFlow sees; no other GPU is ever opened.
       threads: 0 lets TensorFlow choose. Otherwise every op uses this many threads; with 1 the ops also run in the
         caller's thread, which saves a hand-over per `session.run` and is best for small networks.
 
@@ -59,6 +78,9 @@ def session(graph: "tf.Graph", threads: int) -> "tf.Session":
 
     config = tf.ConfigProto(allow_soft_placement=True)
     config.gpu_options.allow_growth = True
+    config.gpu_options.visible_device_list = "0"
+    if not gpu:
+        config.device_count["GPU"] = 0
     config.intra_op_parallelism_threads = threads
     config.inter_op_parallelism_threads = -1 if threads == 1 else threads
     with _silent_stderr():

@@ -8,12 +8,15 @@ import tensorflow.compat.v1 as tf
 
 from core.training import checkpoints
 from core.training.design import Design
+from core.training.failures import one_line_failures
 from core.training.graph import Model, build_model
 from core.training.run import plan
 from misc import backend
 from misc.config import Config
 from misc.errors import UserError
 from misc.folders import Folder, folder_at, read_config
+
+ADVICE = "try a smaller --batch, fewer --particles, or --device cpu"
 
 
 class Restored(NamedTuple):
@@ -47,7 +50,8 @@ def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: 
                         f"now {planned.data.rows_hash}): give the folder of its data with --data-path")
     model = build_model(planned.design, planned.device, training=False)
     damaged = []
-    with backend.session(model.graph, config.n_threads) as session:
+    print(f"{root}: device {planned.device}: {planned.device_reason}", file=sys.stderr)
+    with one_line_failures(ADVICE), backend.session(model.graph, config.n_threads, "GPU" in planned.device) as session:
         try:
             progress = checkpoints.restore(session, model.saver, folder.checkpoint, best, on_damaged=damaged.append)
         except checkpoints.UnreadableCheckpoint as error:

@@ -7,6 +7,7 @@ from core.baseline.options import Options
 from core.baseline.worker import Job
 from core.inference.optimizer import check_layers
 from core.training import run
+from core.training.design import Plan
 from data_loader.regression import split_of
 from misc.config import REGRESSION, Config
 from misc.errors import UserError
@@ -83,8 +84,11 @@ def experiment_root(config: Config) -> pathlib.Path:
     return run_folder(config).root
 
 
-def check_experiments(experiments: Sequence[Experiment], device: str = "auto") -> None:
-    """Raises UserError unless all of these can run and share a table. Writes nothing."""
+def check_experiments(experiments: Sequence[Experiment], device: str = "auto") -> List[Plan]:
+    """Returns the plan of one run per experiment. Raises UserError unless all of these can run and share a table.
+
+    Writes nothing.
+    """
     roots = [experiment.root for experiment in experiments]
     for root in roots:
         if roots.count(root) > 1:
@@ -94,11 +98,14 @@ def check_experiments(experiments: Sequence[Experiment], device: str = "auto") -
         if len(kinds) > 1:
             raise UserError(f"the configs differ in {name} ({', '.join(kinds)}), and such numbers never share a "
                             f"table: run them separately{remedy}")
+    plans = []
     for experiment in experiments:
         for seed in {min(experiment.seeds), max(experiment.seeds)}:
             plan = run.plan(with_seed(experiment.config, seed), device)
             check_layers(plan.design.layers, plan.config)
         check_writable(run_folder(experiment.config))
+        plans.append(plan)
+    return plans
 
 
 def with_seed(config: Config, seed: int, member: int = 1) -> Config:

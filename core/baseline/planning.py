@@ -1,9 +1,10 @@
 """Options -> what will be run and compared. Checks everything; writes nothing."""
 import os
 import pathlib
-from typing import Any, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from core.baseline import results
+from core.baseline.gpu_share import share_gpu
 from core.baseline.jobs import (
     Experiment,
     check_experiments,
@@ -14,10 +15,14 @@ from core.baseline.jobs import (
     with_seed,
 )
 from core.baseline.options import Options
-from core.baseline.pool import check_backend
+from core.baseline.pool import Workers, check_backend
 from core.baseline.tuning import read_space
+from core.training.cost import run_cost
+from core.training.design import Plan
+from core.training.devices import NAMES, UNUSED, uses_gpu
 from data_loader.regression import load_regression
 from misc.errors import UserError
+from misc.lookup import lookup
 
 
 class RepeatPlan(NamedTuple):
@@ -26,6 +31,9 @@ class RepeatPlan(NamedTuple):
     experiments: Sequence[Experiment]
     space: Optional[Dict[str, Any]]  # search space
     rival: Optional[pathlib.Path]    # root of the experiment to compare with
+    devices: Sequence[str]           # cpu or gpu, for each experiment: workers need not see what this process sees
+    workers: Workers
+    notes: Sequence[str]             # sentences for the user
 
 
 def plan_repeat(options: Options) -> RepeatPlan:
@@ -43,11 +51,27 @@ def plan_repeat(options: Options) -> RepeatPlan:
     configs = [describe_experiment(path, options) for path in options.configs]
     experiments = [Experiment(config, experiment_root(config), choose_seeds(config, options.runs, options.seeds),
                               options.ensemble) for config in configs]
-    check_experiments(experiments, options.device)
+    plans = check_experiments(experiments, options.device)
     spaces = [read_space(options.tune, config) for config in configs] if options.tune else [None]
     if options.report:
         _check_report(options.report)
-    return RepeatPlan(experiments, spaces[0], _find_rival(options, experiments))
+    workers, notes = _plan_workers(options, plans)
+    notes += sorted({f"note: {plan.device_reason}" for plan in plans if UNUSED in plan.device_reason})
+    return RepeatPlan(experiments, spaces[0], _find_rival(options, experiments),
+                      [lookup(NAMES, plan.device, "device") for plan in plans], workers, notes)
+
+
+def _plan_workers(options: Options, plans: Sequence[Plan]) -> Tuple[Workers, List[str]]:
+    """Returns the Workers, of which no more use a GPU at a time than fit, and sentences for the user."""
+    workers = Workers(options.jobs, options.backend, options.address)
+    on_gpu = [run_cost(plan.design).peak_bytes for plan in plans if uses_gpu(plan.config, plan.device)]
+    if not on_gpu:
+        return workers, []
+    if options.backend == "dask" and options.address:
+        raise UserError("--backend dask --address: Dask does not count GPUs, so that too many runs could share one; "
+                        "use --backend ray, or --device cpu")
+    share = share_gpu(options.jobs, max(on_gpu))
+    return workers._replace(per_gpu=share.per_gpu), [share.note] if share.note else []
 
 
 def _check_report(name: str) -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import warnings
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import joblib
 
@@ -20,12 +20,16 @@ CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
 
 
+Keys = Dict[str, Any]
+
+
 class Workers(NamedTuple):
     """Where jobs run."""
 
     n_jobs: Optional[int] = None   # at a time; None: one per core, or all workers of a cluster
     backend: str = "loky"          # loky (this machine), dask or ray
     address: Optional[str] = None  # HOST:PORT of a running cluster
+    per_gpu: int = 0               # jobs that share a GPU; 0: no job uses one
 
 
 class Package(NamedTuple):
@@ -43,11 +47,21 @@ def parallel_map(function: Callable[[Any], Any], items: Sequence[Any], workers: 
 
     Raises what joblib does if a process dies.
     """
-    n_jobs, backend, address = workers
-    if n_jobs is None:
-        n_jobs = -1 if address else joblib.cpu_count()
-    with lookup(BACKENDS, backend, "backend")(n_jobs, address), joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+    n_jobs = _n_jobs(workers)
+    with contextlib.ExitStack() as stack:
+        keys = stack.enter_context(lookup(BACKENDS, workers.backend, "backend")(workers._replace(n_jobs=n_jobs)))
+        stack.enter_context(joblib.parallel_config(backend=workers.backend, **dict({"n_jobs": n_jobs}, **keys)))
         return joblib.Parallel(batch_size=1)(joblib.delayed(function)(item) for item in items)
+
+
+def _n_jobs(workers: Workers) -> int:
+    """Returns how many jobs run at a time; -1: as many as a cluster has workers."""
+    if workers.address:
+        return workers.n_jobs or -1
+    n_jobs = workers.n_jobs or joblib.cpu_count()
+    if workers.per_gpu and workers.backend != "ray":  # Ray counts GPUs itself; elsewhere all runs use the first
+        n_jobs = min(n_jobs, workers.per_gpu)
+    return n_jobs
 
 
 def check_backend(backend: str, address: Optional[str] = None) -> None:
@@ -88,32 +102,34 @@ def _check_cluster(backend: str, address: str) -> None:
 
 
 @contextlib.contextmanager
-def _loky(n_jobs: int, address: Optional[str]) -> Iterator[None]:
-    yield
+def _loky(workers: Workers) -> Iterator[Keys]:
+    yield {}
 
 
 @contextlib.contextmanager
-def _dask(n_jobs: int, address: Optional[str]) -> Iterator[None]:
+def _dask(workers: Workers) -> Iterator[Keys]:
     import distributed
 
+    address = workers.address
     logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # warns whenever Ctrl-C ends a worker
     with contextlib.ExitStack() as stack:
         if address is None:
-            cluster = distributed.LocalCluster(
-                n_workers=n_jobs, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None)
+            cluster = distributed.LocalCluster(n_workers=workers.n_jobs, threads_per_worker=1, processes=True,
+                                               host="127.0.0.1", dashboard_address=None)
             address = stack.enter_context(cluster)
         try:
             stack.enter_context(distributed.Client(address, timeout=CONNECT_SECONDS))
         except (OSError, ValueError) as error:
             raise UserError(f"--address {address}: this is not a Dask scheduler ({error})") from None
-        yield
+        yield {}
 
 
 @contextlib.contextmanager
-def _ray(n_jobs: int, address: Optional[str]) -> Iterator[None]:
+def _ray(workers: Workers) -> Iterator[Keys]:
     import ray
     from ray.util.joblib import register_ray
 
+    n_jobs, _, address, per_gpu = workers
     # "local": a cluster of its own, even if one happens to run on this machine
     where = {"address": address} if address else {"address": "local", "num_cpus": n_jobs, "include_dashboard": False}
     # Workers find the project's modules as this process does.
@@ -128,10 +144,21 @@ def _ray(n_jobs: int, address: Optional[str]) -> Iterator[None]:
         raise UserError(f"{what} ({error})") from None
     try:
         register_ray()
-        yield
+        yield _gpu_keys(n_jobs, per_gpu, ray.cluster_resources().get("GPU", 0)) if per_gpu else {}
     finally:
         ray.shutdown()
 
 
-# backend -> context in which joblib can use it.
+def _gpu_keys(n_jobs: int, per_gpu: int, n_gpus: float) -> Keys:
+    """Returns what joblib must tell Ray so that its tasks see a GPU: Ray hides GPUs from tasks that ask for none.
+
+    Raises UserError if Ray has no GPU.
+    """
+    if n_gpus < 1:
+        raise UserError("--backend ray: Ray knows of no GPU that a run could use; use --device cpu")
+    places = int(n_gpus) * per_gpu
+    return {"n_jobs": places if n_jobs == -1 else min(n_jobs, places), "ray_remote_args": {"num_gpus": 1.0 / per_gpu}}
+
+
+# backend -> context in which joblib can use it; it yields further keys of joblib.parallel_config.
 BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}

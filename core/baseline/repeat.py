@@ -9,7 +9,6 @@ from core.baseline.archive import archive_run
 from core.baseline.jobs import Experiment, make_jobs, with_seed
 from core.baseline.options import Options
 from core.baseline.planning import plan_repeat
-from core.baseline.pool import Workers
 from core.baseline.progress import Progress, Track
 from core.baseline.running import Errors, run_all
 from core.baseline.worker import Job
@@ -22,17 +21,20 @@ from misc.folders import folder_at
 def repeat(options: Options) -> None:
     """Runs what the Options ask for; writes and prints the tables. Raises RunError if a run failed."""
     plan = plan_repeat(options)
-    batches = [make_jobs(experiment, options.device, plan.space, os.getpid()) for experiment in plan.experiments]
+    batches = [make_jobs(experiment, device, plan.space, os.getpid())
+               for experiment, device in zip(plan.experiments, plan.devices)]
     if options.fresh:
         for job in itertools.chain(*batches):
             archive_run(folder_at(pathlib.Path(job.root)))
+    for note in plan.notes:
+        print(note, file=sys.stderr)
     tracks = [_tracks(experiment, batch) for experiment, batch in zip(plan.experiments, batches)]
     every = list(itertools.chain(*tracks))
     errors: Errors = {}
     try:
         with Progress(every) as progress:
             progress.announce()
-            errors = run_all(every, Workers(options.jobs, options.backend, options.address))
+            errors = run_all(every, plan.workers)
     finally:  # what is finished counts, whatever happened to the rest
         errors.update((track.job.root, track.failure) for track in every if track.failure and not track.finished)
         written = write_tables(plan, tracks, errors)

@@ -32,9 +32,10 @@ def run_parallel(tracks: Sequence[Track], workers: Workers, attempts: int = 2) -
 def run_isolated(tracks: Sequence[Track], workers: Workers) -> Errors:
     """Makes the runs one by one, to find out which of them kills its process."""
     errors: Errors = {}
+    workers = workers._replace(n_jobs=2, per_gpu=2 if workers.per_gpu else 0)  # 1: joblib would run it in this process
     for track in tracks:
         try:
-            errors.update(_attempt([track], workers._replace(n_jobs=2)))  # joblib would run a job alone in this process
+            errors.update(_attempt([track], workers))
         except ProcessDied as error:
             errors[track.job.root] = f"its process died, killed or out of memory, or did not start ({error})"
     return errors

@@ -14,6 +14,7 @@ from core.inference.types import Scalar
 
 MEAN_DIAG_FLOOR = 1e-12  # keeps the damping split of a dead layer finite
 LAPACK_MIN_DIM = 200  # dimension from which LAPACK beats TensorFlow's own decompositions on a CPU
+NOT_FINITE = "decomposition of a matrix that is not finite"
 MAX_WARM_SHARE = 0.5  # off-diagonal share from which one orthogonal iteration is not enough
 
 
@@ -57,7 +58,7 @@ def inverse_root(matrix: tf.Tensor, damping: Scalar) -> tf.Tensor:
       damping: scalar that makes the sum positive definite.
     """
     identity = tf.eye(int(matrix.shape[0]), dtype=matrix.dtype)
-    return tf.linalg.triangular_solve(tf.linalg.cholesky(matrix + damping * identity), identity)
+    return tf.linalg.triangular_solve(tf.linalg.cholesky(_finite(matrix + damping * identity)), identity)
 
 
 def eigh(matrix: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
@@ -66,12 +67,13 @@ def eigh(matrix: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
     Eigenvalues that rounding made negative are set to 0.
     """
     decompose = _by_lapack(_lapack_eigh, 1, 2) if _uses_lapack(matrix) else tf.linalg.eigh
-    values, basis = decompose(matrix)
+    values, basis = decompose(_finite(matrix))
     return tf.maximum(values, 0.0), basis
 
 
 def eigvalsh(matrix: tf.Tensor) -> tf.Tensor:
     """Returns the eigenvalues [d], ascending, of a symmetric matrix [d, d]."""
+    matrix = _finite(matrix)
     return _by_lapack(_lapack_eigvalsh, 1)(matrix)[0] if _uses_lapack(matrix) else tf.linalg.eigvalsh(matrix)
 
 
@@ -91,7 +93,7 @@ def orthogonal_iteration(matrix: tf.Tensor, basis: tf.Tensor) -> Tuple[tf.Tensor
       (values, vectors): the diagonal of Q^T matrix Q, [d], and Q, [d, d].
     """
     decompose = _by_lapack(_lapack_qr, 2) if _uses_lapack(matrix) else tf.linalg.qr
-    vectors = decompose(tf.matmul(matrix, basis[:, ::-1]))[0][:, ::-1]
+    vectors = decompose(_finite(tf.matmul(matrix, basis[:, ::-1])))[0][:, ::-1]
     return diagonal_in(matrix, vectors), vectors
 
 
@@ -151,6 +153,14 @@ def _like(matrix: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
     return matrix[None] if len(tensor.shape) == 3 else matrix
 
 
+def _finite(matrix: tf.Tensor) -> tf.Tensor:
+    """Returns a matrix that is about to be factorised. Running it raises an error if an entry is not finite.
+
+    What a factorisation makes of NaN depends on the library: an error, NaN, or (on a GPU) a process that is lost.
+    """
+    return tf.debugging.check_numerics(matrix, NOT_FINITE)
+
+
 def _uses_lapack(matrix: tf.Tensor) -> bool:
     """Returns whether LAPACK should decompose the matrix: it is large, and the ops built here run on a CPU."""
     return int(matrix.shape[0]) >= LAPACK_MIN_DIM and "GPU" not in tf.identity(matrix).device
@@ -179,7 +189,7 @@ def _checked(decompose: Callable, matrix: np.ndarray) -> np.ndarray:
     The message contains "decomposition", by which core/training/recovery.py recognises it.
     """
     if not np.isfinite(matrix).all():
-        raise ValueError("decomposition of a matrix that is not finite")
+        raise ValueError(NOT_FINITE)
     try:
         return decompose(matrix)
     except scipy.linalg.LinAlgError as error:

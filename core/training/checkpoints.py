@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 
 import tensorflow.compat.v1 as tf
 
+from core.training.failures import described
 from misc.errors import RunError
 from misc.records import read_json, write_json
 
@@ -80,8 +81,9 @@ def restore(session: tf.Session, saver: tf.train.Saver, folder: Path, best: bool
                 with _plain_path(prefix) as path:
                     saver.restore(session, str(path))
                 return progress
-            except (tf.errors.OpError, ValueError):  # of another network, or gone meanwhile
-                pass
+            except (tf.errors.OpError, ValueError) as error:  # of another network, or gone meanwhile
+                if described(error):  # the device is to blame: the checkpoint is good
+                    raise
         on_damaged(prefix)
     if candidates:
         raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and belongs to this network: start the run "

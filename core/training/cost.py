@@ -52,20 +52,35 @@ def run_cost(design: Design) -> RunCost:
     return RunCost(seconds, peak, n_cores, layers)
 
 
+def flops_per_layer(design: Design) -> float:
+    """Returns the mean number of operations per step and layer: what decides whether a GPU is worth its launches."""
+    return sum(_layer_flops(design, layer) for layer in design.layers) / len(design.layers)
+
+
 def _layer_cost(design: Design, layer: LayerMethod, n_cores: int) -> LayerCost:
     config, periods = design.config, design.schedule.periods
     d_a, d_s = layer.shape
     places, draws = layer.spec.n_locations, config.train_particles if layer.noisy else 1
     rows = draws * config.batch_size * places
-    flops = 6 * rows * d_a * d_s if layer.spec.has_weights else 20 * rows * d_s  # forward, and backward twice
+    flops = _layer_flops(design, layer)
     kept = 2 * d_a * d_s
     held = draws * d_a * d_s + 4 * rows * d_s + (0 if layer.spec.geometry else draws * config.batch_size * d_a)
     normals = draws * d_a * d_s if layer.noisy else 0
     if layer.family is not None and layer.family.needs_factors:
-        flops += _curvature_flops(design, layer, rows, draws)
         kept += (3 if "inverse" in periods and config.damping else 2) * (d_a**2 + d_s**2) + d_a * d_s
     seconds = SECONDS_PER_LAYER + (flops / design.task.flops_per_core + normals / NORMALS_PER_CORE) / n_cores
     return LayerCost(seconds, kept * _width(config), held * _width(config))
+
+
+def _layer_flops(design: Design, layer: LayerMethod) -> float:
+    """Returns the operations per step of one layer, refreshes amortised, without the random numbers."""
+    d_a, d_s = layer.shape
+    draws = design.config.train_particles if layer.noisy else 1
+    rows = draws * design.config.batch_size * layer.spec.n_locations
+    flops = 6 * rows * d_a * d_s if layer.spec.has_weights else 20 * rows * d_s  # forward, and backward twice
+    if layer.family is not None and layer.family.needs_factors:
+        flops += _curvature_flops(design, layer, rows, draws)
+    return flops
 
 
 def _curvature_flops(design: Design, layer: LayerMethod, rows: int, draws: int) -> float:

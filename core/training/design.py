@@ -40,6 +40,7 @@ class Plan(NamedTuple):
     data: Any       # RegressionData or ImageData
     design: Design
     device: str     # TensorFlow's name of the device that the ops go to
+    device_reason: str = "as asked for"  # why it is this one
 
 
 def design_run(config: Config, spec: Spec) -> Design:

@@ -23,7 +23,7 @@ def explain(plan: Plan, overlays: Iterable[str] = ()) -> List[str]:
     design = plan.design
     return ([f"overlay    {describe_overlay(path)}" for path in overlays] + _about_data(design, plan.data)
             + _about_objective(design) + _about_layers(design) + _about_schedule(design)
-            + _about_cost(design, plan.device))
+            + _about_cost(design) + [f"device     {plan.device}: {plan.device_reason}"])
 
 
 def list_tables() -> str:
@@ -132,12 +132,12 @@ def _about_evaluation(design: Design, noisy: bool) -> str:
             f"{_count(config.save_every, 'epoch', one='')}")
 
 
-def _about_cost(design: Design, device: str) -> List[str]:
+def _about_cost(design: Design) -> List[str]:
     cost = run_cost(design)
     n_steps = design.config.epoch * design.steps_per_epoch
     return [f"cost       roughly {_milliseconds(cost.seconds)} per step on {_count(cost.n_cores, 'core')}, "
             f"{_duration(cost.seconds * n_steps)} in all (without evaluation); {_mebibytes(cost.peak_bytes)} beside "
-            f"TensorFlow itself; device {device}"]
+            "TensorFlow itself"]
 
 
 def _count(number: int, unit: str, one: str = "1 ") -> str:

@@ -11,6 +11,8 @@ import tensorflow.compat.v1 as tf
 
 from core.inference.solvers import non_finite_quantity, robust_solver
 from core.training.design import Design, with_solver
+from core.training.devices import uses_gpu
+from core.training.failures import FAILED_PRODUCT, FAILED_SOLVER, ran_out_of_memory
 from core.training.graph import Model, build_model
 from core.training.stepper import Stepper
 from core.training.variables import Nested, fetch, put
@@ -24,9 +26,10 @@ SKIPPED, RETRIED = "skipped", "retried"
 OLD_WORDS = {"left out": SKIPPED, "taken again": RETRIED}  # in the files of earlier versions
 
 # What a failed factorisation says: TensorFlow's on a CPU, LAPACK by way of linalg.py, the triangular solve after a
-# Cholesky factorisation that failed unnoticed (TensorFlow 1.15), cuSOLVER.
+# Cholesky factorisation that failed unnoticed (TensorFlow 1.15), cuSOLVER. That cuSOLVER failed, see failures.py.
 FACTORISATION_ERRORS = ("decomposition", "not invertible", "Got info =")
 UNDECOMPOSABLE = "a factor cannot be decomposed"
+FAILED_ON_GPU = "a matrix product on the GPU"
 
 
 class Remedy(NamedTuple):
@@ -39,11 +42,13 @@ class Remedy(NamedTuple):
 
 
 def failed_quantity(error: Exception) -> Optional[str]:
-    """Returns what failed in a step, from the error of its `session.run`; None if the numbers are not to blame."""
-    quantity = non_finite_quantity(error)
-    if quantity is None and any(words in str(error) for words in FACTORISATION_ERRORS):
+    """Returns what failed in a step, from the error of its `session.run`; None if the step need not be tried again."""
+    quantity, text = non_finite_quantity(error), str(error)
+    if quantity or ran_out_of_memory(error):
+        return quantity
+    if any(words in text for words in FACTORISATION_ERRORS) or FAILED_SOLVER.search(text):
         return UNDECOMPOSABLE
-    return quantity
+    return FAILED_ON_GPU if FAILED_PRODUCT.search(text) else None
 
 
 def counts(rows: List[Dict[str, Any]]) -> Dict[str, int]:
@@ -84,7 +89,9 @@ class RobustStep:
     def _build(self) -> Stepper:
         solver = functools.partial(robust_solver, record=lambda *remedy: self._remedies.append(Remedy(*remedy)))
         model = build_model(with_solver(self._design, solver), self._device)
-        stepper = Stepper(backend.session(model.graph, self._design.config.n_threads), model, self._rows)
+        session = backend.session(model.graph, self._design.config.n_threads,
+                                  uses_gpu(self._design.config, self._device))
+        stepper = Stepper(session, model, self._rows)
         stepper.session.run(model.init)
         stepper.load_data()
         model.graph.finalize()
@@ -128,9 +135,9 @@ class Recovery:
             raise error
         session, model = stepper.session, stepper.model
         before = fetch(session, model.variables)
-        n_counted = int(before["train"]["steps"])
-        step, self._n_counted = start + n_counted - self._n_counted + 1, n_counted
+        step = self._steps_in(before, start) + 1
         after, remedies = self._retry(before, step, quantity)
+        self._n_counted = int(before["train"]["steps"])
         if after is not None:
             put(session, model.variables, after)
             self._n_counted += 1
@@ -140,15 +147,28 @@ class Recovery:
         self._check_skipped(step, remedies[-1])
         return step
 
+    def rewind(self, stepper: Stepper, start: int) -> int:
+        """Sets the graph's number of steps to that of its state, after a `session.run` that failed; returns it.
+
+        start: number of steps when that `session.run` began.
+        """
+        step = self._steps_in(fetch(stepper.session, stepper.model.variables), start)
+        set_step(stepper.session, stepper.model, step)
+        return step
+
+    def _steps_in(self, state: Nested, start: int) -> int:
+        """Returns the number of steps whose results are in the state, `start` or more."""
+        return start + int(state["train"]["steps"]) - self._n_counted
+
     def _retry(self, before: Nested, step: int, quantity: str) -> Tuple[Optional[Nested], List[Remedy]]:
         """Returns the state after a robust step, or None if the step is to be skipped, and what to record."""
-        if not self._has_factors:
+        if not self._has_factors and quantity != FAILED_ON_GPU:
             return None, [_incident(quantity, SKIPPED)]
         try:
             after, remedies = self._robust_step.take(before, step)
         except tf.errors.OpError as error:
             last_quantity = failed_quantity(error)
-            if last_quantity is None:
+            if last_quantity in (None, FAILED_ON_GPU):
                 raise
             return None, [_incident(last_quantity, SKIPPED)]
         return after, remedies or [_incident(quantity, RETRIED)]

@@ -12,11 +12,13 @@ import tensorflow.compat.v1 as tf
 from core.inference.optimizer import check_layers
 from core.training.checkpoints import UnreadableCheckpoint
 from core.training.design import Plan, design_run, notices
+from core.training.devices import check_curvature_device, choose_device, uses_gpu
+from core.training.failures import one_line_failures
 from core.training.graph import build_model
 from core.training.recovery import counts
 from core.training.tasks import METRIC_PREFIX, TASKS
 from core.training.trainer import Outcome, Trainer
-from misc import backend
+from misc import backend, gpu
 from misc.config import Config
 from misc.errors import RunError, UserError
 from misc.folders import (
@@ -30,10 +32,7 @@ from misc.folders import (
     run_folder,
 )
 from misc.log import close_logger, run_logger
-from misc.lookup import lookup
 from misc.records import read_json, read_result, revision, versions, write_json
-
-DEVICES = {"cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
 
 # Keys that a resumed run may change: they do not touch a result.
 FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_keep", "num_workers", "runs",
@@ -42,20 +41,10 @@ FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_k
 
 def plan(config: Config, device: str = "auto") -> Plan:
     """Loads the data and looks up every part. Raises UserError for whatever would not work."""
-    if config.curvature_device == "gpu" and not backend.has_gpu():
-        raise UserError("curvature_device gpu: TensorFlow sees no GPU here; use cpu or auto")
+    check_curvature_device(config)
     data = TASKS[config.mode].load(config)
-    return Plan(config, data, design_run(config, data.spec), choose_device(device))
-
-
-def choose_device(name: str) -> str:
-    """Returns TensorFlow's name of auto, cpu or gpu. Raises UserError for a GPU that is not there."""
-    if name == "auto":
-        name = "gpu" if backend.has_gpu() else "cpu"
-    elif name == "gpu" and not backend.has_gpu():
-        raise UserError("--device gpu: TensorFlow sees no GPU here; use --device cpu or auto "
-                        "(GPU builds: requirements-gpu.txt)")
-    return lookup(DEVICES, name, "device")
+    design = design_run(config, data.spec)
+    return Plan(config, data, design, *choose_device(device, design))
 
 
 def execute(plan: Plan, resume: bool = False) -> Dict[str, Any]:
@@ -104,7 +93,7 @@ def is_resumable(folder: Folder, config: Config, rows_hash: str) -> bool:
 
 def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False) -> Dict[str, Any]:
     """Trains as `execute` does, in any folder that the caller has claimed; shows nothing on the screen if `quiet`."""
-    config = plan.config
+    config, on_gpu = plan.config, uses_gpu(plan.config, plan.device)
     model = build_model(plan.design, plan.device)
     archived = None if resume else archive_and_create(folder)
     log = run_logger(folder.log, screen=not quiet)
@@ -112,14 +101,15 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
         if archived:
             log.info("the earlier run has been moved to %s", archived)
         about = {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
-                 "source": plan.data.source, "rows_hash": plan.data.rows_hash, **provenance()}
+                 "source": plan.data.source, "rows_hash": plan.data.rows_hash, **provenance(on_gpu)}
         if not resume:
             _write_config(folder, about)
         changes = changes_of_provenance(folder, about) if resume else []
         for notice in (*notices(config), *plan.data.notices, *changes):
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
-        with backend.session(model.graph, config.n_threads) as session:
+        log.info("device %s: %s", plan.device, plan.device_reason)
+        with one_line_failures(), backend.session(model.graph, config.n_threads, on_gpu) as session:
             started = time.perf_counter()
             outcome = Trainer(plan, model, folder, log, about, bar=not quiet).run(session, resume)
             wall_time = time.perf_counter() - started
@@ -156,9 +146,13 @@ def _write_result(plan: Plan, folder: Folder, log: logging.Logger, outcome: Outc
     return result
 
 
-def provenance() -> Dict[str, Any]:
-    """Returns the versions of the libraries, the revision of this code, and the machine."""
-    return {"versions": versions([tf, np, scipy]), "revision": revision(), "host": platform.node()}
+def provenance(on_gpu: bool = False) -> Dict[str, Any]:
+    """Returns the versions of the libraries, the revision of this code, and the machine.
+
+    on_gpu: whether the run uses a GPU: the versions then include the GPU and its libraries.
+    """
+    return {"versions": dict(versions([tf, np, scipy]), **(gpu.versions() if on_gpu else {})),
+            "revision": revision(), "host": platform.node()}
 
 
 def changes_of_provenance(folder: Folder, now: Dict[str, Any]) -> List[str]:

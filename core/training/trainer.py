@@ -14,6 +14,7 @@ from core.training import checkpoints
 from core.training.checkpoints import Progress
 from core.training.design import Plan
 from core.training.evaluation import Evaluation
+from core.training.failures import described
 from core.training.graph import Model
 from core.training.recovery import Recovery
 from core.training.reporter import METRICS, Reporter
@@ -74,6 +75,7 @@ class Trainer:
         self._reporter = Reporter(model, plan.data, folder, log, self._retry, on_screen=not self._bar)
         self._recovery = Recovery(plan.design, plan.device, plan.data.train, folder.incidents)
         self._seconds_per_step: Optional[float] = None
+        self._reached = Progress()  # where training stood before the present session.run
         self._best_score = -np.inf  # the highest validation log-likelihood that was saved
 
     def run(self, session: tf.Session, resume: bool = False) -> Outcome:
@@ -93,8 +95,6 @@ class Trainer:
                 progress = self._train(session, progress)
             evaluation = self._reporter.final(session, progress.step)
             self._save_all(session, progress)
-        except tf.errors.ResourceExhaustedError:
-            raise RunError("out of memory: try fewer particles, a smaller batch_size or test_batch_size") from None
         finally:
             self._reporter.close()
         return Outcome(self._reporter.final_metrics(evaluation), evaluation, progress.seconds, progress.step,
@@ -151,14 +151,17 @@ class Trainer:
                        dynamic_ncols=True, file=SCREEN, disable=not self._bar) as bar:
             try:
                 while True:
+                    self._reached = progress
                     if progress.step % self._per_epoch == 0 and not progress.evaluated:
-                        progress = self._after_epoch(session, progress, bar)
+                        self._reached = progress = self._after_epoch(session, progress, bar)
                     if progress.step == n_steps:
                         return progress
                     progress = self._epoch(progress)
                     bar.update()
             except _Interrupted as stop:
                 progress = stop.progress or progress
+            except (MemoryError, tf.errors.OpError) as error:
+                raise self._saved(session, error) from None
         self._save_all(session, progress)
         raise Stopped(f"stopped by {NAMES[self._signals.received]} after step {progress.step} of {n_steps}; it is "
                       "saved: --resume continues from there", self._signals.received)
@@ -172,7 +175,7 @@ class Trainer:
             for segment in self._segments(progress.step + 1, last):
                 planned = progress.step + segment.n_steps
                 step = self._run_segment(segment, progress.step)
-                progress = Progress(step=step, seconds=time.perf_counter() - started)
+                self._reached = progress = Progress(step=step, seconds=time.perf_counter() - started)
                 if self._signals.received:
                     raise _Interrupted(progress)
                 if step != planned:
@@ -246,6 +249,24 @@ class Trainer:
         if not self._is_saved(progress):
             writes[CHECKPOINT] = lambda: self._save(session, progress)
         self._retry.write_all(writes, self._folder.root)
+
+    def _saved(self, session: tf.Session, error: Exception) -> Exception:
+        """Saves the state if memory ran out or the GPU failed, and it can be read. Returns the error to raise."""
+        what = described(error)
+        if what is None:
+            return error
+        self._log.info("%s", what, extra={"screen": False})  # saving may end this process
+        try:
+            step = self._recovery.rewind(self._stepper, self._reached.step)
+            progress = self._reached if step == self._reached.step else self._reached._replace(
+                step=step, evaluated=False, score=None, row=None)
+            if not self._is_saved(progress):
+                self._save(session, progress)
+            return RunError(f"{what}; the state after step {step} is saved: --resume continues from there")
+        except (OSError, MemoryError, tf.errors.OpError):
+            steps = [note.step for note in checkpoints.progress_notes(self._folder.checkpoint).values() if note]
+            return RunError(f"{what}; the state could not be saved: " + (
+                f"--resume continues from the checkpoint of step {max(steps)}" if steps else "there is no checkpoint"))
 
     def _is_saved(self, progress: Progress) -> bool:
         return any(written == progress._replace(regular=written.regular) and checkpoints.is_intact(prefix)
