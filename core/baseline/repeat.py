@@ -20,7 +20,10 @@ from misc.folders import folder_at
 
 
 def repeat(options: Options) -> None:
-    """Runs what the Options ask for; writes and prints the tables. Raises RunError if a run failed."""
+    """Runs what the Options ask for; writes and prints the tables.
+
+    Raises RunError if a run failed or an ensemble cannot be mixed.
+    """
     plan = plan_repeat(options)
     batches = [make_jobs(experiment, options.device, plan.space, os.getpid()) for experiment in plan.experiments]
     if options.fresh:
@@ -39,9 +42,12 @@ def repeat(options: Options) -> None:
         show(written.summaries, options.report)
         for note in written.notes:
             print(note, file=sys.stderr)
+    failures = []
     if errors:
-        raise RunError(f"{len(errors)} of {len(every)} runs failed: " + "; ".join(
+        failures.append(f"{len(errors)} of {len(every)} runs failed: " + "; ".join(
             f"{track.label}: {errors[track.job.root]}" for track in every if track.job.root in errors))
+    if failures or written.unmixed:
+        raise RunError("; ".join([*failures, *written.unmixed]))
 
 
 def _tracks(experiment: Experiment, batch: List[Job]) -> List[Track]:
