@@ -15,6 +15,7 @@ import joblib
 
 from misc.errors import UserError
 from misc.lookup import lookup
+from misc.parent import live_and_die_with
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
@@ -46,7 +47,7 @@ def parallel_map(function: Callable[[Any], Any], items: Sequence[Any], workers: 
     n_jobs, backend, address = workers
     if n_jobs is None:
         n_jobs = -1 if address else joblib.cpu_count()
-    with lookup(BACKENDS, backend, "backend")(n_jobs, address), joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+    with lookup(BACKENDS, backend, "backend")(n_jobs, address) as how, joblib.parallel_config(how, n_jobs=n_jobs):
         return joblib.Parallel(batch_size=1)(joblib.delayed(function)(item) for item in items)
 
 
@@ -75,7 +76,7 @@ def check_backend(backend: str, address: Optional[str] = None) -> None:
 
 def _check_cluster(backend: str, address: str) -> None:
     """Raises UserError unless a worker of the cluster answers. Asks from a process of its own, which can time out."""
-    command = [sys.executable, "-m", "core.baseline.probe", backend, address]
+    command = [sys.executable, "-m", "core.baseline.probe", str(os.getpid()), backend, address]
     try:
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=ANSWER_SECONDS,
                               cwd=str(pathlib.Path(__file__).resolve().parents[2]))
@@ -87,13 +88,20 @@ def _check_cluster(backend: str, address: str) -> None:
                         f"this project ({''.join(why)}); start its workers in this folder, with this Python")
 
 
-@contextlib.contextmanager
-def _loky(n_jobs: int, address: Optional[str]) -> Iterator[None]:
-    yield
+class _Loky(joblib.parallel.BACKENDS["loky"]):
+    """Joblib's own processes, which end with this one: also before they have a job, and while they start."""
+
+    def configure(self, *args: Any, **kwargs: Any) -> int:
+        return super().configure(*args, initializer=live_and_die_with, initargs=(os.getpid(),), **kwargs)
 
 
 @contextlib.contextmanager
-def _dask(n_jobs: int, address: Optional[str]) -> Iterator[None]:
+def _loky(n_jobs: int, address: Optional[str]) -> Iterator[Any]:
+    yield _Loky()
+
+
+@contextlib.contextmanager
+def _dask(n_jobs: int, address: Optional[str]) -> Iterator[Any]:
     import distributed
 
     logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # warns whenever Ctrl-C ends a worker
@@ -106,11 +114,11 @@ def _dask(n_jobs: int, address: Optional[str]) -> Iterator[None]:
             stack.enter_context(distributed.Client(address, timeout=CONNECT_SECONDS))
         except (OSError, ValueError) as error:
             raise UserError(f"--address {address}: this is not a Dask scheduler ({error})") from None
-        yield
+        yield "dask"
 
 
 @contextlib.contextmanager
-def _ray(n_jobs: int, address: Optional[str]) -> Iterator[None]:
+def _ray(n_jobs: int, address: Optional[str]) -> Iterator[Any]:
     import ray
     from ray.util.joblib import register_ray
 
@@ -128,10 +136,10 @@ def _ray(n_jobs: int, address: Optional[str]) -> Iterator[None]:
         raise UserError(f"{what} ({error})") from None
     try:
         register_ray()
-        yield
+        yield "ray"
     finally:
         ray.shutdown()
 
 
-# backend -> context in which joblib can use it.
+# backend -> context in which joblib can use it; it yields what joblib knows it by.
 BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}
