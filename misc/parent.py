@@ -2,9 +2,11 @@
 import contextlib
 import ctypes
 import os
+import pathlib
 import signal
 import threading
 import time
+import typing
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 SECONDS = 0.5
@@ -12,7 +14,9 @@ WATCH = "watch parent"
 
 
 def live_and_die_with(parent: int) -> None:
-    """Leaves Ctrl-C to the parent process of this id, and ends this process when the parent is gone, or gone already.
+    """Leaves signals to the parent process of this id, and ends this process when the parent is gone, or gone already.
+
+    Ctrl-C does nothing here, and SIGTERM ends this process at once: a run is not stopped and saved as in `Signals`.
 
     On Linux the kernel kills this process when the thread that started it ends. A thread of this process watches, too:
     for other systems, and for a parent that has ended before the kernel was asked.
@@ -26,6 +30,16 @@ def live_and_die_with(parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     threading.Thread(target=_watch, args=(parent,), name=WATCH, daemon=True).start()
+
+
+def ancestors() -> typing.List[int]:
+    """Returns the process ids of this process's parent, of its parent, and so on; outside Linux, only of the parent."""
+    found = [os.getppid()]
+    with contextlib.suppress(OSError):
+        while found[-1] > 1:
+            status = pathlib.Path(f"/proc/{found[-1]}/stat").read_text()
+            found.append(int(status.rpartition(")")[2].split()[1]))  # the name in parentheses may hold anything
+    return found
 
 
 def left_to_parent(*_: object) -> None:

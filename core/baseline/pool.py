@@ -5,9 +5,11 @@ import logging
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -127,7 +129,7 @@ def _ray(n_jobs: int, address: Optional[str]) -> Iterator[Any]:
     # Workers find the project's modules as this process does.
     paths = os.pathsep.join([path for path in sys.path if path] + [os.getcwd()])
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _own_sigterm():
             warnings.simplefilter("ignore")
             ray.init(logging_level="ERROR", log_to_driver=False,
                      runtime_env={"env_vars": {"PYTHONPATH": paths}}, **where)
@@ -139,6 +141,17 @@ def _ray(n_jobs: int, address: Optional[str]) -> Iterator[Any]:
         yield "ray"
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keeps this process's handler of SIGTERM, in place of which Ray sets its own."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 # backend -> context in which joblib can use it; it yields what joblib knows it by.

@@ -16,7 +16,7 @@ from misc import backend
 from misc.config import Config
 from misc.errors import Stopped, UserError
 from misc.folders import claim, folder_at
-from misc.parent import live_and_die_with
+from misc.parent import ancestors, live_and_die_with
 
 LOCK_SECONDS = 60
 TRACEBACK, FAILURE = "traceback.txt", "failure.txt"
@@ -84,8 +84,8 @@ def _train(job: Job) -> None:
 
 
 def _prepare_process(parent: int) -> None:
-    """Prepares a process of a pool. One that `parent` has started itself ends with it."""
+    """Prepares a process of a pool. One that `parent` has started, itself or through a local cluster, ends with it."""
     tqdm.tqdm.set_lock(threading.RLock())  # its own lock is a system semaphore, which a killed process leaves behind
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # warns of tasks that Ctrl-C cuts off
-    if os.getppid() == parent:
-        live_and_die_with(parent)
+    if parent in ancestors():
+        live_and_die_with(os.getppid())
