@@ -36,8 +36,8 @@ class Stopped(UserError):
 def one_line_errors(program: str, hint: str) -> typing.Iterator[None]:
     """Turns a UserError into `PROGRAM: message` on stderr and its exit code.
 
-    Ctrl-C ends the program with code 130, SIGTERM with code 143, and both print `hint`. A closed pipe (`| head`) ends it silently with 141, the
-    code that a shell would report.
+    Ctrl-C ends the program with code 130, SIGTERM with code 143, and both print `hint`. A closed pipe (`| head`) ends
+    it silently with 141, the code that a shell would report.
     """
     try:
         with sigterm_interrupts():

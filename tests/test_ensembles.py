@@ -107,7 +107,7 @@ def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
 
 
 def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F811
-    """They are said, with exit code 1; all else is there. Without --ensemble, tables of other settings are put aside."""
+    """They are named, with exit code 1. Without --ensemble, tables of other settings are archived."""
     root = home(tmp_path)
     assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0
     (root / "seeds" / "1" / "predictions.csv").write_text("target,mean\n1,2\n")
@@ -121,6 +121,22 @@ def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F81
     assert baseline(write(), "--runs", "2") == 0 and (root / "ensemble.json").is_file()
     assert baseline(write(kl=0.5), "--runs", "1") == 0
     assert not (root / "ensemble.json").exists() and (root / "ensemble.json.1").is_file()
+
+
+def test_members_are_archived_with_their_run(write, tmp_path, capsys):  # noqa: F811
+    """Under a run of another config, or trained again, there are no members of the earlier one."""
+    seeds = home(tmp_path) / "seeds"
+    assert baseline(write(), "--runs", "1", "--ensemble", "2") == 0
+    (seeds / "1" / "config.json").write_text("{")  # the members are intact
+    assert baseline(write(), "--runs", "1") == 0 and (seeds / "1" / "ensemble" / "2" / "result.json").is_file()
+    assert baseline(write(kl=0.5), "--runs", "1") == 0
+    assert "1 earlier run with other settings will be archived" in capsys.readouterr().err
+    assert not (seeds / "1" / "ensemble").exists() and (seeds / "1.2" / "ensemble" / "2" / "result.json").is_file()
+    assert baseline(write(kl=0.5), "--runs", "1", "--ensemble", "3") == 0
+    assert baseline(write(kl=0.5), "--runs", "1", "--ensemble", "2", "--fresh") == 0
+    for member in "23":
+        assert (seeds / "1.3" / "ensemble" / member / "result.json").is_file()
+    assert [path.name for path in (seeds / "1" / "ensemble").glob("[0-9]*")] == ["2"]
 
 
 def test_an_ensemble_that_lacks_a_member(write, tmp_path, monkeypatch):  # noqa: F811

@@ -86,7 +86,7 @@ def test_a_signal_ends_repeated_runs(write, tmp_path, number, jobs, code, says):
         return {path.parent.parent.name for path in seeds.glob("*/checkpoint/checkpoint")} - {
             path.parent.name for path in seeds.glob("*/result.json")}
 
-    assert wait_for(lambda: list(seeds.glob("*/result.json")) and under_way() or process.poll() is not None, 120)
+    assert wait_for(lambda: (list(seeds.glob("*/result.json")) and under_way()) or process.poll() is not None, 120)
     os.killpg(process.pid, number)  # as a terminal does, and `timeout` and batch systems
     output, error = process.communicate(timeout=60)
     assert process.returncode == code, error

@@ -1,4 +1,5 @@
 """Trains configs for many seeds and writes their tables: what regression_baseline.py does."""
+import contextlib
 import itertools
 import os
 import pathlib
@@ -15,7 +16,7 @@ from core.baseline.running import Errors, run_all
 from core.baseline.worker import Job
 from core.baseline.writing import show, write_tables
 from data_loader.regression import load_regression
-from misc.errors import RunError
+from misc.errors import RunError, UserError
 from misc.folders import folder_at
 
 
@@ -35,6 +36,10 @@ def repeat(options: Options) -> None:
     try:
         with Progress(every) as progress:
             progress.announce()
+            for track in every:
+                if track.has_old_members:
+                    with contextlib.suppress(UserError):  # another process trains there: the run itself will say so
+                        track.archive_old_members()
             errors = run_all(every, Workers(options.jobs, options.backend, options.address))
     finally:  # what is finished counts, whatever happened to the rest
         errors.update((track.job.root, track.failure) for track in every if track.failure and not track.finished)
