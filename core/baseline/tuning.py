@@ -48,7 +48,7 @@ class Choices(pydantic.BaseModel):
     """One of a list of values; a value may be a list itself, such as [20, 20] for the key `hidden`."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    choices: List[Union[bool, int, float, str, None, List[Any]]] = pydantic.Field(min_length=1)
+    choices: List[Union[bool, int, float, str, List[Any], None]] = pydantic.Field(min_length=1)
 
     @pydantic.model_validator(mode="before")
     @classmethod
