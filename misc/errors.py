@@ -4,6 +4,8 @@ import os
 import sys
 import typing
 
+from misc.signals import Terminated, sigterm_interrupts
+
 
 class UserError(Exception):
     """Reports bad input. The message is one line: what is wrong, where, and what would be right. Exit code 2."""
@@ -18,10 +20,15 @@ class RunError(UserError):
 
 
 class Stopped(UserError):
-    """Reports a run that a signal has stopped, after it was saved. Exit code 128 + the signal's number."""
+    """Reports a run that a signal has stopped, after it was saved. Exit code 128 + the signal's number.
+
+    Attributes:
+      number: the signal's.
+    """
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -29,12 +36,13 @@ class Stopped(UserError):
 def one_line_errors(program: str, hint: str) -> typing.Iterator[None]:
     """Turns a UserError into `PROGRAM: message` on stderr and its exit code.
 
-    Ctrl-C ends the program with code 130 and prints `hint`. A closed pipe (`| head`) ends it silently with 141, the
-    code that a shell would report.
+    Ctrl-C ends the program with code 130, SIGTERM with code 143, and both print `hint`. A closed pipe (`| head`) ends
+    it silently with 141, the code that a shell would report.
     """
     try:
-        yield
-        sys.stdout.flush()
+        with sigterm_interrupts():
+            yield
+            sys.stdout.flush()
     except UserError as error:
         message = " ".join(str(error).split())
         print(f"{program}: {message}", file=sys.stderr)
@@ -42,6 +50,7 @@ def one_line_errors(program: str, hint: str) -> typing.Iterator[None]:
     except BrokenPipeError:  # whoever reads the output wants no more of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit would fail once more
         sys.exit(141)
-    except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; {hint}", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        what, code = ("ended by SIGTERM", 143) if isinstance(interrupt, Terminated) else ("interrupted", 130)
+        print(f"\n{program}: {what}; {hint}", file=sys.stderr)
+        sys.exit(code)

@@ -6,14 +6,21 @@ import sys
 import threading
 import typing
 
+from misc.parent import left_to_parent
+
 NAMES: typing.Dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+class Terminated(KeyboardInterrupt):
+    """Is SIGTERM where Ctrl-C is a KeyboardInterrupt."""
 
 
 class Signals:
     """A context manager in which the first signal is only recorded; a second one ends the process at once.
 
     A thread reads the signals, so that even a second signal does not wait for a long call into TensorFlow. Outside
-    the main thread, which alone may set signal handlers, the context manager does nothing.
+    the main thread, which alone may set signal handlers, the context manager does nothing, nor in a process that leaves
+    Ctrl-C to its parent (misc/parent.py).
 
     Attributes:
       received: number of the first signal, or None.
@@ -23,7 +30,8 @@ class Signals:
         self.received: typing.Optional[int] = None
 
     def __enter__(self) -> "Signals":
-        self._active = threading.current_thread() is threading.main_thread()
+        self._active = (threading.current_thread() is threading.main_thread()
+                        and signal.getsignal(signal.SIGINT) is not left_to_parent)
         if self._active:
             self._reading, self._writing = os.pipe()
             os.set_blocking(self._writing, False)
@@ -52,6 +60,32 @@ class Signals:
                 self.received = number
                 with contextlib.suppress(OSError):
                     print(f"\n{NAMES[number]}: saving, then stopping (repeat it to stop at once)", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> typing.Iterator[None]:
+    """While the context lasts, SIGTERM raises Terminated, as Ctrl-C raises KeyboardInterrupt; in the main thread only.
+
+    Handlers that others have set, and a SIGTERM that is ignored, stay.
+    """
+    active = (threading.current_thread() is threading.main_thread()
+              and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+    if active:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        if active:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def interruption(number: int) -> KeyboardInterrupt:
+    """Returns the exception that the signal of this number stands for."""
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def _ignore(*_: object) -> None:

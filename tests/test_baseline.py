@@ -549,7 +549,26 @@ def test_a_diverging_trial_does_not_end_the_search(config, tmp_path, monkeypatch
         tuning.tune(config(optimizer="sgd"), space, folder_at(tmp_path / "other"))
 
 
+@pytest.mark.parametrize("written", [{"choices": [[4], [3, 2]]}, [[4], [3, 2]]])
+def test_lists_are_choices(config, tmp_path, written):
+    """A search over `hidden`, cut short after its trials: the choices are read back from optuna's journal as lists."""
+    space = tuning.read_space(space_file(tmp_path, space={"hidden": written}), config())
+    folder = folder_at(tmp_path / "run")
+    chosen = tuning.tune(config(optimizer="sgd"), space, folder)
+    tuned = folder.root / "tuning"
+    best = max(read_rows(tuned / "trials.csv"), key=lambda row: float(row["log_likelihood"]))
+    assert chosen.hidden in ([4], [3, 2]) and best["hidden"] == json.dumps(chosen.hidden)
+    (tuned / "chosen.json").unlink()
+    assert tuning.tune(config(optimizer="sgd"), space, folder).hidden == chosen.hidden
+    assert read_json(tuned / "chosen.json")["values"] == {"hidden": chosen.hidden}
+
+
 @pytest.mark.parametrize("message, changes", [
+    (r"hidden: 20 does not work: config: hidden: input should be a valid list", {"space": {"hidden": [20, 50]}}),
+    (r"hidden: 10.0 does not work: .*valid list", {"space": {"hidden": {"low": 10, "high": 50}}}),
+    (r"space.hidden.choices: ", {"space": {"hidden": {"choices": 3}}}),
+    (r"space.kl.low: ", {"space": {"kl": {"high": 50}}}),
+    (r"space.kl: ", {"space": {"kl": 3}}),
     ("trials: ", {"trials": 0}), ("trails: ", {"trails": 3}), ("space: ", {"space": {}}),
     ("klx is not a config key; did you mean 'kl'", {"space": {"klx": {"low": 1, "high": 2}}}),
     ("seed cannot be searched over", {"space": {"seed": {"low": 1, "high": 2}}}),

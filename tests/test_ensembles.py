@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+import evaluate
 from core.baseline.ensembles import mixture_row
 from core.metrics.predictive import mix, predict
 from misc.errors import RunError
@@ -35,6 +36,49 @@ def test_predictions_of_other_rows(write, tmp_path, text):  # noqa: F811
         mixture_row(roots)
 
 
+def with_shifted_targets(tiny_data):
+    """Adds 1.6e9 to the targets of tiny.data: 9 digits of them hold nothing but the shift."""
+    path = str(tiny_data / "tiny.data")
+    raw = np.loadtxt(path)
+    raw[:, -1] += 1.6e9
+    np.savetxt(path, raw)
+
+
+def test_nothing_is_computed_from_rounded_files(write, tiny_data, tmp_path):  # noqa: F811
+    """Targets of 1.6e9 + y: the mixture of the files is that of the checkpoints, and files hold every digit."""
+    with_shifted_targets(tiny_data)
+    assert baseline(write(), "--runs", "1", "--ensemble", "2") == 0
+    first = home(tmp_path) / "seeds" / "1"
+    roots = [first, first / "ensemble" / "2"]
+    evaluate.main([*map(str, roots), "--ensemble", "--out", str(tmp_path / "out")])
+    row = read_rows(home(tmp_path) / "ensemble.csv")[0]
+    direct = read_json(tmp_path / "out_ensemble" / "metrics.json")["metrics"]
+    for name in ("rmse", "log_likelihood", "moment_log_likelihood", "coverage_90"):
+        assert float(row[name]) == pytest.approx(direct[name]["value"], rel=1e-6), name
+    assert float(row["rmse"]) > 0.1
+    for root in roots:
+        result = read_json(root / "result.json")["metrics"]
+        for folder in (root, root / "evaluation"):
+            table = read_rows(folder / "predictions.csv")
+            mean, target = (np.array([float(line[name]) for line in table]) for name in ("mean", "target"))
+            assert np.sqrt(np.mean(np.square(mean - target))) == result["test_rmse"], folder
+    curve = read_rows(first / "metrics.csv")[-1]
+    assert float(curve["test_rmse"]) == float(read_rows(home(tmp_path) / "runs.csv")[0]["rmse"])
+
+
+def test_predictions_that_were_rounded(write, tiny_data, tmp_path, capsys):  # noqa: F811
+    """Earlier versions wrote 9 digits; where these do not give the run's own metrics, nothing is mixed."""
+    with_shifted_targets(tiny_data)
+    assert baseline(write(), "--runs", "1") == 0
+    path = home(tmp_path) / "seeds" / "1" / "predictions.csv"
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    path.write_text("\n".join(",".join(cells) for cells in
+                              [lines[0], *([f"{float(cell):.9g}" for cell in line] for line in lines[1:])]))
+    capsys.readouterr()
+    assert baseline(write(), "--runs", "1", "--ensemble", "2") == 1
+    assert "base x2 seed 1 is not mixed: " in capsys.readouterr().err
+
+
 def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
     assert baseline(write(), "--runs", "2", "--ensemble", "3", "--report", str(tmp_path / "t.md")) == 0
     printed = capsys.readouterr().out
@@ -63,20 +107,37 @@ def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
 
 
 def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F811
-    """They are reported; all other results are written. Without --ensemble, tables of other settings are archived."""
+    """They are named, with exit code 1. Without --ensemble, tables of other settings are archived."""
     root = home(tmp_path)
     assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0
     (root / "seeds" / "1" / "predictions.csv").write_text("target,mean\n1,2\n")
     (root / "seeds" / "2" / "metrics.csv").unlink()
     capsys.readouterr()
-    assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0
+    assert baseline(write(), "--runs", "2", "--ensemble", "2") == 1
     printed = capsys.readouterr()
-    assert "base x2 seed 1 is not mixed: " in printed.err and "| diag | diag x2 |" in printed.out
+    assert "regression_baseline.py: base x2 seed 1 is not mixed: " in printed.err
+    assert "| diag | diag x2 |" in printed.out
     assert [row["seed"] for row in read_rows(root / "ensemble.csv")] == ["2"]
     assert [bool(row["best_epoch"]) for row in read_rows(root / "runs.csv")] == [True, False]
     assert baseline(write(), "--runs", "2") == 0 and (root / "ensemble.json").is_file()
     assert baseline(write(kl=0.5), "--runs", "1") == 0
     assert not (root / "ensemble.json").exists() and (root / "ensemble.json.1").is_file()
+
+
+def test_members_are_archived_with_their_run(write, tmp_path, capsys):  # noqa: F811
+    """Under a run of another config, or trained again, there are no members of the earlier one."""
+    seeds = home(tmp_path) / "seeds"
+    assert baseline(write(), "--runs", "1", "--ensemble", "2") == 0
+    (seeds / "1" / "config.json").write_text("{")  # the members are intact
+    assert baseline(write(), "--runs", "1") == 0 and (seeds / "1" / "ensemble" / "2" / "result.json").is_file()
+    assert baseline(write(kl=0.5), "--runs", "1") == 0
+    assert "1 earlier run with other settings will be archived" in capsys.readouterr().err
+    assert not (seeds / "1" / "ensemble").exists() and (seeds / "1.2" / "ensemble" / "2" / "result.json").is_file()
+    assert baseline(write(kl=0.5), "--runs", "1", "--ensemble", "3") == 0
+    assert baseline(write(kl=0.5), "--runs", "1", "--ensemble", "2", "--fresh") == 0
+    for member in "23":
+        assert (seeds / "1.3" / "ensemble" / member / "result.json").is_file()
+    assert [path.name for path in (seeds / "1" / "ensemble").glob("[0-9]*")] == ["2"]
 
 
 def test_an_ensemble_that_lacks_a_member(write, tmp_path, monkeypatch):  # noqa: F811

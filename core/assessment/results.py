@@ -169,11 +169,10 @@ def write_classification(results: Results, data: Any, folder: pathlib.Path) -> N
 
 
 def write_regression(results: Results, data: Any, folder: pathlib.Path) -> None:
-    """Writes predictions.csv into `folder`, a line per row in the data's own units."""
+    """Writes predictions.csv into `folder`, a line per row in the data's own units, with every digit."""
     columns = list(results.predictions)
     rows = zip(*results.predictions.values())
-    write_rows(folder / "predictions.csv", columns,
-               [dict(zip(columns, (f"{value:.9g}" for value in row))) for row in rows])
+    write_rows(folder / "predictions.csv", columns, [dict(zip(columns, map(float, row))) for row in rows])
 
 
 class Assessment(NamedTuple):

@@ -14,6 +14,8 @@ from misc.folders import folder_at
 from misc.records import read_result, read_rows, write_json, write_rows
 
 Path = Union[str, pathlib.Path]
+DIGITS_9 = 1e-8   # relative; predictions.csv of earlier versions was rounded to 9 digits
+TOLERANCE = 1e-5  # by which its metrics may differ from the run's result
 
 
 def mixture_row(roots: Sequence[Path]) -> Dict[str, Any]:
@@ -23,9 +25,13 @@ def mixture_row(roots: Sequence[Path]) -> Dict[str, Any]:
     """
     rows = [results.run_row(root) for root in roots]
     predictions, targets = zip(*map(_read_predictions, roots))
-    if not all(np.array_equal(other, targets[0]) for other in targets[1:]) or not len(targets[0]):
+    if not len(targets[0]) or not all(
+            len(other) == len(targets[0]) and np.allclose(other, targets[0], rtol=DIGITS_9, atol=0.0)
+            for other in targets[1:]):
         raise RunError(f"the predictions in {', '.join(map(str, roots))} are not of the same rows: run again with "
                        "--fresh")
+    for member in zip(roots, rows, predictions, targets):
+        _check_against_result(*member)
     mixture = mix(predictions, targets[0])
     with np.errstate(invalid="ignore"):  # a member of an earlier version has no cdf
         metrics: Dict[str, Any] = dict(values_of(regression_statistics(mixture, targets[0]), len(targets[0])))
@@ -55,7 +61,8 @@ def write_mixtures(experiment: Experiment, ensembles: Dict[int, List[str]], rows
       settings: as for `results.summary`.
 
     Returns:
-      What ensemble.json holds, or None if there is no ensemble; and a sentence for each that cannot be mixed.
+      What ensemble.json holds, or None if there is no ensemble; and a sentence for each that cannot be mixed although
+      its runs are there.
     """
     name, failed = f"{experiment.config.name} x{experiment.members}", dict(failed)
     mixtures, notes = [], []
@@ -86,3 +93,15 @@ def _read_predictions(root: Path) -> Tuple[Prediction, np.ndarray]:
         raise RunError(f"{path} is damaged or of an earlier version: run again with --fresh") from None
     targets = columns.pop("target")
     return Prediction(**columns, moment_log_prob=np.full(len(targets), np.nan)), targets
+
+
+def _check_against_result(root: Path, row: Dict[str, Any], prediction: Prediction, targets: np.ndarray) -> None:
+    """Raises RunError unless the predictions of a file have the metrics of the run's result.
+
+    Earlier versions wrote 9 digits, of which large targets leave nothing but their common part.
+    """
+    rmse, log_likelihood = np.sqrt(np.mean(np.square(prediction.mean - targets))), np.mean(prediction.log_prob)
+    for name, value, scale in (("rmse", rmse, row["rmse"]), ("log_likelihood", log_likelihood, 1.0)):
+        if not abs(value - row[name]) <= TOLERANCE * max(scale, abs(row[name])):
+            raise RunError(f"{folder_at(pathlib.Path(root)).predictions} gives {name} {value:.6g}, and result.json "
+                           f"{row[name]:.6g}: it is rounded (by an earlier version) or damaged; run again with --fresh")

@@ -3,6 +3,7 @@ import pathlib
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from core.baseline.archive import ENSEMBLE
 from core.baseline.options import Options
 from core.baseline.worker import Job
 from core.inference.optimizer import check_layers
@@ -139,4 +140,4 @@ def make_jobs(experiment: Experiment, device: str, space: Optional[Dict[str, Any
 def run_root(experiment: Experiment, seed: int, member: int = 1) -> pathlib.Path:
     """Returns the run folder of one seed, or of a further member of its ensemble."""
     root = experiment.root / "seeds" / str(seed)
-    return root if member == 1 else root / "ensemble" / str(member)
+    return root if member == 1 else root / ENSEMBLE / str(member)

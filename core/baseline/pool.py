@@ -5,22 +5,26 @@ import logging
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import warnings
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import joblib
 
 from misc.errors import UserError
 from misc.lookup import lookup
+from misc.parent import live_and_die_with
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
 
 
 Keys = Dict[str, Any]
+Backend = Tuple[Any, Keys]  # what joblib knows it by, and further keys of joblib.parallel_config
 
 
 class Workers(NamedTuple):
@@ -49,8 +53,9 @@ def parallel_map(function: Callable[[Any], Any], items: Sequence[Any], workers: 
     """
     n_jobs = _n_jobs(workers)
     with contextlib.ExitStack() as stack:
-        keys = stack.enter_context(lookup(BACKENDS, workers.backend, "backend")(workers._replace(n_jobs=n_jobs)))
-        stack.enter_context(joblib.parallel_config(backend=workers.backend, **dict({"n_jobs": n_jobs}, **keys)))
+        backend, keys = stack.enter_context(
+            lookup(BACKENDS, workers.backend, "backend")(workers._replace(n_jobs=n_jobs)))
+        stack.enter_context(joblib.parallel_config(backend, **dict({"n_jobs": n_jobs}, **keys)))
         return joblib.Parallel(batch_size=1)(joblib.delayed(function)(item) for item in items)
 
 
@@ -89,7 +94,7 @@ def check_backend(backend: str, address: Optional[str] = None) -> None:
 
 def _check_cluster(backend: str, address: str) -> None:
     """Raises UserError unless a worker of the cluster answers. Asks from a process of its own, which can time out."""
-    command = [sys.executable, "-m", "core.baseline.probe", backend, address]
+    command = [sys.executable, "-m", "core.baseline.probe", str(os.getpid()), backend, address]
     try:
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=ANSWER_SECONDS,
                               cwd=str(pathlib.Path(__file__).resolve().parents[2]))
@@ -101,13 +106,20 @@ def _check_cluster(backend: str, address: str) -> None:
                         f"this project ({''.join(why)}); start its workers in this folder, with this Python")
 
 
-@contextlib.contextmanager
-def _loky(workers: Workers) -> Iterator[Keys]:
-    yield {}
+class _Loky(joblib.parallel.BACKENDS["loky"]):
+    """Joblib's own processes, which end with this one: also before they have a job, and while they start."""
+
+    def configure(self, *args: Any, **kwargs: Any) -> int:
+        return super().configure(*args, initializer=live_and_die_with, initargs=(os.getpid(),), **kwargs)
 
 
 @contextlib.contextmanager
-def _dask(workers: Workers) -> Iterator[Keys]:
+def _loky(workers: Workers) -> Iterator[Backend]:
+    yield _Loky(), {}
+
+
+@contextlib.contextmanager
+def _dask(workers: Workers) -> Iterator[Backend]:
     import distributed
 
     address = workers.address
@@ -121,11 +133,11 @@ def _dask(workers: Workers) -> Iterator[Keys]:
             stack.enter_context(distributed.Client(address, timeout=CONNECT_SECONDS))
         except (OSError, ValueError) as error:
             raise UserError(f"--address {address}: this is not a Dask scheduler ({error})") from None
-        yield {}
+        yield "dask", {}
 
 
 @contextlib.contextmanager
-def _ray(workers: Workers) -> Iterator[Keys]:
+def _ray(workers: Workers) -> Iterator[Backend]:
     import ray
     from ray.util.joblib import register_ray
 
@@ -135,7 +147,7 @@ def _ray(workers: Workers) -> Iterator[Keys]:
     # Workers find the project's modules as this process does.
     paths = os.pathsep.join([path for path in sys.path if path] + [os.getcwd()])
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _own_sigterm():
             warnings.simplefilter("ignore")
             ray.init(logging_level="ERROR", log_to_driver=False,
                      runtime_env={"env_vars": {"PYTHONPATH": paths}}, **where)
@@ -144,7 +156,7 @@ def _ray(workers: Workers) -> Iterator[Keys]:
         raise UserError(f"{what} ({error})") from None
     try:
         register_ray()
-        yield _gpu_keys(n_jobs, per_gpu, ray.cluster_resources().get("GPU", 0)) if per_gpu else {}
+        yield "ray", _gpu_keys(n_jobs, per_gpu, ray.cluster_resources().get("GPU", 0)) if per_gpu else {}
     finally:
         ray.shutdown()
 
@@ -160,5 +172,16 @@ def _gpu_keys(n_jobs: int, per_gpu: int, n_gpus: float) -> Keys:
     return {"n_jobs": places if n_jobs == -1 else min(n_jobs, places), "ray_remote_args": {"num_gpus": 1.0 / per_gpu}}
 
 
-# backend -> context in which joblib can use it; it yields further keys of joblib.parallel_config.
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keeps this process's handler of SIGTERM, in place of which Ray sets its own."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+# backend -> context in which joblib can use it; it yields what joblib knows it by, and further keys of parallel_config.
 BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}

@@ -8,6 +8,7 @@ from typing import Any, List, Optional, Sequence
 import tqdm
 
 from core.baseline import tuning
+from core.baseline.archive import ENSEMBLE, archive_paths, archive_run, members_of
 from core.baseline.worker import FAILURE, Job
 from core.training import run
 from core.training.tasks import METRIC_PREFIX
@@ -75,6 +76,21 @@ class Track:
         if self.finished or self.job.space or not self._folder.config.is_file():
             return ""
         return ", ".join(self._differs(self._config))
+
+    @property
+    def has_old_members(self) -> bool:
+        """Whether the run's folder holds further members of an ensemble, all of them of other settings."""
+        members = members_of(self._folder)
+        return bool(members) and self.job.member == 1 and not self.job.space and all(
+            changed_settings(member, self._config, self._rows_hash, {*run.FREE_ON_RESUME, "seed", "split"})
+            for member in members)
+
+    def archive_old_members(self) -> None:
+        """Archives the members of `has_old_members`: with the run, if it is of other settings, too."""
+        if self.changed:
+            archive_run(self._folder)
+        else:
+            archive_paths(self._folder.root / ENSEMBLE)
 
     def _differs(self, config: Config) -> List[str]:
         return changed_settings(self._folder, config, self._rows_hash, run.FREE_ON_RESUME)

@@ -1,4 +1,5 @@
 """Trains configs for many seeds and writes their tables: what regression_baseline.py does."""
+import contextlib
 import itertools
 import os
 import pathlib
@@ -14,12 +15,15 @@ from core.baseline.running import Errors, run_all
 from core.baseline.worker import Job
 from core.baseline.writing import show, write_tables
 from data_loader.regression import load_regression
-from misc.errors import RunError
+from misc.errors import RunError, UserError
 from misc.folders import folder_at
 
 
 def repeat(options: Options) -> None:
-    """Runs what the Options ask for; writes and prints the tables. Raises RunError if a run failed."""
+    """Runs what the Options ask for; writes and prints the tables.
+
+    Raises RunError if a run failed or an ensemble cannot be mixed.
+    """
     plan = plan_repeat(options)
     batches = [make_jobs(experiment, device, plan.space, os.getpid())
                for experiment, device in zip(plan.experiments, plan.devices)]
@@ -34,6 +38,10 @@ def repeat(options: Options) -> None:
     try:
         with Progress(every) as progress:
             progress.announce()
+            for track in every:
+                if track.has_old_members:
+                    with contextlib.suppress(UserError):  # another process trains there: the run itself will say so
+                        track.archive_old_members()
             errors = run_all(every, plan.workers)
     finally:  # what is finished counts, whatever happened to the rest
         errors.update((track.job.root, track.failure) for track in every if track.failure and not track.finished)
@@ -41,9 +49,12 @@ def repeat(options: Options) -> None:
         show(written.summaries, options.report)
         for note in written.notes:
             print(note, file=sys.stderr)
+    failures = []
     if errors:
-        raise RunError(f"{len(errors)} of {len(every)} runs failed: " + "; ".join(
+        failures.append(f"{len(errors)} of {len(every)} runs failed: " + "; ".join(
             f"{track.label}: {errors[track.job.root]}" for track in every if track.job.root in errors))
+    if failures or written.unmixed:
+        raise RunError("; ".join([*failures, *written.unmixed]))
 
 
 def _tracks(experiment: Experiment, batch: List[Job]) -> List[Track]:

@@ -4,7 +4,8 @@ from typing import Dict, List, Sequence, Tuple
 from core.baseline.pool import Workers, parallel_map
 from core.baseline.progress import Track
 from core.baseline.worker import work
-from misc.errors import UserError
+from misc.errors import Stopped, UserError
+from misc.signals import interruption
 
 Errors = Dict[str, str]
 
@@ -46,11 +47,16 @@ def _unfinished(tracks: Sequence[Track]) -> List[Track]:
 
 
 def _attempt(tracks: Sequence[Track], workers: Workers) -> Errors:
-    """Makes the runs together. Raises ProcessDied if a process does."""
+    """Makes the runs together. Raises ProcessDied if a process does.
+
+    A run in this very process that a signal has stopped ends this process as well.
+    """
     if not tracks:
         return {}
     try:
         outcomes = parallel_map(work, [track.job for track in tracks], workers)
+    except Stopped as stop:
+        raise interruption(stop.number) from None
     except UserError:
         raise
     except Exception as error:  # `work` catches what goes wrong in a run

@@ -45,10 +45,16 @@ class Range(pydantic.BaseModel):
 
 
 class Choices(pydantic.BaseModel):
-    """One of a list of values."""
+    """One of a list of values; a value may be a list itself, such as [20, 20] for the key `hidden`."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    choices: List[Union[bool, int, float, str, None]] = pydantic.Field(min_length=1)
+    choices: List[Union[bool, int, float, str, List[Any], None]] = pydantic.Field(min_length=1)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        """Reads a bare list as choices."""
+        return {"choices": value} if isinstance(value, list) else value
 
 
 class Space(pydantic.BaseModel):
@@ -91,13 +97,30 @@ def _parse_space(path: Union[str, pathlib.Path]) -> Space:
     """Returns the Space in a JSON file. Raises UserError if it is not one."""
     if not pathlib.Path(path).is_file():
         raise UserError(f"--tune {path}: there is no such file")
+    values: Any = None
     try:
-        return Space(**read_json(path))
+        values = read_json(path)
+        return Space(**values)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+        where, message = _first_mistake(error, values)
+        raise UserError(f"{path}: {where}: {message}") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is not a JSON object: {error}") from None
+
+
+def _first_mistake(error: pydantic.ValidationError, values: Settings) -> Tuple[str, str]:
+    """Returns (place, message) of the first error that is about what was meant: a range, or choices."""
+    errors = error.errors()
+    for one in errors:
+        loc = [str(part) for part in one["loc"]]
+        if loc[0] == "space" and len(loc) > 2:
+            given = values["space"][loc[1]]
+            meant = Choices if isinstance(given, list) or (isinstance(given, dict) and "choices" in given) else Range
+            if loc[2] != meant.__name__:
+                continue
+            del loc[2]
+        return ".".join(loc), one["msg"]
+    return ".".join(map(str, errors[0]["loc"])), errors[0]["msg"]
 
 
 def n_epochs(config: Config, space: Settings) -> int:
@@ -174,7 +197,8 @@ def _search(config: Config, space: Space, home: pathlib.Path, device: str) -> Se
     if not complete:
         raise RunError(f"no trial of the search ended well (see {home / 'trials.csv'}): widen the search space")
     best = study.best_trial
-    return {"values": best.params, space.metric: best.value, "evaluated_on": f"{space.folds} validation folds",
+    values = {key: _choice(space.space[key], stored) for key, stored in best.params.items()}
+    return {"values": values, space.metric: best.value, "evaluated_on": f"{space.folds} validation folds",
             "trials": len(_ended(study)), "pruned": len(_ended(study)) - len(complete)}
 
 
@@ -221,10 +245,21 @@ def _evaluate_trial(study: optuna.study.Study, trial: optuna.trial.Trial, config
 
 def _suggest(trial: optuna.trial.Trial, key: str, what: Union[Range, Choices]) -> Any:
     if isinstance(what, Choices):
-        return trial.suggest_categorical(key, what.choices)
+        return _choice(what, trial.suggest_categorical(key, [_as_text(choice) for choice in what.choices]))
     if _is_integer(key):
         return trial.suggest_int(key, int(what.low), int(what.high), log=what.log)
     return trial.suggest_float(key, what.low, what.high, log=what.log)
+
+
+def _as_text(choice: Any) -> Any:
+    """Returns the choice, a list as JSON: optuna stores no lists."""
+    return json.dumps(choice) if isinstance(choice, list) else choice
+
+
+def _choice(what: Union[Range, Choices], stored: Any) -> Any:
+    """Returns the value that optuna has stored as `_as_text`."""
+    lists = [choice for choice in what.choices if isinstance(choice, list)] if isinstance(what, Choices) else []
+    return next((choice for choice in lists if _as_text(choice) == stored), stored)
 
 
 def _is_integer(key: str) -> bool:

@@ -6,9 +6,7 @@ import contextlib
 import logging
 import os
 import pathlib
-import signal
 import threading
-import time
 import traceback
 from typing import Any, Dict, NamedTuple, Optional
 
@@ -16,8 +14,9 @@ import tqdm
 
 from misc import backend
 from misc.config import Config
-from misc.errors import UserError
+from misc.errors import Stopped, UserError
 from misc.folders import claim, folder_at
+from misc.parent import ancestors, live_and_die_with
 
 LOCK_SECONDS = 60
 TRACEBACK, FAILURE = "traceback.txt", "failure.txt"
@@ -42,9 +41,11 @@ def work(job: Job) -> Optional[str]:
 
     A finished run is left as it is, an interrupted one is resumed from its checkpoint, and a run of another
     config is archived.
+
+    Raises Stopped if a signal has ended the run. Processes of a pool leave signals to their parent.
     """
     if os.getpid() != job.parent:
-        _live_and_die_with(job.parent)
+        _prepare_process(job.parent)
     root = pathlib.Path(job.root)
     for name in (TRACEBACK, FAILURE):  # of an earlier attempt
         if (root / name).exists():
@@ -52,6 +53,8 @@ def work(job: Job) -> Optional[str]:
     try:
         _train(job)
         return None
+    except Stopped:
+        raise
     except UserError as error:
         why = " ".join(str(error).split())
     except Exception as error:
@@ -80,18 +83,9 @@ def _train(job: Job) -> None:
         run.finish(config, folder, job.device)
 
 
-def _live_and_die_with(parent: int) -> None:
-    """Leaves Ctrl-C to the parent, and ends this process when the parent has been killed."""
+def _prepare_process(parent: int) -> None:
+    """Prepares a process of a pool. One that `parent` has started, itself or through a local cluster, ends with it."""
     tqdm.tqdm.set_lock(threading.RLock())  # its own lock is a system semaphore, which a killed process leaves behind
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # warns of tasks that Ctrl-C cuts off
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    watched = any(thread.name == "watch parent" for thread in threading.enumerate())
-    if os.getppid() == parent and not watched:
-        threading.Thread(target=_watch, args=(parent,), name="watch parent", daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    if parent in ancestors():
+        live_and_die_with(os.getppid())

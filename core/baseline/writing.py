@@ -20,7 +20,8 @@ class Written(NamedTuple):
     """What was written, for the report and for the screen."""
 
     summaries: Sequence[report.Summary]  # of the runs in the order of the configs, then of the ensembles
-    notes: Sequence[str]          # sentences about comparisons and ensembles that are missing
+    notes: Sequence[str]          # sentences about comparisons that are missing
+    unmixed: Sequence[str] = ()   # sentences about ensembles that are missing although their runs are there
 
 
 def write_tables(plan: RepeatPlan, tracks: Sequence[Sequence[Track]], errors: Errors) -> Written:
@@ -29,7 +30,7 @@ def write_tables(plan: RepeatPlan, tracks: Sequence[Sequence[Track]], errors: Er
     Args:
       tracks: the Tracks of each experiment.
     """
-    experiments, notes = plan.experiments, []
+    experiments, notes, unmixed = plan.experiments, [], []
     rows = [_write_runs(*pair) for pair in zip(experiments, tracks)]
     summaries: Dict[int, report.Summary] = {}
     # The rival first: the comparisons of the others read from its summary which settings it ran with.
@@ -42,8 +43,8 @@ def write_tables(plan: RepeatPlan, tracks: Sequence[Sequence[Track]], errors: Er
     for experiment, batch, single in zip(experiments, tracks, rows):
         summary, why = _write_ensemble(experiment, batch, single, errors)
         written += [summary] if summary else []
-        notes += why
-    return Written(written, notes)
+        unmixed += why
+    return Written(written, notes, unmixed)
 
 
 def _first_members(tracks: Sequence[Track]) -> List[Track]:

@@ -94,11 +94,12 @@ def evaluate_classification(session: tf.Session, model: Any, part: Any, data: An
 def write_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
     """Writes predictions.csv, a line per test row in the data's own units.
 
-    Columns: target, mean, std, epistemic_std, log density of the target, predictive cdf at the target.
+    Columns: target, mean, std, epistemic_std, log density of the target, predictive cdf at the target; with every
+    digit, since mixtures are made from them.
     """
     columns = ["target", *PREDICTION_COLUMNS]
     table = zip(evaluation.targets, *(getattr(evaluation.prediction, name) for name in PREDICTION_COLUMNS))
-    write_rows(folder.predictions, columns, [dict(zip(columns, (f"{value:.9g}" for value in row))) for row in table])
+    write_rows(folder.predictions, columns, [dict(zip(columns, map(float, row))) for row in table])
 
 
 def write_probabilities(folder: Any, evaluation: Evaluation, data: Any) -> None:
