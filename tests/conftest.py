@@ -22,12 +22,26 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data" / "uci"
 
 
+# Files that take longest, which start first: otherwise one worker waits for the other at the end.
+LONGEST = ("test_golden.py", "test_baseline.py", "test_classification_training.py", "test_model.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests of LONGEST first."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Gives each file to one worker, so that what a module's fixtures train is trained once."""
+    """Gives each file to one worker, so that what its fixtures train is trained once; golden runs share nothing."""
     from xdist.scheduler import LoadFileScheduling
 
-    return LoadFileScheduling(config, log)
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if "test_golden" in nodeid else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False  # keep the order of the files
+    return Scheduling(config, log)
 
 
 class GraphCache:
