@@ -14,7 +14,7 @@ from misc.config import Config, key_mode
 from misc.errors import UserError
 from misc.lookup import lookup
 from networks import NETWORKS
-from networks.layers import layer_specs
+from networks.layers import LayerSpec, layer_specs
 
 
 class Design(NamedTuple):
@@ -29,6 +29,8 @@ class Design(NamedTuple):
     likelihood: Likelihood      # p(y | outputs)
     schedule: Schedule          # which updates are due after which step
     steps_per_epoch: int
+    batch_size: int             # rows of a minibatch
+    last_batch_size: int        # rows of the last one of an epoch if it is smaller; 0: it is not
     n_test_particles: int       # weight draws of an evaluation: one is enough without weight noise
     particles_at_once: int      # of these, how many one evaluation call holds
 
@@ -52,6 +54,8 @@ def design_run(config: Config, spec: Spec) -> Design:
     likelihood = lookup(LIKELIHOODS, task.likelihood(config), "likelihood")(config, spec.n_outputs)
     prior = Prior(spec.n_rows, config.kl, config.eta)
     specs = layer_specs(network, spec.shape, likelihood.n_outputs)
+    batch_size = min(config.batch_size, spec.n_rows)
+    _check_norms(specs, batch_size)
     layers = optimizer.layer_methods(config, specs, prior)
     updates = {name: None for layer in layers if layer.family for name in layer.family.updates}
     periods = task.periods(config, list(updates))
@@ -61,8 +65,18 @@ def design_run(config: Config, spec: Spec) -> Design:
         config, task, spec, network, layers, prior, likelihood,
         schedule=Schedule(periods, task.early_steps(config, periods)),
         steps_per_epoch=steps_per_epoch(spec.n_rows, config.batch_size),
+        batch_size=batch_size,
+        last_batch_size=spec.n_rows % batch_size,
         n_test_particles=n_test_particles,
         particles_at_once=n_test_particles if all_dense else 1)
+
+
+def _check_norms(specs: Iterable[LayerSpec], batch_size: int) -> None:
+    """Raises UserError if minibatches are too small for a batch normalisation."""
+    for spec in specs:
+        if not spec.has_weights and batch_size * spec.n_locations < 2:
+            raise UserError(f"batch_norm: {spec.name} has one value per channel in every minibatch: a single value has "
+                            "no variance to normalise by; set batch_size to 2 or more, or batch_norm to false")
 
 
 def with_solver(design: Design, solver: Callable) -> Design:
