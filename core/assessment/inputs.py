@@ -9,7 +9,7 @@ import numpy as np
 import tqdm
 
 from core.assessment.restore import Restored
-from core.metrics.predictive import noise_name
+from core.metrics.predictive import noise_name, predict_classes
 from core.training.evaluation import Draws
 from core.training.tasks import TASKS
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
@@ -42,7 +42,7 @@ class Collected(NamedTuple):
     """Draws from the predictive distribution of a run."""
 
     rows: np.ndarray                 # targets or labels [n]; of a band its inputs [n, 1]
-    draws: Union[Draws, np.ndarray]  # of a classification p(class | x, w), [K, n, C]
+    draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]
 
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
@@ -96,7 +96,7 @@ def collect(run: Restored, options: Options, bar: bool = True) -> Dict[str, Coll
         for name, rows in inputs.items():
             part = rows.make()
             draws = design.task.draws(run.session, run.model, part.x, functools.partial(_counted, display))
-            kept = draws if name in (TEST, OOD, BAND) else draws.mean(axis=0, keepdims=True)
+            kept = draws if name in (TEST, OOD, BAND) else predict_classes(draws).log_probabilities[None]
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
                 kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))
             collected[name] = Collected(part.x if name == BAND else part.y, kept)
