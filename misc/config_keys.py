@@ -149,7 +149,8 @@ class Keys(pydantic.BaseModel):
     scale_ema_decay: float = key(STEP, 0.99, "Decay of the moving average of R.", CLASSIFICATION, ge=0, lt=1)
     kl_clip: float = key(
         STEP, 1e-3, "Bound on the KL divergence between the predictive distributions before and after the "
-        "preconditioned gradient step, before momentum; multiplied by 0.95 after every epoch.", CLASSIFICATION, gt=0)
+        "preconditioned gradient step, before momentum; multiplied by 0.95 after every epoch that follows clip_warmup.",
+        CLASSIFICATION, gt=0)
     clip_warmup: int = key(
         STEP, 10000, "Steps over which kl_clip grows from 0 to its full value; 0: no warm-up.", CLASSIFICATION, ge=0)
 

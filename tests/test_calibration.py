@@ -89,7 +89,8 @@ def test_edges(name):
     assert {key: found[key].value for key in expected} == pytest.approx(expected)
     assert all(np.isfinite(interval.value) and interval.low is None for interval in found.values())  # few rows
     assert all(np.isfinite(part).all() for part in entropies(p[None]))
-    many = with_intervals(more_classification_statistics(of(np.repeat(p, 20, 0)), np.repeat(labels, 20)), 20 * len(p), 50)
+    often, labels_often = np.repeat(p, 20, 0), np.repeat(labels, 20)
+    many = with_intervals(more_classification_statistics(of(often), labels_often), len(often), 50)
     assert all(np.isfinite(interval).all() for interval in many.values())
     assert rejection_curve(p.max(axis=1), p.argmax(axis=1) == labels)[1][-1] == expected["accuracy"]
 

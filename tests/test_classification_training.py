@@ -57,14 +57,24 @@ def test_rates_written_out(session, config, period, decay, warmup):
                  scale_ema_decay=0.9, clip_warmup=warmup)
     now = tf.placeholder(tf.float64, [])
     rates = classification_step_sizes(cfg, None, now, 5)
-    for t in (1, 2, 3, 5, 6, 7, 8, 14, 15, 120, 2000):
+    for t in (1, 2, 3, 5, 6, 7, 8, 12, 13, 14, 15, 120, 2000, 10000, 10005, 10006):
         got = session.run([rates.mean, rates.cov, rates.clip, rates.step], {now: t})
         n_updates = sum(step == 1 or step % period == 0 for step in range(1, t + 1))
         grown = min(1.0, t / warmup) if warmup else 1.0
-        expected = [0.2 * 0.1 ** ((t - 1) // 7), max(1 - decay, 1 / n_updates), 0.3 * grown * 0.95 ** ((t - 1) // 5), t]
+        n_decays = max(t - 1 - warmup, 0) // 5  # epochs since the clip was whole
+        expected = [0.2 * 0.1 ** ((t - 1) // 7), max(1 - decay, 1 / n_updates), 0.3 * grown * 0.95 ** n_decays, t]
         assert_allclose(got, expected, rtol=1e-10)
         assert n_updates == count_of_updates(t, period)
     assert rates.scale == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("warmup", [0, 12, 10000])
+def test_the_clip_is_whole_for_an_epoch(session, config, warmup):
+    """The first one of all, or after the warm-up."""
+    steps = tf.range(1.0, warmup + 12.0)
+    found = session.run(classification_step_sizes(config(kl_clip=0.3, clip_warmup=warmup), None, steps, 5).clip)
+    assert found.argmax() == max(warmup - 1, 0) and found.max() == np.float32(0.3)
+    assert (found == found.max()).sum() == 5 + (warmup > 0)
 
 
 @pytest.mark.parametrize("decay, weights", [(0.99, [1 / 3, 1 / 3, 1 / 3]), (0.25, [0.0625, 0.1875, 0.75])])

@@ -79,13 +79,15 @@ def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, 
 
     The clip grows from 0 to kl_clip over clip_warmup steps, because momentum makes up to 1 / (1 - momentum) of a step
     and early gradients are mostly noise. (With the full kl_clip from the first step, a VGG16 without batch
-    normalisation loses its hidden units and stays at chance.) Independently, it shrinks by CLIP_DECAY every epoch.
+    normalisation loses its hidden units and stays at chance.) It is whole for the epoch after these steps, and then
+    shrinks by CLIP_DECAY every epoch; with clip_warmup 0 it shrinks after every epoch from the first, as published.
     """
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
     cov = tf.maximum(1.0 / count_of_updates(now, config.TCov), 1.0 - config.cov_ema_decay)
     growth = tf.minimum(now / config.clip_warmup, 1.0) if config.clip_warmup else 1.0
-    clip = config.kl_clip * growth * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
+    since_growth = tf.maximum(before - config.clip_warmup, 0.0) if config.clip_warmup else before
+    clip = config.kl_clip * growth * tf.pow(tf.constant(CLIP_DECAY, now.dtype), since_growth // steps_per_epoch)
     return StepSizes(learning_rate, cov, 1.0 - config.scale_ema_decay, now, kl_scale(config, now, steps_per_epoch),
                      clip)
 

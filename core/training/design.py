@@ -10,7 +10,7 @@ from core.training.schedule import Schedule
 from core.training.tasks import TASKS, Task
 from data_loader.batches import steps_per_epoch
 from data_loader.parts import Spec
-from misc.config import Config, key_mode
+from misc.config import CLASSIFICATION, Config, key_mode
 from misc.errors import UserError
 from misc.lookup import lookup
 from networks import NETWORKS
@@ -86,10 +86,10 @@ def with_solver(design: Design, solver: Callable) -> Design:
 
 
 def notices(config: Config) -> List[str]:
-    """Returns sentences about settings that are accepted but have no effect."""
+    """Returns sentences about settings that are accepted, but have no effect or are known to do harm."""
     unread = lookup(NETWORKS, config.model_name, "model_name").ignores
     return (_method_notices(config) + _without_effect(config, unread, "model_name", config.model_name)
-            + _noise_notices(config))
+            + _noise_notices(config) + _scale_notices(config))
 
 
 def _without_effect(config: Config, names: Iterable[str], key: str, value: str) -> List[str]:
@@ -113,6 +113,20 @@ def _method_notices(config: Config) -> List[str]:
         sentences.append("note: re_init has no further effect: R is already re-initialised at every change of basis "
                          "(kfac_init_after_basis)")
     return sentences
+
+
+def _scale_notices(config: Config) -> List[str]:
+    """Returns a warning of settings by which R of a noisy classification is not damped, or is measured."""
+    method = lookup(optimizer.METHODS, config.optimizer, "optimizer")
+    if config.mode != CLASSIFICATION or not method.noisy or "scale_init" not in method.family.reads:
+        return []
+    named = ["scale_init exact"] * (config.scale_init == "exact")
+    named += ["kfac_init_after_basis false"] * (not config.kfac_init_after_basis)
+    if not named:
+        return []
+    return [f"warning: with {', '.join(named)}, R rests on the gradients of few minibatches, without damping; in "
+            "classification it is far too small in many directions, and the weight noise there destroys what the "
+            "network has learned: set scale_init damped and kfac_init_after_basis true"]
 
 
 def _noise_notices(config: Config) -> List[str]:
