@@ -32,6 +32,7 @@ class RegressionData(typing.NamedTuple):
     split: Split
     split_hash: str
     rows_hash: str  # of all rows in their order, before the split
+    notes: typing.Tuple[str, ...] = ()  # sentences about what was left out
 
 
 def load_regression(config: Config) -> RegressionData:

@@ -50,6 +50,7 @@ def _about_data(design: Design, data: Any) -> List[str]:
              + design.task.about_data(data)]
     if getattr(data, "n_constant", 0):
         lines.append(f"{INDENT}{data.n_constant} constant input columns become 0")
+    lines += [INDENT + note for note in data.notes]
     if config.data_aug:
         lines.append(f"{INDENT}training images are padded by 4, cropped and flipped, at random in every epoch")
     return lines

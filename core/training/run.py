@@ -115,7 +115,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
                  "source": plan.data.source, "rows_hash": plan.data.rows_hash, **provenance()}
         if not resume:
             _write_config(folder, about)
-        for notice in notices(config) + (changes_of_provenance(folder, about) if resume else []):
+        for notice in [*notices(config), *plan.data.notes] + (changes_of_provenance(folder, about) if resume else []):
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         with backend.session(model.graph, config.n_threads) as session:
