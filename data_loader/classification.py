@@ -79,6 +79,16 @@ def images_hash(images: np.ndarray, labels: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
+def n_equal_images(images: np.ndarray, others: np.ndarray) -> int:
+    """Returns how many of the uint8 images [n, height, width, channels] are, to the last bit, among the `others`."""
+    known = {_image_hash(image) for image in others}
+    return sum(_image_hash(image) in known for image in images)
+
+
+def _image_hash(image: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
+
+
 def _training_rows(loaded: Loaded, split: Split, config: Config) -> typing.Tuple[np.ndarray, np.ndarray]:
     """Returns (training rows, validation rows): the set's own, or those that the config sets aside."""
     if loaded.valid is None:

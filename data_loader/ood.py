@@ -137,6 +137,9 @@ def _load_images(name: str, data_path: str,
     if not _is_folder(name):
         raise UserError(f"{name!r} is not a set of images{did_you_mean(name, known)}; known: {', '.join(known)}, or a "
                         "folder that holds a folder of images per class")
+    if any(child.is_dir() for child in (pathlib.Path(name) / "train").glob("*")):
+        raise UserError(f"{name} holds a folder of training images and its other parts: give one of them, e.g. "
+                        f"{pathlib.Path(name) / 'test'}")
     images = read_folder(pathlib.Path(name))
     _say(skipped_note(images.skipped, pathlib.Path(name)))
     return images, images.classes or []

@@ -12,6 +12,7 @@ from core.assessment.restore import Restored
 from core.metrics.predictive import noise_name, predict_classes
 from core.training.evaluation import Draws
 from core.training.tasks import TASKS
+from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from data_loader.ood import ood_images
 from data_loader.parts import Part
@@ -36,6 +37,7 @@ class Input(NamedTuple):
 
     n_rows: int
     make: Callable[[], Part]
+    n_trained_on: int = 0  # of these rows, how many are also training rows of the run; counted of images only
 
 
 class Collected(NamedTuple):
@@ -43,6 +45,7 @@ class Collected(NamedTuple):
 
     rows: np.ndarray                 # targets or labels [n]; of a band its inputs [n, 1]
     draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]
+    n_trained_on: int = 0            # as in Input
 
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
@@ -59,7 +62,9 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
         parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test), None)
     if data.spec.shape == (1,):
         parts[BAND] = Part(band_inputs(data), None)
-    inputs = {name: Input(len(part.x), functools.partial(Part, *part)) for name, part in parts.items()}
+    inputs = {name: Input(len(part.x), functools.partial(Part, *part),
+                          n_equal_images(part.x, data.train.x) if task.has_images else 0)
+              for name, part in parts.items()}
     if options.corrupt:
         few = Part(parts[TEST].x[:options.rows], parts[TEST].y[:options.rows])
         inputs.update({f"{name} {strength}": Input(len(few.x), functools.partial(_corrupted, few, name, strength))
@@ -99,7 +104,7 @@ def collect(run: Restored, options: Options, bar: bool = True) -> Dict[str, Coll
             kept = draws if name in (TEST, OOD, BAND) else predict_classes(draws).log_probabilities[None]
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
                 kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))
-            collected[name] = Collected(part.x if name == BAND else part.y, kept)
+            collected[name] = Collected(part.x if name == BAND else part.y, kept, rows.n_trained_on)
     return collected
 
 
@@ -114,7 +119,7 @@ def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
 
     Raises UserError if the runs have different numbers of draws (a single draw, without weight noise, is repeated).
     """
-    return {name: Collected(first.rows, _together([run[name].draws for run in collected]))
+    return {name: first._replace(draws=_together([run[name].draws for run in collected]))
             for name, first in collected[0].items()}
 
 

@@ -68,7 +68,7 @@ class Band(NamedTuple):
 
 def classification_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
     """Returns the Results of a classification from its collected draws."""
-    labels, logits = collected[TEST]
+    labels, logits = collected[TEST][:2]
     draws, prediction = softmax(logits), predict_classes(logits)
     probabilities = prediction.probabilities
     predicted = probabilities.argmax(axis=1)
@@ -83,6 +83,7 @@ def classification_results(collected: Dict[str, Collected], data: Any, options: 
     predictions = {"labels": labels, "predicted": predicted, "entropy": total, "expected_entropy": expected,
                    "mutual_information": mutual, "probabilities": probabilities,
                    "log_probabilities": prediction.log_probabilities.astype(np.float32)}
+    more["rows_trained_on"] = {name: collected[name].n_trained_on for name in (TEST, OOD) if name in collected}
     panels = {"reliability": reliability(probabilities, labels), "rejection": (share, accuracy)}
     if len(draws) > 1:  # a single draw has no mutual information
         panels["uncertainty"] = {"right": (expected[right], mutual[right]), "wrong": (expected[~right], mutual[~right])}

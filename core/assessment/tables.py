@@ -5,7 +5,7 @@ import numpy as np
 import tabulate
 
 from core.assessment.evaluated import Evaluated
-from core.assessment.inputs import Options
+from core.assessment.inputs import OOD, TEST, Options
 from core.assessment.results import Results
 from core.metrics.calibration import FEW_ROWS
 
@@ -38,7 +38,7 @@ def comparison(results: Dict[str, Results], rows: Dict[str, str], options: Optio
         tables.append(ood_table(results, options))
     if options.corrupt:
         tables.append(corruption_table(results))
-    return "\n\n".join(tables + warnings(results, same_rows))
+    return "\n\n".join(tables + warnings(results, same_rows) + overlaps(results, options))
 
 
 def metrics_table(results: Dict[str, Results], rows: Dict[str, str]) -> str:
@@ -83,6 +83,17 @@ def warnings(results: Dict[str, Results], same_rows: bool) -> List[str]:
                          "chance.")
     if not same_rows:
         sentences.append("These runs were not evaluated on the same rows, which by itself makes their numbers differ.")
+    return sentences
+
+
+def overlaps(results: Dict[str, Results], options: Options) -> List[str]:
+    """Returns a sentence per run whose rows are, in part, those that it was trained on."""
+    rows = {TEST: f"rows of {options.data}" if options.data else "test rows", OOD: f"rows of {options.ood}"}
+    sentences = []
+    for name, run in results.items():
+        n_rows = {TEST: n_rows_of(run), OOD: run.more.get("ood_rows")}
+        sentences += [f"{name} was trained on {count} of the {n_rows[part]} {rows[part]}: its numbers there are not "
+                      "those of new rows." for part, count in run.more.get("rows_trained_on", {}).items() if count]
     return sentences
 
 
