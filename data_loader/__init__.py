@@ -7,8 +7,8 @@ in data_path is the data set `images`.
 
 Reading order: parts (the records that all loaders return), splits (which rows train and which test), regression and
 classification (the loaders), batches (minibatches). Behind them are table_file, table_header, known_tables and sources
-(tables), archives,
-images, cifar and idx (images). For evaluation: corruptions and ood (out-of-distribution data).
+(tables), archives, images, image_files, cifar and idx (images). For evaluation: corruptions and ood
+(out-of-distribution data).
 """
 import typing
 
@@ -100,6 +100,7 @@ IMAGE_SETS: typing.Dict[str, ImageSet] = {
                             "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"]),
         ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]),
     "digits": ImageSet("1797 grey digits of 8 x 8 that come with scikit-learn, 10 classes", archives.digits),
-    "images": ImageSet("your own images: data_path/CLASS/FILE, or data_path/train/CLASS/FILE and data_path/test/...",
+    "images": ImageSet("your own images: data_path/CLASS/FILE, or data_path/train/CLASS/FILE with test/ and val/ "
+                       "beside train/",
                        archives.image_folder),
 }

@@ -1,8 +1,8 @@
 """Where sets of images come from: data_path, or a download.
 
-A loader is a function (data_path) -> (training images, test images, where they came from). Test images are None
-for a set without a test part of its own. Files in data_path are used as they are; missing ones are downloaded
-once, checked and cached by pooch. A loader raises a UserError if the images can neither be found nor downloaded.
+A loader is a function (data_path) -> Loaded, or the same as a plain tuple. Files in data_path are used as they are;
+missing ones are downloaded once, checked and cached by pooch. A loader raises a UserError if the images can neither be
+found nor downloaded.
 """
 import pathlib
 import shutil
@@ -12,11 +12,24 @@ import typing
 
 from data_loader.cifar import read_cifar
 from data_loader.idx import read_idx
+from data_loader.image_files import skipped_note
 from data_loader.images import LabelledImages, read_digits, read_folder
 from misc.errors import UserError
 
-Loaded = typing.Tuple[LabelledImages, typing.Optional[LabelledImages], str]
-Loader = typing.Callable[[str], Loaded]
+VALIDATION = ("val", "valid", "validation")  # names of a folder of validation images
+
+
+class Loaded(typing.NamedTuple):
+    """The parts of a set of images."""
+
+    train: LabelledImages
+    test: typing.Optional[LabelledImages]  # None for a set without a test part of its own
+    source: str                            # where they came from
+    valid: typing.Optional[LabelledImages] = None  # None for a set without validation images of its own
+    notes: typing.Sequence[str] = ()       # sentences about what was left out
+
+
+Loader = typing.Callable[[str], typing.Tuple]  # returns the fields of Loaded
 
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -39,7 +52,7 @@ def cifar(name: str, url: str, md5: str, train_files: typing.Sequence[str], test
         if not path.is_dir():
             path, where = _download_folder(data_path, name, url, md5), url
         train, test = (read_cifar(path, files, label_key, n_classes) for files in (train_files, test_files))
-        return train, test, where
+        return Loaded(train, test, where)
 
     return load
 
@@ -64,27 +77,38 @@ def idx_files(name: str, url: str, md5s: typing.Sequence[str]) -> Loader:
             missing = [file for file, path in local.items() if path is None]
             raise UserError(f"data_path {data_path} lacks {' and '.join(missing)} of {name}")
         train_images, train_labels, test_images, test_labels = paths
-        return read_idx(train_images, train_labels), read_idx(test_images, test_labels), where
+        return Loaded(read_idx(train_images, train_labels), read_idx(test_images, test_labels), where)
 
     return load
 
 
 def digits(data_path: str) -> Loaded:
     """Loads scikit-learn's digits; nothing is read from data_path."""
-    return read_digits(), None, "scikit-learn"
+    return Loaded(read_digits(), None, "scikit-learn")
 
 
 def image_folder(data_path: str) -> Loaded:
-    """Loads image files: data_path/CLASS/FILE, or data_path/train/CLASS/FILE and data_path/test/CLASS/FILE."""
+    """Loads image files: data_path/CLASS/FILE, or data_path/train/CLASS/FILE with test/ and val/ beside train/."""
     path = pathlib.Path(data_path)
     if not path.is_dir():
         raise UserError(f"there is no folder {path}: set data_path to the folder of your images, which holds a folder "
                         "per class")
     if not (path / "train").is_dir():
-        return read_folder(path), None, str(path)
+        train = read_folder(path)
+        return Loaded(train, None, str(path), notes=skipped_note(train.skipped, path))
+    folders = sorted(child.name for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    validation = [name for name in folders if name in VALIDATION]
+    if len(validation) > 1:
+        raise UserError(f"{path} holds {' and '.join(validation)}: keep one folder of validation images")
     train = read_folder(path / "train")
-    test = read_folder(path / "test", train) if (path / "test").is_dir() else None
-    return train, test, str(path)
+    test, valid = (read_folder(path / name, train) if name in folders else None
+                   for name in ("test", "".join(validation)))
+    notes = skipped_note([file for part in (train, valid, test) if part for file in part.skipped], path)
+    other = [name for name in folders if name not in ("train", "test", *VALIDATION)]
+    if other:
+        notes.append(f"note: {path} also holds {', '.join(other)}, which {'is' if len(other) == 1 else 'are'} not read "
+                     "(only train, test and val are)")
+    return Loaded(train, test, str(path), valid, notes)
 
 
 def _find_idx_file(folder: pathlib.Path, name: str, file: str) -> typing.Optional[pathlib.Path]:

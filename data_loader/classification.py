@@ -5,7 +5,7 @@ import typing
 import numpy as np
 
 from data_loader import DATASETS, IMAGE_SETS
-from data_loader.images import LabelledImages
+from data_loader.archives import Loaded
 from data_loader.parts import Part, Pixels, Spec
 from data_loader.splits import Split, random_split, split_hash, training_rows
 from misc.config import Config
@@ -33,9 +33,10 @@ def load_classification(config: Config) -> ImageData:
     if config.dataset in DATASETS:
         raise UserError(f"dataset {config.dataset} is for mode regression, but this config's mode is classification")
     known = lookup(IMAGE_SETS, config.dataset, "dataset for mode classification")
-    train, test, source = known.load(config.data_path)
-    images, labels, split = _split(train, test, config)
-    rows, valid_rows = training_rows(split, config)
+    loaded = Loaded(*known.load(config.data_path))
+    train, source = loaded.train, loaded.source
+    images, labels, split = _split(loaded, config)
+    rows, valid_rows = _training_rows(loaded, split, config)
     if config.evaluate_on == "test" and not len(split.test):
         raise UserError(f"{source}: {len(labels)} images are too few to set a fifth of them aside as a test set")
     if len(np.unique(labels[rows])) < 2:
@@ -51,6 +52,7 @@ def load_classification(config: Config) -> ImageData:
         spec=Spec(len(rows), images.shape[1:], train.n_classes, pixel_statistics(fit.x)),
         classes=train.classes or known.classes or [str(number) for number in range(train.n_classes)],
         source=source, split=split, split_hash=split_hash([split]), rows_hash=images_hash(images, labels),
+        notices=tuple(loaded.notes),
     )
 
 
@@ -77,16 +79,39 @@ def images_hash(images: np.ndarray, labels: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
-def _split(train: LabelledImages, test: typing.Optional[LabelledImages],
-           config: Config) -> typing.Tuple[np.ndarray, np.ndarray, Split]:
-    """Returns all images and all labels in one order, and which of them train and test."""
+def n_equal_images(images: np.ndarray, others: np.ndarray) -> int:
+    """Returns how many of the uint8 images [n, height, width, channels] are, to the last bit, among the `others`."""
+    known = {_image_hash(image) for image in others}
+    return sum(_image_hash(image) in known for image in images)
+
+
+def _image_hash(image: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
+
+
+def _training_rows(loaded: Loaded, split: Split, config: Config) -> typing.Tuple[np.ndarray, np.ndarray]:
+    """Returns (training rows, validation rows): the set's own, or those that the config sets aside."""
+    if loaded.valid is None:
+        return training_rows(split, config)
+    for key in ("validation_fraction", "validation_fold"):
+        if getattr(config, key):
+            raise UserError(f"{key}: {loaded.source} has validation images of its own: remove {key}")
+    return split.train, len(loaded.train.labels) + np.arange(len(loaded.valid.labels))
+
+
+def _split(loaded: Loaded, config: Config) -> typing.Tuple[np.ndarray, np.ndarray, Split]:
+    """Returns all images and all labels in one order (of training, validation, test), and which train and test."""
+    train, test = loaded.train, loaded.test
+    parts = [part for part in (train, loaded.valid, test) if part is not None]
+    images, labels = train.images, train.labels
+    if len(parts) > 1:
+        images, labels = (np.concatenate(arrays) for arrays in zip(*((part.images, part.labels) for part in parts)))
     if test is None:
         index = config.split if config.split is not None else config.seed
-        return train.images, train.labels, random_split(len(train.labels), index)
+        return images, labels, random_split(len(train.labels), index)
     if config.split is not None:
         raise UserError(f"split: {config.dataset} has test images of its own, so there is nothing to split; remove "
                         "split (validation_fraction sets training images aside)")
     n_train, n_test = len(train.labels), len(test.labels)
     order = np.random.RandomState(0).permutation(n_train)  # files may be sorted; validation rows need all classes
-    split = Split("given", 0, order, n_train + np.arange(n_test))
-    return np.concatenate([train.images, test.images]), np.concatenate([train.labels, test.labels]), split
+    return images, labels, Split("given", 0, order, len(labels) - n_test + np.arange(n_test))

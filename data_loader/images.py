@@ -1,13 +1,14 @@
-"""Images with class labels, and their readers: folders of image files, and scikit-learn's digits.
+"""Images with class labels, and their readers: folders of class folders, and scikit-learn's digits.
 
 Every reader raises a UserError that names the file and what is wrong with it. CIFAR's pickles are read by
-data_loader/cifar.py, MNIST's files by data_loader/idx.py.
+data_loader/cifar.py, MNIST's files by data_loader/idx.py, single image files by data_loader/image_files.py.
 """
 import pathlib
 import typing
 
 import numpy as np
 
+from data_loader.image_files import ImageFiles, read_files
 from misc.errors import UserError
 
 
@@ -18,6 +19,7 @@ class LabelledImages(typing.NamedTuple):
     labels: np.ndarray  # int32 [n], from 0
     n_classes: int
     classes: typing.Optional[typing.List[str]] = None  # their names in the order of the labels; None: unknown
+    skipped: typing.Sequence[pathlib.Path] = ()  # files that are no images, and folders inside class folders
 
 
 def check_labels(path: pathlib.Path, labels: np.ndarray, n_classes: int) -> None:
@@ -39,31 +41,34 @@ def read_digits() -> LabelledImages:
 def read_folder(path: pathlib.Path, like: typing.Optional[LabelledImages] = None) -> LabelledImages:
     """Reads a folder that holds one folder per class, each with image files in any format that Pillow reads.
 
-    All images must have one size. If any is coloured, grey ones get three equal channels.
+    All images must have one size. If any is coloured, grey ones get three equal channels. Other files are skipped.
 
     Args:
       path: the folder of the class folders; labels count the classes in the order of their names.
       like: images whose size, channels and class names these must have, if given.
     """
     classes = _class_names(path, like)
-    files = [(file, label) for label, name in enumerate(classes) for file in _files(path / name)]
-    images = [_read_image(file) for file, _ in files]
-    n_channels = like.images.shape[3] if like else max((image.shape[2] for image in images), default=1)
-    images = [np.repeat(image, n_channels, axis=2) if image.shape[2] < n_channels else image for image in images]
-    _check_sizes(images, [file for file, _ in files], like)
+    entries = [entry for name in classes for entry in _entries(path / name)]
+    read = read_files(entry for entry in entries if entry.is_file())
+    n_channels = like.images.shape[3] if like else max((image.shape[2] for image in read.images), default=1)
+    images = [np.repeat(image, n_channels, axis=2) if image.shape[2] < n_channels else image for image in read.images]
+    _check_sizes(images, read.paths, like)
+    labels = np.array([classes.index(file.parent.name) for file in read.paths], np.int32)
     for label, name in enumerate(classes):
-        if all(other != label for _, other in files):
+        if label not in labels:
             raise UserError(f"class folder {path / name} holds no image")
-    return LabelledImages(np.stack(images), np.array([label for _, label in files], np.int32), len(classes), classes)
+    folders = [entry for entry in entries if entry.is_dir()]
+    return LabelledImages(np.stack(images), labels, len(classes), classes, [*read.skipped, *folders])
 
 
-def read_images(path: pathlib.Path) -> typing.List[np.ndarray]:
-    """Reads the image files in a folder and in all folders below it: a list of uint8 [height, width, 1 or 3]."""
-    files = _files(path) + [file for child in sorted(path.rglob("*")) if child.is_dir() and not any(
-        part.startswith(".") for part in child.relative_to(path).parts) for file in _files(child)]
-    if not files:
+def read_images(path: pathlib.Path) -> ImageFiles:
+    """Reads the image files in a folder and in all folders below it."""
+    folders = [path] + [child for child in sorted(path.rglob("*")) if child.is_dir() and not any(
+        part.startswith(".") for part in child.relative_to(path).parts)]
+    read = read_files(entry for folder in folders for entry in _entries(folder) if entry.is_file())
+    if not read.images:
         raise UserError(f"{path} holds no image")
-    return [_read_image(file) for file in files]
+    return read
 
 
 def _class_names(path: pathlib.Path, like: typing.Optional[LabelledImages]) -> typing.List[str]:
@@ -89,21 +94,7 @@ def _check_sizes(images: typing.Sequence[np.ndarray], files: typing.Sequence[pat
                             "one size")
 
 
-def _files(path: pathlib.Path) -> typing.List[pathlib.Path]:
-    return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-
-
-def _read_image(path: pathlib.Path) -> np.ndarray:
-    """Reads one file: uint8 [height, width, 1 or 3]."""
-    from PIL import Image
-
-    try:
-        with Image.open(str(path)) as image:
-            mode, grey = image.mode, image.mode in ("1", "L", "LA")
-            array = np.asarray(image.convert("L" if grey else "RGB"))
-    except Exception as error:  # Pillow's decoders raise errors of many types for damaged files
-        raise UserError(f"{path} cannot be read as an image ({error}); remove or repair it") from None
-    if mode.startswith(("I", "F")):  # the conversion above has cut these off
-        raise UserError(f"{path} has more than 8 bits per channel (mode {mode}), which would be cut off: convert it "
-                        "to 8 bits per channel")
-    return array[..., None] if grey else array
+def _entries(folder: pathlib.Path) -> typing.List[pathlib.Path]:
+    """Returns the files, hidden ones too, and the visible folders in a folder, sorted."""
+    return sorted(path for path in folder.iterdir()
+                  if path.is_file() or (path.is_dir() and not path.name.startswith(".")))

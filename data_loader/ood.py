@@ -1,11 +1,14 @@
 """Data other than a run's own, to evaluate it on: out-of-distribution (OOD) images, and other test rows."""
 import pathlib
+import sys
 import typing
 
 import numpy as np
 
 from data_loader import DATASETS, IMAGE_SETS
+from data_loader.archives import Loaded
 from data_loader.classification import ImageData
+from data_loader.image_files import skipped_note
 from data_loader.images import LabelledImages, read_folder, read_images
 from data_loader.known_tables import put_target_last
 from data_loader.parts import Part
@@ -37,7 +40,9 @@ def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise
         # NOTE: the noise follows from the name of its stream, so another name would change published numbers.
         return stream(0, "foreign noise").randint(0, 256, (n_noise, *shape)).astype(np.uint8)
     if name not in IMAGE_SETS and _is_folder(name):
-        return np.concatenate([fit_to_shape(image[None], shape) for image in read_images(pathlib.Path(name))])
+        read = read_images(pathlib.Path(name))
+        _say(skipped_note(read.skipped, pathlib.Path(name)))
+        return np.concatenate([fit_to_shape(image[None], shape) for image in read.images])
     return fit_to_shape(_load_images(name, data_path, [*IMAGE_SETS, NOISE])[0].images, shape)
 
 
@@ -171,13 +176,17 @@ def _load_images(name: str, data_path: str,
     if name == "images":
         raise UserError("images stands for your own images: give the path of their folder instead")
     if name in IMAGE_SETS:
-        train, test, _ = IMAGE_SETS[name].load(data_path)
-        part = test or train
+        loaded = Loaded(*IMAGE_SETS[name].load(data_path))
+        part = loaded.test or loaded.train
         return part, part.classes or IMAGE_SETS[name].classes or [str(label) for label in range(part.n_classes)]
     if not _is_folder(name):
         raise UserError(f"{name!r} is not a set of images{did_you_mean(name, known)}; known: {', '.join(known)}, or a "
                         "folder that holds a folder of images per class")
+    if any(child.is_dir() for child in (pathlib.Path(name) / "train").glob("*")):
+        raise UserError(f"{name} holds a folder of training images and its other parts: give one of them, e.g. "
+                        f"{pathlib.Path(name) / 'test'}")
     images = read_folder(pathlib.Path(name))
+    _say(skipped_note(images.skipped, pathlib.Path(name)))
     return images, images.classes or []
 
 
@@ -187,6 +196,11 @@ def _exists(name: str) -> bool:
         return pathlib.Path(name).exists()
     except (OSError, ValueError):
         return False
+
+
+def _say(notes: typing.Iterable[str]) -> None:
+    for note in notes:
+        print(note, file=sys.stderr)
 
 
 def _is_folder(name: str) -> bool:

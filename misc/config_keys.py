@@ -152,7 +152,8 @@ class Keys(pydantic.BaseModel):
         STEP, 1e-3, "Bound on the KL divergence between the predictive distributions before and after the "
         "preconditioned gradient step, before momentum; multiplied by 0.95 after every epoch.", CLASSIFICATION, gt=0)
     clip_warmup: int = key(
-        STEP, 10000, "Steps over which kl_clip grows from 0 to its full value; 0: no warm-up.", CLASSIFICATION, ge=0)
+        STEP, 10000, "Steps over which a factor of kl_clip grows from 0 to 1, beside the decay by 0.95 per epoch; 0: "
+        "no warm-up.", CLASSIFICATION, ge=0)
 
     damping: float = key(
         CURVATURE, 0.0, "Extrinsic damping gamma_ex: stabilises the step and is never part of the posterior.", ge=0)

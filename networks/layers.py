@@ -133,15 +133,18 @@ class LayerBuilder:
       activation: function of a tensor.
       moments: {layer: (mean, variance)} that batch normalisations use. None: each particle uses the moments of the
         minibatch, as in training.
+      averages: {layer: (mean, variance)} that a batch normalisation uses instead where the minibatch gives it a single
+        value per channel, which has no variance; for the layers to which that can happen.
 
     Attributes:
       records: the LayerRecords so far, in the order of the network.
     """
 
     def __init__(self, specs: Sequence[LayerSpec], weights: Sequence[tf.Tensor],
-                 activation: Callable[[tf.Tensor], tf.Tensor], moments: Optional[Dict[str, Moments]] = None) -> None:
+                 activation: Callable[[tf.Tensor], tf.Tensor], moments: Optional[Dict[str, Moments]] = None,
+                 averages: Optional[Dict[str, Moments]] = None) -> None:
         self._layers = iter(zip(specs, weights))
-        self._activation, self._moments = activation, moments
+        self._activation, self._moments, self._averages = activation, moments, averages or {}
         self.records: List[LayerRecord] = []
 
     def dense(self, h: tf.Tensor, d_out: int) -> tf.Tensor:
@@ -162,6 +165,10 @@ class LayerBuilder:
         moments = None
         if self._moments is None:
             mean, variance = tf.nn.moments(h, axes, keep_dims=True)
+            if spec.name in self._averages:
+                is_single = tf.equal(tf.shape(h)[1], 1)
+                mean, variance = (tf.where_v2(is_single, average, value)
+                                  for average, value in zip(self._averages[spec.name], (mean, variance)))
             moments = tuple(tf.reduce_mean(tf.reshape(value, [-1, spec.d_out]), axis=0) for value in (mean, variance))
         else:
             mean, variance = self._moments[spec.name]

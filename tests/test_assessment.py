@@ -19,7 +19,7 @@ from core.assessment.restore import restored
 from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal
 from core.metrics.calibration import monte_carlo
 from core.metrics.crps import mixture_crps
-from core.metrics.predictive import classification_statistics, values_of
+from core.metrics.predictive import ClassPrediction, classification_statistics, softmax, values_of
 from core.training import evaluation
 from core.training.evaluation import Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
@@ -164,9 +164,9 @@ def test_corrupted_images_of_a_mixture_are_evaluated_by_all_runs(digits):
     options = Options(None, None, True, 60)
     runs = [evaluate_run(root, {}, options, keep=True) for root in digits]
     labels, first = runs[0].collected["noise 5"]
-    both = (first[0] + runs[1].collected["noise 5"][1][0]) / 2
-    assert np.abs(both - first[0]).max() > 1e-3
-    expected = values_of(classification_statistics(both, labels), 60)
+    both = (softmax(first[0]) + softmax(runs[1].collected["noise 5"][1][0])) / 2
+    assert np.abs(both - softmax(first[0])).max() > 1e-3
+    expected = values_of(classification_statistics(ClassPrediction(both, np.log(both)), labels), 60)
     assert evaluate_ensemble(runs, options).more["corruptions"]["noise"]["5"] == pytest.approx(expected, rel=1e-9)
 
 

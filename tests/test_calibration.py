@@ -21,6 +21,7 @@ from core.metrics.calibration import (
 )
 from core.metrics.crps import mixture_crps
 from core.metrics.predictive import Prediction, mixture_cdf, predict, values_of
+from tests.test_metrics import of
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def by_sklearn(right, confidence, strategy, n_bins):
 @pytest.mark.parametrize("n_bins", [1, 4, 15])
 def test_classification_against_scikit_learn(classes, n_bins):
     p, labels = classes
-    metrics = values_of(more_classification_statistics(p, labels, n_bins), 402)
+    metrics = values_of(more_classification_statistics(of(p), labels, n_bins), 402)
     right, confidence = p.argmax(axis=1) == labels, p.max(axis=1)
     assert metrics["accuracy"] == right.mean()
     assert metrics["log_likelihood"] == pytest.approx(-log_loss(labels, p, labels=range(5)), abs=1e-6)
@@ -84,11 +85,12 @@ EDGES = {
 @pytest.mark.parametrize("name", EDGES)
 def test_edges(name):
     p, labels, expected = EDGES[name]
-    metrics = with_intervals(more_classification_statistics(p, labels), len(labels), 50)
+    metrics = with_intervals(more_classification_statistics(of(p), labels), len(labels), 50)
     assert {key: metrics[key].value for key in expected} == pytest.approx(expected)
     assert all(np.isfinite(interval.value) and interval.low is None for interval in metrics.values())  # few rows
     assert all(np.isfinite(part).all() for part in entropies(p[None]))
-    many = with_intervals(more_classification_statistics(np.repeat(p, 20, 0), np.repeat(labels, 20)), 20 * len(p), 50)
+    often, labels_often = np.repeat(p, 20, 0), np.repeat(labels, 20)
+    many = with_intervals(more_classification_statistics(of(often), labels_often), len(often), 50)
     assert all(np.isfinite(interval).all() for interval in many.values())
     assert rejection_curve(p.max(axis=1), p.argmax(axis=1) == labels)[1][-1] == expected["accuracy"]
 
@@ -96,7 +98,7 @@ def test_edges(name):
 def test_intervals_against_the_formula(rng):
     right = rng.rand(500) < 0.8
     p = np.where(right[:, None], [0.9, 0.1], [0.4, 0.6])
-    accuracy = with_intervals(more_classification_statistics(p, np.zeros(500, int)), 500, 2000)["accuracy"]
+    accuracy = with_intervals(more_classification_statistics(of(p), np.zeros(500, int)), 500, 2000)["accuracy"]
     error = 1.96 * np.sqrt(accuracy.value * (1 - accuracy.value) / 500)
     assert_allclose([accuracy.value - accuracy.low, accuracy.high - accuracy.value], error, rtol=0.15)
 

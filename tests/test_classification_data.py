@@ -377,7 +377,7 @@ def test_images_that_cannot_be_used(refuse, tmp_path, rng):
     path = tmp_path / "b" / "1.png"
     for content in (b"", b"not a image", path.read_bytes()[:60], path.read_bytes()[:20]):
         path.write_bytes(content)
-        refuse("1.png cannot be read as an image .*; remove or repair it", "images")
+        refuse("1 image cannot be used: .*1.png .*; remove, repair or convert it", "images")
 
 
 def test_test_images_that_do_not_fit(refuse, tmp_path, rng):

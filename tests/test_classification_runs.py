@@ -304,13 +304,30 @@ def test_settings_without_effect_are_named(config, keys, notes):
     assert notices(config(**dict(dict(kl_clip=1e-3), **keys))) == notes
 
 
+@pytest.mark.parametrize("keys, named", [
+    (dict(scale_init="exact"), "scale_init exact"),
+    (dict(kfac_init_after_basis=False), "kfac_init_after_basis false"),
+    (dict(scale_init="exact", kfac_init_after_basis=False), "scale_init exact, kfac_init_after_basis false"),
+    (dict(scale_init="exact", optimizer="ekfac_point"), None),  # no weight noise
+    (dict(scale_init="damped", kfac_init_after_basis=True), None)])
+def test_a_measured_scale_is_warned_of(config, keys, named):
+    found = [notice for notice in notices(config(**keys)) if notice.startswith("warning")]
+    assert len(found) == (named is not None)
+    assert named is None or found[0].startswith(f"warning: with {named}, R rests on the gradients of few minibatches")
+
+
+def test_measured_scales_are_not_warned_of_in_regression():
+    values = dict(dataset="x", optimizer="ekfac", model_name="linear", scale_init="exact", kfac_init_after_basis=False)
+    assert not any("R rests on" in notice for notice in notices(Config(mode="regression", **values)))
+
+
 def test_explain_counts_the_early_refreshes(config_file, capsys):
     train.main(["--config", str(config_file()), "--explain", "--set", "TEigen=200"])
     text = capsys.readouterr().out
     assert "2 epochs of 12 steps = 24" in text and "eigenbasis (with R, A, S) every 200 steps: 5 times" in text
     assert "all of these also at steps 1, 3, 6, 12, 24\n" in text
     assert "step size 0.01, x 0.1 every 16000 steps; KL divergence of a single step at most 0.01 (kl_clip), " \
-           "which grows from 0 over 10000 steps" in text
+           "which grows from 0 over 10000 steps, then x 0.95 every epoch" in text
 
 
 def test_image_grid_by_hand():

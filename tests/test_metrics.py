@@ -4,6 +4,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from core.metrics.predictive import (
+    ClassPrediction,
     classification_statistics,
     log_mean_exp,
     predict,
@@ -71,9 +72,14 @@ def test_classes_average_probabilities_not_logits():
     assert_allclose(softmax(logits).mean(axis=0), [[0.7, 0.3]])
 
 
+def of(probabilities):
+    """A prediction of these probabilities."""
+    return ClassPrediction(probabilities, np.log(np.maximum(probabilities, 1e-300)))
+
+
 def test_classification_metrics_by_hand():
     p = np.array([[0.8, 0.1, 0.1], [0.3, 0.7, 0.0], [0.2, 0.2, 0.6], [0.75, 0.25, 0.0]])
-    metrics = values_of(classification_statistics(p, np.array([0, 0, 2, 0]), n_bins=4), 4)
+    metrics = values_of(classification_statistics(of(p), np.array([0, 0, 2, 0]), n_bins=4), 4)
     assert metrics["accuracy"] == 0.75
     assert metrics["log_likelihood"] == pytest.approx(np.log([0.8, 0.3, 0.6, 0.75]).mean())
     one_hot = np.eye(3)[[0, 0, 2, 0]]
@@ -83,9 +89,9 @@ def test_classification_metrics_by_hand():
 
 
 def test_calibration_error_of_sure_and_right_is_zero():
-    metrics = values_of(classification_statistics(np.eye(3), np.arange(3)), 3)
+    metrics = values_of(classification_statistics(of(np.eye(3)), np.arange(3)), 3)
     assert metrics["ece"] == 0.0 and metrics["brier"] == 0.0 and metrics["log_likelihood"] == 0.0
-    wrong = values_of(classification_statistics(np.eye(3), np.array([1, 1, 2])), 3)
+    wrong = values_of(classification_statistics(of(np.eye(3)), np.array([1, 1, 2])), 3)
     assert np.isfinite(wrong["log_likelihood"])
 
 
@@ -93,6 +99,6 @@ def test_a_statistic_counts_rows_by_their_weights(rng):
     """With whole numbers as weights it equals the statistic of repeated rows."""
     p, labels, weights = rng.dirichlet(np.ones(3), 5), np.array([0, 1, 2, 2, 0]), np.array([2, 0, 1, 3, 1])
     repeated = np.repeat(np.arange(5), weights)
-    expected = values_of(classification_statistics(p[repeated], labels[repeated]), 7)
-    for name, statistic in classification_statistics(p, labels).items():
+    expected = values_of(classification_statistics(of(p[repeated]), labels[repeated]), 7)
+    for name, statistic in classification_statistics(of(p), labels).items():
         assert statistic(weights[None].astype(float))[0] == pytest.approx(expected[name])

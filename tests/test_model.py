@@ -17,8 +17,8 @@ from misc.config import Config, key_mode
 class Run:
     """A model on its data in a session, without folder or trainer."""
 
-    def __init__(self, config):
-        self.config, self.data = config, TASKS[config.mode].load(config)
+    def __init__(self, config, data=None):
+        self.config, self.data = config, data or TASKS[config.mode].load(config)
         self.model = build_model(design_run(config, self.data.spec))
         self.session = tf.Session(graph=self.model.graph)
         self.stepper = Stepper(self.session, self.model, self.data.train)

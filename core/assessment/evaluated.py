@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from core.assessment.inputs import TEST, Collected, Input, Options, collect, make_inputs, mixture
+from core.assessment.inputs import OOD, TEST, Collected, Input, Options, collect, make_inputs, mixture
 from core.assessment.restore import restored
 from core.assessment.results import ASSESSMENTS, Results
 from core.assessment.weight_noise import layers, precisions
@@ -12,7 +12,8 @@ from misc.config import Config
 from misc.errors import UserError
 
 ENSEMBLE = "ensemble"
-ABOUT_ROWS = ("n_in_train", "notices")
+IN_TRAIN = {TEST: "n_in_train", OOD: "n_ood_in_train"}  # keys of metrics.json
+ABOUT_ROWS = (*IN_TRAIN.values(), "notices")
 _STANDARDS = ("input_mean", "input_std", "target_mean", "target_std")
 
 
@@ -42,7 +43,7 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
         inputs = make_inputs(run.config, run.data, options)
         collected = collect(run, inputs)
         results, noise = ASSESSMENTS[run.config.mode].results(collected, run.data, options), layers(run)
-        results.more.update(_about_rows(inputs[TEST]))
+        results.more.update(_about_rows(inputs))
         if noise:
             results.panels["noise"] = noise
         matrices = precisions(run)
@@ -69,10 +70,12 @@ def evaluate_ensemble(members: Sequence[Evaluated], options: Options) -> Results
     return results
 
 
-def _about_rows(rows: Input) -> Dict[str, Any]:
-    """Returns what metrics.json says of other rows than the run's own: under the keys ABOUT_ROWS."""
-    about = {} if rows.n_in_train is None else {"n_in_train": rows.n_in_train}
-    return dict(about, notices=list(rows.notices)) if rows.notices else about
+def _about_rows(inputs: Dict[str, Input]) -> Dict[str, Any]:
+    """Returns what metrics.json says of the rows themselves: under the keys ABOUT_ROWS."""
+    about: Dict[str, Any] = {key: inputs[name].n_in_train for name, key in IN_TRAIN.items()
+                             if name in inputs and inputs[name].n_in_train is not None}
+    notices = list(inputs[TEST].notices)
+    return dict(about, notices=notices) if notices else about
 
 
 def same_rows(first: Evaluated, other: Evaluated) -> bool:

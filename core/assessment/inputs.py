@@ -9,9 +9,10 @@ import numpy as np
 import tqdm
 
 from core.assessment.restore import Restored
-from core.metrics.predictive import noise_name
+from core.metrics.predictive import noise_name, predict_classes
 from core.training.evaluation import Draws
 from core.training.tasks import TASKS
+from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from data_loader.ood import ood_images
 from data_loader.parts import Part
@@ -36,7 +37,7 @@ class Input(NamedTuple):
 
     n_rows: int
     make: Callable[[], Part]
-    n_in_train: Optional[int] = None  # of other rows: how many the run was trained on; None: not looked for
+    n_in_train: Optional[int] = None  # how many of these rows the run was trained on; None: not looked for
     notices: Tuple[str, ...] = ()     # of other rows: sentences about what was assumed
 
 
@@ -44,7 +45,7 @@ class Collected(NamedTuple):
     """Draws from the predictive distribution of a run."""
 
     rows: np.ndarray                 # targets or labels [n]; of a band its inputs [n, 1]
-    draws: Union[Draws, np.ndarray]  # of a classification p(class | x, w), [K, n, C]
+    draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]
 
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
@@ -61,7 +62,8 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
         parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test), None)
     if data.spec.shape == (1,):
         parts[BAND] = Part(band_inputs(data), None)
-    inputs = {name: Input(len(part.x), functools.partial(Part, *part), part.n_in_train, part.notices)
+    inputs = {name: Input(len(part.x), functools.partial(Part, *part),
+                          n_equal_images(part.x, data.train.x) if task.has_images else part.n_in_train, part.notices)
               for name, part in parts.items()}
     if options.corrupt:
         few = Part(parts[TEST].x[:options.rows], parts[TEST].y[:options.rows])
@@ -99,7 +101,7 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
         for name, rows in inputs.items():
             part = rows.make()
             draws = design.task.draws(run.session, run.model, part.x, functools.partial(_counted, display))
-            kept = draws if name in (TEST, OOD, BAND) else draws.mean(axis=0, keepdims=True)
+            kept = draws if name in (TEST, OOD, BAND) else predict_classes(draws).log_probabilities[None]
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
                 kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))
             collected[name] = Collected(part.x if name == BAND else part.y, kept)
@@ -117,7 +119,7 @@ def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
 
     Raises UserError if the runs have different numbers of draws (a single draw, without weight noise, is repeated).
     """
-    return {name: Collected(first.rows, _together([run[name].draws for run in collected]))
+    return {name: first._replace(draws=_together([run[name].draws for run in collected]))
             for name, first in collected[0].items()}
 
 

@@ -18,7 +18,17 @@ from core.metrics.calibration import (
     with_intervals,
 )
 from core.metrics.crps import mixture_crps
-from core.metrics.predictive import classification_statistics, noise_log_prob, noise_variance, predict, values_of
+from core.metrics.predictive import (
+    ClassPrediction,
+    classification_statistics,
+    log_softmax,
+    noise_log_prob,
+    noise_variance,
+    predict,
+    predict_classes,
+    softmax,
+    values_of,
+)
 from core.training.evaluation import Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION
@@ -58,27 +68,28 @@ class Band(NamedTuple):
 
 def classification_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
     """Returns the Results of a classification from its collected draws."""
-    labels, draws = collected[TEST]
-    probabilities = draws.mean(axis=0)
+    labels, logits = collected[TEST]
+    draws, prediction = softmax(logits), predict_classes(logits)
+    probabilities = prediction.probabilities
     predicted = probabilities.argmax(axis=1)
     right = predicted == labels
-    metrics = with_intervals(more_classification_statistics(probabilities, labels), len(labels))
+    metrics = with_intervals(more_classification_statistics(prediction, labels), len(labels))
     total, expected, mutual = entropies(draws)
     share, accuracy = rejection_curve(probabilities.max(axis=1), right)
-    of_label = np.maximum(draws[:, np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
     more: Dict[str, Any] = {
         "rejection_area": float(accuracy.mean()), "mean_entropy": float(total.mean()),
         "mean_expected_entropy": float(expected.mean()), "mean_mutual_information": float(mutual.mean()),
-        "monte_carlo": monte_carlo(np.log(of_label))}
+        "monte_carlo": monte_carlo(log_softmax(logits)[:, np.arange(len(labels)), labels])}
     predictions = {"labels": labels, "predicted": predicted, "entropy": total, "expected_entropy": expected,
-                   "mutual_information": mutual, "probabilities": probabilities}
+                   "mutual_information": mutual, "probabilities": probabilities,
+                   "log_probabilities": prediction.log_probabilities.astype(np.float32)}
     panels = {"reliability": reliability(probabilities, labels), "rejection": (share, accuracy)}
     if len(draws) > 1:  # a single draw has no mutual information
         panels["uncertainty"] = {"right": (expected[right], mutual[right]), "wrong": (expected[~right], mutual[~right])}
     if OOD in collected:
-        panels["ood"], numbers = _detection(draws, collected[OOD].draws, options.ood)
+        panels["ood"], numbers = _detection(draws, softmax(collected[OOD].draws), options.ood)
         more.update(numbers)
-    corruptions = _corruption_metrics(collected, probabilities)
+    corruptions = _corruption_metrics(collected, prediction)
     if corruptions:
         more.update(corruptions)
         panels["corruptions"] = corruptions["corruptions"]
@@ -100,24 +111,24 @@ def _detection(own_draws: np.ndarray, ood_draws: np.ndarray, ood_name: str) -> T
     return Detection(("test rows", f"{ood_name} (OOD)"), pairs, auroc), {"ood_rows": len(ood[0]), "ood": numbers}
 
 
-def _corruption_metrics(collected: Dict[str, Collected], probabilities: np.ndarray) -> Dict[str, Any]:
+def _corruption_metrics(collected: Dict[str, Collected], prediction: ClassPrediction) -> Dict[str, Any]:
     """Returns the metrics on corrupted images, {} if there are none; strength "0" are the same rows uncorrupted."""
     kinds = [name for name in CORRUPTIONS if f"{name} {STRENGTHS[0]}" in collected]
     if not kinds:
         return {}
     labels = collected[f"{kinds[0]} {STRENGTHS[0]}"].rows
-    uncorrupted = _metrics(probabilities[:len(labels)], labels)
+    uncorrupted = _metrics(ClassPrediction(*(values[:len(labels)] for values in prediction)), labels)
     by_kind = {}
     for kind in kinds:
         by_kind[kind] = {"0": uncorrupted}
         for strength in STRENGTHS:
             corrupted = collected[f"{kind} {strength}"]
-            by_kind[kind][str(strength)] = _metrics(corrupted.draws.mean(axis=0), corrupted.rows)
+            by_kind[kind][str(strength)] = _metrics(predict_classes(corrupted.draws), corrupted.rows)
     return {"corrupted_rows": len(labels), "corruptions": by_kind}
 
 
-def _metrics(probabilities: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
-    return values_of(classification_statistics(probabilities, labels), len(labels))
+def _metrics(prediction: ClassPrediction, labels: np.ndarray) -> Dict[str, float]:
+    return values_of(classification_statistics(prediction, labels), len(labels))
 
 
 def regression_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:

@@ -82,9 +82,11 @@ def warnings(results: Dict[str, Results], same_rows: bool) -> List[str]:
         sentences.append(f"Fewer than {FEW_ROWS} rows ({', '.join(few)}): no intervals, and the metrics are mostly "
                          "chance.")
     for name, run in results.items():
-        if run.more.get("n_in_train"):
-            sentences.append(f"{run.more['n_in_train']} of the {n_rows_of(run)} rows ({name}) are rows that the run "
-                             "was trained on: these metrics are not those of new rows.")
+        for key, n_rows, rows in (("n_in_train", n_rows_of(run), "rows"),
+                                  ("n_ood_in_train", run.more.get("ood_rows"), "OOD rows")):
+            if run.more.get(key):
+                sentences.append(f"{run.more[key]} of the {n_rows} {rows} ({name}) are rows that the run was trained "
+                                 "on: these metrics are not those of new rows.")
     sentences += dict.fromkeys(notice for run in results.values() for notice in run.more.get("notices", []))
     if not same_rows:
         sentences.append("These runs were not evaluated on the same rows, which by itself makes their numbers differ.")

@@ -80,7 +80,7 @@ def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, 
     The clip grows from 0 to kl_clip over clip_warmup steps, because momentum can enlarge a step by a factor of up to 1
     / (1 - momentum), and early gradients are mostly noise. (With the full kl_clip from the first step, a VGG16 without
     batch normalisation loses its hidden units and stays at chance.) Independently of that, it is multiplied by
-    CLIP_DECAY after every epoch.
+    CLIP_DECAY after every epoch, the first ones included: so it never reaches kl_clip, if clip_warmup is long.
     """
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)

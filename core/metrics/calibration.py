@@ -5,6 +5,7 @@ import numpy as np
 from scipy import sparse, special
 
 from core.metrics.predictive import (
+    ClassPrediction,
     Prediction,
     WeightedMetric,
     calibration_error,
@@ -41,7 +42,7 @@ class Bins(NamedTuple):
     n_rows: np.ndarray      # number of rows in the bin
 
 
-# Classification: probabilities [n, C], labels [n].
+# Classification: probabilities [n, C], averaged over the weight draws; labels [n].
 
 def adaptive_bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
     """Returns each row's bin number, [n]. The bins lie between quantiles; equal confidences share a bin."""
@@ -59,14 +60,14 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = N_B
     return Bins(sums[0] / count[kept], sums[1] / count[kept], count[kept])
 
 
-def more_classification_statistics(probabilities: np.ndarray, labels: np.ndarray,
+def more_classification_statistics(prediction: ClassPrediction, labels: np.ndarray,
                                    n_bins: int = N_BINS) -> Dict[str, WeightedMetric]:
     """Returns the metrics of predictive.classification_statistics, and two more.
 
     adaptive_ece: as ece, with bins of equal counts. classwise_ece: mean over classes of the calibration error of
     their probabilities, with bins of equal width (Kull et al. 2019).
     """
-    probabilities = np.asarray(probabilities, np.float64)
+    probabilities = np.asarray(prediction.probabilities, np.float64)
     confidence, right = confidence_and_hits(probabilities, labels)
     n_classes = probabilities.shape[1]
     one_hot = np.eye(n_classes)[labels]
@@ -74,7 +75,7 @@ def more_classification_statistics(probabilities: np.ndarray, labels: np.ndarray
         gap_matrix(probabilities[:, c], one_hot[:, c], equal_bins(probabilities[:, c], n_bins), n_bins)
         for c in range(n_classes)]).tocsr()
     adaptive = gap_matrix(confidence, right, adaptive_bins(confidence, n_bins), n_bins)
-    return dict(classification_statistics(probabilities, labels, n_bins), adaptive_ece=calibration_error(adaptive),
+    return dict(classification_statistics(prediction, labels, n_bins), adaptive_ece=calibration_error(adaptive),
                 classwise_ece=calibration_error(classwise, 1.0 / n_classes))
 
 

@@ -24,6 +24,13 @@ class Prediction(NamedTuple):
     moment_log_prob: np.ndarray  # log density of the target under the Gaussian of the same mean and std
 
 
+class ClassPrediction(NamedTuple):
+    """Class probabilities per row, and their logs, which are finite where a probability underflows to 0."""
+
+    probabilities: np.ndarray      # [n, C], averaged over the weight draws
+    log_probabilities: np.ndarray  # [n, C], the logs of these averages
+
+
 PREDICTION_COLUMNS = ("mean", "std", "epistemic_std", "log_prob", "cdf")
 """Columns of predictions.csv, from which `mix` works."""
 
@@ -118,7 +125,19 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def classification_statistics(probabilities: np.ndarray, labels: np.ndarray,
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns the logs of the class probabilities over the last axis, in float64; finite for all finite logits."""
+    logits = np.asarray(logits, np.float64)
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def predict_classes(logits: np.ndarray) -> ClassPrediction:
+    """Returns the class probabilities averaged over the weight draws; logits: [K, n, C]."""
+    return ClassPrediction(softmax(logits).mean(axis=0), log_mean_exp(log_softmax(logits)))
+
+
+def classification_statistics(prediction: ClassPrediction, labels: np.ndarray,
                               n_bins: int = 15) -> Dict[str, WeightedMetric]:
     """Returns the metrics of a classification.
 
@@ -127,16 +146,16 @@ def classification_statistics(probabilities: np.ndarray, labels: np.ndarray,
     bins of confidence of share * |accuracy - mean confidence| (Naeini et al. 2015).
 
     Args:
-      probabilities: [n, C], averaged over the weight draws.
       labels: [n] ints.
       n_bins: number of bins of equal width for the calibration error.
     """
-    probabilities = np.asarray(probabilities, np.float64)
+    probabilities = np.asarray(prediction.probabilities, np.float64)
     confidence, right = confidence_and_hits(probabilities, labels)
-    of_label = probabilities[np.arange(len(labels)), labels]
+    of_label, log_of_label = (values[np.arange(len(labels)), labels]
+                              for values in (probabilities, prediction.log_probabilities))
     return {
         "accuracy": weighted_mean(right),
-        "log_likelihood": weighted_mean(np.log(np.maximum(of_label, np.finfo(np.float64).tiny))),
+        "log_likelihood": weighted_mean(log_of_label),
         "brier": weighted_mean(np.square(probabilities).sum(axis=1) - 2.0 * of_label + 1.0),
         "ece": calibration_error(gap_matrix(confidence, right, equal_bins(confidence, n_bins), n_bins)),
     }
@@ -208,6 +227,6 @@ def noise_name(dof: float) -> str:
 
 
 def log_mean_exp(values: np.ndarray) -> np.ndarray:
-    """Returns the log of the mean of exp over axis 0, safe for large values: [K, n] -> [n]."""
+    """Returns the log of the mean of exp over axis 0, safe for large values: [K, ...] -> [...]."""
     peak = values.max(axis=0)
     return peak + np.log(np.mean(np.exp(values - peak), axis=0))

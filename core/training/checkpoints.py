@@ -89,8 +89,8 @@ def restore(session: tf.Session, saver: tf.train.Saver, folder: Path, best: bool
         raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and belongs to this network: start the run "
                                    "without --resume")
     if best:
-        raise UnreadableCheckpoint(f"no checkpoint in {folder} has a validation log-likelihood: train "
-                                   "with validation_fraction set")
+        raise UnreadableCheckpoint(f"no checkpoint in {folder} has a validation log-likelihood: set "
+                                   "validation_fraction when you train")
     raise UnreadableCheckpoint(f"there is no checkpoint in {folder}")
 
 

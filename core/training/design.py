@@ -10,11 +10,11 @@ from core.training.schedule import Schedule
 from core.training.tasks import TASKS, Task
 from data_loader.batches import steps_per_epoch
 from data_loader.parts import Spec
-from misc.config import Config, key_mode
+from misc.config import CLASSIFICATION, Config, key_mode
 from misc.errors import UserError
 from misc.lookup import lookup
 from networks import NETWORKS
-from networks.layers import layer_specs
+from networks.layers import LayerSpec, layer_specs
 
 
 class Design(NamedTuple):
@@ -29,6 +29,8 @@ class Design(NamedTuple):
     likelihood: Likelihood      # p(y | outputs)
     schedule: Schedule          # which updates are due after which step
     steps_per_epoch: int
+    batch_size: int             # rows of a minibatch
+    last_batch_size: int        # rows of the last one of an epoch if it is smaller; 0: it is not
     n_test_particles: int       # weight draws of an evaluation: one is enough without weight noise
     particles_at_once: int      # of these, how many one evaluation call holds
 
@@ -53,6 +55,8 @@ def design_run(config: Config, spec: Spec) -> Design:
     likelihood = lookup(LIKELIHOODS, task.likelihood(config), "likelihood")(config, spec.n_outputs)
     prior = Prior(spec.n_rows, config.kl, config.eta)
     specs = layer_specs(network, spec.shape, likelihood.n_outputs)
+    batch_size = min(config.batch_size, spec.n_rows)
+    _check_norms(specs, batch_size)
     layers = optimizer.layer_methods(config, specs, prior)
     updates = {name: None for layer in layers if layer.family for name in layer.family.updates}
     periods = task.periods(config, list(updates))
@@ -62,8 +66,18 @@ def design_run(config: Config, spec: Spec) -> Design:
         config, task, spec, network, layers, prior, likelihood,
         schedule=Schedule(periods, task.early_steps(config, periods)),
         steps_per_epoch=steps_per_epoch(spec.n_rows, config.batch_size),
+        batch_size=batch_size,
+        last_batch_size=spec.n_rows % batch_size,
         n_test_particles=n_test_particles,
         particles_at_once=n_test_particles if all_dense else 1)
+
+
+def _check_norms(specs: Iterable[LayerSpec], batch_size: int) -> None:
+    """Raises UserError if minibatches are too small for a batch normalisation."""
+    for spec in specs:
+        if not spec.has_weights and batch_size * spec.n_locations < 2:
+            raise UserError(f"batch_norm: {spec.name} has one value per channel in every minibatch: a single value has "
+                            "no variance to normalise by; set batch_size to 2 or more, or batch_norm to false")
 
 
 def with_solver(design: Design, solver: Callable) -> Design:
@@ -73,10 +87,10 @@ def with_solver(design: Design, solver: Callable) -> Design:
 
 
 def notices(config: Config) -> List[str]:
-    """Returns sentences about settings that are accepted but have no effect."""
+    """Returns sentences about settings that are accepted, but have no effect or are known to do harm."""
     unread = lookup(NETWORKS, config.model_name, "model_name").ignores
     return (_method_notices(config) + _without_effect(config, unread, "model_name", config.model_name)
-            + _noise_notices(config))
+            + _noise_notices(config) + _scale_notices(config))
 
 
 def _without_effect(config: Config, names: Iterable[str], key: str, value: str) -> List[str]:
@@ -100,6 +114,20 @@ def _method_notices(config: Config) -> List[str]:
         sentences.append("note: re_init_iters has no effect: R is re-initialised at every change of basis anyway "
                          "(kfac_init_after_basis)")
     return sentences
+
+
+def _scale_notices(config: Config) -> List[str]:
+    """Returns a warning of settings by which R of a noisy classification is not damped, or is measured."""
+    method = lookup(optimizer.METHODS, config.optimizer, "optimizer")
+    if config.mode != CLASSIFICATION or not method.noisy or "scale_init" not in method.family.reads:
+        return []
+    named = ["scale_init exact"] * (config.scale_init == "exact")
+    named += ["kfac_init_after_basis false"] * (not config.kfac_init_after_basis)
+    if not named:
+        return []
+    return [f"warning: with {', '.join(named)}, R rests on the gradients of few minibatches, without damping; in "
+            "classification it is far too small in many directions, and the weight noise there destroys what the "
+            "network has learned: set scale_init damped and kfac_init_after_basis true"]
 
 
 def _noise_notices(config: Config) -> List[str]:

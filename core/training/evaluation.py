@@ -7,11 +7,12 @@ import tensorflow.compat.v1 as tf
 from core.inference.noise_precision import predictive_noise
 from core.metrics.predictive import (
     PREDICTION_COLUMNS,
+    ClassPrediction,
     Prediction,
     classification_statistics,
     predict,
+    predict_classes,
     regression_statistics,
-    softmax,
     values_of,
 )
 from misc.image_figures import misclassified_figure
@@ -26,9 +27,9 @@ WrapBatches = Callable[[Iterable], Iterable]  # wraps the batches of one group o
 class Evaluation(NamedTuple):
     """Predictions for the rows of one Part, and how good they are."""
 
-    prediction: Union[Prediction, np.ndarray]  # of a regression; of a classification, probabilities [n, C]
+    prediction: Union[Prediction, ClassPrediction]  # of a regression; of a classification
     metrics: Dict[str, float]
-    targets: np.ndarray                        # [n], in the data's own units, or labels
+    targets: np.ndarray                             # [n], in the data's own units, or labels
 
 
 class Draws(NamedTuple):
@@ -68,8 +69,8 @@ def regression_draws(session: tf.Session, model: Any, x: np.ndarray, wrap: WrapB
 
 
 def class_draws(session: tf.Session, model: Any, x: np.ndarray, wrap: WrapBatches = iter) -> np.ndarray:
-    """Returns p(class | x, w) for all weight draws at the present step, [K, n, C]."""
-    return softmax(network_outputs(session, model, x, wrap=wrap))
+    """Returns the logits of p(class | x, w) for all weight draws at the present step, [K, n, C]."""
+    return network_outputs(session, model, x, wrap=wrap)
 
 
 def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, wrap: WrapBatches = iter) -> Evaluation:
@@ -83,12 +84,12 @@ def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, w
 def evaluate_classification(session: tf.Session, model: Any, part: Any, data: Any,
                             wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step: probabilities averaged over the draws, and those of the mean weights."""
-    probabilities = np.mean(class_draws(session, model, part.x, wrap), axis=0)
-    metrics = values_of(classification_statistics(probabilities, part.y), len(part.y))
-    of_mean = softmax(network_outputs(session, model, part.x, mean=True, wrap=wrap))[0]
+    prediction = predict_classes(class_draws(session, model, part.x, wrap))
+    metrics = values_of(classification_statistics(prediction, part.y), len(part.y))
+    of_mean = predict_classes(network_outputs(session, model, part.x, mean=True, wrap=wrap))
     metrics.update({f"mean_{name}": value for name, value in values_of(
         classification_statistics(of_mean, part.y), len(part.y)).items()})
-    return Evaluation(probabilities, metrics, part.y)
+    return Evaluation(prediction, metrics, part.y)
 
 
 def write_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
@@ -103,10 +104,10 @@ def write_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
 
 
 def write_probabilities(folder: Any, evaluation: Evaluation, data: Any) -> None:
-    """Writes predictions.npz: probabilities [n, C], labels [n] and class names, rows in the test set's order."""
+    """Writes predictions.npz: probabilities [n, C] and their logs, labels [n], class names; in the test set's order."""
+    arrays = {name: values.astype(np.float32) for name, values in evaluation.prediction._asdict().items()}
     with open(str(folder.probabilities), "wb") as handle:
-        np.savez_compressed(handle, probabilities=evaluation.prediction.astype(np.float32), labels=evaluation.targets,
-                            classes=np.array(data.classes))
+        np.savez_compressed(handle, labels=evaluation.targets, classes=np.array(data.classes), **arrays)
 
 
 def write_no_images(writer: Any, evaluation: Evaluation, part: Any, data: Any, step: int) -> None:
@@ -115,6 +116,6 @@ def write_no_images(writer: Any, evaluation: Evaluation, part: Any, data: Any, s
 
 def write_misclassified(writer: Any, evaluation: Evaluation, part: Any, data: Any, step: int) -> None:
     """Writes the most confident misclassified images and their probabilities to TensorBoard."""
-    figure = misclassified_figure(part.x, evaluation.prediction, evaluation.targets, data.classes)
+    figure = misclassified_figure(part.x, evaluation.prediction.probabilities, evaluation.targets, data.classes)
     if figure is not None:
         writer.figure("misclassified/most_confident", figure, step)

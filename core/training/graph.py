@@ -168,7 +168,7 @@ class _Builder:
         sizes = design.task.step_sizes(config, self.run_arguments.epoch, now, design.steps_per_epoch)
         temperature = prior.temperature(sizes.kl_scale)
         weights = self.draw_weights(state, temperature, self.n_train_particles, "noise", step)
-        outputs, records = self.forward(x, weights)
+        outputs, records = self.forward(x, weights, averages=self._averages_of_norms(state))
         ds = gradients(outputs, records, likelihood.score(state["likelihood"], outputs, y))
         ds_fisher = ds
         if due and config.true_fisher:
@@ -181,7 +181,7 @@ class _Builder:
             states = [state[name] for name in names]
             stepped = design.task.step_rule(design.layers, states, batches, sizes, config.momentum, due)
         new = dict(zip(names, stepped))
-        self._update_norms(state, new, records, now)
+        self._update_norms(state, new, records, norm_rate(now) * self.data.share_of_batch(x))
         held_out = self._held_out(step, weights) if likelihood.held_out else None
         new["likelihood"], log_prob = likelihood.update(
             state["likelihood"], outputs, y, temperature, sizes.kl_scale * prior.kl_weight, now, held_out)
@@ -189,14 +189,18 @@ class _Builder:
         return new
 
     @staticmethod
-    def _update_norms(state, new, records, now) -> None:
+    def _update_norms(state: Nested, new: Nested, records: List[LayerRecord], rate: tf.Tensor) -> None:
         """Adds the moving averages of batch normalisations to the new state of their layers."""
-        rate = norm_rate(now)
         for record in records:
             if record.moments:
                 name = record.spec.name
                 for key, value in zip(("moving_mean", "moving_variance"), record.moments):
                     new[name][key] = ema(state[name][key], value, rate)
+
+    def _averages_of_norms(self, state: Nested) -> Moments:
+        """Returns the moving averages of those batch normalisations that get single values in the last minibatch."""
+        return {spec.name: moving_moments(state[spec.name]) for spec in self.specs
+                if not spec.has_weights and self.design.last_batch_size * spec.n_locations == 1}
 
     def _held_out(self, step: tf.Tensor, weights: List[tf.Tensor]) -> Any:
         """Returns the HeldOut of this step: held-out rows under the weights of this step."""
@@ -210,12 +214,13 @@ class _Builder:
             n_particles, self._seed(step, purpose, layer.spec.name)) for layer in self.design.layers]
 
     def forward(self, x: tf.Tensor, weights: List[tf.Tensor],
-                moments: Optional[Moments] = None) -> Tuple[tf.Tensor, List[LayerRecord]]:
+                moments: Optional[Moments] = None,
+                averages: Optional[Moments] = None) -> Tuple[tf.Tensor, List[LayerRecord]]:
         """Returns the network's outputs [K, n, n_outputs] and the LayerRecords of its layers.
 
-        moments: None takes those of the minibatch.
+        moments, averages: as in LayerBuilder.
         """
-        layers = LayerBuilder(self.specs, weights, ACTIVATIONS[self.config.activation], moments)
+        layers = LayerBuilder(self.specs, weights, ACTIVATIONS[self.config.activation], moments, averages)
         return self.design.network(x[None], layers, self.design.likelihood.n_outputs), layers.records
 
     def _seed(self, step: tf.Tensor, *names: str) -> tf.Tensor:
@@ -248,8 +253,7 @@ class _Builder:
                 for layer in design.layers]
         draw, draw_mean = (tf.group([var.assign(value, read_value=False) for var, value in zip(held, values)])
                            for values in (weights, means))
-        moments = {spec.name: (state[spec.name]["moving_mean"], state[spec.name]["moving_variance"])
-                   for spec in self.specs if not spec.has_weights}
+        moments = {spec.name: moving_moments(state[spec.name]) for spec in self.specs if not spec.has_weights}
         inputs = tf.placeholder(self.data.input_type, [None, *design.spec.shape], "inputs")
         outputs = self.forward(self.data.standardised(inputs), [var.read_value() for var in held], moments)[0]
         return group, draw, draw_mean, inputs, outputs
@@ -279,6 +283,11 @@ class _Builder:
         report.update({"train/expected_log_likelihood": log_prob, "train/kl": kl,
                        "train/lower_bound": log_prob - prior.temperature(scale) * kl})
         return posteriors, report, weight_std
+
+
+def moving_moments(state: Dict[str, tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Returns the moving averages of (mean, variance) in the state of a batch normalisation."""
+    return state["moving_mean"], state["moving_variance"]
 
 
 def gradients(outputs: tf.Tensor, records: List[LayerRecord], score: tf.Tensor) -> List[tf.Tensor]:

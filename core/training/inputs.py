@@ -5,6 +5,7 @@ from typing import Any, List, NamedTuple, Sequence, Tuple
 import tensorflow.compat.v1 as tf
 
 from core.inference.noise_precision import HeldOut
+from core.inference.types import Scalar
 from core.training.design import Design
 from data_loader.batches import crop_and_flip, epoch_plan
 
@@ -48,12 +49,18 @@ class TrainingData:
 
     def minibatch(self, step: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """Returns the inputs and targets of the step that follows `step` steps."""
-        size = min(self._design.config.batch_size, self._design.spec.n_rows)
+        size = self._design.batch_size
         start = (step % self._design.steps_per_epoch) * size
         with tf.device(self._x.device):
             rows = self._epoch["order"].read_value()[start:start + size]
             x, y = self._rows(rows), tf.gather(self._y, rows)
         return self.standardised(x), y
+
+    def share_of_batch(self, x: tf.Tensor) -> Scalar:
+        """Returns the number of rows of a minibatch as a share of those of a whole one; the last one may be smaller."""
+        if not self._design.last_batch_size:
+            return 1.0
+        return tf.cast(tf.shape(x)[0], self._dtype) / self._design.batch_size
 
     def held_out_batch(self, step: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """Returns inputs and targets of as many held-out rows as a minibatch has, the next ones in every step."""

@@ -2,6 +2,7 @@
 from typing import Any, List
 
 from core.inference.optimizer import METHODS
+from core.inference.step_sizes import CLIP_DECAY
 from core.metrics.predictive import noise_name
 from misc.config import Config
 
@@ -49,4 +50,5 @@ def about_clipped_step(config: Config) -> str:
         sentence += f"; KL divergence of a single step at most {config.kl_clip:g} (kl_clip)"
         if config.clip_warmup:
             sentence += f", which grows from 0 over {config.clip_warmup} steps"
+        sentence += f", {'then ' if config.clip_warmup else ''}x {CLIP_DECAY:g} every epoch"
     return sentence

@@ -1,0 +1,112 @@
+"""Reads image files in any format of Pillow: turned upright, without the files that are no images."""
+import pathlib
+import typing
+
+import numpy as np
+
+from misc.errors import UserError
+
+MAX_NAMED = 10  # a message names at most so many files
+
+UNSUPPORTED = {".heic", ".heif", ".avif", ".jxl", ".svg", ".dcm", ".dng", ".cr2", ".nef", ".arw"}
+"""Suffixes of images that Pillow may not read: such a file is an image that cannot be used, not a stray file."""
+
+
+class ImageFiles(typing.NamedTuple):
+    """The images among some files."""
+
+    images: typing.List[np.ndarray]      # uint8 [height, width, 1 or 3]
+    paths: typing.List[pathlib.Path]     # of the images
+    skipped: typing.List[pathlib.Path]   # of the files that are no images
+
+
+class _Unusable(Exception):
+    """An image that cannot be used; says why."""
+
+
+def read_files(paths: typing.Iterable[pathlib.Path]) -> ImageFiles:
+    """Reads the images among the files in `paths`.
+
+    Raises a UserError that names all images that cannot be read, and why.
+    """
+    read, unusable = ImageFiles([], [], []), []
+    for path in paths:
+        try:
+            image = _read_image(path)
+        except _Unusable as error:
+            unusable.append(f"{path} ({error})")
+            continue
+        if image is None:
+            read.skipped.append(path)
+        else:
+            read.images.append(image)
+            read.paths.append(path)
+    if unusable:
+        count = "1 image" if len(unusable) == 1 else f"{len(unusable)} images"
+        raise UserError(f"{count} cannot be used: {_named(unusable)}; remove, repair or convert "
+                        + ("it" if len(unusable) == 1 else "them"))
+    return read
+
+
+def skipped_note(skipped: typing.Sequence[pathlib.Path], root: pathlib.Path) -> typing.List[str]:
+    """Returns a sentence about the files and folders below `root` that were left out; no sentence if there are none."""
+    n_folders = sum(path.is_dir() for path in skipped)
+    counts = []
+    if len(skipped) > n_folders:
+        counts.append(_count(len(skipped) - n_folders, "file that is no image", "files that are no images"))
+    if n_folders:
+        counts.append(_count(n_folders, "folder inside a class folder", "folders inside class folders"))
+    if not counts:
+        return []
+    names = _named([str(path.relative_to(root)) for path in skipped])
+    return [f"note: {', and '.join(counts)}, {'is' if len(skipped) == 1 else 'are'} left out: {names}"]
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
+
+
+def _named(names: typing.Sequence[str]) -> str:
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _read_image(path: pathlib.Path) -> typing.Optional[np.ndarray]:
+    """Reads one file: uint8 [height, width, 1 or 3]; None if it is no image."""
+    from PIL import Image
+
+    if path.name.startswith("."):
+        return None
+    try:
+        # NOTE: opened here, because Pillow 13 scrambles the pixels of some turned TIFFs that it opens by their names.
+        with open(str(path), "rb") as handle, Image.open(handle) as image:
+            mode, grey = image.mode, image.mode in ("1", "L", "LA")
+            array = np.asarray(_upright(image).convert("L" if grey else "RGB"))
+    except Exception as error:  # Pillow's decoders raise errors of many types for damaged files
+        if isinstance(error, Image.UnidentifiedImageError):
+            if not _is_named_like_an_image(path):
+                return None
+            raise _Unusable("damaged, empty, or of a format that Pillow does not read") from None
+        raise _Unusable(" ".join(str(error).split()) or type(error).__name__) from None
+    if mode.startswith(("I", "F")):  # the conversion above has cut these off
+        raise _Unusable(f"more than 8 bits per channel, mode {mode}, which would be cut off")
+    return array[..., None] if grey else array
+
+
+def _upright(image: typing.Any) -> typing.Any:
+    """Returns the image turned as its EXIF data say, as viewers show it; as it is stored if these are damaged."""
+    from PIL import ImageOps
+
+    if image.format == "TIFF":  # Pillow turns these itself, and before version 10 does not say so
+        return image
+    try:
+        return ImageOps.exif_transpose(image) or image
+    except Exception:  # of damaged EXIF data; damaged pixels raise again when they are converted
+        return image
+
+
+def _is_named_like_an_image(path: pathlib.Path) -> bool:
+    from PIL import Image
+
+    suffix = path.suffix.lower()
+    return suffix in UNSUPPORTED or Image.registered_extensions().get(suffix) in Image.OPEN

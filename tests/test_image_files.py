@@ -1,0 +1,165 @@
+"""Folders of image files as people have them: turned photographs, stray files, damaged images, validation folders."""
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.training import run
+from core.training.explain import explain
+from data_loader.classification import load_classification
+from data_loader.images import read_folder, read_images
+from data_loader.ood import ood_images
+from misc.config import Config
+from misc.errors import UserError
+from misc.folders import run_folder
+from tests.test_classification_data import assert_same_rows, write_images
+
+ORIENTATION = 0x0112  # tag of EXIF
+UPRIGHT = {  # value of the tag -> stored image to image as it is shown
+    1: lambda image: image, 2: np.fliplr, 3: lambda image: np.rot90(image, 2), 4: np.flipud,
+    5: lambda image: np.swapaxes(image, 0, 1), 6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.swapaxes(np.rot90(image, 2), 0, 1), 8: np.rot90}
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Function (**overrides) -> Config of a run on the images in tmp_path / images."""
+    values = dict(mode="classification", dataset="images", data_path=str(tmp_path / "images"), optimizer="sgd",
+                  model_name="linear", epoch=1, experiments_path=str(tmp_path / "experiments"))
+    return lambda **overrides: Config.from_dict(dict(values, **overrides))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("orientation", sorted(UPRIGHT))
+def test_images_are_turned_as_viewers_show_them(tmp_path, rng, orientation, mode):
+    stored, exif = rng.randint(0, 256, (6, 4, 3) if mode == "RGB" else (6, 4)).astype(np.uint8), Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(stored).save(str(tmp_path / "0.png"), exif=exif)
+    expected = UPRIGHT[orientation](stored).reshape(*((6, 4) if orientation < 5 else (4, 6)), -1)
+    assert np.array_equal(read_images(tmp_path).images[0], expected)
+
+
+@pytest.mark.parametrize("orientation", sorted(UPRIGHT))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_tiffs_are_turned_once(tmp_path, rng, orientation, compression):
+    """Pillow turns them by itself."""
+    stored = rng.randint(0, 256, (6, 4)).astype(np.uint8)
+    Image.fromarray(stored).save(str(tmp_path / "0.tif"), tiffinfo={ORIENTATION: orientation}, compression=compression)
+    assert np.array_equal(read_images(tmp_path).images[0][..., 0], UPRIGHT[orientation](stored))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_other_formats_are_turned_once(tmp_path, suffix):
+    stored, exif = np.zeros((16, 8), np.uint8), Image.Exif()
+    stored[:8] = 255  # the upper half
+    exif[ORIENTATION] = 6  # to be shown turned clockwise
+    Image.fromarray(stored).save(str(tmp_path / f"0.{suffix}"), exif=exif)
+    found = read_images(tmp_path).images[0]
+    assert found.shape[:2] == (8, 16) and found[:, 9:].min() > 200 and found[:, :7].max() < 50
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_orientations_are_ignored(tmp_path):
+    Image.fromarray(np.zeros((6, 4), np.uint8)).save(str(tmp_path / "0.jpg"), exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert read_images(tmp_path).images[0].shape == (6, 4, 1)
+
+
+# Files that are no images, and images that cannot be read.
+
+def write_stray_files(folder):
+    for name in ("Thumbs.db", "notes.txt", ".DS_Store", "._0.png", "labels.csv"):
+        (folder / name).write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 no image")
+
+
+def test_files_that_are_no_images_are_skipped_and_counted(config, tmp_path, rng, capsys):
+    made = write_images(tmp_path / "images", rng)
+    write_stray_files(tmp_path / "images" / "b")
+    (tmp_path / "images" / "a9" / "raw").mkdir()
+    data = load_classification(config())
+    assert_same_rows(data.train._replace(x=np.concatenate([data.train.x, data.test.x]),
+                                         y=np.concatenate([data.train.y, data.test.y])),
+                     made["a10"] + made["a9"] + made["b"], [0, 0, 1, 1, 2, 2])
+    note, = data.notices
+    assert note == ("note: 5 files that are no images, and 1 folder inside a class folder, are left out: "
+                    "b/.DS_Store, b/._0.png, b/Thumbs.db, b/labels.csv, b/notes.txt, a9/raw")
+    plan = run.plan(config())
+    assert any(note in line for line in explain(plan))
+    run.execute(plan)
+    assert note in run_folder(config()).log.read_text()
+    assert len(ood_images(str(tmp_path / "images"), "", (4, 6, 3))) == 6
+    assert "5 files that are no images" in capsys.readouterr().err
+
+
+def test_nothing_is_said_of_clean_folders(config, tmp_path, rng):
+    write_images(tmp_path / "images", rng)
+    assert load_classification(config()).notices == ()
+
+
+def test_unreadable_images_are_named_at_once(tmp_path, rng):
+    made = write_images(tmp_path, rng, n=9)
+    assert made
+    for number in range(4):
+        (tmp_path / "b" / f"{number}.png").write_bytes(b"")
+    Image.fromarray(np.zeros((4, 6), np.uint16)).save(str(tmp_path / "a9" / "5.png"))
+    (tmp_path / "a9" / "6.heic").write_bytes(b"of a telephone")
+    with pytest.raises(UserError) as error:
+        read_folder(tmp_path)
+    text = str(error.value)
+    assert text.startswith("6 images cannot be used: ") and text.endswith("; remove, repair or convert them")
+    assert "\n" not in text and "a9/5.png (more than 8 bits per channel, mode I" in text
+    assert all(f"b/{number}.png (" in text for number in range(4)) and "a9/6.heic (" in text
+    for name in ("a9", "a10"):
+        for number in range(9):
+            (tmp_path / name / f"{number}.png").write_bytes(b"")
+    with pytest.raises(UserError, match="^23 images cannot be used: ") as error:
+        read_folder(tmp_path)
+    assert str(error.value).count(".png (") == 10 and "and 13 more" in str(error.value)
+
+
+def test_a_class_without_images_is_refused(tmp_path, rng):
+    write_images(tmp_path, rng, ["a", "b"])
+    (tmp_path / "c").mkdir()
+    write_stray_files(tmp_path / "c")
+    with pytest.raises(UserError, match="class folder .*c holds no image"):
+        read_folder(tmp_path)
+
+
+# A folder of validation images.
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_validation_folders_are_validation_rows(config, tmp_path, rng, name):
+    parts = {part: write_images(tmp_path / "images" / part, rng, ["cat", "dog"], n)
+             for part, n in (("train", 4), (name, 3), ("test", 2))}
+    data = load_classification(config())
+    for part, made in ((data.train, parts["train"]), (data.valid, parts[name]), (data.test, parts["test"])):
+        n = len(made["cat"])
+        assert_same_rows(part, made["cat"] + made["dog"], [0] * n + [1] * n)
+    assert data.spec.n_rows == 8 and data.notices == ()
+    only = load_classification(config(evaluate_on="validation"))
+    assert only.test is None and np.array_equal(only.valid.x, data.valid.x)
+
+
+def test_validation_folders_beside_training_images_that_are_split(config, tmp_path, rng):
+    write_images(tmp_path / "images" / "train", rng, ["cat", "dog"], 5)
+    valid = write_images(tmp_path / "images" / "val", rng, ["cat", "dog"], 1)
+    data = load_classification(config(split=3))
+    assert (len(data.train.x), len(data.test.x)) == (8, 2)
+    assert_same_rows(data.valid, valid["cat"] + valid["dog"], [0, 1])
+
+
+def test_folders_that_contradict(config, tmp_path, rng):
+    for part in ("train", "val", "test", "unlabelled"):
+        write_images(tmp_path / "images" / part, rng, ["cat", "dog"])
+    assert load_classification(config()).notices == (f"note: {tmp_path / 'images'} also holds unlabelled, which is not "
+                                                   "read (only train, test and val are)",)
+    for keys in (dict(validation_fraction=0.2), dict(validation_fold=1)):
+        with pytest.raises(UserError, match="has validation images of its own: remove validation_f"):
+            load_classification(config(**keys))
+    write_images(tmp_path / "images" / "valid", rng, ["cat", "dog"])
+    with pytest.raises(UserError, match="holds val and valid: keep one folder of validation images"):
+        load_classification(config())
+
+
+def test_validation_rows_are_missed(config, tmp_path, rng):
+    write_images(tmp_path / "images" / "train", rng, ["cat", "dog"])
+    with pytest.raises(UserError, match="no row to evaluate on"):
+        load_classification(config(evaluate_on="validation"))
