@@ -99,7 +99,8 @@ def test_a_cholesky_factorisation_on_a_cpu_does_not_hide_what_is_not_finite(sess
 
 @pytest.mark.parametrize("name, kind, device", [
     ("eigh", "SelfAdjointEigV2", "CPU"), ("eigh", "SelfAdjointEigV2", "GPU"), ("eigvalsh", "SelfAdjointEigV2", "CPU"),
-    ("eigvalsh", "SelfAdjointEigV2", "GPU"), ("qr", "Qr", "CPU"), ("qr", "Qr", "GPU"), ("inverse_root", "Cholesky", "GPU")])
+    ("eigvalsh", "SelfAdjointEigV2", "GPU"), ("qr", "Qr", "CPU"), ("qr", "Qr", "GPU"),
+    ("inverse_root", "Cholesky", "GPU")])
 def test_the_check_is_on_the_very_matrix(session, name, kind, device):
     with tf.device(f"/device:{device}:0"):
         FACTORISATIONS[name](tf.placeholder(tf.float32, [5, 5]))
