@@ -7,6 +7,8 @@ import evaluate
 import train
 from core.assessment.restore import ADVICE
 from core.inference import linalg
+from core.inference.kfac import solve_damped
+from core.inference.solvers import DEFAULT
 from core.training import failures, recovery
 from core.training.checkpoints import progress_notes
 from core.training.recovery import FAILED_ON_GPU, UNDECOMPOSABLE, failed_quantity, set_step
@@ -69,7 +71,7 @@ FACTORISATIONS = {"inverse_root": lambda matrix: linalg.inverse_root(matrix, 0.1
 
 
 @pytest.mark.parametrize("size", [3, linalg.LARGE])
-@pytest.mark.parametrize("name", sorted(FACTORISATIONS))
+@pytest.mark.parametrize("name", sorted(FACTORISATIONS.keys() - {"inverse_root"}))
 def test_no_factorisation_is_given_what_is_not_finite(session, name, size):
     """On a GPU, what it makes of NaN is anybody's guess; an error is raised before."""
     for value in (np.nan, np.inf):
@@ -80,13 +82,29 @@ def test_no_factorisation_is_given_what_is_not_finite(session, name, size):
         assert linalg.NOT_FINITE in str(error.value) and failed_quantity(error.value) == UNDECOMPOSABLE
 
 
-@pytest.mark.parametrize("device", ["/device:CPU:0", "/device:GPU:0"])
-@pytest.mark.parametrize("name, kinds", [("inverse_root", {"Cholesky"}), ("eigh", {"SelfAdjointEigV2"}), ("qr", {"Qr"}),
-                                         ("eigvalsh", {"SelfAdjointEigV2"})])
-def test_the_check_is_on_the_very_matrix(session, name, kinds, device):
-    with tf.device(device):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_cholesky_factorisation_on_a_cpu_does_not_hide_what_is_not_finite(session, value, damping, bad):
+    """There, the check comes after it. An infinite diagonal entry would have a finite root, but for the damping."""
+    for row in (0, 1, 2):
+        factors = [2.0 * np.eye(3, dtype=np.float32), 3.0 * np.eye(3, dtype=np.float32)]
+        factors[bad][row, 0] = factors[bad][0, row] = value
+        try:
+            roots = session.run(solve_damped(DEFAULT.root, *map(tf.constant, factors), damping))
+            assert not all(np.isfinite(root).all() for root in roots)
+        except tf.errors.InvalidArgumentError as error:
+            assert failed_quantity(error) == UNDECOMPOSABLE
+
+
+@pytest.mark.parametrize("name, kind, device", [
+    ("eigh", "SelfAdjointEigV2", "CPU"), ("eigh", "SelfAdjointEigV2", "GPU"), ("eigvalsh", "SelfAdjointEigV2", "CPU"),
+    ("eigvalsh", "SelfAdjointEigV2", "GPU"), ("qr", "Qr", "CPU"), ("qr", "Qr", "GPU"),
+    ("inverse_root", "Cholesky", "GPU")])
+def test_the_check_is_on_the_very_matrix(session, name, kind, device):
+    with tf.device(f"/device:{device}:0"):
         FACTORISATIONS[name](tf.placeholder(tf.float32, [5, 5]))
-    found = [op for op in tf.get_default_graph().get_operations() if op.type in kinds]
+    found = [op for op in tf.get_default_graph().get_operations() if op.type == kind]
     assert found and all(op.inputs[0].op.type == "CheckNumerics" for op in found)
 
 

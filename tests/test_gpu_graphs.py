@@ -56,7 +56,7 @@ def kernels_on_gpus():
 
     found = collections.defaultdict(list)
     registered = kernels.get_all_registered_kernels().kernel
-    if any(kernel.device_type == "GPU" for kernel in registered):
+    if any(kernel.device_type == "GPU" and kernel.op == "MatMul" for kernel in registered):
         for kernel in registered:
             if kernel.device_type in ("GPU", "DEFAULT"):  # DEFAULT: any device without a kernel of its own
                 found[kernel.op].append({each.name: set(each.allowed_values.list.type) for each in kernel.constraint})
