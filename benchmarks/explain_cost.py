@@ -1,17 +1,20 @@
 """Holds the time per step that `train.py --explain` predicts against the measured one, for ten kinds of run.
 
-    python -m benchmarks.explain_cost [--only WORD]
+    python -m benchmarks.explain_cost [--only WORD] [--one-thread]
 
 The rows are random numbers in the shapes of real sets: nothing is downloaded. Every kind of run has a process of its
-own, because the number of TensorFlow's threads is fixed when its first session begins. Times are those of the schedule
-after its early refreshes, without evaluation. The fastest of the repetitions counts: other work on the machine only
-makes them slower.
+own, because the number of TensorFlow's threads is fixed when its first session begins. Every kind of step (base, with
+statistics, with a refresh) is timed by itself, in short pieces of which the fastest counts, since other work on the
+machine only makes them slower; the mean is over one cycle of the schedule, without early refreshes and evaluation.
+On a busy machine, --one-thread gives every run one thread and measures its CPU time.
 """
 import argparse
 import json
+import os
 import subprocess
 import sys
-from typing import Any, Dict, List, NamedTuple, Tuple
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -19,12 +22,15 @@ from misc import backend
 from misc.config import CLASSIFICATION, REGRESSION, Config
 from misc.errors import one_line_errors
 
-SLOW = 20.0  # milliseconds of a step from which every kind of step is timed by itself, instead of whole epochs
-REPETITIONS = 5
+SECONDS, FEWEST = 2.0, 5  # how long, and how often at least, each kind of step is repeated
+PIECE = 5e-3              # seconds that a piece should take
 CONCRETE, PROTEIN, DIGITS, CIFAR = (927, 8), (41157, 9), (1438, 8, 8, 1), (1024, 32, 32, 3)
 BATCH_1030 = {"batch_size": 10, "train_particles": 10, "Teigen": 5, "re_init_iters": 50}
 BATCH_128 = {"batch_size": 128, "TCov": 10, "TScale": 10, "TEigen": 200, "TInv": 200, "damping": 1e-3}
 BATCH_64 = dict(BATCH_128, batch_size=64)
+
+
+Clock = Callable[[], float]
 
 
 class Case(NamedTuple):
@@ -74,32 +80,53 @@ def make_rows(case: Case) -> Rows:
     return Rows(Spec(n_rows, shape, 10, pixels), Part(images, rng.randint(0, 10, n_rows).astype(np.int32)))
 
 
-def measure(case: Case) -> Tuple[float, float]:
+def measure(case: Case, one_thread: bool) -> Tuple[float, float]:
     """Returns (predicted, measured) milliseconds per step."""
+    clock = time.process_time if one_thread else time.perf_counter
     backend.prepare(case.mode)
     from benchmarks.step_time import Contender
     from core.training.cost import run_cost
 
-    config = Config.from_dict(dict(case.settings, mode=case.mode, dataset="random", epoch=100))
+    config = Config.from_dict(dict(case.settings, mode=case.mode, dataset="random", epoch=100,
+                                   **({"threads": 1} if one_thread else {})))
     contender = Contender(config, make_rows(case))
-    schedule, per_epoch = contender.design.schedule, contender.design.steps_per_epoch
-    contender.time_epoch()  # the first run of a graph is slow
-    if contender._time(None) > SLOW:
-        times = [contender.time_kinds() for _ in range(1 + REPETITIONS)][1:]
-    else:
-        cycle = max(schedule.periods.values(), default=1)
-        while contender.epochs_done * per_epoch < cycle:
-            contender.time_epoch()
-        n_epochs = -(-max(cycle, 100) // per_epoch)
-        times = [float(np.mean([contender.time_epoch() for _ in range(n_epochs)])) for _ in range(REPETITIONS)]
-    return run_cost(contender.design).seconds * 1e3, min(times)
+    cycle = contender.cycle()
+    seconds = sum(count * step_seconds(contender.stepper, due, clock) for due, count in cycle.items()) / sum(cycle.values())
+    seconds += fastest(lambda: contender.stepper.load_epoch(1), clock) / contender.design.steps_per_epoch
+    return run_cost(contender.design).seconds * 1e3, seconds * 1e3
 
 
-def measure_in_a_process(number: int) -> Tuple[float, float]:
+def step_seconds(stepper: Any, due: Any, clock: Clock) -> float:
+    """Returns the seconds of a step with the updates of `due` (None: of a base step)."""
+    from core.training.schedule import Segment
+
+    def piece(n_steps: int) -> Segment:
+        return Segment(1, n_steps, None) if due is None else Segment(n_steps, 0, due)
+
+    stepper.run(piece(1))  # the first run of a graph is slow
+    started = time.perf_counter()
+    stepper.run(piece(1))
+    n_steps = max(1, min(20, int(PIECE / (time.perf_counter() - started))))
+    return fastest(lambda: stepper.run(piece(n_steps)), clock) / n_steps
+
+
+def fastest(work: Callable[[], None], clock: Clock) -> float:
+    """Returns the seconds of the fastest of many repetitions."""
+    times: List[float] = []
+    while len(times) < FEWEST or sum(times) < SECONDS:
+        started = clock()
+        work()
+        times.append(clock() - started)
+    return min(times)
+
+
+def measure_in_a_process(number: int, one_thread: bool) -> Tuple[float, float]:
     """Returns what `measure` does, of CASES[number]."""
     command = [sys.executable, "-m", "benchmarks.explain_cost", "--case", str(number)]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()
-    return tuple(json.loads(printed.split("\n")[-2]))
+    command += ["--one-thread"] if one_thread else []
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    predicted, measured = json.loads(done.stdout.decode().splitlines()[-1])
+    return predicted, measured
 
 
 def table(results: List[Tuple[str, float, float]]) -> str:
@@ -112,18 +139,20 @@ def table(results: List[Tuple[str, float, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="WORD", help="only cases whose name contains this")
+    parser.add_argument("--one-thread", action="store_true", help="measure CPU time with one thread")
     parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     with one_line_errors("explain_cost", "start it again"):
         if args.case is not None:
-            print(json.dumps(measure(CASES[args.case])))
+            print(json.dumps(measure(CASES[args.case], args.one_thread)))
             return
         results = []
         for number, case in enumerate(CASES):
             if args.only in case.name:
-                results.append((case.name, *measure_in_a_process(number)))
+                results.append((case.name, *measure_in_a_process(number, args.one_thread)))
                 print(f"{case.name}: done", file=sys.stderr, flush=True)
         print(table(results))
+        print(f"{os.cpu_count()} cores; load averages {os.getloadavg()}")
 
 
 if __name__ == "__main__":
