@@ -91,7 +91,8 @@ def measure(case: Case, one_thread: bool) -> Tuple[float, float]:
                                    **({"threads": 1} if one_thread else {})))
     contender = Contender(config, make_rows(case))
     cycle = contender.cycle()
-    seconds = sum(count * step_seconds(contender.stepper, due, clock) for due, count in cycle.items()) / sum(cycle.values())
+    seconds = sum(count * step_seconds(contender.stepper, due, clock) for due, count in cycle.items())
+    seconds /= sum(cycle.values())
     seconds += fastest(lambda: contender.stepper.load_epoch(1), clock) / contender.design.steps_per_epoch
     return run_cost(contender.design).seconds * 1e3, seconds * 1e3
 
