@@ -9,6 +9,7 @@ for its curvature.
 """
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from misc.errors import UserError
@@ -224,6 +225,13 @@ def over_particles(change: Callable[[tf.Tensor], tf.Tensor], h: tf.Tensor) -> tf
     """Applies a function of images [N, H, W, C] to h [K or 1, n, H, W, C], to all particles at once."""
     images = change(tf.reshape(h, [-1] + [int(length) for length in h.shape[2:]]))
     return tf.reshape(images, tf.concat([tf.shape(h)[:2], [int(length) for length in images.shape[1:]]], axis=0))
+
+
+def glorot(spec: LayerSpec, seed: List[int], dtype: tf.DType) -> tf.Tensor:
+    """Draws Glorot-uniform weights [d_in + 1, d_out]; the bias row is 0."""
+    limit = np.sqrt(6.0 / sum(spec.fans))
+    weights = tf.random.stateless_uniform([spec.d_in, spec.d_out], seed=seed, minval=-limit, maxval=limit, dtype=dtype)
+    return tf.concat([weights, tf.zeros([1, spec.d_out], dtype)], axis=0)
 
 
 def layer_specs(network: NetworkFunction, shape: Sequence[int], n_outputs: int) -> List[LayerSpec]:

@@ -6,7 +6,6 @@ together (`Schedule.due_sets`), so that a base step carries nothing that it does
 import functools
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.inference import optimizer
@@ -19,7 +18,7 @@ from core.training.inputs import Load, TrainingData
 from core.training.schedule import Due
 from core.training.variables import Nested, assign, changed_entries, make_variables, read, repeat
 from misc.seeding import stream_seed
-from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord, LayerSpec
+from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord, glorot
 
 Moments = Dict[str, Tuple[tf.Tensor, tf.Tensor]]  # {layer: (mean, variance) of its batch normalisation}
 
@@ -293,10 +292,3 @@ def moving_moments(state: Dict[str, tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
 def gradients(outputs: tf.Tensor, records: List[LayerRecord], score: tf.Tensor) -> List[tf.Tensor]:
     """Returns d log p / d s of every layer, given d log p / d outputs."""
     return tf.gradients(outputs, [record.preactivations for record in records], grad_ys=score)
-
-
-def glorot(spec: LayerSpec, seed: List[int], dtype: tf.DType) -> tf.Tensor:
-    """Draws Glorot-uniform weights [d_in + 1, d_out]; the bias row is 0."""
-    limit = np.sqrt(6.0 / sum(spec.fans))
-    weights = tf.random.stateless_uniform([spec.d_in, spec.d_out], seed=seed, minval=-limit, maxval=limit, dtype=dtype)
-    return tf.concat([weights, tf.zeros([1, spec.d_out], dtype)], axis=0)
