@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= config/regression/ekfac_concrete.json
-JOBS ?= 2
+# For two cores: the third worker uses the time in which the others wait for processes to start.
+JOBS ?= 3
 
 .PHONY: run test docs clean
 .DELETE_ON_ERROR:

@@ -1,5 +1,6 @@
 """Fixtures: a fresh graph per test, a seeded generator, a tiny data set on disk and settings for it."""
 import collections
+import gc
 import json
 import pathlib
 import shutil
@@ -17,6 +18,8 @@ from core.training import run  # noqa: E402
 from core.training.graph import build_model  # noqa: E402
 from misc.config import Config  # noqa: E402
 from misc.folders import run_folder  # noqa: E402
+
+gc.set_threshold(200_000, 20, 50)  # graphs are many small objects that live long: looking through them takes time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data" / "uci"

@@ -408,10 +408,10 @@ def test_workers_give_the_same_numbers(write, sequential, tmp_path, backend, job
     """Two workers of dask are tested at their cluster's address."""
     if backend != "loky":
         pytest.importorskip({"dask": "distributed", "ray": "ray"}[backend])
-    done = subprocess.run(command(write(), "--runs", "3", "--jobs", str(jobs), "--backend", backend), cwd=str(ROOT),
+    done = subprocess.run(command(write(), "--runs", "2", "--jobs", str(jobs), "--backend", backend), cwd=str(ROOT),
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert numbers(home(tmp_path)) == sequential(write, 3)
+    assert numbers(home(tmp_path)) == sequential(write, 2)
 
 
 def test_a_dask_cluster_by_its_address(write, sequential, tmp_path, capsys):
@@ -438,7 +438,7 @@ def start(write, tmp_path, runs, **keys):
 
 
 def test_killed_and_started_again(write, sequential, tmp_path):
-    keys = dict(epoch=600, epoch_rate=60, save_interval=30)
+    keys = dict(epoch=400, epoch_rate=40, save_interval=20)
     process, _ = start(write, tmp_path, 3, **keys)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
@@ -453,7 +453,7 @@ def test_killed_and_started_again(write, sequential, tmp_path):
 
 
 def test_interrupted(write, tmp_path):
-    process, done = start(write, tmp_path, 4, epoch=600, epoch_rate=60, save_interval=30)
+    process, done = start(write, tmp_path, 4, epoch=400, epoch_rate=40, save_interval=20)
     process.send_signal(signal.SIGINT)
     began = time.time()
     _, error = process.communicate(timeout=60)

@@ -220,7 +220,7 @@ def test_step_sizes_of_regression_decay_by_whole_intervals(session, config, dtyp
     epoch, now = tf.placeholder(tf.int32, []), tf.placeholder(dtype, [])
     sizes = regression_step_sizes(cfg, epoch, now, 7)
     for number, power in [*enumerate(powers, start=1), (2**31 - 1, powers[-1])]:
-        values = session.run([sizes.mean, sizes.cov, sizes.scale, sizes.step], {epoch: number, now: 7 * number})
+        values = session.run([sizes.mean, sizes.cov, sizes.scale, sizes.step], {epoch: number, now: dtype(7 * number)})
         assert values == [dtype(rate) * dtype(0.3 ** power) for rate in (0.017, 0.11, 0.013)] + [dtype(7 * number)]
     assert sizes.kl_scale == 1.0 and sizes.clip is None
 
