@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from core.training import checkpoints
 from core.training.design import Design
+from core.training.devices import UNUSED
 from core.training.failures import one_line_failures
 from core.training.graph import Model, build_model
 from core.training.run import plan
@@ -50,7 +51,8 @@ def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: 
                         f"now {planned.data.rows_hash}): give the folder of its data with --data-path")
     model = build_model(planned.design, planned.device, training=False)
     damaged = []
-    print(f"{root}: device {planned.device}: {planned.device_reason}", file=sys.stderr)
+    if UNUSED in planned.device_reason:
+        print(f"{root}: note: {planned.device_reason}", file=sys.stderr)
     with one_line_failures(ADVICE), backend.session(model.graph, config.n_threads, "GPU" in planned.device) as session:
         try:
             progress = checkpoints.restore(session, model.saver, folder.checkpoint, best, on_damaged=damaged.append)
