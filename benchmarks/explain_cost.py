@@ -26,7 +26,7 @@ SECONDS, FEWEST = 2.0, 5  # how long, and how often at least, each kind of step 
 PIECE = 5e-3              # seconds that a piece should take
 CONCRETE, PROTEIN, DIGITS, CIFAR = (927, 8), (41157, 9), (1438, 8, 8, 1), (1024, 32, 32, 3)
 BATCH_1030 = {"batch_size": 10, "train_particles": 10, "Teigen": 5, "re_init_iters": 50}
-BATCH_128 = {"batch_size": 128, "TCov": 10, "TScale": 10, "TEigen": 200, "TInv": 200, "damping": 1e-3}
+BATCH_128 = {"batch_size": 128, "train_particles": 1, "TCov": 10, "TScale": 10, "TEigen": 200, "TInv": 200, "damping": 1e-3}
 BATCH_64 = dict(BATCH_128, batch_size=64)
 
 

@@ -46,12 +46,10 @@ class Task(NamedTuple):
     write_predictions: Callable[[Any, Evaluation, Any], None]            # the file of predictions in the run's folder
     write_images: Callable[[Any, Evaluation, Any, Any, int], None]       # images for TensorBoard
 
-    # Words and figures of --explain
+    # Words of --explain
     about_data: Callable[[Any], str]
     about_noise: Callable[[Config], str]
     about_step: Callable[[Config], str]
-    flops_per_core: float                    # per second, as small or large matrices reach them
-    eigh_flops: float                        # of an eigendecomposition, in units of d^3
 
 
 _CLASS_METRICS = ("accuracy", "log_likelihood", "brier", "ece")
@@ -80,9 +78,7 @@ TASKS = {
         about_data=wording.about_table,
         about_noise=wording.about_noise,
         about_step=wording.about_averaged_step,
-        flops_per_core=2e10,
-        eigh_flops=25,
-    ),
+            ),
     CLASSIFICATION: Task(
         load=load_classification,
         load_other=labelled_images,
@@ -105,7 +101,5 @@ TASKS = {
         about_data=wording.about_images,
         about_noise=wording.about_no_noise,
         about_step=wording.about_clipped_step,
-        flops_per_core=8e10,
-        eigh_flops=6,
-    ),
+            ),
 }
