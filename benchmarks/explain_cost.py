@@ -80,6 +80,12 @@ def make_rows(case: Case) -> Rows:
     return Rows(Spec(n_rows, shape, 10, pixels), Part(images, rng.randint(0, 10, n_rows).astype(np.int32)))
 
 
+def config_of(case: Case, one_thread: bool) -> Config:
+    """Returns the Config of a case."""
+    threads = {"threads": 1} if one_thread else {}
+    return Config.from_dict(dict(case.settings, mode=case.mode, dataset="random", epoch=100, **threads))
+
+
 def measure(case: Case, one_thread: bool) -> Tuple[float, float]:
     """Returns (predicted, measured) milliseconds per step."""
     clock = time.process_time if one_thread else time.perf_counter
@@ -87,12 +93,10 @@ def measure(case: Case, one_thread: bool) -> Tuple[float, float]:
     from benchmarks.step_time import Contender
     from core.training.cost import run_cost
 
-    config = Config.from_dict(dict(case.settings, mode=case.mode, dataset="random", epoch=100,
-                                   **({"threads": 1} if one_thread else {})))
-    contender = Contender(config, make_rows(case))
-    cycle = contender.cycle()
-    seconds = sum(count * step_seconds(contender.stepper, due, clock) for due, count in cycle.items()) / sum(cycle.values())
-    seconds += fastest(lambda: contender.stepper.load_epoch(1), clock) / contender.design.steps_per_epoch
+    contender = Contender(config_of(case, one_thread), make_rows(case))
+    stepper, cycle = contender.stepper, contender.cycle()
+    seconds = fastest(lambda: stepper.load_epoch(1), clock) / contender.design.steps_per_epoch
+    seconds += sum(n * step_seconds(stepper, due, clock) for due, n in cycle.items()) / sum(cycle.values())
     return run_cost(contender.design).seconds * 1e3, seconds * 1e3
 
 

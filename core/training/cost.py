@@ -63,11 +63,11 @@ def _layer_cost(design: Design, layer: LayerMethod, n_cores: int) -> LayerCost:
     config, periods = design.config, design.schedule.periods
     d_a, d_s = layer.shape
     places, draws = layer.spec.n_locations, config.train_particles if layer.noisy else 1
-    n_examples = design.spec.n_rows / design.steps_per_epoch  # of a minibatch, on average
-    rows = draws * n_examples * places
+    n_examples, most = design.spec.n_rows / design.steps_per_epoch, min(config.batch_size, design.spec.n_rows)
+    rows = draws * n_examples * places  # of a minibatch, on average
     flops = 6 * rows * d_a * d_s if layer.spec.has_weights else 20 * rows * d_s  # forward, and backward twice
     kept = 2 * d_a * d_s
-    held = draws * d_a * d_s + 4 * rows * d_s + (0 if layer.spec.geometry else draws * n_examples * d_a)
+    held = draws * (d_a * d_s + 4 * most * places * d_s + (0 if layer.spec.geometry else most * d_a))
     normals = draws * d_a * d_s if layer.noisy else 0
     overhead = SECONDS_PER_LAYER + (SECONDS_PER_CONVOLUTION if layer.spec.geometry else 0)
     if layer.family is not None and layer.family.needs_factors:
