@@ -25,8 +25,9 @@ from misc.errors import one_line_errors
 SECONDS, FEWEST = 2.0, 5  # how long, and how often at least, each kind of step is repeated
 PIECE = 5e-3              # seconds that a piece should take
 CONCRETE, PROTEIN, DIGITS, CIFAR = (927, 8), (41157, 9), (1438, 8, 8, 1), (1024, 32, 32, 3)
-BATCH_1030 = {"batch_size": 10, "train_particles": 10, "Teigen": 5, "re_init_iters": 50}
-BATCH_128 = {"batch_size": 128, "TCov": 10, "TScale": 10, "TEigen": 200, "TInv": 200, "damping": 1e-3}
+DRAWS_10 = {"batch_size": 10, "train_particles": 10, "Teigen": 5, "re_init_iters": 50}
+BATCH_128 = {"batch_size": 128, "train_particles": 1, "TCov": 10, "TScale": 10, "TEigen": 200, "TInv": 200,
+             "damping": 1e-3}
 BATCH_64 = dict(BATCH_128, batch_size=64)
 
 
@@ -43,14 +44,14 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("ekfac, ffn50, concrete", REGRESSION, CONCRETE, dict(BATCH_1030, optimizer="ekfac", model_name="ffn50")),
-    Case("kfac, ffn50, concrete", REGRESSION, CONCRETE, dict(BATCH_1030, optimizer="kfac", model_name="ffn50")),
+    Case("ekfac, ffn50, concrete", REGRESSION, CONCRETE, dict(DRAWS_10, optimizer="ekfac", model_name="ffn50")),
+    Case("kfac, ffn50, concrete", REGRESSION, CONCRETE, dict(DRAWS_10, optimizer="kfac", model_name="ffn50")),
     Case("ekfac, ffn50, 270 rows, batch_size 100000", REGRESSION, (270, 8),
-         dict(BATCH_1030, optimizer="ekfac", model_name="ffn50", batch_size=100000)),
+         dict(DRAWS_10, optimizer="ekfac", model_name="ffn50", batch_size=100000)),
     Case("ekfac, ffn100, protein", REGRESSION, PROTEIN,
-         dict(BATCH_1030, optimizer="ekfac", model_name="ffn100", batch_size=100)),
+         dict(DRAWS_10, optimizer="ekfac", model_name="ffn100", batch_size=100)),
     Case("ekfac, ffn [400, 400], concrete", REGRESSION, CONCRETE,
-         dict(BATCH_1030, optimizer="ekfac", model_name="ffn", hidden=[400, 400])),
+         dict(DRAWS_10, optimizer="ekfac", model_name="ffn", hidden=[400, 400])),
     Case("sgd, mlp, digits", CLASSIFICATION, DIGITS, {"batch_size": 64, "optimizer": "sgd", "model_name": "mlp"}),
     Case("ekfac, mlp, digits", CLASSIFICATION, DIGITS, dict(BATCH_64, optimizer="ekfac", model_name="mlp")),
     Case("kfac, lenet, digits", CLASSIFICATION, DIGITS, dict(BATCH_64, optimizer="kfac", model_name="lenet")),
@@ -80,6 +81,12 @@ def make_rows(case: Case) -> Rows:
     return Rows(Spec(n_rows, shape, 10, pixels), Part(images, rng.randint(0, 10, n_rows).astype(np.int32)))
 
 
+def config_of(case: Case, one_thread: bool) -> Config:
+    """Returns the Config of a case."""
+    threads = {"threads": 1} if one_thread else {}
+    return Config.from_dict(dict(case.settings, mode=case.mode, dataset="random", epoch=100, **threads))
+
+
 def measure(case: Case, one_thread: bool) -> Tuple[float, float]:
     """Returns (predicted, measured) milliseconds per step."""
     clock = time.process_time if one_thread else time.perf_counter
@@ -87,13 +94,10 @@ def measure(case: Case, one_thread: bool) -> Tuple[float, float]:
     from benchmarks.step_time import Contender
     from core.training.cost import run_cost
 
-    config = Config.from_dict(dict(case.settings, mode=case.mode, dataset="random", epoch=100,
-                                   **({"threads": 1} if one_thread else {})))
-    contender = Contender(config, make_rows(case))
-    cycle = contender.cycle()
-    seconds = sum(count * step_seconds(contender.stepper, due, clock) for due, count in cycle.items())
-    seconds /= sum(cycle.values())
-    seconds += fastest(lambda: contender.stepper.load_epoch(1), clock) / contender.design.steps_per_epoch
+    contender = Contender(config_of(case, one_thread), make_rows(case))
+    stepper, cycle = contender.stepper, contender.cycle()
+    seconds = fastest(lambda: stepper.load_epoch(1), clock) / contender.design.steps_per_epoch
+    seconds += sum(n * step_seconds(stepper, due, clock) for due, n in cycle.items()) / sum(cycle.values())
     return run_cost(contender.design).seconds * 1e3, seconds * 1e3
 
 

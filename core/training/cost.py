@@ -3,13 +3,20 @@ import os
 from typing import List, NamedTuple
 
 from core.inference.conv_factors import CHUNK_NUMBERS
+from core.inference.linalg import LARGE
 from core.inference.optimizer import LayerMethod
 from core.training.design import Design
 from misc.config import Config
 
-# Small networks are bound by the dispatch of ops, large ones by arithmetic; see benchmarks/step_time.py.
-SECONDS_PER_STEP, SECONDS_PER_LAYER, SECONDS_PER_RUN = 30e-6, 25e-6, 100e-6
-NORMALS_PER_CORE = 7e7  # random numbers per second
+# Small networks are bound by the dispatch of ops, large ones by arithmetic; see benchmarks/explain_cost.py.
+SECONDS_PER_STEP, SECONDS_PER_EPOCH = 30e-6, 300e-6
+SECONDS_PER_LAYER, SECONDS_PER_CONVOLUTION, SECONDS_PER_FACTORS = 25e-6, 250e-6, 50e-6  # the last two in addition
+THREADS_FACTOR = 4       # on these, if ops pass through a pool of threads
+SECONDS_PER_WEIGHT = 4e-9  # reading and writing weights, momentum and gradient
+FLOPS_PER_CORE, HALF_DIM = 1e11, 100.0  # per second, of large matrices; and the size of those that reach half of it
+NORMALS_PER_CORE = 7e7   # random numbers per second
+SERIAL_SECONDS = 1e-3    # of a layer's work that would not gain by further cores
+EIGH_FLOPS, LARGE_EIGH_FLOPS = 40, 10  # of an eigendecomposition, by TensorFlow or LAPACK, in units of d^3
 
 
 class LayerCost(NamedTuple):
@@ -30,16 +37,16 @@ class RunCost(NamedTuple):
 
 
 def run_cost(design: Design) -> RunCost:
-    """Estimates the cost of a run, within a factor of 2.
+    """Estimates the cost of a run; its time within a factor of 2 (benchmarks/explain_cost.py).
 
-    It assumes one core for small networks and all cores for large ones.
+    Further cores help large layers only.
     """
     config, periods, spec = design.config, design.schedule.periods, design.spec
+    threads = 1 if config.n_threads == 1 else THREADS_FACTOR
     n_cores = config.n_threads or os.cpu_count() or 1
     layers = [_layer_cost(design, layer, n_cores) for layer in design.layers]
-    seconds = SECONDS_PER_STEP + sum(layer.seconds for layer in layers)
-    if any(period > 1 for period in periods.values()):
-        seconds += SECONDS_PER_RUN / design.steps_per_epoch
+    seconds = threads * SECONDS_PER_STEP + sum(layer.seconds for layer in layers)
+    seconds += SECONDS_PER_EPOCH / design.steps_per_epoch
     width = _width(config)
     numbers_per_row = 1
     for length in spec.shape:
@@ -61,14 +68,19 @@ def _layer_cost(design: Design, layer: LayerMethod, n_cores: int) -> LayerCost:
     config, periods = design.config, design.schedule.periods
     d_a, d_s = layer.shape
     places, draws = layer.spec.n_locations, config.train_particles if layer.noisy else 1
-    rows = draws * config.batch_size * places
+    most = min(config.batch_size, design.spec.n_rows)
     flops = _layer_flops(design, layer)
     kept = 2 * d_a * d_s
-    held = draws * d_a * d_s + 4 * rows * d_s + (0 if layer.spec.geometry else draws * config.batch_size * d_a)
+    held = draws * (d_a * d_s + 4 * most * places * d_s + (0 if layer.spec.geometry else most * d_a))
     normals = draws * d_a * d_s if layer.noisy else 0
+    overhead = SECONDS_PER_LAYER + (SECONDS_PER_CONVOLUTION if layer.spec.geometry else 0)
     if layer.family is not None and layer.family.needs_factors:
         kept += (3 if "inverse" in periods and config.damping else 2) * (d_a**2 + d_s**2) + d_a * d_s
-    seconds = SECONDS_PER_LAYER + (flops / design.task.flops_per_core + normals / NORMALS_PER_CORE) / n_cores
+        overhead += SECONDS_PER_FACTORS
+    speed = FLOPS_PER_CORE * max(d_a, d_s) / (max(d_a, d_s) + HALF_DIM)
+    work = flops / speed + normals / NORMALS_PER_CORE + SECONDS_PER_WEIGHT * d_a * d_s
+    seconds = work / (1.0 + (n_cores - 1) * work / (work + SERIAL_SECONDS))
+    seconds += overhead * (1 if config.n_threads == 1 else THREADS_FACTOR)
     return LayerCost(seconds, kept * _width(config), held * _width(config))
 
 
@@ -76,14 +88,14 @@ def _layer_flops(design: Design, layer: LayerMethod) -> float:
     """Returns the operations per step of one layer, refreshes amortised, without the random numbers."""
     d_a, d_s = layer.shape
     draws = design.config.train_particles if layer.noisy else 1
-    rows = draws * design.config.batch_size * layer.spec.n_locations
+    rows = draws * design.spec.n_rows / design.steps_per_epoch * layer.spec.n_locations  # of a minibatch, on average
     flops = 6 * rows * d_a * d_s if layer.spec.has_weights else 20 * rows * d_s  # forward, and backward twice
     if layer.family is not None and layer.family.needs_factors:
         flops += _curvature_flops(design, layer, rows, draws)
     return flops
 
 
-def _curvature_flops(design: Design, layer: LayerMethod, rows: int, draws: int) -> float:
+def _curvature_flops(design: Design, layer: LayerMethod, rows: float, draws: int) -> float:
     """Returns the operations per step that a layer with Kronecker factors adds."""
     config, periods = design.config, design.schedule.periods
     d_a, d_s = layer.shape
@@ -101,11 +113,15 @@ def _curvature_flops(design: Design, layer: LayerMethod, rows: int, draws: int) 
     if by_roots:
         flops += 4 * cubes / periods["inverse"]
     else:
-        flops += design.task.eigh_flops * cubes / periods["basis"]
+        flops += sum(_eigh_flops(dim) for dim in (d_a, d_s)) / periods["basis"]
     if "scale" in periods:
         examples = rows / layer.spec.n_locations
         flops += (min(by_place, examples * rotation) + 2 * rows * d_a * d_s) / periods["scale"]
     return flops
+
+
+def _eigh_flops(dim: int) -> float:
+    return (EIGH_FLOPS if dim < LARGE else LARGE_EIGH_FLOPS) * dim**3
 
 
 def _width(config: Config) -> int:

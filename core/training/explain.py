@@ -100,7 +100,7 @@ def _about_schedule(design: Design) -> List[str]:
     noisy = any(layer.noisy for layer in design.layers)
     draws = f"{_count(config.train_particles, 'weight draw')} per step" if noisy else "no weight noise"
     lines = [f"steps      {_count(config.epoch, 'epoch')} of {_count(design.steps_per_epoch, 'step')} = {n_steps}; "
-             f"batch {config.batch_size}, {draws}; {design.task.about_step(config)}"]
+             f"batch {_about_batch(design)}, {draws}; {design.task.about_step(config)}"]
     if design.likelihood.held_out:
         lines.append(_about_held_out(design))
     for name, period in design.schedule.periods.items():
@@ -110,6 +110,11 @@ def _about_schedule(design: Design) -> List[str]:
     if design.schedule.periods and early:
         lines.append(f"{INDENT}all of these also at step{'s' if len(early) > 1 else ''} {', '.join(map(str, early))}")
     return lines + [_about_evaluation(design, noisy)]
+
+
+def _about_batch(design: Design) -> str:
+    size, n_rows = design.config.batch_size, design.spec.n_rows
+    return str(size) if size <= n_rows else f"{n_rows} (batch_size {size} is more than all rows)"
 
 
 def _about_held_out(design: Design) -> str:

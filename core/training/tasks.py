@@ -46,12 +46,10 @@ class Task(NamedTuple):
     write_predictions: Callable[[Any, Evaluation, Any], None]            # the file of predictions in the run's folder
     write_images: Callable[[Any, Evaluation, Any, Any, int], None]       # images for TensorBoard
 
-    # Words and figures of --explain
+    # Words of --explain
     about_data: Callable[[Any], str]
     about_noise: Callable[[Config], str]
     about_step: Callable[[Config], str]
-    flops_per_core: float                    # operations per second at the matrix sizes of this mode
-    eigh_flops: float                        # of an eigendecomposition, in units of d^3
 
 
 _CLASS_METRICS = ("accuracy", "log_likelihood", "brier", "ece")
@@ -80,8 +78,6 @@ TASKS = {
         about_data=wording.about_table,
         about_noise=wording.about_noise,
         about_step=wording.about_averaged_step,
-        flops_per_core=2e10,
-        eigh_flops=25,
     ),
     CLASSIFICATION: Task(
         load=load_classification,
@@ -106,7 +102,5 @@ TASKS = {
         about_data=wording.about_images,
         about_noise=wording.about_no_noise,
         about_step=wording.about_clipped_step,
-        flops_per_core=8e10,
-        eigh_flops=6,
     ),
 }
