@@ -163,7 +163,7 @@ def write_digits(folder, labels):
 def test_corrupted_images_of_a_mixture_are_evaluated_by_all_runs(digits):
     options = Options(None, None, True, 60)
     runs = [evaluate_run(root, {}, options, keep=True) for root in digits]
-    labels, first = runs[0].collected["noise 5"]
+    labels, first = runs[0].collected["noise 5"][:2]
     both = (softmax(first[0]) + softmax(runs[1].collected["noise 5"][1][0])) / 2
     assert np.abs(both - softmax(first[0])).max() > 1e-3
     expected = values_of(classification_statistics(ClassPrediction(both, np.log(both)), labels), 60)
@@ -212,7 +212,7 @@ def test_student_s_t_is_evaluated_with_its_own_density(tmp_path):
     assert results.more["noise_std"] == pytest.approx(3.0**0.5 * gaussian.more["noise_std"])
     with restored(root, {}) as run:
         collected = collect(run, make_inputs(run.config, run.data, NOTHING))
-        (y, draws), data = collected["test"], run.data
+        (y, draws), data = collected["test"][:2], run.data
     assert mixture([collected, collected])["test"][1].dof == draws.dof == 3.0
     means, scale = data.target_mean + data.target_std * draws.outputs, data.target_std / np.sqrt(draws.precisions)
     y = data.target_mean + data.target_std * y

@@ -68,7 +68,7 @@ class Band(NamedTuple):
 
 def classification_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
     """Returns the Results of a classification from its collected draws."""
-    labels, logits = collected[TEST]
+    labels, logits = collected[TEST].rows, collected[TEST].draws
     draws, prediction = softmax(logits), predict_classes(logits)
     probabilities = prediction.probabilities
     predicted = probabilities.argmax(axis=1)
@@ -133,7 +133,7 @@ def _metrics(prediction: ClassPrediction, labels: np.ndarray) -> Dict[str, float
 
 def regression_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
     """Returns the Results of a regression from its collected draws, in the data's own units."""
-    y, draws = collected[TEST]
+    y, draws = collected[TEST].rows, collected[TEST].draws
     prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std, draws.dof)
     means, squared_scales, targets = in_units(draws, y, data)
     crps = mixture_crps(means, squared_scales, targets, draws.dof)
@@ -147,7 +147,7 @@ def regression_results(collected: Dict[str, Collected], data: Any, options: Opti
     panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
               "coverage": coverage_curve(prediction.cdf), "residuals": (prediction.std, targets - prediction.mean)}
     if BAND in collected:
-        panels["band"] = band(*collected[BAND], data)
+        panels["band"] = band(collected[BAND].rows, collected[BAND].draws, data)
     return Results(metrics, more, predictions, panels)
 
 

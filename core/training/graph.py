@@ -180,21 +180,22 @@ class _Builder:
             states = [state[name] for name in names]
             stepped = design.task.step_rule(design.layers, states, batches, sizes, config.momentum, due)
         new = dict(zip(names, stepped))
-        self._update_norms(state, new, records, norm_rate(now) * self.data.share_of_batch(x))
+        self._update_norms(state, new, records, x, now)
         held_out = self._held_out(step, weights) if likelihood.held_out else None
         new["likelihood"], log_prob = likelihood.update(
             state["likelihood"], outputs, y, temperature, sizes.kl_scale * prior.kl_weight, now, held_out)
         new["train"] = {"log_prob": state["train"]["log_prob"] + log_prob, "steps": state["train"]["steps"] + 1.0}
         return new
 
-    @staticmethod
-    def _update_norms(state: Nested, new: Nested, records: List[LayerRecord], rate: tf.Tensor) -> None:
+    def _update_norms(self, state: Nested, new: Nested, records: List[LayerRecord], x: tf.Tensor, now: Scalar) -> None:
         """Adds the moving averages of batch normalisations to the new state of their layers."""
+        if all(layer.has_weights for layer in self.specs):
+            return  # no op may be added in vain: it can change how TensorFlow groups the others, and so the rounding
+        rate = norm_rate(now) * self.data.share_of_batch(x)
         for record in records:
             if record.moments:
-                name = record.spec.name
                 for key, value in zip(("moving_mean", "moving_variance"), record.moments):
-                    new[name][key] = ema(state[name][key], value, rate)
+                    new[record.spec.name][key] = ema(state[record.spec.name][key], value, rate)
 
     def _averages_of_norms(self, state: Nested) -> Moments:
         """Returns the moving averages of those batch normalisations that get single values in the last minibatch."""
