@@ -3,7 +3,7 @@ import os
 from typing import List, NamedTuple
 
 from core.inference.conv_factors import CHUNK_NUMBERS
-from core.inference.linalg import LARGE
+from core.inference.linalg import LAPACK_MIN_DIM
 from core.inference.optimizer import LayerMethod
 from core.training.design import Design
 from misc.config import Config
@@ -16,7 +16,7 @@ SECONDS_PER_WEIGHT = 4e-9  # reading and writing weights, momentum and gradient
 FLOPS_PER_CORE, HALF_DIM = 1e11, 100.0  # per second, of large matrices; and the size of those that reach half of it
 NORMALS_PER_CORE = 7e7   # random numbers per second
 SERIAL_SECONDS = 1e-3    # of a layer's work that would not gain by further cores
-EIGH_FLOPS, LARGE_EIGH_FLOPS = 40, 10  # of an eigendecomposition, by TensorFlow or LAPACK, in units of d^3
+EIGH_FLOPS, LAPACK_EIGH_FLOPS = 40, 10  # of an eigendecomposition, by TensorFlow or LAPACK, in units of d^3
 
 
 class LayerCost(NamedTuple):
@@ -121,7 +121,7 @@ def _curvature_flops(design: Design, layer: LayerMethod, rows: float, draws: int
 
 
 def _eigh_flops(dim: int) -> float:
-    return (EIGH_FLOPS if dim < LARGE else LARGE_EIGH_FLOPS) * dim**3
+    return (EIGH_FLOPS if dim < LAPACK_MIN_DIM else LAPACK_EIGH_FLOPS) * dim**3
 
 
 def _width(config: Config) -> int:
