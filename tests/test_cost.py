@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 def measured():
     """{name: (predicted, measured)} of the table in docs/speed.md, in milliseconds per step."""
-    lines = (ROOT / "docs" / "speed.md").read_text().split("### Predicted and measured")[1].splitlines()
+    lines = (ROOT / "docs" / "speed.md").read_text().split("## Predicted and measured")[1].splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     return {row[0]: (float(row[1]), float(row[2])) for row in cells[2:2 + len(CASES)]}
 
