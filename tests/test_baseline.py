@@ -325,6 +325,16 @@ def test_bad_arguments(write, tmp_path, capsys, message, arguments):
     assert not (tmp_path / "experiments").exists()
 
 
+def test_fresh_runs_cannot_be_resumed(write, tmp_path, capsys):
+    """There is no --resume: the command always continues. With --fresh nothing is archived before this is said."""
+    result = home(tmp_path) / "seeds" / "1" / "result.json"
+    result.parent.mkdir(parents=True)
+    result.write_text("{}")
+    assert baseline(write(), "--runs", "1", "--fresh", "--resume") == 2
+    assert "unrecognized arguments: --resume" in capsys.readouterr().err
+    assert [path.name for path in result.parent.parent.iterdir()] == ["1"] and result.read_text() == "{}"
+
+
 def test_configs_that_do_not_belong_together(write, tiny_data, tmp_path, capsys):
     assert baseline(write(), write("other", protocol="standard"), "--runs", "1") == 2
     assert "the configs differ in protocol (published, standard), and such numbers never" in capsys.readouterr().err
