@@ -327,7 +327,7 @@ def test_explain_counts_the_early_refreshes(config_file, capsys):
     assert "2 epochs of 12 steps = 24" in text and "eigenbasis (with R, A, S) every 200 steps: 5 times" in text
     assert "all of these also at steps 1, 3, 6, 12, 24\n" in text
     assert "step size 0.01, x 0.1 every 16000 steps; KL divergence of a single step at most 0.01 (kl_clip), " \
-           "which grows from 0 over 10000 steps, then x 0.95 every epoch" in text
+           "which grows from 0 over 10000 steps, x 0.95 after every epoch" in text
 
 
 def test_image_grid_by_hand():

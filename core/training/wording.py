@@ -50,5 +50,5 @@ def about_clipped_step(config: Config) -> str:
         sentence += f"; KL divergence of a single step at most {config.kl_clip:g} (kl_clip)"
         if config.clip_warmup:
             sentence += f", which grows from 0 over {config.clip_warmup} steps"
-        sentence += f", {'then ' if config.clip_warmup else ''}x {CLIP_DECAY:g} every epoch"
+        sentence += f", x {CLIP_DECAY:g} after every epoch"
     return sentence
