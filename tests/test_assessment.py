@@ -440,7 +440,7 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
     refuse("runs of regression and of classification cannot be compared", digits[0], toys["ekfac"])
     refuse("--ood is for images, toy1d is a table", toys["ekfac"], "--ood", "noise")
     refuse("a flag has an empty value", digits[0], "--ood", "")
-    refuse("has a validation log-likelihood: train with validation_fraction set", digits[0], "--best")
+    refuse("has a validation log-likelihood: set validation_fraction when you train", digits[0], "--best")
     refuse("is not a set of images", digits[0], "--ood", "x" * 300)
     refuse("--rows is for --corrupt", digits[0], "--rows", "5")
     refuse("--out is for a comparison", digits[0], "--out", "somewhere")

@@ -4,6 +4,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from core.training.design import design_run
+from core.training.tasks import TASKS
 from data_loader.parts import Part, Pixels, Spec
 from misc.config import Config
 from misc.errors import UserError
@@ -21,9 +22,9 @@ def config(tmp_path):
 
 def run_on(config, n_rows):
     """A Run whose training rows are the first `n_rows` of its own."""
-    whole = Run(config)
-    return Run(config, whole.data._replace(train=Part(*(rows[:n_rows] for rows in whole.data.train)),
-                                           spec=whole.data.spec._replace(n_rows=n_rows)))
+    whole = TASKS[config.mode].load(config)
+    return Run(config, whole._replace(train=Part(whole.train.x[:n_rows], whole.train.y[:n_rows]),
+                                      spec=whole.spec._replace(n_rows=n_rows)))
 
 
 def true_moments(run, state):

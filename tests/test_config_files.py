@@ -16,7 +16,7 @@ ENCODINGS = ["utf-8", "utf-8-sig", "utf-16"]  # the last two begin with a byte-o
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_files_with_a_byte_order_mark_are_read(tmp_path, settings, config, encoding):
     paths = {name: tmp_path / f"{name}.json" for name in ("config", "overlay", "space")}
-    for name, values in (("config", settings()), ("overlay", {"kl": 0.5}), ("space", {"space": {"kl": [0.5, 1.0]}})):
+    for name, values in (("config", settings()), ("overlay", {"kl": 0.5}), ("space", {"space": {"kl": 3}})):
         paths[name].write_text(json.dumps(values), encoding=encoding)
     assert Config.from_file(paths["config"]) == config()
     assert read_overlay(paths["overlay"]).values == {"kl": 0.5}

@@ -70,7 +70,7 @@ FACTORISATIONS = {"inverse_root": lambda matrix: linalg.inverse_root(matrix, 0.1
                   "eigvalsh": linalg.eigvalsh, "qr": lambda matrix: linalg.orthogonal_iteration(matrix, matrix)}
 
 
-@pytest.mark.parametrize("size", [3, linalg.LARGE])
+@pytest.mark.parametrize("size", [3, linalg.LAPACK_MIN_DIM])
 @pytest.mark.parametrize("name", sorted(FACTORISATIONS.keys() - {"inverse_root"}))
 def test_no_factorisation_is_given_what_is_not_finite(session, name, size):
     """On a GPU, what it makes of NaN is anybody's guess; an error is raised before."""

@@ -83,7 +83,7 @@ def test_one_step_written_out(config, optimizer):
     design = run.model.design
     layer, order = design.layers[0], epoch_order(len(run.data.train.x), cfg.seed, 1)
     after = run.steps(1)["dense0"]
-    x, y = (part[order[:5]] for part in run.data.train)
+    x, y = run.data.train.x[order[:5]], run.data.train.y[order[:5]]
     a = np.hstack([x, np.ones((5, 1))])
     draws = 2 if layer.noisy else 1
     with run.model.graph.as_default():
