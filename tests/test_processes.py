@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from core.training.stepper import Stepper
 from misc.parent import ancestors
 from misc.signals import Terminated, sigterm_interrupts
 from tests.conftest import ROOT
-from tests.test_baseline import command, home, numbers, write  # noqa: F401
+from tests.test_baseline import baseline, command, home, numbers, write  # noqa: F401
 
 TAG = "TESTED_COMMAND"  # an environment variable by which processes of a command are found
 
@@ -37,7 +38,7 @@ def wait_for(what, seconds):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-@pytest.mark.parametrize("delay", [0.0, 2.0])
+@pytest.mark.parametrize("delay", [0.0, 1.0])
 def test_no_process_outlives_a_killed_command(tmp_path, delay):
     """Two of three workers have a job, which lasts; they are starting, or at work, when their parent is killed."""
     value = f"{tmp_path.name}-{os.getpid()}"
@@ -71,27 +72,48 @@ def test_sigterm_as_an_exception():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.mark.parametrize("number, jobs, code, says", [
-    (signal.SIGTERM, 2, 143, "ended by SIGTERM"), (signal.SIGINT, 1, 130, "interrupted"),
-    (signal.SIGTERM, 1, 143, "ended by SIGTERM")])
-def test_a_signal_ends_repeated_runs(write, tmp_path, number, jobs, code, says):  # noqa: F811
-    """What is finished is in the tables, nothing counts as failed, and the run under way can be continued."""
-    path = write(epoch=600, epoch_rate=60, save_interval=30)
-    process = subprocess.Popen(command(path, "--runs", "4", "--jobs", str(jobs)), cwd=str(ROOT), stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # as in a terminal
+def runs_of(tmp_path):
+    """Seeds of the finished runs, and of those that were stopped under way."""
     seeds = home(tmp_path) / "seeds"
+    finished = {path.parent.name for path in seeds.glob("*/result.json")}
+    return finished, {path.parent.parent.name for path in seeds.glob("*/checkpoint/checkpoint")} - finished
 
-    def under_way():
-        return {path.parent.parent.name for path in seeds.glob("*/checkpoint/checkpoint")} - {
-            path.parent.name for path in seeds.glob("*/result.json")}
 
-    assert wait_for(lambda: (list(seeds.glob("*/result.json")) and under_way()) or process.poll() is not None, 120)
-    os.killpg(process.pid, number)  # as a terminal does, and `timeout` and batch systems
-    output, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
+def check_stopped(tmp_path, output, error, says):
+    """What is finished is in the tables, nothing counts as failed, and the run under way can be continued."""
+    finished, under_way = runs_of(tmp_path)
     assert error.splitlines()[-1] == f"regression_baseline.py: {says}; the same command continues from here"
     assert "Traceback" not in error and "FAILED" not in error and "INCOMPLETE" in output
-    assert not list(seeds.glob("*/failure.txt")) and set(numbers(home(tmp_path))) == {
-        path.parent.name for path in seeds.glob("*/result.json")}
-    assert under_way()
+    assert not list(home(tmp_path).glob("seeds/*/failure.txt"))
+    assert set(numbers(home(tmp_path))) == finished and under_way
+
+
+def test_sigterm_ends_repeated_runs(write, tmp_path):  # noqa: F811
+    process = subprocess.Popen(command(write(epoch=600, epoch_rate=60, save_interval=30), "--runs", "4", "--jobs", "2"),
+                               cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    assert wait_for(lambda: all(runs_of(tmp_path)) or process.poll() is not None, 120)
+    os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and batch systems do
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 143, error
+    check_stopped(tmp_path, output, error, "ended by SIGTERM")
+
+
+@pytest.mark.usefixtures("shared_graphs")
+@pytest.mark.parametrize("number, code, says", [
+    (signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted")])
+def test_a_signal_ends_runs_in_the_same_process(write, tmp_path, capsys, monkeypatch, number, code, says):  # noqa: F811
+    """With --jobs 1; the signal comes in the second run."""
+    advance, sent = Stepper.run, []
+
+    def signalled(stepper, segment):
+        advance(stepper, segment)
+        if runs_of(tmp_path)[0] and not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+            time.sleep(0.3)  # a thread reads the signal
+
+    monkeypatch.setattr(Stepper, "run", signalled)
+    assert baseline(write(), "--runs", "3") == code
+    assert runs_of(tmp_path) == ({"1"}, {"2"})
+    check_stopped(tmp_path, *capsys.readouterr(), says)
