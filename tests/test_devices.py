@@ -24,6 +24,8 @@ from misc.folders import run_folder
 from misc.records import read_json
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.usefixtures("shared_graphs")
+
 OLD_WORDS = """2026-11-28 10:40:00.1: I tensorflow/core/platform/cpu_feature_guard.cc:142] Your CPU supports AVX
 2026-11-28 10:40:00.2: W tensorflow/stream_executor/platform/default/dso_loader.cc:59] Could not load dynamic library \
 'libcuda.so.1'; dlerror: libcuda.so.1: cannot open shared object file

@@ -168,7 +168,7 @@ def keys_of(case):
     return EVERY_STEP["classification"] if case == "vgg" else {}
 
 
-@pytest.mark.parametrize("case", ["regression ekfac", "regression kfac", "regression diag", "held_out", "vgg"])
+@pytest.mark.parametrize("case", ["regression ekfac", "regression kfac", "regression diag", "vgg"])
 def test_another_device_gives_the_same_bits(on_second, case):
     one, other = (run.state(2) for run in (Emulated(case, "/device:CPU:0", **keys_of(case)), on_second(case)))
     assert one.keys() == other.keys()
@@ -205,7 +205,7 @@ def test_no_state_crosses_between_devices_in_a_loop(on_second, case, n_most):
 
 
 def test_a_state_that_crosses_is_found():
-    """A basis computed on the host (curvature_device cpu on a GPU) does cross."""
-    run = Emulated("regression ekfac", SECOND, curvature_device="cpu")
+    """Roots computed on the host (curvature_device cpu on a GPU) do cross."""
+    run = Emulated("regression kfac", SECOND, curvature_device="cpu", Teigen=2)
     found = [each for due in run.model.advance for each in sent_in_loops(run.partitions(due))]
     assert "float32" in {kind for kind, _ in found}

@@ -11,6 +11,8 @@ from data_loader.ood import other_table
 from data_loader.regression import load_regression
 from misc.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("shared_graphs")
+
 COLUMNS = ["a", "b", "c", "y"]
 
 

@@ -14,6 +14,8 @@ from misc.folders import run_folder
 from tests.test_assessment import DIGITS, evaluated, no_figures, write_digits  # noqa: F401
 from tests.test_classification_data import write_images
 
+pytestmark = pytest.mark.usefixtures("shared_graphs")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
