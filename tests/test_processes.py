@@ -51,7 +51,7 @@ def test_no_process_outlives_a_killed_command(tmp_path, delay):
         time.sleep(delay)
         process.kill()
         process.wait()
-        assert wait_for(lambda: not marked(value), 10), marked(value)
+        assert wait_for(lambda: not marked(value), 5), marked(value)
     finally:
         for pid in marked(value):
             os.kill(pid, signal.SIGKILL)
