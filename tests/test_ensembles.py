@@ -10,6 +10,7 @@ from core.baseline.ensembles import mixture_row
 from core.metrics.predictive import mix, predict
 from misc.errors import RunError
 from misc.records import read_json, read_rows
+from tests.test_assessment import no_figures  # noqa: F401
 from tests.test_baseline import baseline, home, write  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
@@ -44,6 +45,7 @@ def with_shifted_targets(tiny_data):
     np.savetxt(path, raw)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_nothing_is_computed_from_rounded_files(write, tiny_data, tmp_path):  # noqa: F811
     """Targets of 1.6e9 + y: the mixture of the files is that of the checkpoints, and files hold every digit."""
     with_shifted_targets(tiny_data)

@@ -10,6 +10,7 @@ import evaluate
 from data_loader.ood import other_table
 from data_loader.regression import load_regression
 from misc.errors import UserError
+from tests.test_assessment import no_figures  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
 
@@ -85,6 +86,7 @@ def test_a_column_constant_in_training_is_zero_in_other_rows(tiny_data, other, f
     assert other(rows.assign(b=200.0)).notices == ()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_evaluate_says_what_it_found(tiny_data, frame, finished_run, config, capsys):
     _, folder = finished_run(optimizer="sgd")
     evaluate.main([str(folder.root)])
