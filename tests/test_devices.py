@@ -1,8 +1,6 @@
 """Which device a run uses, what is said about it, and what TensorFlow is told about GPUs. No GPU is needed."""
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import tensorflow.compat.v1 as tf
@@ -58,16 +56,18 @@ def machine(monkeypatch, tmp_path):
 
 # What TensorFlow is told.
 
-def test_switches_of_tensorflow():
+def test_switches_of_tensorflow(monkeypatch):
     """TensorFloat-32 is off, and kernels are deterministic; the environment can change the latter."""
-    code = ("import os; from misc import backend; tf = backend.prepare(); config = tf.config.experimental; "
-            "print(os.environ['TF_DETERMINISTIC_OPS'], os.environ['TF_CUDNN_DETERMINISTIC'], "
-            "os.environ['NVIDIA_TF32_OVERRIDE'], "
-            "getattr(config, 'tensor_float_32_execution_enabled', bool)())")
-    environment = {name: value for name, value in os.environ.items() if name not in backend.SWITCHES}
-    done = subprocess.run([sys.executable, "-c", code], cwd=str(ROOT), stdout=subprocess.PIPE,
-                          env=dict(environment, TF_CUDNN_DETERMINISTIC="0"), check=True)
-    assert done.stdout.decode().split() == ["1", "0", "0", "False"]
+    for name in backend.SWITCHES:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TF_CUDNN_DETERMINISTIC", "0")
+    has_switch = hasattr(tf.config.experimental, "enable_tensor_float_32_execution")
+    if has_switch:
+        tf.config.experimental.enable_tensor_float_32_execution(True)
+    backend.prepare()
+    switches = [os.environ[name] for name in ("TF_DETERMINISTIC_OPS", "TF_CUDNN_DETERMINISTIC", "NVIDIA_TF32_OVERRIDE")]
+    assert switches == ["1", "0", "0"]
+    assert not has_switch or not tf.config.experimental.tensor_float_32_execution_enabled()
 
 
 def test_only_the_gpu_in_use_is_opened():
@@ -122,11 +122,11 @@ def test_a_real_probe_says_something(machine, monkeypatch):
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_the_log_and_the_explanation_name_the_device(config, config_file, capsys, device):
     reason = {"auto": "MFLOP per layer and step are too few for a GPU", "cpu": "as asked for"}[device]
-    arguments = ["--config", str(config_file(model_name="linear", epoch=1)), "--device", device]
+    arguments = ["--config", str(config_file(optimizer="diag", model_name="linear", epoch=1)), "--device", device]
     train.main([*arguments, "--explain"])
     assert "device     /device:CPU:0: " in capsys.readouterr().out
     train.main(arguments)
-    log = run_folder(config(model_name="linear")).log.read_text()
+    log = run_folder(config(optimizer="diag", model_name="linear")).log.read_text()
     assert "device /device:CPU:0: " in log and reason in log
 
 
@@ -159,8 +159,8 @@ def test_provenance_names_the_gpu_and_its_libraries(machine, monkeypatch):
 
 
 def test_a_resumed_run_names_another_gpu(config, config_file):
-    train.main(["--config", str(config_file(epoch=1))])
-    folder, now = run_folder(config()), run.provenance()
+    train.main(["--config", str(config_file(optimizer="diag", epoch=1))])
+    folder, now = run_folder(config(optimizer="diag")), run.provenance()
     before = read_json(folder.config)
     before["versions"].update(gpu="NVIDIA X")
     folder.config.write_text(json.dumps(before))

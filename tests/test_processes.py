@@ -12,7 +12,7 @@ from core.training.stepper import Stepper
 from misc.parent import ancestors
 from misc.signals import Terminated, sigterm_interrupts
 from tests.conftest import ROOT
-from tests.test_baseline import baseline, command, home, numbers, write  # noqa: F401
+from tests.test_baseline import baseline, home, numbers, write  # noqa: F401
 
 TAG = "TESTED_COMMAND"  # an environment variable by which processes of a command are found
 
@@ -37,24 +37,48 @@ def wait_for(what, seconds):
     return what()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-@pytest.mark.parametrize("delay", [0.0, 1.0])
-def test_no_process_outlives_a_killed_command(tmp_path, delay):
-    """Two of three workers have a job, which lasts; they are starting, or at work, when their parent is killed."""
+@pytest.fixture
+def workers_at_work(tmp_path):
+    """Function (delay) -> a command, two of whose three workers have a job that lasts, and a function that lists them.
+
+    The workers are there since `delay` seconds: they are starting or at work.
+    """
     value = f"{tmp_path.name}-{os.getpid()}"
     code = ("import time\nfrom core.baseline.pool import Workers, parallel_map\n"
-            "parallel_map(time.sleep, [100, 100], Workers(3))")
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=str(ROOT), env=dict(os.environ, **{TAG: value}),
-                               stderr=subprocess.DEVNULL)
-    try:
+            "from misc.errors import one_line_errors\n"
+            "with one_line_errors('regression_baseline.py', 'the same command continues from here'):\n"
+            "    parallel_map(time.sleep, [100, 100], Workers(3))")
+
+    def make(delay):
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=str(ROOT), env=dict(os.environ, **{TAG: value}),
+                                   stderr=subprocess.PIPE, text=True, start_new_session=True)
         assert wait_for(lambda: sum("popen_loky" in line for line in marked(value).values()) >= 2, 60)
         time.sleep(delay)
-        process.kill()
-        process.wait()
-        assert wait_for(lambda: not marked(value), 5), marked(value)
-    finally:
-        for pid in marked(value):
-            os.kill(pid, signal.SIGKILL)
+        return process, lambda: marked(value)
+
+    yield make
+    for pid in marked(value):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@pytest.mark.parametrize("delay", [0.0, 1.0])
+def test_no_process_outlives_a_killed_command(workers_at_work, delay):
+    process, left = workers_at_work(delay)
+    process.kill()
+    process.wait()
+    assert wait_for(lambda: not left(), 5), left()
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_sigterm_ends_a_command_and_its_workers(workers_at_work):
+    process, left = workers_at_work(1.0)
+    os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and batch systems do
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 143, error
+    assert error.splitlines()[-1] == "regression_baseline.py: ended by SIGTERM; the same command continues from here"
+    assert "Traceback" not in error and wait_for(lambda: not left(), 5), left()
 
 
 def test_ancestors():
@@ -79,31 +103,11 @@ def runs_of(tmp_path):
     return finished, {path.parent.parent.name for path in seeds.glob("*/checkpoint/checkpoint")} - finished
 
 
-def check_stopped(tmp_path, output, error, says):
-    """What is finished is in the tables, nothing counts as failed, and the run under way can be continued."""
-    finished, under_way = runs_of(tmp_path)
-    assert error.splitlines()[-1] == f"regression_baseline.py: {says}; the same command continues from here"
-    assert "Traceback" not in error and "FAILED" not in error and "INCOMPLETE" in output
-    assert not list(home(tmp_path).glob("seeds/*/failure.txt"))
-    assert set(numbers(home(tmp_path))) == finished and under_way
-
-
-def test_sigterm_ends_repeated_runs(write, tmp_path):  # noqa: F811
-    process = subprocess.Popen(command(write(epoch=600, epoch_rate=60, save_interval=30), "--runs", "4", "--jobs", "2"),
-                               cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)
-    assert wait_for(lambda: all(runs_of(tmp_path)) or process.poll() is not None, 120)
-    os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and batch systems do
-    output, error = process.communicate(timeout=60)
-    assert process.returncode == 143, error
-    check_stopped(tmp_path, output, error, "ended by SIGTERM")
-
-
 @pytest.mark.usefixtures("shared_graphs")
 @pytest.mark.parametrize("number, code, says", [
     (signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted")])
 def test_a_signal_ends_runs_in_the_same_process(write, tmp_path, capsys, monkeypatch, number, code, says):  # noqa: F811
-    """With --jobs 1; the signal comes in the second run."""
+    """With --jobs 1, in the second run: the first is in the tables, none counts as failed, the second can be continued."""
     advance, sent = Stepper.run, []
 
     def signalled(stepper, segment):
@@ -115,5 +119,8 @@ def test_a_signal_ends_runs_in_the_same_process(write, tmp_path, capsys, monkeyp
 
     monkeypatch.setattr(Stepper, "run", signalled)
     assert baseline(write(), "--runs", "3") == code
-    assert runs_of(tmp_path) == ({"1"}, {"2"})
-    check_stopped(tmp_path, *capsys.readouterr(), says)
+    output, error = capsys.readouterr()
+    assert error.splitlines()[-1] == f"regression_baseline.py: {says}; the same command continues from here"
+    assert "Traceback" not in error and "FAILED" not in error and "INCOMPLETE" in output
+    assert not list(home(tmp_path).glob("seeds/*/failure.txt"))
+    assert runs_of(tmp_path) == ({"1"}, {"2"}) and set(numbers(home(tmp_path))) == {"1"}
