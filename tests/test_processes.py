@@ -107,7 +107,7 @@ def runs_of(tmp_path):
 @pytest.mark.parametrize("number, code, says", [
     (signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted")])
 def test_a_signal_ends_runs_in_the_same_process(write, tmp_path, capsys, monkeypatch, number, code, says):  # noqa: F811
-    """With --jobs 1, in the second run: the first is in the tables, none counts as failed, the second can be continued."""
+    """With --jobs 1, in the second run: the first is in the tables, and the second can be continued, not failed."""
     advance, sent = Stepper.run, []
 
     def signalled(stepper, segment):
