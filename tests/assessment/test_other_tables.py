@@ -10,7 +10,6 @@ import evaluate
 from data_loader.ood import other_table
 from data_loader.regression import load_regression
 from misc.errors import UserError
-from tests.test_assessment import no_figures  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
 

@@ -10,8 +10,7 @@ from core.baseline.ensembles import mixture_row
 from core.metrics.predictive import mix, predict
 from misc.errors import RunError
 from misc.records import read_json, read_rows
-from tests.test_assessment import no_figures  # noqa: F401
-from tests.test_baseline import baseline, home, write  # noqa: F401
+from tests.baseline.commands import baseline, home
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
 
@@ -27,7 +26,7 @@ def test_a_mixture_of_mixtures(rng):
 
 
 @pytest.mark.parametrize("text", ["", "target,mean,std,epistemic_std,log_prob,cdf\n1,1,1,1,-1,.5\n"])
-def test_predictions_of_other_rows(write, tmp_path, text):  # noqa: F811
+def test_predictions_of_other_rows(write, tmp_path, text):
     assert baseline(write(epoch=1), "--runs", "1") == 0
     roots = [home(tmp_path) / "seeds" / "1", tmp_path / "copy"]
     shutil.copytree(str(roots[0]), str(roots[1]))
@@ -46,7 +45,7 @@ def with_shifted_targets(tiny_data):
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_nothing_is_computed_from_rounded_files(write, tiny_data, tmp_path):  # noqa: F811
+def test_nothing_is_computed_from_rounded_files(write, tiny_data, tmp_path):
     """Targets of 1.6e9 + y: the mixture of the files is that of the checkpoints, and files hold every digit."""
     with_shifted_targets(tiny_data)
     assert baseline(write(), "--runs", "1", "--ensemble", "2") == 0
@@ -68,7 +67,7 @@ def test_nothing_is_computed_from_rounded_files(write, tiny_data, tmp_path):  # 
     assert float(curve["test_rmse"]) == float(read_rows(home(tmp_path) / "runs.csv")[0]["rmse"])
 
 
-def test_predictions_that_were_rounded(write, tiny_data, tmp_path, capsys):  # noqa: F811
+def test_predictions_that_were_rounded(write, tiny_data, tmp_path, capsys):
     """Earlier versions wrote 9 digits; where these do not give the run's own metrics, nothing is mixed."""
     with_shifted_targets(tiny_data)
     assert baseline(write(), "--runs", "1") == 0
@@ -81,7 +80,7 @@ def test_predictions_that_were_rounded(write, tiny_data, tmp_path, capsys):  # n
     assert "base x2 seed 1 is not mixed: " in capsys.readouterr().err
 
 
-def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
+def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):
     assert baseline(write(), "--runs", "2", "--ensemble", "3", "--report", str(tmp_path / "t.md")) == 0
     printed = capsys.readouterr().out
     root = home(tmp_path)
@@ -108,7 +107,7 @@ def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
     assert [row["members"] for row in read_rows(root / "ensemble.csv")] == ["2", "2"]
 
 
-def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F811
+def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):
     """They are named, with exit code 1. Without --ensemble, tables of other settings are archived."""
     root = home(tmp_path)
     assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0
@@ -126,7 +125,7 @@ def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F81
     assert not (root / "ensemble.json").exists() and (root / "ensemble.json.1").is_file()
 
 
-def test_members_are_archived_with_their_run(write, tmp_path, capsys):  # noqa: F811
+def test_members_are_archived_with_their_run(write, tmp_path, capsys):
     """Under a run of another config, or trained again, there are no members of the earlier one."""
     seeds = home(tmp_path) / "seeds"
     assert baseline(write(), "--runs", "1", "--ensemble", "2") == 0
@@ -142,7 +141,7 @@ def test_members_are_archived_with_their_run(write, tmp_path, capsys):  # noqa: 
     assert [path.name for path in (seeds / "1" / "ensemble").glob("[0-9]*")] == ["2"]
 
 
-def test_an_ensemble_that_lacks_a_member(write, tmp_path, monkeypatch):  # noqa: F811
+def test_an_ensemble_that_lacks_a_member(write, tmp_path, monkeypatch):
     from core.training import run
 
     honest = run.train

@@ -11,7 +11,7 @@ from data_loader.ood import ood_images
 from misc.config import Config
 from misc.errors import UserError
 from misc.folders import run_folder
-from tests.test_classification_data import assert_same_rows, write_images
+from tests.images.files import assert_same_rows, write_images
 
 ORIENTATION = 0x0112  # tag of EXIF
 UPRIGHT = {  # value of the tag -> stored image to image as it is shown

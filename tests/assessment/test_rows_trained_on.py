@@ -11,8 +11,8 @@ from core.training import run
 from data_loader.classification import n_equal_images
 from misc.config import Config
 from misc.folders import run_folder
-from tests.test_assessment import DIGITS, evaluated, no_figures, write_digits  # noqa: F401
-from tests.test_classification_data import write_images
+from tests.assessment.runs import DIGITS, evaluated, write_digits
+from tests.images.files import write_images
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
 

@@ -11,8 +11,8 @@ import pytest
 from core.training.stepper import Stepper
 from misc.parent import ancestors
 from misc.signals import Terminated, sigterm_interrupts
+from tests.baseline.commands import baseline, home, numbers
 from tests.conftest import ROOT
-from tests.test_baseline import baseline, home, numbers, write  # noqa: F401
 
 TAG = "TESTED_COMMAND"  # an environment variable by which processes of a command are found
 
@@ -106,7 +106,7 @@ def runs_of(tmp_path):
 @pytest.mark.usefixtures("shared_graphs")
 @pytest.mark.parametrize("number, code, says", [
     (signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted")])
-def test_a_signal_ends_runs_in_the_same_process(write, tmp_path, capsys, monkeypatch, number, code, says):  # noqa: F811
+def test_a_signal_ends_runs_in_the_same_process(write, tmp_path, capsys, monkeypatch, number, code, says):
     """With --jobs 1, in the second run: the first is in the tables, and the second can be continued, not failed."""
     advance, sent = Stepper.run, []
 
