@@ -25,23 +25,33 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data" / "uci"
 
 
-# Files that take longest, which start first: otherwise one worker waits for the other at the end.
-LONGEST = ("test_golden.py", "test_baseline.py", "test_classification_training.py", "test_model.py")
+# Files and folders that take longest, which start first: otherwise one worker waits for the other at the end.
+LONGEST = ("test_golden.py", "baseline", "assessment", "classification_training", "test_model.py")
 
 
 def pytest_collection_modifyitems(items):
     """Puts the tests of LONGEST first."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+    def rank(item):
+        name = item.path.relative_to(ROOT / "tests").parts[0]
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Gives each file to one worker, so that what its fixtures train is trained once; golden runs share nothing."""
+    """Gives each file to one worker, so that what its fixtures train is trained once.
+
+    All files of tests/assessment go to one worker, because they evaluate the same runs; golden runs share nothing.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            return nodeid if "test_golden" in nodeid else super()._split_scope(nodeid)
+            if "test_golden" in nodeid:
+                return nodeid
+            return "tests/assessment" if "tests/assessment" in nodeid else super()._split_scope(nodeid)
 
     config.option.loadscopereorder = False  # keep the order of the files
     return Scheduling(config, log)
@@ -73,14 +83,19 @@ class GraphCache:
         self._models.clear()
 
 
+@pytest.fixture(scope="session")
+def graph_cache():
+    """GraphCache of this process."""
+    return GraphCache()
+
+
 @pytest.fixture(scope="module")
-def shared_graphs():
-    """GraphCache of the module; runs and evaluations in this process use it, too."""
+def shared_graphs(graph_cache):
+    """GraphCache of this process, which runs and evaluations of the module use, too."""
     with pytest.MonkeyPatch.context() as patch:
-        cache = GraphCache()
-        patch.setattr(run, "build_model", cache)
-        patch.setattr(restore, "build_model", cache)
-        yield cache
+        patch.setattr(run, "build_model", graph_cache)
+        patch.setattr(restore, "build_model", graph_cache)
+        yield graph_cache
 
 
 @pytest.fixture
@@ -150,9 +165,9 @@ def config_file(settings, tmp_path):
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def copies():
-    """{settings: copy of the folder of a finished run}, of the module."""
+    """{settings: copy of the folder of a finished run}, of this process."""
     return {}
 
 
@@ -160,11 +175,13 @@ def copies():
 def finished_run(config, config_file, copies, tmp_path_factory):
     """Function (**overrides) -> (path of its config file, its Folder) of a finished run.
 
-    Runs with equal settings are trained once in a module; every test has a folder of its own.
+    Runs with equal settings are trained once in a process; every test has a folder of its own.
     """
 
     def make(**overrides):
-        path, folder, key = config_file(**overrides), run_folder(config(**overrides)), json.dumps(overrides)
+        made = config(**overrides)
+        path, folder = config_file(**overrides), run_folder(made)
+        key = json.dumps(made.model_dump(exclude={"data_path", "experiments_path"}), sort_keys=True)
         if key in copies:
             shutil.copytree(str(copies[key]), str(folder.root))
         else:

@@ -14,7 +14,7 @@ from core.inference.optimizer import METHODS
 from misc.config import Config, key_mode
 from misc.errors import UserError
 from networks import NETWORKS
-from tests.test_classification_data import write_cifar10, write_idx
+from tests.images.files import write_cifar10, write_idx
 
 LARGEST = dict(epoch=3, train_particles=4, test_particles=9, width=1.0)  # larger runs are only explained
 TINY = {

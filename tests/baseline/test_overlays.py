@@ -10,8 +10,8 @@ from misc.config_overlays import FOLDER, known_overlays, read_overlay
 from misc.errors import UserError
 from misc.folders import run_folder
 from misc.records import read_json
+from tests.baseline.commands import SPACE, baseline, home, numbers
 from tests.conftest import ROOT
-from tests.test_baseline import SPACE, baseline, home, numbers, write  # noqa: F401
 
 # Family of removed files -> the published method and the overlay that replace them.
 REPLACEMENTS = {
@@ -163,7 +163,7 @@ def test_a_run_under_overlays_is_explained_recorded_and_resumed(config_file, ove
     assert "the config has changed since this run began: epoch (then 2, now 4)" in capsys.readouterr().err
 
 
-def test_repeated_runs_under_overlays(write, overlay, tmp_path, capsys):  # noqa: F811
+def test_repeated_runs_under_overlays(write, overlay, tmp_path, capsys):
     plain, cold = write(epoch=2), overlay("cold", kl=0.5, exp_name_suffix="_cold")
     assert baseline(plain, "--runs", "1") == 0
     assert baseline(plain, "--runs", "1", "--with", cold, "--against", plain) == 0  # the file as it stands
@@ -175,7 +175,7 @@ def test_repeated_runs_under_overlays(write, overlay, tmp_path, capsys):  # noqa
     assert numbers(home(tmp_path, "base_cold")) != numbers(home(tmp_path))
 
 
-def test_a_search_under_an_overlay(write, overlay, tmp_path):  # noqa: F811
+def test_a_search_under_an_overlay(write, overlay, tmp_path):
     (tmp_path / "space.json").write_text(json.dumps(dict(SPACE, trials=1)))
     arguments = ["--runs", "1", "--tune", str(tmp_path / "space.json"), "--protocol", "standard"]
     assert baseline(write(optimizer="adam"), *arguments, "--with", overlay(eta=2.0, exp_name_suffix="_wide")) == 0

@@ -9,7 +9,7 @@ from core.baseline.ensembles import mixture_row
 from core.metrics.predictive import mix, predict
 from misc.errors import RunError
 from misc.records import read_json, read_rows
-from tests.test_baseline import baseline, home, write  # noqa: F401
+from tests.baseline.commands import baseline, home
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
 
@@ -25,7 +25,7 @@ def test_a_mixture_of_mixtures(rng):
 
 
 @pytest.mark.parametrize("text", ["", "target,mean,std,epistemic_std,log_prob,cdf\n1,1,1,1,-1,.5\n"])
-def test_predictions_of_other_rows(write, tmp_path, text):  # noqa: F811
+def test_predictions_of_other_rows(write, tmp_path, text):
     assert baseline(write(epoch=1), "--runs", "1") == 0
     roots = [home(tmp_path) / "seeds" / "1", tmp_path / "copy"]
     shutil.copytree(str(roots[0]), str(roots[1]))
@@ -35,7 +35,7 @@ def test_predictions_of_other_rows(write, tmp_path, text):  # noqa: F811
         mixture_row(roots)
 
 
-def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
+def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):
     assert baseline(write(), "--runs", "2", "--ensemble", "3", "--report", str(tmp_path / "t.md")) == 0
     printed = capsys.readouterr().out
     root = home(tmp_path)
@@ -62,7 +62,7 @@ def test_an_ensemble_beside_its_runs(write, tmp_path, capsys):  # noqa: F811
     assert [row["members"] for row in read_rows(root / "ensemble.csv")] == ["2", "2"]
 
 
-def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F811
+def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):
     """They are reported; all other results are written. Without --ensemble, tables of other settings are archived."""
     root = home(tmp_path)
     assert baseline(write(), "--runs", "2", "--ensemble", "2") == 0
@@ -79,7 +79,7 @@ def test_predictions_that_cannot_be_mixed(write, tmp_path, capsys):  # noqa: F81
     assert not (root / "ensemble.json").exists() and (root / "ensemble.json.1").is_file()
 
 
-def test_an_ensemble_that_lacks_a_member(write, tmp_path, monkeypatch):  # noqa: F811
+def test_an_ensemble_that_lacks_a_member(write, tmp_path, monkeypatch):
     from core.training import run
 
     honest = run.train
