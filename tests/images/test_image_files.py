@@ -213,6 +213,21 @@ def test_folders_that_contradict(config, tmp_path, rng):
         load_classification(config())
 
 
+def test_images_that_also_train_are_counted(config, tmp_path, rng):
+    """One test image is a copy under its own class, one under the other class."""
+    root = tmp_path / "images"
+    made = write_images(root / "train", rng, ["cat", "dog"])
+    write_images(root / "val", rng, ["cat", "dog"])
+    write_images(root / "test", rng, ["cat", "dog"])
+    assert load_classification(config()).notices == ()
+    for name in ("cat", "dog"):
+        Image.fromarray(made["cat"][0]).save(str(root / "test" / name / "copy.png"))
+    Image.fromarray(made["dog"][1]).save(str(root / "val" / "dog" / "0.png"))
+    assert load_classification(config()).notices == (
+        "note: 1 of 4 validation images is also among the training images, whatever their class",
+        "note: 2 of 6 test images are also among the training images, whatever their class")
+
+
 def test_validation_rows_are_missed(config, tmp_path, rng):
     write_images(tmp_path / "images" / "train", rng, ["cat", "dog"])
     with pytest.raises(UserError, match="no row to evaluate on"):
