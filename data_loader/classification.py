@@ -52,7 +52,8 @@ def load_classification(config: Config) -> ImageData:
         spec=Spec(len(rows), images.shape[1:], train.n_classes, pixel_statistics(fit.x)),
         classes=train.classes or known.classes or [str(number) for number in range(train.n_classes)],
         source=source, split=split, split_hash=split_hash([split]), rows_hash=images_hash(images, labels),
-        notices=tuple(loaded.notes),
+        notices=(*loaded.notes, *(_about_equal_images(fit, part(valid_rows), part(split.test))
+                                  if config.dataset == "images" else ())),
     )
 
 
@@ -83,6 +84,15 @@ def n_equal_images(images: np.ndarray, others: np.ndarray) -> int:
     """Returns how many of the uint8 images [n, height, width, channels] are, to the last bit, among the `others`."""
     known = {_image_hash(image) for image in others}
     return sum(_image_hash(image) in known for image in images)
+
+
+def _about_equal_images(train: Part, valid: Part, test: Part) -> typing.Iterator[str]:
+    """Yields a notice for validation and for test images that also stand among the training images."""
+    for what, others in (("validation", valid), ("test", test)):
+        count = n_equal_images(others.x, train.x)
+        if count:
+            yield (f"note: {count} of {len(others.x)} {what} images {'is' if count == 1 else 'are'} also among the "
+                   "training images, whatever their class")
 
 
 def _image_hash(image: np.ndarray) -> bytes:

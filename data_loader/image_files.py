@@ -1,5 +1,6 @@
-"""Reads image files in any format of Pillow: turned upright, without the files that are no images."""
+"""Reads image files in any format of Pillow: turned upright, on white, without the files that are no images."""
 import pathlib
+import re
 import typing
 
 import numpy as np
@@ -80,17 +81,57 @@ def _read_image(path: pathlib.Path) -> typing.Optional[np.ndarray]:
     try:
         # NOTE: opened here, because Pillow 13 scrambles the pixels of some turned TIFFs that it opens by their names.
         with open(str(path), "rb") as handle, Image.open(handle) as image:
-            mode, grey = image.mode, image.mode in ("1", "L", "LA")
-            array = np.asarray(_upright(image).convert("L" if grey else "RGB"))
+            grey = image.mode in ("1", "L", "LA")
+            _check_depth(image)
+            _check_single(image)
+            array = np.asarray(_on_white(_upright(image)).convert("L" if grey else "RGB"))
+    except _Unusable:
+        raise
     except Exception as error:  # Pillow's decoders raise errors of many types for damaged files
         if isinstance(error, Image.UnidentifiedImageError):
             if not _is_named_like_an_image(path):
                 return None
             raise _Unusable("damaged, empty, or of a format that Pillow does not read") from None
         raise _Unusable(" ".join(str(error).split()) or type(error).__name__) from None
-    if mode.startswith(("I", "F")):  # the conversion above has cut these off
-        raise _Unusable(f"more than 8 bits per channel, mode {mode}, which would be cut off")
     return array[..., None] if grey else array
+
+
+def _check_depth(image: typing.Any) -> None:
+    """Raises _Unusable for an image of more than 8 bits per channel, whether or not Pillow cuts them off by itself."""
+    if image.mode.startswith(("I", "F")):
+        raise _Unusable(f"more than 8 bits per channel, mode {image.mode}, which would be cut off")
+    for decoder, _, _, args in image.tile:
+        args = args if isinstance(args, tuple) else (args,)
+        raw = [arg for arg in args if isinstance(arg, str) and re.fullmatch(r"(L|RGB|CMYK)[AaX]*;16[BLN]", arg)]
+        if raw or (decoder.startswith("ppm") and any(isinstance(arg, int) and arg > 255 for arg in args)):
+            raise _Unusable("more than 8 bits per channel, which would be cut off")
+
+
+def _check_single(image: typing.Any) -> None:
+    """Raises _Unusable for several images in one file: an animation, or the pages of a TIFF, but not its thumbnail."""
+    n_frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG", "WEBP", "TIFF") else 1
+    if n_frames == 1:
+        return
+    if image.format == "TIFF":
+        size = image.size
+        image.seek(1)
+        is_thumbnail = image.size != size
+        image.seek(0)
+        if is_thumbnail:
+            return
+    raise _Unusable(f"{n_frames} images in one file, of which only the first would be read")
+
+
+def _on_white(image: typing.Any) -> typing.Any:
+    """Returns the image on a white background if parts of it are transparent."""
+    from PIL import Image
+
+    if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
+        return image
+    layers = image.convert("RGBA")
+    if layers.getextrema()[3][0] == 255:
+        return image
+    return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)
 
 
 def _upright(image: typing.Any) -> typing.Any:

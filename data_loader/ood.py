@@ -117,8 +117,7 @@ def match_columns(table: Table, data: RegressionData) -> Table:
         return table
     wrong = [f"{what} {', '.join(repr(name) for name in names[:5])}" for what, names in (
         ("misses", [name for name in data.names if name not in table.names]),
-        ("has the further", [name for name in table.names if name not in data.names]),
-        ("names twice", sorted({name for name in table.names if table.names.count(name) > 1}))) if names]
+        ("has the further", [name for name in table.names if name not in data.names])) if names]
     if wrong:
         raise UserError(f"{table.source} {' and '.join(wrong)}: its columns must be those of the run's table "
                         f"({data.source})")

@@ -6,6 +6,7 @@ import typing
 import numpy as np
 
 from data_loader.table_header import (
+    WHITE_SPACE,
     Layout,
     is_nameless,
     lines_of,
@@ -15,6 +16,8 @@ from data_loader.table_header import (
     split_line,
 )
 from misc.errors import UserError
+
+MISSING_MARKS = (-999.0, -8888.0, -9999.0, -99999.0)  # numbers that stand for missing values in many files
 
 
 class Table(typing.NamedTuple):
@@ -34,10 +37,11 @@ def read_table(path: pathlib.Path) -> Table:
     the rows is an index that pandas or R wrote, and is left out. Raises a UserError that names the first bad line.
     """
     layout = read_layout(path)
+    _refuse_empty_fields(path, layout)
     values = _read_values(path, layout)
     words, notices = names_of(path, layout, values.shape[1], may_lack_first=_numbers_rows(values[:, 0]))
     if words is None:
-        return Table(values, None, str(path), (*notices, *_about_counts(path, values, None)))
+        return Table(values, None, str(path), (*notices, *_about_values(path, values, None)))
     if layout.is_numbered:
         notices.append(f"note: {path.name}: the first line numbers the columns from 0 to {words[-1]} and is taken for "
                        "a header (if it is a row, write 0.0 for its 0)")
@@ -53,7 +57,7 @@ def read_table(path: pathlib.Path) -> Table:
                            "that pandas or R writes: it is left out")
     values = values[:, kept]
     names = None if layout.is_numbered else tuple(words[column] for column in kept)
-    return Table(values, names, str(path), (*notices, *_about_counts(path, values, names)))
+    return Table(values, names, str(path), (*notices, *_about_values(path, values, names)))
 
 
 def label(column: int, names: typing.Optional[typing.Sequence[str]]) -> str:
@@ -82,13 +86,53 @@ def _numbers_rows(column: np.ndarray) -> bool:
     return bool((column >= 0).all() and (column == np.floor(column)).all() and len(np.unique(column)) == len(column))
 
 
-def _about_counts(path: pathlib.Path, values: np.ndarray,
+def _about_values(path: pathlib.Path, values: np.ndarray,
                   names: typing.Optional[typing.Sequence[str]]) -> typing.Iterator[str]:
-    """Yields a notice for each input that counts the rows in their order: it may be an index."""
+    """Yields a notice for each input that counts the rows in their order, and for each mark of missing values."""
     for column in range(values.shape[1] - 1):
         if values[0, column] in (0, 1) and len(values) > 1 and (np.diff(values[:, column]) == 1).all():
             yield (f"note: {path.name}: {label(column, names)} counts the rows from {values[0, column]:g} and is used "
                    "as an input: remove it if it is an index")
+    for column, lowest in enumerate(values.min(axis=0)):
+        others = values[values[:, column] > lowest, column]
+        if lowest in MISSING_MARKS and len(others) and others.min() > lowest / 2:
+            yield (f"note: {path.name}: {label(column, names)} holds {lowest:g} in {len(values) - len(others)} of "
+                   f"{len(values)} rows and is {others.min():g} or more in the others: if {lowest:g} marks a missing "
+                   "value, remove these rows or impute it")
+
+
+def _refuse_empty_fields(path: pathlib.Path, layout: Layout) -> None:
+    """Raises a UserError for an empty field between tabs, which would otherwise count as white space.
+
+    In lines with equally many tabs a field is empty if other lines, or the header, have a word in its column. Tabs
+    that only align columns are no fields: lines then differ in their numbers of tabs, or have them in the same places.
+    """
+    if layout.separator != WHITE_SPACE:
+        return
+    header: typing.List[str] = []
+    filled: typing.Set[int] = set()
+    empty: typing.Dict[int, int] = {}  # column -> first line
+    width = None
+    for line_number, line in lines_of(path):
+        words = [word.strip() for word in line.rstrip("\r\n").split("\t")]
+        if line_number <= layout.n_skipped:
+            header = words if line_number == layout.n_skipped and layout.words and not layout.is_comment else []
+        elif line.strip():
+            width = width or len(words)
+            if width == 1 or len(words) != width:
+                return
+            for column, word in enumerate(words):
+                if word:
+                    filled.add(column)
+                else:
+                    empty.setdefault(column, line_number)
+    if len(header) == width:
+        filled.update(column for column, word in enumerate(header) if word)
+    missing = sorted((line_number, column) for column, line_number in empty.items() if column in filled)
+    if missing:
+        line_number, column = missing[0]
+        raise UserError(f"{path} line {line_number} column {column + 1}: the field between tabs is empty; remove the "
+                        "row or impute the value")
 
 
 def _raise_for_bad_line(path: pathlib.Path, layout: Layout) -> typing.NoReturn:
@@ -110,4 +154,4 @@ def _raise_for_bad_line(path: pathlib.Path, layout: Layout) -> typing.NoReturn:
                 raise UserError(f"{path} line {line_number} column {column}: {word} is not finite; remove or impute it")
     if width is None:
         raise UserError(f"{path} has no rows")
-    raise UserError(f"{path} cannot be read as a table of numbers")
+    raise UserError(f"{path} cannot be read as a table of numbers (a column of true and false holds no other values)")

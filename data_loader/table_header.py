@@ -7,7 +7,9 @@ import typing
 from misc.errors import UserError
 
 WHITE_SPACE = r"\s+"  # as a separator of pandas
-MISSING = {"", "?", "-", "na", "n/a", "#n/a", "<na>", "none", "null"}  # a line of these is a row, not a header
+# A line of these is a row, not a header. (Words such as nan count as numbers.)
+MISSING = {"", "?", "-", "--", ".", "*", "na", "n/a", "#n/a", "<na>", "none", "null", "missing"}
+TRUTH = {"false": 0.0, "true": 1.0}
 NAMELESS = r"(Unnamed: \d+(\.\d+)*)?"  # what pandas calls a column without a name
 
 
@@ -40,9 +42,11 @@ def split_line(line: str, separator: str) -> typing.List[str]:
 
 
 def number(word: str) -> typing.Optional[float]:
-    """Returns the float that `word` spells, or None."""
+    """Returns the float that `word` spells for pandas, or None: true and false are 1 and 0, 1_000 is a name."""
+    if word.lower() in TRUTH:
+        return TRUTH[word.lower()]
     try:
-        return float(word)
+        return float(word) if word.isascii() and "_" not in word else None
     except ValueError:
         return None
 
@@ -87,11 +91,19 @@ def names_of(path: pathlib.Path, layout: Layout, width: int,
       width: number of columns in the rows.
       may_lack_first: whether the first column numbers the rows, so that the header may have no field for it.
 
-    Raises a UserError if the header of a file with commas has another number of columns.
+    Raises a UserError if the header of a file with commas has another number of columns, or one name twice.
     """
     words = layout.words
-    if words is None or len(words) == width:
-        return words, []
+    if words is not None and len(words) == width:
+        twice = [name for name in words if not is_nameless(name) and words.count(name) > 1]
+        if not twice:
+            return words, []
+        if layout.is_comment:  # a sentence
+            return None, []
+        raise UserError(f"{path} line {layout.n_skipped} names {words.count(twice[0])} columns {twice[0]!r}: give "
+                        "every column a name of its own")
+    if words is None:
+        return None, []
     if len(words) == width - 1 and may_lack_first and not layout.is_comment:
         return ["", *words], []
     if layout.is_numbered or (layout.separator != WHITE_SPACE and not layout.is_comment):

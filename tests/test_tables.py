@@ -62,7 +62,8 @@ def test_quoted_fields(load, rows, config, separator, header):
     assert data.notices == ()
 
 
-@pytest.mark.parametrize("text", ["NA,NA,NA,NA\n", "?,?,?,?\n", ",,,\n"])
+@pytest.mark.parametrize("text", ["NA,NA,NA,NA\n", "?,?,?,?\n", ",,,\n", ".,.,.,.\n", "--,--,--,--\n",
+                                  "missing,*,-,.\n"])
 def test_a_first_row_of_missing_values_is_no_header(load, rows, text):
     with pytest.raises(UserError, match="line 1 column 1: '.*' is not a number"):
         load(text + csv(rows, index=False, header=False))
@@ -126,6 +127,72 @@ def test_a_first_row_of_other_numbers_is_a_row(load, rows):
 def test_a_comment_before_the_rows(load, rows, config, header):
     clean = load_regression(config())
     assert_same(load(header + "\n" + csv(rows, index=False, header=False, sep=" ")), clean)
+
+
+# Fields that are written otherwise than numbers usually are.
+
+@pytest.mark.parametrize("header", ["", "a\tb\tc\ty\n"])
+@pytest.mark.parametrize("gaps", [{3: 0}, {3: 1, 7: 2}, {n: n % 4 for n in range(43)}])
+def test_empty_fields_between_tabs_are_refused(load, rows, header, gaps):
+    """With one gap in every row the lines are as long as each other, so that values would slip into other columns."""
+    words = [[repr(value) for value in row] for row in rows.tolist()]
+    for row, column in gaps.items():
+        words[row][column] = ""
+    line, column = min(gaps.items())
+    with pytest.raises(UserError, match=rf"line {line + 1 + bool(header)} column {column + 1}: .* tabs is empty"):
+        load(header + "".join("\t".join(row) + "\n" for row in words))
+
+
+def test_a_column_that_only_its_header_fills_is_refused(load, rows):
+    text = "a\tb\tc\ty\n" + "".join("\t".join([repr(row[0]), "", *map(repr, row[2:])]) + "\n" for row in rows.tolist())
+    with pytest.raises(UserError, match="line 2 column 2: the field between tabs is empty"):
+        load(text)
+
+
+@pytest.mark.parametrize("separator, end", [("\t\t", "\n"), ("\t", "\t\n"), (" \t ", "\r\n")])
+def test_tabs_that_only_align_columns(load, rows, config, separator, end):
+    clean = load_regression(config())
+    assert_same(load("".join(separator.join(map(repr, row)) + end for row in rows.tolist())), clean)
+
+
+def test_truth_values_in_the_first_row_are_no_header(tiny_data):
+    path = tiny_data / "truth.data"
+    path.write_text("True,False\nFALSE,true\nTrue,True\n")
+    table = read_table(path)
+    assert table.names is None and table.values.tolist() == [[1, 0], [0, 1], [1, 1]]
+    path.write_text("True,1\n0.5,2\n")
+    with pytest.raises(UserError, match="a column of true and false holds no other values"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("word", ["1_0", "\uff11\uff10", "\u0661\u0660"])
+def test_numbers_that_only_python_reads(load, rows, word):
+    """float() accepts 1_0 and the digits of other scripts."""
+    text = csv(rows, index=False, header=False)
+    with pytest.raises(UserError, match="line 44 column 1: .* is not a number"):
+        load(text + f"{word},2,3,4\n")
+    names = [f"{word}{letter}" for letter in ("", "_1", "_2", "_3")] if word == "1_0" else None
+    if names:
+        assert load(",".join(names) + "\n" + text).names == tuple(names)
+
+
+@pytest.mark.parametrize("names", [["a", "a", "c", "y"], ["y", "b", "c", "y"]])
+def test_columns_of_one_name_are_refused(load, rows, config, names):
+    """The target may stand among the inputs under its own name."""
+    clean = load_regression(config())
+    with pytest.raises(UserError, match=f"line 1 names 2 columns '{names[0]}': give every column a name of its own"):
+        load(csv(rows, names, index=False))
+    assert_same(load("# the runs of the\n" + csv(rows, index=False, header=False, sep=" ")), clean)
+
+
+@pytest.mark.parametrize("mark", [-999, -9999, -99999])
+def test_marks_of_missing_values_are_said(load, rows, mark):
+    marked = rows.copy()
+    marked[[3, 8], 1] = mark
+    note, = load(csv(marked, index=False)).notices
+    assert f"column 2 ('b') holds {mark} in 2 of 43 rows and is {np.delete(rows[:, 1], [3, 8]).min():g} or more" in note
+    marked[5, 1] = mark * 0.9  # such values occur
+    assert load(csv(marked, index=False)).notices == ()
 
 
 def test_a_header_of_another_length_is_refused(load, rows):

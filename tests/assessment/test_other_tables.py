@@ -46,7 +46,7 @@ def test_columns_are_matched_by_name(other, frame):
 @pytest.mark.parametrize("columns, message", [
     (["a", "b", "c", "z"], "misses 'y' and has the further 'z'"),
     (["a", "b", "y"], "misses 'c': its columns must be those of the run's table"),
-    (["a", "b", "c", "d", "y"], "has the further 'd'"), (["a", "b", "c", "a", "y"], "names twice 'a'")])
+    (["a", "b", "c", "d", "y"], "has the further 'd'"), (["a", "b", "c", "a", "y"], "names 2 columns 'a'")])
 def test_missing_and_further_names_are_refused(other, frame, columns, message):
     rows = pandas.DataFrame(np.random.RandomState(0).randn(12, len(columns)), columns=columns)
     with pytest.raises(UserError, match=message) as error:

@@ -2,6 +2,7 @@
 import gzip
 import pickle
 import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -66,3 +67,15 @@ def write_images(folder, rng, classes=("b", "a10", "a9"), n=2, mode="RGB", size=
         for number, array in enumerate(made[name]):
             Image.fromarray(array).save(str(folder / name / f"{number}.png"))
     return made
+
+
+def write_png16(path, array, colour_type):
+    """A PNG of 16 bits per channel: array [height, width, channels], colour type 0 (grey) or 2, plus 4 for alpha."""
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width = array.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in array)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines))
+                     + chunk(b"IEND", b""))

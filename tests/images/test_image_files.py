@@ -11,7 +11,7 @@ from data_loader.ood import ood_images
 from misc.config import Config
 from misc.errors import UserError
 from misc.folders import run_folder
-from tests.images.files import assert_same_rows, write_images
+from tests.images.files import assert_same_rows, write_images, write_png16
 
 ORIENTATION = 0x0112  # tag of EXIF
 UPRIGHT = {  # value of the tag -> stored image to image as it is shown
@@ -115,6 +115,60 @@ def test_unreadable_images_are_named_at_once(tmp_path, rng):
     assert str(error.value).count(".png (") == 10 and "and 13 more" in str(error.value)
 
 
+@pytest.mark.parametrize("colour", [0, 2])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_pngs_of_16_bits_per_channel_are_refused(tmp_path, colour, alpha):
+    """Pillow keeps the upper 8 bits of all but grey ones, which makes these black."""
+    n_channels = (3 if colour else 1) + alpha
+    write_png16(tmp_path / "0.png", np.full((4, 6, n_channels), 200), colour + 4 * alpha)
+    with pytest.raises(UserError, match="more than 8 bits per channel"):
+        read_images(tmp_path)
+
+
+def test_colours_of_12_bits_are_refused(tmp_path):
+    (tmp_path / "0.ppm").write_bytes(b"P6\n6 4\n4095\n" + np.full((4, 6, 3), 200, ">u2").tobytes())
+    with pytest.raises(UserError, match="more than 8 bits per channel"):
+        read_images(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "tif", "webp"])
+def test_several_images_in_a_file_are_refused(tmp_path, suffix):
+    frames = [Image.fromarray(np.full((4, 6, 3), level, np.uint8)) for level in (10, 200)]
+    frames[0].save(str(tmp_path / f"0.{suffix}"), save_all=True, append_images=frames[1:])
+    with pytest.raises(UserError, match="2 images in one file, of which only the first would be read"):
+        read_images(tmp_path)
+
+
+def test_the_thumbnail_of_a_tiff_is_no_second_image(tmp_path, rng):
+    image = rng.randint(0, 256, (4, 6)).astype(np.uint8)
+    small = Image.fromarray(image[::2, ::2].copy())
+    Image.fromarray(image).save(str(tmp_path / "0.tif"), save_all=True, append_images=[small])
+    assert np.array_equal(read_images(tmp_path).images[0][..., 0], image)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_parts_are_white(tmp_path, rng, mode):
+    """A black glyph on a transparent ground: without its alpha channel the image is black throughout."""
+    alpha = rng.randint(0, 256, (4, 6)).astype(np.uint8)
+    channels = [np.zeros((4, 6), np.uint8)] * (len(mode) - 1) + [alpha]
+    Image.fromarray(np.dstack(channels), mode).save(str(tmp_path / "0.png"))
+    found = read_images(tmp_path).images[0]
+    assert found.shape == (4, 6, len(mode) - 1) and (found == 255 - alpha[..., None]).all()
+
+
+def test_a_transparent_colour_is_white(tmp_path):
+    image = np.array([[7, 7, 90], [90, 7, 200]], np.uint8)
+    Image.fromarray(image).save(str(tmp_path / "0.png"), transparency=7)
+    assert read_images(tmp_path).images[0][..., 0].tolist() == [[255, 255, 90], [90, 255, 200]]
+
+
+def test_opaque_images_keep_their_bits(tmp_path, rng):
+    image = rng.randint(0, 256, (4, 6, 4)).astype(np.uint8)
+    image[..., 3] = 255
+    Image.fromarray(image).save(str(tmp_path / "0.png"))
+    assert np.array_equal(read_images(tmp_path).images[0], image[..., :3])
+
+
 def test_a_class_without_images_is_refused(tmp_path, rng):
     write_images(tmp_path, rng, ["a", "b"])
     (tmp_path / "c").mkdir()
@@ -157,6 +211,21 @@ def test_folders_that_contradict(config, tmp_path, rng):
     write_images(tmp_path / "images" / "valid", rng, ["cat", "dog"])
     with pytest.raises(UserError, match="holds val and valid: keep one folder of validation images"):
         load_classification(config())
+
+
+def test_images_that_also_train_are_counted(config, tmp_path, rng):
+    """One test image is a copy under its own class, one under the other class."""
+    root = tmp_path / "images"
+    made = write_images(root / "train", rng, ["cat", "dog"])
+    write_images(root / "val", rng, ["cat", "dog"])
+    write_images(root / "test", rng, ["cat", "dog"])
+    assert load_classification(config()).notices == ()
+    for name in ("cat", "dog"):
+        Image.fromarray(made["cat"][0]).save(str(root / "test" / name / "copy.png"))
+    Image.fromarray(made["dog"][1]).save(str(root / "val" / "dog" / "0.png"))
+    assert load_classification(config()).notices == (
+        "note: 1 of 4 validation images is also among the training images, whatever their class",
+        "note: 2 of 6 test images are also among the training images, whatever their class")
 
 
 def test_validation_rows_are_missed(config, tmp_path, rng):
