@@ -23,14 +23,9 @@ from misc.retry import Retry
 from misc.signals import Signals
 from misc.summary import SummaryWriter
 from tests.conftest import ROOT
+from tests.written import weights
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
-
-
-def weights(folder):
-    """All variables of the newest checkpoint."""
-    reader = tf.train.load_checkpoint(str(folder.checkpoint))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def assert_same(one, other):

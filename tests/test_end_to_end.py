@@ -1,5 +1,4 @@
 """Runs from config to files: the files of a run, and that it can be killed, resumed and repeated."""
-import csv
 import functools
 import json
 import platform
@@ -19,31 +18,9 @@ from misc.config import Config
 from misc.folders import folder_at, run_folder
 from tests.conftest import ROOT
 from tests.interrupted import start_and_kill
+from tests.written import events, rows, weights
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # many tests train the same settings
-
-
-def rows(path):
-    with open(str(path)) as handle:
-        return list(csv.DictReader(handle))
-
-
-def weights(folder):
-    """All variables of the newest checkpoint."""
-    reader = tf.train.load_checkpoint(str(folder.checkpoint))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
-def events(folder):
-    """{tag: [(step, value)]} of all events in order of files."""
-    by_tag = {}
-    for path in sorted(folder.summary.glob("events.*")):
-        for event in tf.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                by_tag.setdefault(value.tag, []).append((event.step, value))
-            if event.graph_def:
-                by_tag["graph"] = event.graph_def
-    return by_tag
 
 
 @pytest.mark.parametrize("optimizer, network", [*((name, "linear") for name in sorted(METHODS)),

@@ -16,7 +16,8 @@ from misc.folders import claim, folder_at, run_folder
 from misc.log import SCREEN
 from misc.records import read_rows
 from tests.conftest import ROOT
-from tests.test_checkpoints import assert_same, steps, weights
+from tests.test_checkpoints import assert_same, steps
+from tests.written import weights
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
 

@@ -1,11 +1,9 @@
 """Classification from config to files: files of a run, repetition and resumption."""
-import csv
 import io
 import json
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 from PIL import Image
 
@@ -17,6 +15,7 @@ from misc.config import Config
 from misc.folders import run_folder
 from misc.image_figures import image_grid
 from tests.classification_runs.short import settings
+from tests.written import events, rows, weights
 
 NAMES = ["accuracy", "log_likelihood", "brier", "ece"]
 NAMES += ["mean_" + name for name in NAMES]
@@ -37,29 +36,8 @@ def no_figure(monkeypatch):
     monkeypatch.setattr(evaluation, "misclassified_figure", lambda *_: None)
 
 
-def rows(path):
-    with open(str(path)) as handle:
-        return list(csv.DictReader(handle))
-
-
-def events(folder):
-    """{tag: [(step, value)]}."""
-    by_tag = {}
-    for path in sorted(folder.summary.glob("events.*")):
-        for event in tf.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                by_tag.setdefault(value.tag, []).append((event.step, value))
-    return by_tag
-
-
 def image_of(value):
     return np.asarray(Image.open(io.BytesIO(value.image.encoded_image_string)))
-
-
-def weights(folder):
-    """All variables of the newest checkpoint."""
-    reader = tf.train.load_checkpoint(str(folder.checkpoint))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 # The files.

@@ -96,20 +96,20 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def bases():
+def unchanged():
     """Weights of the unchanged runs, by their settings."""
     return {}
 
 
 @pytest.mark.parametrize("key", sorted(CHANGES))
-def test_every_option_changes_the_result(config, bases, key):
+def test_every_option_changes_the_result(config, unchanged, key):
     value, common = CHANGES[key]
     common = dict(EVERY_STEP, **common)
     name = repr(sorted(common.items()))
-    if name not in bases:
-        bases[name] = Run(config(**common)).steps(8)
+    if name not in unchanged:
+        unchanged[name] = Run(config(**common)).steps(8)
     one, other = (state[sorted(state)[0]]["mean"] for state in (
-        bases[name], Run(config(**dict(common, **{key: value}))).steps(8)))
+        unchanged[name], Run(config(**dict(common, **{key: value}))).steps(8)))
     assert one.shape != other.shape or np.abs(one - other).max() > 1e-7
 
 
