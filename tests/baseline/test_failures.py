@@ -1,17 +1,18 @@
 """Repeated runs that fail, and arguments that do not fit."""
 import json
+import os
 import socket
 import sys
 
 import numpy as np
 import pytest
 
-from core.baseline import pool
+from core.baseline import pool, worker
 from core.baseline.pool import Workers
 from core.baseline.running import run_all
 from core.training import run
 from data_loader import DATASETS
-from misc.errors import RunError, UserError
+from misc.errors import RunError, Stopped, UserError
 from misc.folders import folder_at
 from misc.records import read_json
 from tests.baseline.commands import SPACE, baseline, home, numbers
@@ -60,6 +61,17 @@ def test_a_run_that_kills_its_process_is_found(monkeypatch):
     assert list(failed) == ["c"] and "its process died" in failed["c"]
     assert [track.finished for track in tracks] == [True, True, False, True]
     assert calls == [["a", "b", "c", "d"], ["c", "d"], ["c"], ["d"]]
+
+
+def test_only_the_process_of_the_command_is_stopped(tmp_path, monkeypatch):
+    def stop(job):
+        raise Stopped("stopped by SIGTERM", 15)
+
+    monkeypatch.setattr(worker, "_train", stop)
+    monkeypatch.setattr(worker, "_prepare_process", lambda parent: None)
+    with pytest.raises(Stopped):
+        worker.work(worker.Job(str(tmp_path), {}, parent=os.getpid()))
+    assert worker.work(worker.Job(str(tmp_path), {}, parent=os.getpid() + 1)) == "stopped by SIGTERM"
 
 
 def test_a_run_without_a_result_is_a_failure(monkeypatch):
