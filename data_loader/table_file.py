@@ -27,6 +27,7 @@ class Table(typing.NamedTuple):
     names: typing.Optional[typing.Tuple[str, ...]]  # of the columns; None if the file does not name them
     source: str  # where the rows come from
     notices: typing.Tuple[str, ...] = ()  # sentences about what was assumed
+    is_commented: bool = False  # whether the names are the words of a comment, which may be any sentence
 
 
 def read_table(path: pathlib.Path) -> Table:
@@ -58,7 +59,8 @@ def read_table(path: pathlib.Path) -> Table:
                            "number in every row, as an index does: it is left out")
     values = values[:, kept]
     names = None if layout.is_numbered else tuple(words[column] for column in kept)
-    return Table(values, names, str(path), (*notices, *_about_values(path, values, names)))
+    notices += _about_values(path, values, names)
+    return Table(values, names, str(path), tuple(notices), is_commented=names is not None and layout.is_comment)
 
 
 def label(column: int, names: typing.Optional[typing.Sequence[str]]) -> str:
