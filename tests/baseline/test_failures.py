@@ -92,6 +92,13 @@ def test_a_run_with_a_damaged_checkpoint_is_archived_and_run_again(config, tmp_p
     assert read_json(folder.result)["metrics"] == first and (tmp_path / "run.1" / "config.json").is_file()
 
 
+def test_logs_of_repeated_runs_tell_who_chose_the_device(config, tmp_path):
+    folder = folder_at(tmp_path / "run")
+    folder.root.mkdir()
+    run.finish(config(optimizer="sgd"), folder, "cpu")
+    assert "device /device:CPU:0: as the command chose" in folder.log.read_text()
+
+
 def unused_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
