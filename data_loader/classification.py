@@ -102,6 +102,9 @@ def _image_hash(image: np.ndarray) -> bytes:
 def _training_rows(loaded: Loaded, split: Split, config: Config) -> typing.Tuple[np.ndarray, np.ndarray]:
     """Returns (training rows, validation rows): the set's own, or those that the config sets aside."""
     if loaded.valid is None:
+        if config.evaluate_on == "validation" and config.validation_fraction == 0:
+            raise UserError("evaluate_on validation needs validation rows: set validation_fraction, e.g. to 0.1, or "
+                            "put a folder val beside train")
         return training_rows(split, config)
     for key in ("validation_fraction", "validation_fold"):
         if getattr(config, key):

@@ -49,7 +49,7 @@ def read_folder(path: pathlib.Path, like: typing.Optional[LabelledImages] = None
     """
     classes = _class_names(path, like)
     entries = [entry for name in classes for entry in _entries(path / name)]
-    read = read_files(entry for entry in entries if entry.is_file())
+    read = read_files(entry for entry in entries if _is_file_or_broken_link(entry))
     n_channels = like.images.shape[3] if like else max((image.shape[2] for image in read.images), default=1)
     images = [np.repeat(image, n_channels, axis=2) if image.shape[2] < n_channels else image for image in read.images]
     _check_sizes(images, read.paths, like)
@@ -65,7 +65,7 @@ def read_images(path: pathlib.Path) -> ImageFiles:
     """Reads the image files in a folder and in all folders below it."""
     folders = [path] + [child for child in sorted(path.rglob("*")) if child.is_dir() and not any(
         part.startswith(".") for part in child.relative_to(path).parts)]
-    read = read_files(entry for folder in folders for entry in _entries(folder) if entry.is_file())
+    read = read_files(entry for folder in folders for entry in _entries(folder) if _is_file_or_broken_link(entry))
     if not read.images:
         raise UserError(f"{path} holds no image")
     return read
@@ -95,6 +95,11 @@ def _check_sizes(images: typing.Sequence[np.ndarray], files: typing.Sequence[pat
 
 
 def _entries(folder: pathlib.Path) -> typing.List[pathlib.Path]:
-    """Returns the files, hidden ones too, and the visible folders in a folder, sorted."""
-    return sorted(path for path in folder.iterdir()
-                  if path.is_file() or (path.is_dir() and not path.name.startswith(".")))
+    """Returns the files, hidden ones and links to nothing too, and the visible folders in a folder, sorted."""
+    return sorted(path for path in folder.iterdir() if _is_file_or_broken_link(path)
+                  or (path.is_dir() and not path.name.startswith(".")))
+
+
+def _is_file_or_broken_link(path: pathlib.Path) -> bool:
+    """Tells whether a path is a file, or a link to nothing, which is reported as an image that cannot be read."""
+    return path.is_file() or (path.is_symlink() and not path.exists())

@@ -39,6 +39,7 @@ class RegressionData(typing.NamedTuple):
     target_std: float
     constant: np.ndarray  # bool [d]: inputs that are constant over the training rows; they are 0 in every row
     names: typing.Optional[typing.Tuple[str, ...]]  # of the columns, the target's last; None if they have none
+    is_commented: bool  # whether the names are the words of a comment, which may be any sentence
     source: str  # where the rows came from
     split: Split
     split_hash: str
@@ -160,7 +161,8 @@ def _standardise(table: Table, train_rows: np.ndarray, valid_rows: np.ndarray, s
         spec=Spec(len(train_rows), (values.shape[1] - 1,), 1, None),
         input_mean=mean[:-1], input_std=std[:-1],
         target_mean=float(mean[-1]), target_std=float(std[-1]), constant=constant[:-1], names=table.names,
-        source=source, split=split, split_hash=split_hash([split]), rows_hash=rows_hash(values),
+        is_commented=table.is_commented, source=source, split=split, split_hash=split_hash([split]),
+        rows_hash=rows_hash(values),
         train_hashes=hashes[train_rows], n_valid_in_train=n_valid if len(valid_rows) else None, n_test_in_train=n_test,
         notices=(*table.notices, *_about_constant(table, train, constant)),
     )

@@ -27,6 +27,7 @@ class Table(typing.NamedTuple):
     names: typing.Optional[typing.Tuple[str, ...]]  # of the columns; None if the file does not name them
     source: str  # where the rows come from
     notices: typing.Tuple[str, ...] = ()  # sentences about what was assumed
+    is_commented: bool = False  # whether the names are the words of a comment, which may be any sentence
 
 
 def read_table(path: pathlib.Path) -> Table:
@@ -39,7 +40,8 @@ def read_table(path: pathlib.Path) -> Table:
     layout = read_layout(path)
     _refuse_empty_fields(path, layout)
     values = _read_values(path, layout)
-    words, notices = names_of(path, layout, values.shape[1], may_lack_first=_numbers_rows(values[:, 0]))
+    names_rows = _numbers_rows if layout.is_indented else _counts_rows
+    words, notices = names_of(path, layout, values.shape[1], may_lack_first=names_rows(values[:, 0]))
     if words is None:
         return Table(values, None, str(path), (*notices, *_about_values(path, values, None)))
     if layout.is_numbered:
@@ -53,11 +55,12 @@ def read_table(path: pathlib.Path) -> Table:
             raise UserError(f"{path}: column {column + 1} has no name, and is not an index of the rows before the "
                             "target: name it, or remove it")
         else:
-            notices.append(f"note: {path.name}: column {column + 1} has no name and numbers the rows, as the index "
-                           "that pandas or R writes: it is left out")
+            notices.append(f"note: {path.name}: column {column + 1} has no name and holds a different whole "
+                           "number in every row, as an index does: it is left out")
     values = values[:, kept]
     names = None if layout.is_numbered else tuple(words[column] for column in kept)
-    return Table(values, names, str(path), (*notices, *_about_values(path, values, names)))
+    notices += _about_values(path, values, names)
+    return Table(values, names, str(path), tuple(notices), is_commented=names is not None and layout.is_comment)
 
 
 def label(column: int, names: typing.Optional[typing.Sequence[str]]) -> str:
@@ -84,6 +87,12 @@ def _read_values(path: pathlib.Path, layout: Layout) -> np.ndarray:
 def _numbers_rows(column: np.ndarray) -> bool:
     """Tells whether a column holds whole numbers that are all different, as an index does, in whatever order."""
     return bool((column >= 0).all() and (column == np.floor(column)).all() and len(np.unique(column)) == len(column))
+
+
+def _counts_rows(column: np.ndarray) -> bool:
+    """Tells whether a column holds 0, ..., n - 1 or 1, ..., n for n rows, in whatever order."""
+    first = column.min()
+    return bool(first in (0, 1) and np.array_equal(np.sort(column), np.arange(len(column)) + first))
 
 
 def _about_values(path: pathlib.Path, values: np.ndarray,

@@ -21,6 +21,7 @@ class Layout(typing.NamedTuple):
     words: typing.Optional[typing.List[str]]  # of the header; None without one
     is_comment: bool = False  # whether these words come from a comment
     is_numbered: bool = False  # whether it holds the numbers 0, 1, ..., as pandas calls columns without names
+    is_indented: bool = False  # whether white space stands before its first word, as if a name were empty
 
 
 def lines_of(path: pathlib.Path) -> typing.Iterator[typing.Tuple[int, str]]:
@@ -56,16 +57,20 @@ def read_layout(path: pathlib.Path) -> Layout:
 
     Without a header, a comment just before the first row may name the columns, as numpy's savetxt writes them.
     """
-    comment = ""
-    for line_number, line in lines_of(path):
+    comment, lines = "", lines_of(path)
+    for line_number, line in lines:
         if line.lstrip().startswith("#"):
             comment = line.lstrip().lstrip("#")
         elif line.strip():
             separator = "," if "," in re.sub(r'"[^"]*"', "", line) else WHITE_SPACE
             words = split_line(line, separator)
             is_numbered = _is_numbered(words)
+            if is_numbered and words[0] != "":
+                following = next((split_line(text, separator) for _, text in lines if text.strip()), [])
+                is_numbered = _is_numbered_header(path, line_number, words, following)
             if is_numbered or _are_names(words):
-                return Layout(separator, line_number, words, is_numbered=is_numbered)
+                return Layout(separator, line_number, words, is_numbered=is_numbered,
+                              is_indented=separator == WHITE_SPACE and line[0].isspace())
             words = split_line(comment, separator)
             return Layout(separator, line_number - 1, words if _are_names(words) else None, is_comment=True)
     raise UserError(f"{path} is empty")
@@ -82,6 +87,18 @@ def _is_numbered(words: typing.Sequence[str]) -> bool:
     return len(counted) > 1 and counted == [str(column) for column in range(len(counted))]
 
 
+def _is_numbered_header(path: pathlib.Path, line_number: int, words: typing.Sequence[str],
+                        following: typing.Sequence[str]) -> bool:
+    """Tells whether a first line of 0, 1, ... is a header, from the fields of the line that follows it.
+
+    Two numbers are a row. Raises a UserError if the next line holds as many whole numbers, so that nobody can tell.
+    """
+    if len(following) == len(words) and all(re.fullmatch("[+-]?[0-9]+", word) for word in following):
+        raise UserError(f"{path} line {line_number}: these numbers may be a row or pandas' names of the columns: write "
+                        "0.0 for 0 if they are a row, or name the columns")
+    return len(words) >= 3
+
+
 def names_of(path: pathlib.Path, layout: Layout, width: int,
              may_lack_first: bool) -> typing.Tuple[typing.Optional[typing.List[str]], typing.List[str]]:
     """Returns (a name per column, or None; notices).
@@ -89,7 +106,7 @@ def names_of(path: pathlib.Path, layout: Layout, width: int,
     Args:
       layout: of the file.
       width: number of columns in the rows.
-      may_lack_first: whether the first column numbers the rows, so that the header may have no field for it.
+      may_lack_first: whether the first column names the rows, so that the header may have no field for it.
 
     Raises a UserError if the header of a file with commas has another number of columns, or one name twice.
     """

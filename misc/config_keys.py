@@ -156,7 +156,8 @@ class Keys(pydantic.BaseModel):
         "no warm-up.", CLASSIFICATION, ge=0)
 
     damping: float = key(
-        CURVATURE, 0.0, "Extrinsic damping gamma_ex: stabilises the step and is never part of the posterior.", ge=0)
+        CURVATURE, 0.0, "Extrinsic damping gamma_ex: stabilises the step. It is not part of the posterior, except that "
+        "ekfac with scale_init damped re-initialises R with it.", ge=0)
     true_fisher: bool = key(
         CURVATURE, True, "Estimates the curvature with targets sampled from the model; false: with the observed "
         "targets (empirical Fisher).")
@@ -189,8 +190,8 @@ class Keys(pydantic.BaseModel):
     TEigen: int = key(REFRESH, 200, "ekfac: steps between computations of the eigenbases.", CLASSIFICATION, ge=1)
     TScale: int = key(REFRESH, 10, "ekfac: steps between updates of R.", CLASSIFICATION, ge=1)
     early_refresh: bool = key(
-        REFRESH, True, "Also refreshes all of these at step 1 and at steps TCov, 2 TCov, 4 TCov and so on, until the "
-        "first regular refresh.", CLASSIFICATION)
+        REFRESH, True, "Also refreshes statistics, inverses, bases and R at step 1 and at steps TCov, 2 TCov, 4 TCov "
+        "and so on, until the first regular refresh.", CLASSIFICATION)
 
     seed: int = key(EXECUTION, 1, "Seed of initial weights, weight noise and the order of minibatches.", ge=0, lt=2**31)
     steps_per_run: int = key(

@@ -6,6 +6,8 @@ import typing
 
 from misc.signals import Terminated, sigterm_interrupts
 
+OUT_OF_MEMORY = "out of memory: try fewer particles, a smaller batch_size, or fewer rows"
+
 
 class UserError(Exception):
     """Reports bad input. The message is one line: what is wrong, where, and what would be right. Exit code 2."""
@@ -31,12 +33,16 @@ class Stopped(UserError):
         self.number = number
         self.exit_code = 128 + number
 
+    def __reduce__(self) -> typing.Tuple[typing.Any, ...]:  # else pickle would leave out the number
+        return type(self), (str(self), self.number)
+
 
 @contextlib.contextmanager
 def one_line_errors(program: str, hint: str) -> typing.Iterator[None]:
     """Turns a UserError into `PROGRAM: message` on stderr and its exit code.
 
-    Ctrl-C ends the program with code 130, SIGTERM with code 143, and both print `hint`. A closed pipe (`| head`) ends
+    Memory that runs out is one line, too, with code 1. Ctrl-C ends the program with code 130, SIGTERM with code 143,
+    and both print `hint`. A closed pipe (`| head`) ends
     it silently with 141, the code that a shell would report.
     """
     try:
@@ -47,6 +53,9 @@ def one_line_errors(program: str, hint: str) -> typing.Iterator[None]:
         message = " ".join(str(error).split())
         print(f"{program}: {message}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except MemoryError:
+        print(f"{program}: {OUT_OF_MEMORY}", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:  # whoever reads the output wants no more of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit would fail once more
         sys.exit(141)

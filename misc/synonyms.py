@@ -8,33 +8,44 @@ _TARGET = "there is no such key: the last column of the table is the target"
 _DECAY = "there is no such key: the prior of variance eta, weighted by kl, regularises the weights"
 _PRIOR = "eta is the prior variance of the weights"
 
-# A key that others use -> the key of ours that means the same, or a sentence.
-SYNONYMS: typing.Dict[str, typing.Union[typing.Tuple[str], str]] = {
-    "lr": _STEP_SIZE, "step_size": _STEP_SIZE, "eta0": _STEP_SIZE, "learning_rate_init": _STEP_SIZE,
-    "target": _TARGET, "target_column": _TARGET, "label": _TARGET, "y": _TARGET,
+# A key that others use -> the key of ours that means the same.
+SYNONYMS: typing.Dict[str, str] = {
+    "n_epochs": "epoch", "num_epochs": "epoch", "max_epochs": "epoch", "max_iter": "epoch", "bs": "batch_size",
+    "minibatch_size": "batch_size", "mini_batch_size": "batch_size", "data": "dataset", "data_set": "dataset",
+    "data_dir": "data_path", "data_root": "data_path", "out_dir": "experiments_path",
+    "output_dir": "experiments_path", "log_dir": "experiments_path", "model": "model_name", "network": "model_name",
+    "architecture": "model_name", "arch": "model_name", "layers": "hidden", "hidden_layers": "hidden",
+    "hidden_sizes": "hidden", "hidden_dims": "hidden", "hidden_layer_sizes": "hidden", "n_hidden": "hidden",
+    "units": "hidden", "nonlinearity": "activation", "act": "activation", "bn": "batch_norm",
+    "batchnorm": "batch_norm", "augment": "data_aug", "augmentation": "data_aug", "random_state": "seed",
+    "random_seed": "seed", "name": "exp_name", "run_name": "exp_name", "method": "optimizer",
+    "algorithm": "optimizer", "optim": "optimizer", "task": "mode", "val_split": "validation_fraction",
+    "validation_split": "validation_fraction", "val_fraction": "validation_fraction",
+    "valid_fraction": "validation_fraction", "fold": "validation_fold", "n_samples": "train_particles",
+    "num_samples": "train_particles", "mc_samples": "train_particles", "n_mc": "train_particles",
+    "particles": "train_particles", "samples": "train_particles", "kl_weight": "kl", "temperature": "kl", "lam": "kl",
+    "lambda": "kl", "prior_var": "eta", "prior_variance": "eta", "loss": "likelihood", "dof": "noise_dof",
+    "df": "noise_dof", "dtype": "precision", "n_threads": "threads", "n_jobs": "threads", "n_runs": "runs",
+    "n_seeds": "runs", "lr_decay": "lr_decay_ratio", "eval_every": "epoch_rate", "save_every": "save_interval",
+    "checkpoint_every": "save_interval",
+}
+
+# A key that others use and that has no counterpart here, or more than one -> a sentence.
+EXPLANATIONS: typing.Dict[str, str] = {
+    "lr": _STEP_SIZE,
+    "step_size": _STEP_SIZE,
+    "eta0": _STEP_SIZE,
+    "learning_rate_init": _STEP_SIZE,
+    "target": _TARGET,
+    "target_column": _TARGET,
+    "label": _TARGET,
+    "y": _TARGET,
     "dropout": "there is no dropout: the noise of the weights takes its place",
-    "weight_decay": _DECAY, "l2": _DECAY, "regularization": _DECAY,
-    "n_epochs": ("epoch",), "num_epochs": ("epoch",), "max_epochs": ("epoch",), "max_iter": ("epoch",),
-    "bs": ("batch_size",), "minibatch_size": ("batch_size",), "mini_batch_size": ("batch_size",),
-    "data": ("dataset",), "data_set": ("dataset",), "data_dir": ("data_path",), "data_root": ("data_path",),
-    "out_dir": ("experiments_path",), "output_dir": ("experiments_path",), "log_dir": ("experiments_path",),
-    "model": ("model_name",), "network": ("model_name",), "architecture": ("model_name",), "arch": ("model_name",),
-    "layers": ("hidden",), "hidden_layers": ("hidden",), "hidden_sizes": ("hidden",), "hidden_dims": ("hidden",),
-    "hidden_layer_sizes": ("hidden",), "n_hidden": ("hidden",), "units": ("hidden",),
-    "nonlinearity": ("activation",), "act": ("activation",), "bn": ("batch_norm",), "batchnorm": ("batch_norm",),
-    "augment": ("data_aug",), "augmentation": ("data_aug",),
-    "random_state": ("seed",), "random_seed": ("seed",), "name": ("exp_name",), "run_name": ("exp_name",),
-    "method": ("optimizer",), "algorithm": ("optimizer",), "optim": ("optimizer",), "task": ("mode",),
-    "val_split": ("validation_fraction",), "validation_split": ("validation_fraction",),
-    "val_fraction": ("validation_fraction",), "valid_fraction": ("validation_fraction",), "fold": ("validation_fold",),
-    "n_samples": ("train_particles",), "num_samples": ("train_particles",), "mc_samples": ("train_particles",),
-    "n_mc": ("train_particles",), "particles": ("train_particles",), "samples": ("train_particles",),
-    "kl_weight": ("kl",), "temperature": ("kl",), "lam": ("kl",), "lambda": ("kl",),
-    "prior_var": ("eta",), "prior_variance": ("eta",), "prior_precision": _PRIOR, "prior_std": _PRIOR,
-    "loss": ("likelihood",), "dof": ("noise_dof",), "df": ("noise_dof",), "dtype": ("precision",),
-    "n_threads": ("threads",), "n_jobs": ("threads",), "n_runs": ("runs",), "n_seeds": ("runs",),
-    "lr_decay": ("lr_decay_ratio",), "eval_every": ("epoch_rate",),
-    "save_every": ("save_interval",), "checkpoint_every": ("save_interval",),
+    "weight_decay": _DECAY,
+    "l2": _DECAY,
+    "regularization": _DECAY,
+    "prior_precision": _PRIOR,
+    "prior_std": _PRIOR,
     "test_size": "there is no such key: protocol and split choose the test rows",
     "device": "there is no such key: give --device on the command line",
     "gpu": "there is no such key: give --device on the command line",
@@ -44,8 +55,8 @@ SYNONYMS: typing.Dict[str, typing.Union[typing.Tuple[str], str]] = {
 
 def key_hint(key: str, known: typing.Iterable[str]) -> str:
     """Returns what to append to "unknown key": the key that was meant, by its meaning or its spelling."""
-    meant = SYNONYMS.get(str(key).lower().replace("-", "_").replace(" ", "_"))
-    if isinstance(meant, str):
-        return f"; {meant}"
-    known = list(known)
-    return f"; did you mean {meant[0]!r}?" if meant and meant[0] in known else did_you_mean(key, known)
+    name, known = str(key).lower().replace("-", "_").replace(" ", "_"), list(known)
+    if name in EXPLANATIONS:
+        return f"; {EXPLANATIONS[name]}"
+    meant = SYNONYMS.get(name)
+    return f"; did you mean {meant!r}?" if meant in known else did_you_mean(key, known)

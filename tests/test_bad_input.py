@@ -1,6 +1,7 @@
 """Mistakes of a user end in one line that names the mistake and the remedy, with exit code 2 and without files."""
 import json
 import os
+import pickle
 import platform
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import regression_baseline
 import train
 from misc import backend
+from misc.errors import Stopped, one_line_errors
 from misc.folders import claim, run_folder
 from tests.conftest import ROOT
 
@@ -167,3 +169,16 @@ def test_repeated_runs_are_for_regression(capsys):
         regression_baseline.main(["--config", str(ROOT / "config" / "classification" / "ekfac_digits.json")])
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1 and "repeats runs of mode regression" in error
+
+
+def test_memory_that_runs_out_is_one_line(capsys):
+    with pytest.raises(SystemExit) as stop, one_line_errors("train.py", "a hint"):
+        raise MemoryError
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == (
+        "train.py: out of memory: try fewer particles, a smaller batch_size, or fewer rows\n")
+
+
+def test_a_stopped_run_travels_between_processes():
+    stopped = pickle.loads(pickle.dumps(Stopped("stopped by SIGTERM", 15)))
+    assert (str(stopped), stopped.number, stopped.exit_code) == ("stopped by SIGTERM", 15, 143)

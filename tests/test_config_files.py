@@ -8,7 +8,7 @@ from misc.config import Config
 from misc.config_keys import Keys
 from misc.config_overlays import read_overlay
 from misc.errors import UserError
-from misc.synonyms import SYNONYMS
+from misc.synonyms import EXPLANATIONS, SYNONYMS
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16"]  # the last two begin with a byte-order mark
 
@@ -48,5 +48,5 @@ def test_hints_know_synonyms(settings, tmp_path, key, hint):
 
 
 def test_synonyms_are_no_keys_and_mean_keys():
-    assert not set(SYNONYMS) & set(Keys.model_fields)
-    assert {meant[0] for meant in SYNONYMS.values() if isinstance(meant, tuple)} <= set(Keys.model_fields)
+    assert not (set(SYNONYMS) | set(EXPLANATIONS)) & set(Keys.model_fields)
+    assert set(SYNONYMS.values()) <= set(Keys.model_fields) and not set(SYNONYMS) & set(EXPLANATIONS)

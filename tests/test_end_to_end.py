@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 import train
 from core.inference.optimizer import METHODS
 from core.training import run
+from core.training.explain import explain
 from misc.config import Config
 from misc.folders import folder_at, run_folder
 from tests.conftest import ROOT
@@ -219,6 +220,15 @@ def test_a_run_that_diverges_says_so(config, config_file, capsys):
     assert stop.value.code == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "training diverged" in error and "smaller alpha" in error
+
+
+@pytest.mark.parametrize("keys, use", [
+    ({}, "step, and re-initialisation of R"), ({"scale_init": "exact"}, "step only"),
+    ({"optimizer": "kfac"}, "step only"),
+    ({"kfac_init_after_basis": False, "re_init": False}, "step only")])
+def test_explain_tells_what_is_damped(config, keys, use):
+    text = "\n".join(explain(run.plan(config(**dict({"optimizer": "ekfac", "damping": 0.5}, **keys)))))
+    assert f"gamma_ex = 0.5 ({use})" in text
 
 
 def test_explain_builds_and_writes_nothing(config, config_file, capsys):

@@ -54,6 +54,8 @@ TEXTS = [
     (tf.errors.InternalError, OUT, None, "out of memory"),
     (tf.errors.InternalError, "Blas GEMM launch failed: CUBLAS_STATUS_ALLOC_FAILED", None, "out of memory"),
     (tf.errors.ResourceExhaustedError, "model-7.data; No space left on device", None, None),
+    (tf.errors.ResourceExhaustedError, "model-7.data; Disk quota exceeded", None, None),
+    (tf.errors.ResourceExhaustedError, "model-7.data; Too many open files", None, None),
     (tf.errors.InvalidArgumentError, "indices[0] = 9 is not in [0, 3)", None, None),
 ]
 

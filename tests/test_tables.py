@@ -74,7 +74,8 @@ def test_an_index_column_that_pandas_wrote_is_left_out(load, rows, config, separ
     clean = load_regression(config())
     data = load(csv(rows, sep=separator))
     assert_same(data, clean)
-    assert len(data.notices) == 1 and "column 1 has no name and numbers the rows" in data.notices[0]
+    assert len(data.notices) == 1 and (
+        "column 1 has no name and holds a different whole number in every row, as an index does" in data.notices[0])
     shuffled = pandas.DataFrame(rows, columns=COLUMNS, index=np.random.RandomState(0).permutation(43) + 5)
     assert_same(load(shuffled.to_csv(sep=separator)), clean)
 
@@ -115,6 +116,30 @@ def test_a_header_of_column_numbers(load, rows, config, options):
     data = load(csv(rows, range(4), **options))
     assert_same(data, clean)
     assert "the first line numbers the columns from 0 to 3 and is taken for a header" in data.notices[0]
+
+
+@pytest.mark.parametrize("text", ["0 1\n1 3\n2 5\n", "0,1,2\n\n3,4,5\n6.5,7,8\n"])
+def test_a_first_line_that_may_be_a_row_or_a_header_is_refused(load, text):
+    with pytest.raises(UserError, match="line 1: these numbers may be a row or pandas' names of the columns"):
+        load(text)
+
+
+def test_two_numbers_are_a_row(tiny_data):
+    path = tiny_data / "line.data"
+    for text in ("0 1\n1 3.5\n2 5\n", "0.0 1\n1 3\n2 5\n"):
+        path.write_text(text)
+        assert read_table(path).values[0].tolist() == [0, 1]
+
+
+def test_a_title_above_whole_numbers_names_no_columns(tiny_data):
+    """Inputs that are all different are no names of rows."""
+    path, rows = tiny_data / "years.data", "1990 0.5 2\n1992 0.7 3\n1991 0.1 4\n"
+    path.write_text("two words\n" + rows)
+    table = read_table(path)
+    assert table.names is None and table.values.shape == (3, 3) and "first line is skipped" in table.notices[0]
+    path.write_text("two,words\n" + rows.replace(" ", ","))
+    with pytest.raises(UserError, match="line 1 names 2 columns, but the rows have 3"):
+        read_table(path)
 
 
 def test_a_first_row_of_other_numbers_is_a_row(load, rows):

@@ -42,7 +42,8 @@ def work(job: Job) -> Optional[str]:
     A finished run is left as it is, an interrupted one is resumed from its checkpoint, and a run of another
     config is archived.
 
-    Raises Stopped if a signal has ended the run. Processes of a pool leave signals to their parent.
+    Raises Stopped if a signal has ended the run in the process that made the job. In a process of a pool, which leaves
+    signals to its parent, it is the run's failure.
     """
     if os.getpid() != job.parent:
         _prepare_process(job.parent)
@@ -53,9 +54,9 @@ def work(job: Job) -> Optional[str]:
     try:
         _train(job)
         return None
-    except Stopped:
-        raise
     except UserError as error:
+        if isinstance(error, Stopped) and os.getpid() == job.parent:
+            raise
         why = " ".join(str(error).split())
     except Exception as error:
         with contextlib.suppress(OSError):

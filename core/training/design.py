@@ -121,8 +121,11 @@ def _scale_notices(config: Config) -> List[str]:
     method = lookup(optimizer.METHODS, config.optimizer, "optimizer")
     if config.mode != CLASSIFICATION or not method.noisy or "scale_init" not in method.family.reads:
         return []
-    named = ["scale_init exact"] * (config.scale_init == "exact")
-    named += ["kfac_init_after_basis false"] * (not config.kfac_init_after_basis)
+    named = []
+    if config.scale_init == "exact":
+        named.append("scale_init exact")
+    if not config.kfac_init_after_basis:
+        named.append("kfac_init_after_basis false")
     if not named:
         return []
     return [f"warning: with {', '.join(named)}, R rests on the gradients of few minibatches, without damping; in "

@@ -72,8 +72,16 @@ def _about_objective(design: Design) -> List[str]:
 def _about_damping(design: Design) -> List[str]:
     if not METHODS[design.config.optimizer].family.natural:  # no Fisher matrix that could be damped
         return []
+    use = "step, and re-initialisation of R" if _reinitialises_damped(design) else "step only"
     return [f"damping    gamma_in = kl / (N eta) = {design.prior.damping:.4g} (posterior and step), "
-            f"gamma_ex = {design.config.damping:g} (step only)"]
+            f"gamma_ex = {design.config.damping:g} ({use})"]
+
+
+def _reinitialises_damped(design: Design) -> bool:
+    config, family = design.config, METHODS[design.config.optimizer].family
+    if "scale_init" not in family.reads or config.scale_init != "damped":
+        return False
+    return config.kfac_init_after_basis or "reinit" in design.schedule.periods
 
 
 def _about_layers(design: Design) -> List[str]:

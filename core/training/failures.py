@@ -12,6 +12,7 @@ ADVICE = "try fewer particles, a smaller batch_size or test_batch_size, or --dev
 # Texts of TensorFlow's errors on a GPU, as its sources (1.15 to 2.21) and the CUDA libraries have them.
 OUT_OF_MEMORY = re.compile(r"out of memory|OOM when|CUDA_ERROR_OUT_OF_MEMORY|STATUS_ALLOC_FAILED|failed to allocate",
                            re.IGNORECASE)
+OTHER_SHORTAGE = re.compile(r"No space left|Disk quota exceeded|Too many open files", re.IGNORECASE)  # not of memory
 FAILED_PRODUCT = re.compile(r"Blas x?[A-Z]\w* launch failed|cuBlas call failed|CUBLAS_STATUS_\w+|BLAS support",
                             re.IGNORECASE)
 FAILED_SOLVER = re.compile(r"cuSolver\w* call failed|CUSOLVER_STATUS_\w+|Failed to create cuSolver", re.IGNORECASE)
@@ -26,7 +27,7 @@ _FAILED_GPU = (LOST_GPU, FAILED_PRODUCT, FAILED_SOLVER)
 def ran_out_of_memory(error: BaseException) -> bool:
     """Tells whether memory ran out, on the host or on the GPU."""
     if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
-        return "No space left" not in str(error)  # on a disk
+        return not OTHER_SHORTAGE.search(str(error))
     return isinstance(error, tf.errors.OpError) and bool(OUT_OF_MEMORY.search(str(error)))
 
 

@@ -72,6 +72,8 @@ def finish(config: Config, folder: Folder, device: str = "auto") -> None:
     damaged checkpoint is archived.
     """
     planned = plan(config, device)
+    if device != "auto":
+        planned = planned._replace(device_reason="as the command chose")
     if is_finished(folder, config, planned.data.rows_hash):
         return
     try:

@@ -14,10 +14,13 @@ def about_table(data: Any) -> str:
 
 def about_repeated_rows(data: Any) -> List[str]:
     """Returns a sentence for the validation and the test rows if some of them also train; none for images."""
-    n_valid, n_test = (getattr(data, f"n_{part}_in_train", None) for part in ("valid", "test"))
-    return ([f"{n_valid} of the {len(data.valid.x)} validation rows also stand among the training rows"]
-            if n_valid else []) + ([f"{n_test} of the {len(data.test.x)} test rows also stand among the training rows"]
-                                   if n_test else [])
+    sentences = []
+    for name, what in (("valid", "validation"), ("test", "test")):
+        count = getattr(data, f"n_{name}_in_train", None)
+        if count:
+            n_rows = len(getattr(data, name).x)
+            sentences.append(f"{count} of the {n_rows} {what} rows also stand among the training rows")
+    return sentences
 
 
 def about_images(data: Any) -> str:

@@ -1,17 +1,18 @@
 """Repeated runs that fail, and arguments that do not fit."""
 import json
+import os
 import socket
 import sys
 
 import numpy as np
 import pytest
 
-from core.baseline import pool
+from core.baseline import pool, worker
 from core.baseline.pool import Workers
 from core.baseline.running import run_all
 from core.training import run
 from data_loader import DATASETS
-from misc.errors import RunError, UserError
+from misc.errors import RunError, Stopped, UserError
 from misc.folders import folder_at
 from misc.records import read_json
 from tests.baseline.commands import SPACE, baseline, home, numbers
@@ -62,6 +63,17 @@ def test_a_run_that_kills_its_process_is_found(monkeypatch):
     assert calls == [["a", "b", "c", "d"], ["c", "d"], ["c"], ["d"]]
 
 
+def test_only_the_process_of_the_command_is_stopped(tmp_path, monkeypatch):
+    def stop(job):
+        raise Stopped("stopped by SIGTERM", 15)
+
+    monkeypatch.setattr(worker, "_train", stop)
+    monkeypatch.setattr(worker, "_prepare_process", lambda parent: None)
+    with pytest.raises(Stopped):
+        worker.work(worker.Job(str(tmp_path), {}, parent=os.getpid()))
+    assert worker.work(worker.Job(str(tmp_path), {}, parent=os.getpid() + 1)) == "stopped by SIGTERM"
+
+
 def test_a_run_without_a_result_is_a_failure(monkeypatch):
     track = type("Track", (), {"job": type("Job", (), {"root": "x"}), "finished": False, "update": lambda self: None})()
     monkeypatch.setattr("core.baseline.running.parallel_map", lambda function, jobs, *_: [None] * len(jobs))
@@ -78,6 +90,13 @@ def test_a_run_with_a_damaged_checkpoint_is_archived_and_run_again(config, tmp_p
         path.write_bytes(path.read_bytes()[:100])
     run.finish(config(), folder)
     assert read_json(folder.result)["metrics"] == first and (tmp_path / "run.1" / "config.json").is_file()
+
+
+def test_logs_of_repeated_runs_tell_who_chose_the_device(config, tmp_path):
+    folder = folder_at(tmp_path / "run")
+    folder.root.mkdir()
+    run.finish(config(optimizer="sgd"), folder, "cpu")
+    assert "device /device:CPU:0: as the command chose" in folder.log.read_text()
 
 
 def unused_port():

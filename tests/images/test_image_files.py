@@ -94,6 +94,14 @@ def test_nothing_is_said_of_clean_folders(config, tmp_path, rng):
     assert load_classification(config()).notices == ()
 
 
+def test_links_to_nothing_are_unreadable_images(tmp_path, rng):
+    write_images(tmp_path, rng)
+    (tmp_path / "b" / "link.png").symlink_to(tmp_path / "nowhere.png")
+    for read in (read_folder, read_images):
+        with pytest.raises(UserError, match="1 image cannot be used: .*link.png .*No such file"):
+            read(tmp_path)
+
+
 def test_unreadable_images_are_named_at_once(tmp_path, rng):
     made = write_images(tmp_path, rng, n=9)
     assert made
@@ -230,5 +238,5 @@ def test_images_that_also_train_are_counted(config, tmp_path, rng):
 
 def test_validation_rows_are_missed(config, tmp_path, rng):
     write_images(tmp_path / "images" / "train", rng, ["cat", "dog"])
-    with pytest.raises(UserError, match="no row to evaluate on"):
+    with pytest.raises(UserError, match="evaluate_on validation needs validation rows: .* or put a folder val"):
         load_classification(config(evaluate_on="validation"))
