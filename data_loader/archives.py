@@ -1,6 +1,6 @@
 """Where sets of images come from: data_path, or a download.
 
-A loader is a function (data_path) -> Loaded, or the same as a plain tuple. Files in data_path are used as they are;
+A loader is a function (data_path) -> Loaded. Files in data_path are used as they are;
 missing ones are downloaded once, checked and cached by pooch. A loader raises a UserError if the images can neither be
 found nor downloaded.
 """
@@ -29,7 +29,7 @@ class Loaded(typing.NamedTuple):
     notes: typing.Sequence[str] = ()       # sentences about what was left out
 
 
-Loader = typing.Callable[[str], typing.Tuple]  # returns the fields of Loaded
+Loader = typing.Callable[[str], Loaded]
 
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -101,8 +101,8 @@ def image_folder(data_path: str) -> Loaded:
     if len(validation) > 1:
         raise UserError(f"{path} holds {' and '.join(validation)}: keep one folder of validation images")
     train = read_folder(path / "train")
-    test, valid = (read_folder(path / name, train) if name in folders else None
-                   for name in ("test", "".join(validation)))
+    test, valid = (read_folder(path / names[0], train) if names else None
+                   for names in ([name for name in folders if name == "test"], validation))
     notes = skipped_note([file for part in (train, valid, test) if part for file in part.skipped], path)
     other = [name for name in folders if name not in ("train", "test", *VALIDATION)]
     if other:

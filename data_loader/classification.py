@@ -7,7 +7,7 @@ import numpy as np
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.archives import Loaded
 from data_loader.parts import Part, Pixels, Spec
-from data_loader.splits import Split, random_split, split_hash, training_rows
+from data_loader.splits import Split, hash_of_rows, n_common, random_split, split_hash, training_rows
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import lookup
@@ -25,6 +25,8 @@ class ImageData(typing.NamedTuple):
     split: Split
     split_hash: str
     rows_hash: str  # of all images and labels in their order, before the split
+    n_valid_in_train: typing.Optional[int]  # validation images that are also training images; None without any
+    n_test_in_train: typing.Optional[int]  # the same of test images; None if only the validation rows are evaluated
     notices: typing.Tuple[str, ...] = ()  # sentences about what was assumed
 
 
@@ -33,7 +35,7 @@ def load_classification(config: Config) -> ImageData:
     if config.dataset in DATASETS:
         raise UserError(f"dataset {config.dataset} is for mode regression, but this config's mode is classification")
     known = lookup(IMAGE_SETS, config.dataset, "dataset for mode classification")
-    loaded = Loaded(*known.load(config.data_path))
+    loaded = known.load(config.data_path)
     train, source = loaded.train, loaded.source
     images, labels, split = _split(loaded, config)
     rows, valid_rows = _training_rows(loaded, split, config)
@@ -46,14 +48,18 @@ def load_classification(config: Config) -> ImageData:
         return Part(images[chosen], labels[chosen])
 
     fit = part(rows)
+    hashes = hash_of_rows(images)
+    n_valid, n_test = (n_common(hashes[others], hashes[rows]) for others in (valid_rows, split.test))
     return ImageData(
         train=fit, valid=part(valid_rows) if len(valid_rows) else None,
         test=part(split.test) if config.evaluate_on == "test" else None,
         spec=Spec(len(rows), images.shape[1:], train.n_classes, pixel_statistics(fit.x)),
         classes=train.classes or known.classes or [str(number) for number in range(train.n_classes)],
         source=source, split=split, split_hash=split_hash([split]), rows_hash=images_hash(images, labels),
-        notices=(*loaded.notes, *(_about_equal_images(fit, part(valid_rows), part(split.test))
-                                  if config.dataset == "images" else ())),
+        n_valid_in_train=n_valid if len(valid_rows) else None,
+        n_test_in_train=n_test if config.evaluate_on == "test" else None,
+        notices=(*loaded.notes, *_about_equal_images(validation=(n_valid, len(valid_rows)),
+                                                     test=(n_test, len(split.test)))),
     )
 
 
@@ -82,21 +88,15 @@ def images_hash(images: np.ndarray, labels: np.ndarray) -> str:
 
 def n_equal_images(images: np.ndarray, others: np.ndarray) -> int:
     """Returns how many of the uint8 images [n, height, width, channels] are, to the last bit, among the `others`."""
-    known = {_image_hash(image) for image in others}
-    return sum(_image_hash(image) in known for image in images)
+    return n_common(hash_of_rows(images), hash_of_rows(others))
 
 
-def _about_equal_images(train: Part, valid: Part, test: Part) -> typing.Iterator[str]:
-    """Yields a notice for validation and for test images that also stand among the training images."""
-    for what, others in (("validation", valid), ("test", test)):
-        count = n_equal_images(others.x, train.x)
-        if count:
-            yield (f"note: {count} of {len(others.x)} {what} images {'is' if count == 1 else 'are'} also among the "
+def _about_equal_images(**counts: typing.Tuple[int, int]) -> typing.Iterator[str]:
+    """Yields a notice for each part whose images also stand among the training images: of (how many, of how many)."""
+    for what, (n_equal, n_images) in counts.items():
+        if n_equal:
+            yield (f"note: {n_equal} of {n_images} {what} images {'is' if n_equal == 1 else 'are'} also among the "
                    "training images, whatever their class")
-
-
-def _image_hash(image: np.ndarray) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
 
 
 def _training_rows(loaded: Loaded, split: Split, config: Config) -> typing.Tuple[np.ndarray, np.ndarray]:

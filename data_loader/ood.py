@@ -14,7 +14,7 @@ from data_loader.images import LabelledImages, read_folder, read_images
 from data_loader.known_tables import put_target_last
 from data_loader.parts import Part
 from data_loader.regression import MOST_NAMED, RegressionData, read_rows
-from data_loader.splits import hash_of_rows, rows_hash
+from data_loader.splits import hash_of_rows, n_common, rows_hash
 from data_loader.table_file import Table, label, read_table
 from misc.config import Config
 from misc.errors import UserError
@@ -99,7 +99,7 @@ def other_table(name: str, config: Config, data: RegressionData) -> Part:
     if max(np.abs(x).max(), np.abs(y).max()) > MAX_DISTANCE:
         raise UserError(f"{table.source}: some values are more than {MAX_DISTANCE:g} standard deviations of the "
                         "training rows away from their mean")
-    n_in_train = int(np.isin(hash_of_rows(values), data.train_hashes).sum())
+    n_in_train = n_common(hash_of_rows(values), data.train_hashes)
     return Part(x, y, n_in_train, (*table.notices, *notices))
 
 

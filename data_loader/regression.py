@@ -11,6 +11,7 @@ from data_loader.splits import (
     PROTOCOLS,
     Split,
     hash_of_rows,
+    n_common,
     rows_hash,
     split_hash,
     standard_split,
@@ -144,7 +145,9 @@ def _standardise(table: Table, train_rows: np.ndarray, valid_rows: np.ndarray, s
         mean, std = train.mean(axis=0), train.std(axis=0)
     constant = _is_constant(train, mean, std)
     if constant[-1]:
-        raise UserError(f"{source}: the target is constant over the training rows; there is nothing to learn")
+        spread = np.ptp(train[:, -1])
+        why = f"varies by {spread:.2g} only, as rounding does (subtract an offset from it)" if spread else "is constant"
+        raise UserError(f"{source}: the target {why} over the training rows; there is nothing to learn")
     mean[constant], std[constant] = train[0, constant], 1.0
     with np.errstate(all="ignore"):
         scaled = np.where(constant, 0.0, (values - mean) / std)
@@ -155,7 +158,7 @@ def _standardise(table: Table, train_rows: np.ndarray, valid_rows: np.ndarray, s
         return Part(scaled[rows, :-1], scaled[rows, -1])
 
     hashes = hash_of_rows(values)
-    n_valid, n_test = (int(np.isin(hashes[rows], hashes[train_rows]).sum()) for rows in (valid_rows, split.test))
+    n_valid, n_test = (n_common(hashes[rows], hashes[train_rows]) for rows in (valid_rows, split.test))
     return RegressionData(
         train=part(train_rows), valid=part(valid_rows) if len(valid_rows) else None, test=part(split.test),
         spec=Spec(len(train_rows), (values.shape[1] - 1,), 1, None),

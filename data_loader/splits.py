@@ -95,10 +95,17 @@ def rows_hash(values: np.ndarray) -> str:
 
 
 def hash_of_rows(values: np.ndarray) -> np.ndarray:
-    """Returns a hash per row: uint64 [n]. Rows have the same hash if they have the same values."""
-    import pandas
+    """Returns a hash per row, or per image, of values [n, ...]: int64 [n].
 
-    return pandas.util.hash_pandas_object(pandas.DataFrame(values + 0.0), index=False).to_numpy()
+    Rows have the same hash if they have the same values. Hashes are comparable within one process only.
+    """
+    rows = np.ascontiguousarray(values + 0.0 if values.dtype.kind == "f" else values)  # -0.0 + 0.0 is 0.0
+    return np.fromiter((hash(row.tobytes()) for row in rows), np.int64, len(rows))
+
+
+def n_common(hashes: np.ndarray, others: np.ndarray) -> int:
+    """Returns how many of the `hashes` are also among the `others`."""
+    return int(np.isin(hashes, others).sum())
 
 
 def split_hash(splits: typing.Iterable[Split]) -> str:

@@ -74,7 +74,7 @@ def _read_values(path: pathlib.Path, layout: Layout) -> np.ndarray:
     try:
         frame = pandas.read_csv(
             str(path), sep=layout.separator, header=None, skiprows=layout.n_skipped, dtype=np.float64,
-            float_precision="round_trip", index_col=False, skipinitialspace=True,
+            index_col=False, skipinitialspace=True, **_exact_rounding(),
         )
         values = frame.to_numpy()
     except (ValueError, OSError):  # pandas' parser errors are ValueErrors
@@ -82,6 +82,14 @@ def _read_values(path: pathlib.Path, layout: Layout) -> np.ndarray:
     if values is None or not np.isfinite(values).all():
         _raise_for_bad_line(path, layout)  # pandas does not name line and column
     return values
+
+
+def _exact_rounding() -> typing.Dict[str, str]:
+    """Returns what makes pandas read the float64 nearest to each number, as it always does from version 3.1 on."""
+    import pandas
+
+    version = tuple(int(part) for part in pandas.__version__.split(".")[:2])
+    return {} if version >= (3, 1) else {"float_precision": "round_trip"}
 
 
 def _numbers_rows(column: np.ndarray) -> bool:

@@ -42,6 +42,11 @@ def split_line(line: str, separator: str) -> typing.List[str]:
     return [word.strip() for word in next(csv.reader([line.strip()], delimiter=separator, skipinitialspace=True), [])]
 
 
+def split_at_tabs(line: str) -> typing.List[str]:
+    """Returns what stands between the tabs of a line, without quotes and the white space around it."""
+    return [word.strip() for word in next(csv.reader([line.rstrip("\r\n")], delimiter="\t"), [])]
+
+
 def number(word: str) -> typing.Optional[float]:
     """Returns the float that `word` spells for pandas, or None: true and false are 1 and 0, 1_000 is a name."""
     if word.lower() in TRUTH:
@@ -63,10 +68,10 @@ def read_layout(path: pathlib.Path) -> Layout:
             comment = line.lstrip().lstrip("#")
         elif line.strip():
             separator = "," if "," in re.sub(r'"[^"]*"', "", line) else WHITE_SPACE
-            words = split_line(line, separator)
+            following = next((split_line(text, separator) for _, text in lines if text.strip()), [])
+            words = _first_words(line, separator, len(following))
             is_numbered = _is_numbered(words)
             if is_numbered and words[0] != "":
-                following = next((split_line(text, separator) for _, text in lines if text.strip()), [])
                 is_numbered = _is_numbered_header(path, line_number, words, following)
             if is_numbered or _are_names(words):
                 return Layout(separator, line_number, words, is_numbered=is_numbered,
@@ -74,6 +79,16 @@ def read_layout(path: pathlib.Path) -> Layout:
             words = split_line(comment, separator)
             return Layout(separator, line_number - 1, words if _are_names(words) else None, is_comment=True)
     raise UserError(f"{path} is empty")
+
+
+def _first_words(line: str, separator: str, width: int) -> typing.List[str]:
+    """Returns the fields of the first line, of which the next one has `width`: between tabs, names may hold spaces."""
+    words = split_line(line, separator)
+    if separator == WHITE_SPACE and "\t" in line:
+        tabbed = split_at_tabs(line)
+        if len(tabbed) == width or (len(tabbed) == width - 1 and len(words) != width):
+            return tabbed
+    return words
 
 
 def _are_names(words: typing.Sequence[str]) -> bool:

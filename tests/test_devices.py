@@ -192,10 +192,11 @@ def test_repeated_runs_on_a_gpu_come_one_at_a_time(machine, config_file, monkeyp
     monkeypatch.setattr("core.baseline.planning.check_backend", lambda *arguments: None)
     options = Options([str(config_file())], backend=backend_name, device="gpu")
     plan = plan_repeat(options)
-    assert plan.devices == ["gpu"] and plan.workers.per_gpu == 1
+    assert plan.devices == [("/device:GPU:0", "as asked for")] and plan.workers.per_gpu == 1
     assert pool._n_jobs(plan.workers) == n_jobs  # Ray's GPUs are counted when it has started
     plan = plan_repeat(options._replace(device="auto"))
-    assert plan.devices == ["cpu"] and plan.workers.per_gpu == 0 and pool._n_jobs(plan.workers) == 4
+    assert [choice.device for choice in plan.devices] == ["/device:CPU:0"]
+    assert plan.workers.per_gpu == 0 and pool._n_jobs(plan.workers) == 4
 
 
 def test_ray_is_asked_for_gpus():

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 import train
 from data_loader import DATASETS
 from data_loader.regression import load_regression
+from data_loader.splits import rows_hash
 from data_loader.table_file import read_table
 from misc.errors import UserError
 
@@ -51,6 +52,22 @@ def csv(rows, columns=COLUMNS, **options):
 def test_a_clean_table_gives_no_notices(load, rows, config):
     assert load_regression(config()).notices == ()
     assert load(csv(rows, index=False)).notices == ()
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_names_between_tabs_may_hold_spaces(load, rows, config, index):
+    clean = load_regression(config())
+    data = load(csv(rows, ["a in m", "b", "column 3", "y"], index=index, sep="\t"))
+    assert data.names == ("a in m", "b", "column 3", "y")
+    assert_same(data, clean)
+    lines = csv(rows, ["a in m", "b", "column 3", "y"], sep="\t").splitlines()  # as R: no field for the index
+    assert load("\n".join([lines[0].lstrip(), *lines[1:]])).names == data.names
+
+
+def test_numbers_are_read_to_the_last_bit(load, rng):
+    values = rng.standard_normal((200, 4)) * 10.0 ** rng.randint(-9, 9, (200, 1))
+    data = load("\n".join(" ".join(f"{value:.25g}" for value in row) for row in values))
+    assert data.rows_hash == rows_hash(values)
 
 
 @pytest.mark.parametrize("separator", [",", " ", "\t"])
@@ -306,7 +323,7 @@ def test_spread_above_rounding_is_not_constant(config, tiny_data, rows):
 def test_a_target_that_is_constant_up_to_rounding_is_refused(config, tiny_data, rows):
     rows[:, -1] = np.where(np.arange(43) % 2, 0.3, 0.1 + 0.2)
     write(tiny_data, rows)
-    with pytest.raises(UserError, match="the target is constant"):
+    with pytest.raises(UserError, match="the target varies by .* only, as rounding does"):
         load_regression(config())
 
 

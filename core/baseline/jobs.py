@@ -9,10 +9,12 @@ from core.baseline.worker import Job
 from core.inference.optimizer import check_layers
 from core.training import run
 from core.training.design import Plan
+from core.training.devices import NAMES, Choice
 from data_loader.regression import split_of
 from misc.config import REGRESSION, Config
 from misc.errors import UserError
 from misc.folders import check_writable, run_folder
+from misc.lookup import lookup
 
 VALIDATION_FRACTION = 0.1
 MEMBER_SEEDS = 100003  # from one member's seed to the next: far from the seeds that people count through
@@ -125,15 +127,16 @@ def settings_of(config: Config) -> Dict[str, Any]:
     return config.model_dump(exclude={*run.FREE_ON_RESUME, "seed", "exp_name"})
 
 
-def make_jobs(experiment: Experiment, device: str, space: Optional[Dict[str, Any]], parent: int) -> List[Job]:
+def make_jobs(experiment: Experiment, device: Choice, space: Optional[Dict[str, Any]], parent: int) -> List[Job]:
     """Returns a Job per seed and member of an experiment; the first members come first.
 
     Args:
-      space: the search space, or None; parent: id of the process that waits for the jobs.
+      device: of the runs; space: the search space, or None; parent: id of the process that waits for the jobs.
     """
     return [Job(root=str(run_root(experiment, seed, member)),
                 settings=with_seed(experiment.config, seed, member).model_dump(exclude_unset=True),
-                device=device, space=space, parent=parent, seed=seed, member=member)
+                device=lookup(NAMES, device.device, "device"), device_reason=device.reason, space=space,
+                parent=parent, seed=seed, member=member)
             for member in range(1, experiment.members + 1) for seed in experiment.seeds]
 
 

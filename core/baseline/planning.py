@@ -19,10 +19,9 @@ from core.baseline.pool import Workers, check_backend
 from core.baseline.tuning import read_space
 from core.training.cost import run_cost
 from core.training.design import Plan
-from core.training.devices import NAMES, UNUSED, uses_gpu
+from core.training.devices import UNUSED, Choice, uses_gpu
 from data_loader.regression import load_regression
 from misc.errors import UserError
-from misc.lookup import lookup
 
 
 class RepeatPlan(NamedTuple):
@@ -31,7 +30,7 @@ class RepeatPlan(NamedTuple):
     experiments: Sequence[Experiment]
     space: Optional[Dict[str, Any]]  # search space
     rival: Optional[pathlib.Path]    # root of the experiment to compare with
-    devices: Sequence[str]           # cpu or gpu, for each experiment: workers need not see what this process sees
+    devices: Sequence[Choice]        # for each experiment: workers need not see what this process sees
     workers: Workers
     notes: Sequence[str]             # sentences for the user
 
@@ -58,7 +57,7 @@ def plan_repeat(options: Options) -> RepeatPlan:
     workers, notes = _plan_workers(options, plans)
     notes += sorted({f"note: {plan.device_reason}" for plan in plans if UNUSED in plan.device_reason})
     return RepeatPlan(experiments, spaces[0], _find_rival(options, experiments),
-                      [lookup(NAMES, plan.device, "device") for plan in plans], workers, notes)
+                      [Choice(plan.device, plan.device_reason) for plan in plans], workers, notes)
 
 
 def _plan_workers(options: Options, plans: Sequence[Plan]) -> Tuple[Workers, List[str]]:

@@ -28,6 +28,7 @@ class Job(NamedTuple):
     root: str                               # its run folder
     settings: Dict[str, Any]                # config values
     device: str = "auto"
+    device_reason: Optional[str] = None     # why it is this one, for the log
     space: Optional[Dict[str, Any]] = None  # search space; None: train with the settings as they are
     parent: int = 0                         # process id of the process that made the job
     seed: int = 1                           # of the repeated runs: the seed that --runs and --seeds count
@@ -81,7 +82,7 @@ def _train(job: Job) -> None:
     with claim(folder, LOCK_SECONDS):
         if job.space is not None:
             config = tune(config, job.space, folder, job.device)
-        run.finish(config, folder, job.device)
+        run.finish(config, folder, job.device, job.device_reason)
 
 
 def _prepare_process(parent: int) -> None:

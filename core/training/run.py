@@ -65,15 +65,20 @@ def execute(plan: Plan, resume: bool = False) -> Dict[str, Any]:
         return train(plan, folder, resume)
 
 
-def finish(config: Config, folder: Folder, device: str = "auto") -> None:
+def finish(config: Config, folder: Folder, device: str = "auto", reason: Optional[str] = None) -> None:
     """Makes sure that a folder, claimed by the caller, holds the run's result; nothing goes to the screen.
 
     A finished run is left as it is, an interrupted one is resumed, and a run of another config or with a
     damaged checkpoint is archived.
+
+    Args:
+      config: of the run.
+      folder: its folder.
+      device: auto, cpu or gpu.
+      reason: why it is this device, for the log; None: because the caller says so.
     """
     planned = plan(config, device)
-    if device != "auto":
-        planned = planned._replace(device_reason="as the command chose")
+    planned = planned._replace(device_reason=reason or planned.device_reason)
     if is_finished(folder, config, planned.data.rows_hash):
         return
     try:
@@ -181,8 +186,8 @@ def summarise(plan: Plan, outcome: Outcome, wall_time: float, about: Dict[str, A
         "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
         "evaluate_on": config.evaluate_on, "test_particles": config.test_particles,
         "n_train": len(data.train.x), "n_valid": len(data.valid.x) if data.valid else 0, "n_test": len(data.split.test),
-        "n_valid_in_train": getattr(data, "n_valid_in_train", None),
-        "n_test_in_train": getattr(data, "n_test_in_train", None),
+        "n_valid_in_train": data.n_valid_in_train,
+        "n_test_in_train": data.n_test_in_train,
         "steps": outcome.steps, "train_time_s": outcome.seconds, "wall_time_s": wall_time,
         "steps_per_second": outcome.steps / outcome.seconds, "incidents": counts(outcome.incidents),
         **about,

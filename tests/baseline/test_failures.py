@@ -92,11 +92,10 @@ def test_a_run_with_a_damaged_checkpoint_is_archived_and_run_again(config, tmp_p
     assert read_json(folder.result)["metrics"] == first and (tmp_path / "run.1" / "config.json").is_file()
 
 
-def test_logs_of_repeated_runs_tell_who_chose_the_device(config, tmp_path):
-    folder = folder_at(tmp_path / "run")
-    folder.root.mkdir()
-    run.finish(config(optimizer="sgd"), folder, "cpu")
-    assert "device /device:CPU:0: as the command chose" in folder.log.read_text()
+@pytest.mark.parametrize("device, reason", [("cpu", "as asked for"), ("auto", "are too few for a GPU")])
+def test_logs_of_repeated_runs_tell_why_they_have_their_device(write, tmp_path, device, reason):
+    assert baseline(write(optimizer="sgd"), "--runs", "1", "--device", device) == 0
+    assert f"{reason}\n" in (home(tmp_path) / "seeds" / "1" / "log.txt").read_text()
 
 
 def unused_port():
