@@ -27,7 +27,7 @@ Pair = Union[int, Tuple[int, int]]
 """A number for both rows and columns, or (rows, columns)."""
 
 Moments = Tuple[tf.Tensor, tf.Tensor]
-"""(mean, variance), each [d_out]."""
+"""(mean, variance) of the values that a batch normalisation is given, each [d_out] or [K or 1, 1, ..., d_out]."""
 
 NetworkFunction = Callable[[Any, Any, int], Any]
 """A network: (x, layers, n_outputs) -> outputs, where x is a shape or a tensor, as `layers` needs it."""
@@ -57,7 +57,7 @@ class LayerRecord(NamedTuple):
     spec: LayerSpec
     inputs: tf.Tensor  # [K or 1, n, ...]; of a dense layer with the 1 appended
     preactivations: tf.Tensor  # [K, n, ..., d_out]
-    moments: Optional[Moments] = None  # minibatch moments of a batch normalisation, averaged over particles
+    moments: Optional[Moments] = None  # each particle's, by which a batch normalisation has normalised
 
 
 class ShapeRecorder:
@@ -132,8 +132,8 @@ class LayerBuilder:
       specs: the layers, as a ShapeRecorder recorded them.
       weights: one tensor [K, d_in + 1, d_out] per layer, drawn for each particle.
       activation: function of a tensor.
-      moments: {layer: (mean, variance)} that batch normalisations use. None: each particle uses the moments of the
-        minibatch, as in training.
+      moments: {layer: (mean, variance)} that batch normalisations use. None: each particle uses those of its own values
+        for these examples, as in training.
       averages: {layer: (mean, variance)} that a batch normalisation uses instead where the minibatch gives it a single
         value per channel, which has no variance; for the layers to which that can happen.
 
@@ -163,20 +163,18 @@ class LayerBuilder:
         """Normalises every unit or channel, then scales and shifts it: [K or 1, n, ..., d] -> [K, n, ..., d]."""
         spec, weight = next(self._layers)
         axes = list(range(1, len(h.shape) - 1))
-        moments = None
         if self._moments is None:
             mean, variance = tf.nn.moments(h, axes, keep_dims=True)
             if spec.name in self._averages:
                 is_single = tf.equal(tf.shape(h)[1], 1)
                 mean, variance = (tf.where_v2(is_single, average, value)
                                   for average, value in zip(self._averages[spec.name], (mean, variance)))
-            moments = tuple(tf.reduce_mean(tf.reshape(value, [-1, spec.d_out]), axis=0) for value in (mean, variance))
         else:
             mean, variance = self._moments[spec.name]
         normal = (h - mean) * tf.rsqrt(variance + NORM_EPSILON)
         shape = [-1] + [1] * len(axes) + [spec.d_out]
         scale, shift = (tf.reshape(weight[:, row], shape) for row in (0, 1))
-        return self._record(spec, normal, normal * scale + shift, moments)
+        return self._record(spec, normal, normal * scale + shift, (mean, variance))
 
     def activate(self, s: tf.Tensor) -> tf.Tensor:
         """Applies the activation elementwise."""

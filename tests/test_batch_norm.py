@@ -1,13 +1,16 @@
-"""Batch normalisation in training: moving averages with a short last minibatch, and too few values to normalise by."""
+"""Batch normalisation: each draw's own moments in predictions, and minibatches that give a channel a single value."""
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
 from core.training.design import design_run
+from core.training.evaluation import network_outputs
 from core.training.tasks import TASKS
 from data_loader.parts import Part, Pixels, Spec
 from misc.config import Config
 from misc.errors import UserError
+from networks.layers import NORM_EPSILON
 from tests.test_model import Run, flat
 
 KEYS = dict(mode="classification", dataset="digits", optimizer="sgd", model_name="ffn", hidden=[5], batch_norm=True,
@@ -34,9 +37,28 @@ def true_moments(run, state):
     return h.mean(axis=0), h.var(axis=0)
 
 
-@pytest.mark.parametrize("n_rows", [60, 61, 62, 70])
+@pytest.mark.parametrize("hidden", [[], [4]])
+@pytest.mark.parametrize("optimizer, n_rows", [("ekfac", 60), ("ekfac", 61), ("sgd", 61)])
+def test_predictions_normalise_each_draw_by_its_own_moments(config, optimizer, n_rows, hidden):
+    """Whatever the size of the last minibatch: what is normalised has mean 0 and variance 1 over the training rows."""
+    run = run_on(config(optimizer=optimizer, test_particles=3, hidden=[5, *hidden], learning_rate=0.1), n_rows)
+    run.steps(4)
+    x, pixels = (run.data.train.x.reshape(n_rows, -1), run.data.spec.pixels)
+    outputs = network_outputs(run.session, run.model, run.data.train.x, run.data.train.x)
+    with run.model.graph.as_default():
+        drawn = run.session.run([var.read_value() for var in tf.local_variables() if "drawn_" in var.op.name])
+    h = np.stack([(x - pixels.mean) / pixels.std] * len(outputs))
+    for dense, norm in zip(drawn[0:-1:2], drawn[1::2]):
+        h = h @ dense[:, :-1] + dense[:, -1:]
+        h = (h - h.mean(axis=1, keepdims=True)) / np.sqrt(h.var(axis=1, keepdims=True) + NORM_EPSILON)
+        h = np.maximum(h * norm[:, :1] + norm[:, 1:], 0.0)
+    assert_allclose(outputs, h @ drawn[-1][:, :-1] + drawn[-1][:, -1:], rtol=2e-3, atol=2e-4)
+    assert len(outputs) == (1 if optimizer == "sgd" else 3)
+
+
+@pytest.mark.parametrize("n_rows", [61, 81])
 def test_minibatches_weigh_by_their_values(config, n_rows):
-    """The averages are those of all rows, whatever the size of the last minibatch."""
+    """The averages are those of all rows, although the last minibatch has one row."""
     run = run_on(config(), n_rows)
     state = run.steps(8 * run.model.design.steps_per_epoch)
     moving, true = state["batch_norm0"], true_moments(run, state)

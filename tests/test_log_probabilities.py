@@ -15,7 +15,7 @@ from data_loader.parts import Part
 LOGITS = np.array([[[800.0, 0.0], [0.0, 2.0]], [[900.0, 0.0], [0.0, 1.0]]])  # [K, n, C]
 LABELS = np.array([1, 1])
 EXPECTED = np.array([-800.0 + np.log(0.5), np.log((1 / (1 + np.exp(-2.0)) + 1 / (1 + np.exp(-1.0))) / 2)])
-DATA = types.SimpleNamespace(classes=["a", "b"])
+DATA = types.SimpleNamespace(classes=["a", "b"], train=Part(np.zeros(2), LABELS))
 
 
 def test_probabilities_that_underflow_have_logs():

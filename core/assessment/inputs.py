@@ -100,7 +100,7 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
                    desc=run.config.name) as display:
         for name, rows in inputs.items():
             part = rows.make()
-            draws = design.task.draws(run.session, run.model, part.x, functools.partial(_counted, display))
+            draws = design.task.draws(run.session, run.model, part.x, run.data, functools.partial(_counted, display))
             kept = draws if name in (TEST, OOD, BAND) else predict_classes(draws).log_probabilities[None]
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
                 kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))

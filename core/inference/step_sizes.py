@@ -94,6 +94,8 @@ def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, 
 def norm_rate(now: tf.Tensor) -> tf.Tensor:
     """Returns the weight of the minibatch in the moving averages of batch normalisation at step `now` (from 1).
 
+    They normalise single values in the last minibatch; predictions use moments of training rows.
+
     The average covers about a twentieth of the steps so far, but at least 10 and at most 100 of them: a longer average
     lags behind weights that move fast, a shorter one depends on too few weight draws.
     """

@@ -19,6 +19,7 @@ from misc.image_figures import misclassified_figure
 from misc.records import write_rows
 from misc.seeding import stream
 
+NORM_ROWS = 1000  # training rows whose moments batch normalisations use in predictions
 SMALLEST_PRECISION = 1e-30  # draws of a Gamma distribution with a tiny shape underflow to 0
 
 WrapBatches = Callable[[Iterable], Iterable]  # wraps the batches of one group of draws, for a progress bar
@@ -40,11 +41,12 @@ class Draws(NamedTuple):
     dof: float              # degrees of freedom of the noise; infinite: Gaussian
 
 
-def network_outputs(session: tf.Session, model: Any, x: np.ndarray, mean: bool = False,
+def network_outputs(session: tf.Session, model: Any, x: np.ndarray, train_x: np.ndarray, mean: bool = False,
                     wrap: WrapBatches = iter) -> np.ndarray:
     """Returns the outputs [K, n, n_outputs] for all weight draws, or [1, n, n_outputs] for the mean weights.
 
-    Draws are functions of (seed, step): the same for all rows, however these are batched.
+    Draws are functions of (seed, step): the same for all rows, however these are batched. Batch normalisations use each
+    draw's moments for the first NORM_ROWS of the training rows `train_x`, which are in random order.
     """
     evaluate, design = model.evaluate, model.design
     n_draws, batch_size = design.particles_at_once, design.config.test_batch_size
@@ -52,30 +54,32 @@ def network_outputs(session: tf.Session, model: Any, x: np.ndarray, mean: bool =
     groups = []
     for group in range(n_groups):
         session.run(evaluate.draw_mean if mean else evaluate.draw, {evaluate.group: group})
+        if evaluate.normalise is not None:
+            session.run(evaluate.normalise, {evaluate.inputs: train_x[:NORM_ROWS]})
         batches = [session.run(evaluate.outputs, {evaluate.inputs: x[start:start + batch_size]})
                    for start in wrap(range(0, len(x), batch_size))]
         groups.append(np.concatenate(batches, axis=1)[:1 if mean else n_draws])
     return np.concatenate(groups, axis=0)
 
 
-def regression_draws(session: tf.Session, model: Any, x: np.ndarray, wrap: WrapBatches = iter) -> Draws:
+def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, wrap: WrapBatches = iter) -> Draws:
     """Draws outputs for the inputs [n, d], and noise precisions; both are functions of (seed, step)."""
     config = model.design.config
     step, likelihood = session.run([model.global_step, model.evaluate.likelihood])
     alpha, beta = np.exp(predictive_noise(likelihood))
     precisions = stream(config.seed, "test_precision", step).gamma(alpha, 1.0 / beta, config.test_particles)
-    outputs = network_outputs(session, model, x, wrap=wrap)[..., 0]
+    outputs = network_outputs(session, model, x, data.train.x, wrap=wrap)[..., 0]
     return Draws(outputs, np.maximum(precisions, SMALLEST_PRECISION), config.dof)
 
 
-def class_draws(session: tf.Session, model: Any, x: np.ndarray, wrap: WrapBatches = iter) -> np.ndarray:
+def class_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, wrap: WrapBatches = iter) -> np.ndarray:
     """Returns the logits of p(class | x, w) for all weight draws at the present step, [K, n, C]."""
-    return network_outputs(session, model, x, wrap=wrap)
+    return network_outputs(session, model, x, data.train.x, wrap=wrap)
 
 
 def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step."""
-    draws = regression_draws(session, model, part.x, wrap)
+    draws = regression_draws(session, model, part.x, data, wrap)
     prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     targets = data.target_mean + data.target_std * part.y
     return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets)
@@ -84,9 +88,9 @@ def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, w
 def evaluate_classification(session: tf.Session, model: Any, part: Any, data: Any,
                             wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step: probabilities averaged over the draws, and those of the mean weights."""
-    prediction = predict_classes(class_draws(session, model, part.x, wrap))
+    prediction = predict_classes(class_draws(session, model, part.x, data, wrap))
     metrics = values_of(classification_statistics(prediction, part.y), len(part.y))
-    of_mean = predict_classes(network_outputs(session, model, part.x, mean=True, wrap=wrap))
+    of_mean = predict_classes(network_outputs(session, model, part.x, data.train.x, mean=True, wrap=wrap))
     metrics.update({f"mean_{name}": value for name, value in values_of(
         classification_statistics(of_mean, part.y), len(part.y)).items()})
     return Evaluation(prediction, metrics, part.y)

@@ -36,8 +36,8 @@ def test_evaluation_batches_change_no_result(config, network):
     run, evaluations = Run(config(**keys)), []
     run.steps(3)
     assert run.model.design.particles_at_once == (3 if "hidden" in network else 1)
-    draws = network_outputs(run.session, run.model, run.data.test.x[:5])
-    mean = network_outputs(run.session, run.model, run.data.test.x[:5], mean=True)
+    draws = network_outputs(run.session, run.model, run.data.test.x[:5], run.data.train.x)
+    mean = network_outputs(run.session, run.model, run.data.test.x[:5], run.data.train.x, mean=True)
     assert draws.shape == (3, 5, 10) and mean.shape == (1, 5, 10)
     assert all((one != other).any() for one, other in zip(draws, [draws[1], draws[2], mean[0]]))
     for size in (1000, 64, 7):
