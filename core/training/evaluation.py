@@ -48,15 +48,15 @@ def network_outputs(session: tf.Session, model: Any, x: np.ndarray, train_x: np.
     Draws are functions of (seed, step): the same for all rows, however these are batched. Batch normalisations use each
     draw's moments for the first NORM_ROWS of the training rows `train_x`, which are in random order.
     """
-    evaluate, design = model.evaluate, model.design
+    predictions, design = model.evaluate.predictions, model.design
     n_draws, batch_size = design.particles_at_once, design.config.test_batch_size
     n_groups = 1 if mean else design.n_test_particles // n_draws
     groups = []
     for group in range(n_groups):
-        session.run(evaluate.draw_mean if mean else evaluate.draw, {evaluate.group: group})
-        if evaluate.normalise is not None:
-            session.run(evaluate.normalise, {evaluate.inputs: train_x[:NORM_ROWS]})
-        batches = [session.run(evaluate.outputs, {evaluate.inputs: x[start:start + batch_size]})
+        session.run(predictions.draw_mean if mean else predictions.draw, {predictions.group: group})
+        if predictions.normalise is not None:
+            session.run(predictions.normalise, {predictions.inputs: train_x[:NORM_ROWS]})
+        batches = [session.run(predictions.outputs, {predictions.inputs: x[start:start + batch_size]})
                    for start in wrap(range(0, len(x), batch_size))]
         groups.append(np.concatenate(batches, axis=1)[:1 if mean else n_draws])
     return np.concatenate(groups, axis=0)

@@ -4,7 +4,7 @@
 together (`Schedule.due_sets`), so that a base step carries nothing that it does not run.
 """
 import functools
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -15,12 +15,11 @@ from core.inference.step_sizes import kl_scale, norm_rate
 from core.inference.types import Scalar
 from core.training.design import Design
 from core.training.inputs import Load, TrainingData
+from core.training.predictions import Predictions, build_predictions
 from core.training.schedule import Due
 from core.training.variables import Nested, assign, changed_entries, make_variables, read, repeat
 from misc.seeding import stream_seed
-from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord, glorot
-
-Moments = Dict[str, Tuple[tf.Tensor, tf.Tensor]]  # {layer: (mean, variance) of its batch normalisation}
+from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord, Moments, glorot
 
 
 class RunArguments(NamedTuple):
@@ -32,14 +31,9 @@ class RunArguments(NamedTuple):
 
 
 class Evaluate(NamedTuple):
-    """Ops and tensors for predictions, and numbers to watch."""
+    """How to predict, and numbers to watch."""
 
-    group: tf.Tensor                  # placeholder: number of a group of weight draws, from 0
-    draw: tf.Operation                # makes that group's draws the weights of `outputs`
-    draw_mean: tf.Operation           # makes the posterior mean the weights of `outputs`
-    normalise: Optional[tf.Operation]  # makes the moments of `inputs` those of `outputs`; None without batch_norm
-    inputs: tf.Tensor                 # placeholder [m, ...]
-    outputs: tf.Tensor                # [particles_at_once, m, n_outputs]
+    predictions: Predictions
     likelihood: Dict[str, tf.Tensor]  # the likelihood's state
     report: Dict[str, tf.Tensor]      # {tag: scalar}
     weight_std: Dict[str, tf.Tensor]  # {layer: elementwise standard deviation of its weights}
@@ -203,7 +197,7 @@ class _Builder:
                     over_particles = tf.reduce_mean(tf.reshape(value, [-1, record.spec.d_out]), axis=0)
                     new[record.spec.name][key] = ema(state[record.spec.name][key], over_particles, rate)
 
-    def _averages_of_norms(self, state: Nested) -> Moments:
+    def _averages_of_norms(self, state: Nested) -> Dict[str, Moments]:
         """Returns the moving averages, by which single values are normalised."""
         return {spec.name: (state[spec.name]["moving_mean"], state[spec.name]["moving_variance"])
                 for spec in self.averaged}
@@ -220,8 +214,8 @@ class _Builder:
             n_particles, self._seed(step, purpose, layer.spec.name)) for layer in self.design.layers]
 
     def forward(self, x: tf.Tensor, weights: List[tf.Tensor],
-                moments: Optional[Moments] = None,
-                averages: Optional[Moments] = None) -> Tuple[tf.Tensor, List[LayerRecord]]:
+                moments: Optional[Dict[str, Moments]] = None,
+                averages: Optional[Dict[str, Moments]] = None) -> Tuple[tf.Tensor, List[LayerRecord]]:
         """Returns the network's outputs [K, n, n_outputs] and the LayerRecords of its layers.
 
         moments, averages: as in LayerBuilder.
@@ -244,42 +238,18 @@ class _Builder:
         predictions = self._predictions(state, design.prior.temperature(scale), step)
         as_tensors = {name: type(posterior)(*map(tf.convert_to_tensor, posterior))
                       for name, posterior in posteriors.items()}
-        return Evaluate(*predictions, state["likelihood"], report, weight_std, reset, as_tensors,
+        return Evaluate(predictions, state["likelihood"], report, weight_std, reset, as_tensors,
                         tf.convert_to_tensor(scale))
 
-    def _predictions(self, state: Nested, temperature: Scalar, step: tf.Tensor) -> Tuple:
-        """Builds the first fields of Evaluate, to `outputs`: weights are drawn once for all batches.
-
-        So are the moments of batch normalisations: each draw has its own, of training rows, as it has in training. (The
-        moving averages of a training would lag behind its weights, and be averages over draws: on CIFAR-10 they cost a
-        VGG16 0.4 nats per image after 6 epochs.)
-        """
+    def _predictions(self, state: Nested, temperature: Scalar, step: tf.Tensor) -> Predictions:
         design, n_draws = self.design, self.design.particles_at_once
-        group = tf.placeholder(tf.int32, [], "group")
         n_groups = design.n_test_particles // n_draws
-        weights = self.draw_weights(state, temperature, n_draws, "test", step * n_groups + group)
-        means = [tf.tile(layer.weights(state[layer.spec.name])[None], [n_draws, 1, 1]) for layer in design.layers]
-        held = [_local_variable(f"drawn_{layer.spec.name}", [n_draws, *layer.shape], self.dtype)
-                for layer in design.layers]
-        draw, draw_mean = (tf.group([var.assign(value, read_value=False) for var, value in zip(held, values)])
-                           for values in (weights, means))
-        inputs = tf.placeholder(self.data.input_type, [None, *design.spec.shape], "inputs")
-        x, drawn = self.data.standardised(inputs), [var.read_value() for var in held]
-        normalise, moments = self._held_moments(x, drawn)
-        return group, draw, draw_mean, normalise, inputs, self.forward(x, drawn, moments)[0]
 
-    def _held_moments(self, x: tf.Tensor, weights: List[tf.Tensor]) -> Tuple[Optional[tf.Operation], Moments]:
-        """Returns (an op that computes each particle's moments of x and keeps them, these moments)."""
-        if all(spec.has_weights for spec in self.specs):
-            return None, {}
-        moments, writes = {}, []
-        for record in self.forward(x, weights)[1]:
-            if not record.spec.has_weights:
-                held = [_local_variable(f"{what}_{record.spec.name}", value.shape.as_list(), self.dtype)
-                        for what, value in zip(("mean", "variance"), record.moments)]
-                writes += [var.assign(value, read_value=False) for var, value in zip(held, record.moments)]
-                moments[record.spec.name] = tuple(var.read_value() for var in held)
-        return tf.group(writes), moments
+        def draw(group):
+            return self.draw_weights(state, temperature, n_draws, "test", step * n_groups + group)
+
+        means = [layer.weights(state[layer.spec.name])[None] for layer in design.layers]
+        return build_predictions(design, self.data, means, draw, self.forward)
 
     def _report(self, state: Nested,
                 scale: Scalar) -> Tuple[Dict[str, Any], Dict[str, tf.Tensor], Dict[str, tf.Tensor]]:
@@ -306,12 +276,6 @@ class _Builder:
         report.update({"train/expected_log_likelihood": log_prob, "train/kl": kl,
                        "train/lower_bound": log_prob - prior.temperature(scale) * kl})
         return posteriors, report, weight_std
-
-
-def _local_variable(name: str, shape: Sequence[int], dtype: tf.DType) -> tf.Variable:
-    """Returns a variable that no checkpoint holds."""
-    return tf.get_variable(name, initializer=tf.zeros(shape, dtype), trainable=False, use_resource=True,
-                           collections=[tf.GraphKeys.LOCAL_VARIABLES])
 
 
 def gradients(outputs: tf.Tensor, records: List[LayerRecord], score: tf.Tensor) -> List[tf.Tensor]:

@@ -1,0 +1,69 @@
+"""Predictions in a graph: weights, and the moments of batch normalisations, are set once for many batches of inputs."""
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from core.training.design import Design
+from core.training.inputs import TrainingData
+from networks.layers import LayerRecord, Moments
+
+Weights = List[tf.Tensor]  # of all layers, [K, d_in + 1, d_out] each
+Forward = Callable[..., Tuple[tf.Tensor, List[LayerRecord]]]
+
+
+class Predictions(NamedTuple):
+    """Ops and tensors for predictions."""
+
+    group: tf.Tensor                   # placeholder: number of a group of weight draws, from 0
+    draw: tf.Operation                 # makes that group's draws the weights of `outputs`
+    draw_mean: tf.Operation            # makes the posterior mean the weights of `outputs`
+    normalise: Optional[tf.Operation]  # makes the moments of `inputs` those of `outputs`; None without batch_norm
+    inputs: tf.Tensor                  # placeholder [m, ...]
+    outputs: tf.Tensor                 # [particles_at_once, m, n_outputs]
+
+
+def build_predictions(design: Design, data: TrainingData, means: Weights, draw: Callable[[tf.Tensor], Weights],
+                      forward: Forward) -> Predictions:
+    """Builds Predictions, whose outputs are undefined before `draw` or `draw_mean`, then `normalise`, have run.
+
+    Each weight draw has its own moments of training rows in batch normalisations, as it has in training. (The moving
+    averages of a training would lag behind its weights, and be averages over draws: on CIFAR-10 they cost a VGG16 0.4
+    nats per image after 6 epochs.)
+
+    Args:
+      design: of the run.
+      data: standardises the inputs.
+      means: the mean weights, with K = 1.
+      draw: function (group) -> the weights of that group of draws.
+      forward: function (x, weights, moments) -> (outputs [K, m, n_outputs], LayerRecords).
+    """
+    n_draws, dtype = design.particles_at_once, means[0].dtype
+    group = tf.placeholder(tf.int32, [], "group")
+    held = [_local_variable(f"drawn_{layer.spec.name}", [n_draws, *layer.shape], dtype) for layer in design.layers]
+    set_draw, set_mean = (tf.group([var.assign(value, read_value=False) for var, value in zip(held, values)])
+                          for values in (draw(group), [tf.tile(mean, [n_draws, 1, 1]) for mean in means]))
+    inputs = tf.placeholder(data.input_type, [None, *design.spec.shape], "inputs")
+    x, weights = data.standardised(inputs), [var.read_value() for var in held]
+    moments: Dict[str, Moments] = {}
+    normalise = None
+    if not all(layer.spec.has_weights for layer in design.layers):
+        normalise, moments = _hold_moments(forward(x, weights)[1], dtype)
+    return Predictions(group, set_draw, set_mean, normalise, inputs, forward(x, weights, moments)[0])
+
+
+def _hold_moments(records: Sequence[LayerRecord], dtype: tf.DType) -> Tuple[tf.Operation, Dict[str, Moments]]:
+    """Returns (an op that keeps the moments of the batch normalisations, {layer: what it keeps})."""
+    moments, writes = {}, []
+    for record in records:
+        if not record.spec.has_weights:
+            held = [_local_variable(f"{what}_{record.spec.name}", value.shape.as_list(), dtype)
+                    for what, value in zip(("mean", "variance"), record.moments)]
+            writes += [var.assign(value, read_value=False) for var, value in zip(held, record.moments)]
+            moments[record.spec.name] = (held[0].read_value(), held[1].read_value())
+    return tf.group(writes), moments
+
+
+def _local_variable(name: str, shape: Sequence[int], dtype: tf.DType) -> tf.Variable:
+    """Returns a variable that no checkpoint holds."""
+    return tf.get_variable(name, initializer=tf.zeros(shape, dtype), trainable=False, use_resource=True,
+                           collections=[tf.GraphKeys.LOCAL_VARIABLES])
