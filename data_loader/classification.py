@@ -7,7 +7,15 @@ import numpy as np
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.archives import Loaded
 from data_loader.parts import Part, Pixels, Spec
-from data_loader.splits import Split, hash_of_rows, n_common, random_split, split_hash, training_rows
+from data_loader.splits import (
+    Split,
+    about_repeated,
+    hash_of_rows,
+    n_common,
+    random_split,
+    split_hash,
+    training_rows,
+)
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import lookup
@@ -58,8 +66,8 @@ def load_classification(config: Config) -> ImageData:
         source=source, split=split, split_hash=split_hash([split]), rows_hash=images_hash(images, labels),
         n_valid_in_train=n_valid if len(valid_rows) else None,
         n_test_in_train=n_test if config.evaluate_on == "test" else None,
-        notices=(*loaded.notes, *_about_equal_images(validation=(n_valid, len(valid_rows)),
-                                                     test=(n_test, len(split.test)))),
+        notices=(*loaded.notes, *about_repeated("images", validation=(n_valid, len(valid_rows)),
+                                                test=(n_test, len(split.test)))),
     )
 
 
@@ -89,14 +97,6 @@ def images_hash(images: np.ndarray, labels: np.ndarray) -> str:
 def n_equal_images(images: np.ndarray, others: np.ndarray) -> int:
     """Returns how many of the uint8 images [n, height, width, channels] are, to the last bit, among the `others`."""
     return n_common(hash_of_rows(images), hash_of_rows(others))
-
-
-def _about_equal_images(**counts: typing.Tuple[int, int]) -> typing.Iterator[str]:
-    """Yields a notice for each part whose images also stand among the training images: of (how many, of how many)."""
-    for what, (n_equal, n_images) in counts.items():
-        if n_equal:
-            yield (f"note: {n_equal} of {n_images} {what} images {'is' if n_equal == 1 else 'are'} also among the "
-                   "training images, whatever their class")
 
 
 def _training_rows(loaded: Loaded, split: Split, config: Config) -> typing.Tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 from misc.errors import UserError
 
 MAX_NAMED = 10  # a message names at most so many files
+BITS_PER_SAMPLE, NEW_SUBFILE_TYPE = 258, 254  # tags of TIFF
 
 UNSUPPORTED = {".heic", ".heif", ".avif", ".jxl", ".svg", ".dcm", ".dng", ".cr2", ".nef", ".arw"}
 """Suffixes of images that Pillow may not read: such a file is an image that cannot be used, not a stray file."""
@@ -60,7 +61,7 @@ def skipped_note(skipped: typing.Sequence[pathlib.Path], root: pathlib.Path) -> 
     if not counts:
         return []
     names = _named([str(path.relative_to(root)) for path in skipped])
-    return [f"note: {', and '.join(counts)}, {'is' if len(skipped) == 1 else 'are'} left out: {names}"]
+    return [f"note: left out: {' and '.join(counts)} ({names})"]
 
 
 def _count(number: int, one: str, several: str) -> str:
@@ -100,22 +101,30 @@ def _check_depth(image: typing.Any) -> None:
     """Raises _Unusable for an image of more than 8 bits per channel, whether or not Pillow cuts them off by itself."""
     if image.mode.startswith(("I", "F")):
         raise _Unusable(f"more than 8 bits per channel, mode {image.mode}, which would be cut off")
+    if image.format == "TIFF" and max(_as_tuple(image.tag_v2.get(BITS_PER_SAMPLE, 1))) > 8:
+        raise _Unusable("more than 8 bits per channel, which would be cut off")
     for decoder, _, _, args in image.tile:
-        args = args if isinstance(args, tuple) else (args,)
+        args = _as_tuple(args)
         raw = [arg for arg in args if isinstance(arg, str) and re.fullmatch(r"(L|RGB|CMYK)[AaX]*;16[BLN]", arg)]
-        if raw or (decoder.startswith("ppm") and any(isinstance(arg, int) and arg > 255 for arg in args)):
+        is_deep_ppm = decoder.startswith("ppm") and any(isinstance(arg, int) and arg > 255 for arg in args)
+        if raw or is_deep_ppm or decoder == "SGI16":
             raise _Unusable("more than 8 bits per channel, which would be cut off")
+
+
+def _as_tuple(value: typing.Any) -> typing.Tuple:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _check_single(image: typing.Any) -> None:
     """Raises _Unusable for several images in one file: an animation, or the pages of a TIFF, but not its thumbnail."""
-    n_frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG", "WEBP", "TIFF") else 1
-    if n_frames == 1:
+    n_frames = getattr(image, "n_frames", 1)
+    if n_frames == 1 or image.format in ("MPO", "PSD"):  # views of one scene; layers of one image
         return
     if image.format == "TIFF":
-        size = image.size
+        width, height = image.size
         image.seek(1)
-        is_thumbnail = image.size != size
+        is_thumbnail = image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 1 or (
+            2 * image.size[0] <= width and 2 * image.size[1] <= height)
         image.seek(0)
         if is_thumbnail:
             return

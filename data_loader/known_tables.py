@@ -15,9 +15,10 @@ SLACK = 0.1  # of the range of a target: what rounding or another edition of a s
 def put_target_last(table: Table, known: typing.Optional[Dataset]) -> Table:
     """Moves the target of a known set to the end if the header names it elsewhere, and adds a notice.
 
-    Of an own table (`known` is None) the last column stays the target; a notice says if another one has its name.
+    Of an own table (`known` is None) the last column stays the target; a notice says if another one has its name. The
+    words of a comment, which may be any sentence, move nothing.
     """
-    if table.names is None:
+    if table.names is None or table.is_commented:
         return table
     names, last = [_simplified(name) for name in table.names], len(table.names) - 1
     wanted = known.target_names if known else TARGET_NAMES

@@ -1,5 +1,4 @@
 """Data other than a run's own, to evaluate it on: out-of-distribution (OOD) images, and other test rows."""
-import collections
 import pathlib
 import sys
 import typing
@@ -107,7 +106,7 @@ def match_columns(table: Table, data: RegressionData) -> Table:
     """Puts the columns into the order of the run's, by their names.
 
     The order stays if only one table has names, or if the names differ and those of one are the words of a comment.
-    Raises a UserError that lists the names that only one of the two has, or has more often.
+    Raises a UserError that lists the names that only one of the two has.
     """
     if table.names is None or data.names is None:
         if (table.names is None) == (data.names is None):
@@ -117,16 +116,13 @@ def match_columns(table: Table, data: RegressionData) -> Table:
                                        "does not name them"))
     if table.names == data.names:
         return table
-    ours, theirs = collections.Counter(data.names), collections.Counter(table.names)
-    wrong = [f"{what} {', '.join(repr(name) for name in list(names.elements())[:5])}"
-             for what, names in (("misses", ours - theirs), ("has the further", theirs - ours)) if names]
+    wrong = [f"{what} {', '.join(map(repr, names[:5]))}" for what, names in (
+        ("misses", [name for name in data.names if name not in table.names]),
+        ("has the further", [name for name in table.names if name not in data.names])) if names]
     if wrong and (table.is_commented or data.is_commented):
         return table._replace(notices=(*table.notices, "note: columns are matched by their order, because the words of "
                                        f"a comment in {table.source if table.is_commented else data.source} are not "
                                        "the names of the other table"))
-    if not wrong and max(ours.values()) > 1:
-        raise UserError(f"{table.source} and the run's table ({data.source}) name several columns "
-                        f"{ours.most_common(1)[0][0]!r}: give every column a name of its own")
     if wrong:
         raise UserError(f"{table.source} {' and '.join(wrong)}: its columns must be those of the run's table "
                         f"({data.source})")

@@ -10,6 +10,7 @@ from data_loader.parts import Part, Spec
 from data_loader.splits import (
     PROTOCOLS,
     Split,
+    about_repeated,
     hash_of_rows,
     n_common,
     rows_hash,
@@ -167,7 +168,8 @@ def _standardise(table: Table, train_rows: np.ndarray, valid_rows: np.ndarray, s
         is_commented=table.is_commented, source=source, split=split, split_hash=split_hash([split]),
         rows_hash=rows_hash(values),
         train_hashes=hashes[train_rows], n_valid_in_train=n_valid if len(valid_rows) else None, n_test_in_train=n_test,
-        notices=(*table.notices, *_about_constant(table, train, constant)),
+        notices=(*table.notices, *_about_constant(table, train, constant),
+                 *about_repeated("rows", validation=(n_valid, len(valid_rows)), test=(n_test, len(split.test)))),
     )
 
 

@@ -108,6 +108,13 @@ def n_common(hashes: np.ndarray, others: np.ndarray) -> int:
     return int(np.isin(hashes, others).sum())
 
 
+def about_repeated(what: str, **counts: typing.Tuple[int, int]) -> typing.Iterator[str]:
+    """Yields a notice for each part of which some rows are also training rows: part=(how many, of how many)."""
+    for part, (n_repeated, n_rows) in counts.items():
+        if n_repeated:
+            yield f"note: {n_repeated} of the {n_rows} {part} {what} also stand among the training {what}"
+
+
 def split_hash(splits: typing.Iterable[Split]) -> str:
     """Returns the first 16 hex digits of the SHA-256 of all train and test indices, as little-endian int32."""
     digest = hashlib.sha256()

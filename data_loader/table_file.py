@@ -74,7 +74,7 @@ def _read_values(path: pathlib.Path, layout: Layout) -> np.ndarray:
     try:
         frame = pandas.read_csv(
             str(path), sep=layout.separator, header=None, skiprows=layout.n_skipped, dtype=np.float64,
-            index_col=False, skipinitialspace=True, **_exact_rounding(),
+            index_col=False, skipinitialspace=True, na_filter=False, **_exact_rounding(),
         )
         values = frame.to_numpy()
     except (ValueError, OSError):  # pandas' parser errors are ValueErrors

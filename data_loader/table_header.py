@@ -68,11 +68,12 @@ def read_layout(path: pathlib.Path) -> Layout:
             comment = line.lstrip().lstrip("#")
         elif line.strip():
             separator = "," if "," in re.sub(r'"[^"]*"', "", line) else WHITE_SPACE
-            following = next((split_line(text, separator) for _, text in lines if text.strip()), [])
-            words = _first_words(line, separator, len(following))
+            second = next((text for _, text in lines if text.strip()), "")
+            following = split_line(second, separator)
+            words = _first_words(line, second, separator)
             is_numbered = _is_numbered(words)
             if is_numbered and words[0] != "":
-                is_numbered = _is_numbered_header(path, line_number, words, following)
+                _refuse_ambiguous_numbers(path, line_number, words, following)
             if is_numbered or _are_names(words):
                 return Layout(separator, line_number, words, is_numbered=is_numbered,
                               is_indented=separator == WHITE_SPACE and line[0].isspace())
@@ -81,12 +82,12 @@ def read_layout(path: pathlib.Path) -> Layout:
     raise UserError(f"{path} is empty")
 
 
-def _first_words(line: str, separator: str, width: int) -> typing.List[str]:
-    """Returns the fields of the first line, of which the next one has `width`: between tabs, names may hold spaces."""
+def _first_words(line: str, second: str, separator: str) -> typing.List[str]:
+    """Returns the fields of the first line; if tabs separate those of the second, names may hold spaces."""
     words = split_line(line, separator)
-    if separator == WHITE_SPACE and "\t" in line:
-        tabbed = split_at_tabs(line)
-        if len(tabbed) == width or (len(tabbed) == width - 1 and len(words) != width):
+    if separator == WHITE_SPACE and "\t" in line and "\t" in second:
+        tabbed, width = split_at_tabs(line), len(split_line(second, separator))
+        if len(tabbed) in (width, width - 1):
             return tabbed
     return words
 
@@ -102,16 +103,14 @@ def _is_numbered(words: typing.Sequence[str]) -> bool:
     return len(counted) > 1 and counted == [str(column) for column in range(len(counted))]
 
 
-def _is_numbered_header(path: pathlib.Path, line_number: int, words: typing.Sequence[str],
-                        following: typing.Sequence[str]) -> bool:
-    """Tells whether a first line of 0, 1, ... is a header, from the fields of the line that follows it.
-
-    Two numbers are a row. Raises a UserError if the next line holds as many whole numbers, so that nobody can tell.
+def _refuse_ambiguous_numbers(path: pathlib.Path, line_number: int, words: typing.Sequence[str],
+                              following: typing.Sequence[str]) -> None:
+    """Raises a UserError if a first line of 0, 1, ... may be a row or a header: of two numbers, or above whole numbers.
     """
-    if len(following) == len(words) and all(re.fullmatch("[+-]?[0-9]+", word) for word in following):
+    above_whole = len(following) == len(words) and all(re.fullmatch("[+-]?[0-9]+", word) for word in following)
+    if len(words) == 2 or above_whole:
         raise UserError(f"{path} line {line_number}: these numbers may be a row or pandas' names of the columns: write "
                         "0.0 for 0 if they are a row, or name the columns")
-    return len(words) >= 3
 
 
 def names_of(path: pathlib.Path, layout: Layout, width: int,
@@ -123,7 +122,8 @@ def names_of(path: pathlib.Path, layout: Layout, width: int,
       width: number of columns in the rows.
       may_lack_first: whether the first column names the rows, so that the header may have no field for it.
 
-    Raises a UserError if the header of a file with commas has another number of columns, or one name twice.
+    Raises a UserError if a header has one name twice, lacks one, or differs otherwise from the rows of a file with
+    commas.
     """
     words = layout.words
     if words is not None and len(words) == width:
@@ -138,7 +138,7 @@ def names_of(path: pathlib.Path, layout: Layout, width: int,
         return None, []
     if len(words) == width - 1 and may_lack_first and not layout.is_comment:
         return ["", *words], []
-    if layout.is_numbered or (layout.separator != WHITE_SPACE and not layout.is_comment):
+    if not layout.is_comment and (layout.is_numbered or layout.separator != WHITE_SPACE or len(words) == width - 1):
         raise UserError(f"{path} line {layout.n_skipped} names {len(words)} columns, but the rows have {width}")
     if layout.is_comment:
         return None, []

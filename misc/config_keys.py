@@ -157,7 +157,7 @@ class Keys(pydantic.BaseModel):
 
     damping: float = key(
         CURVATURE, 0.0, "Extrinsic damping gamma_ex: stabilises the step. It is not part of the posterior, except that "
-        "ekfac with scale_init damped re-initialises R with it.", ge=0)
+        "ekfac with scale_init damped initialises R with it.", ge=0)
     true_fisher: bool = key(
         CURVATURE, True, "Estimates the curvature with targets sampled from the model; false: with the observed "
         "targets (empirical Fisher).")

@@ -223,9 +223,8 @@ def test_a_run_that_diverges_says_so(config, config_file, capsys):
 
 
 @pytest.mark.parametrize("keys, use", [
-    ({}, "step, and re-initialisation of R"), ({"scale_init": "exact"}, "step only"),
-    ({"optimizer": "kfac"}, "step only"),
-    ({"kfac_init_after_basis": False, "re_init": False}, "step only")])
+    ({}, "step, and initialisation of R"), ({"scale_init": "exact"}, "step only"), ({"optimizer": "kfac"}, "step only"),
+    ({"kfac_init_after_basis": False, "re_init": False}, "step, and initialisation of R")])
 def test_explain_tells_what_is_damped(config, keys, use):
     text = "\n".join(explain(run.plan(config(**dict({"optimizer": "ekfac", "damping": 0.5}, **keys)))))
     assert f"gamma_ex = 0.5 ({use})" in text

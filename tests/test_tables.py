@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 import train
 from data_loader import DATASETS
 from data_loader.regression import load_regression
-from data_loader.splits import rows_hash
+from data_loader.splits import hash_of_rows, rows_hash
 from data_loader.table_file import read_table
 from misc.errors import UserError
 
@@ -135,7 +135,7 @@ def test_a_header_of_column_numbers(load, rows, config, options):
     assert "the first line numbers the columns from 0 to 3 and is taken for a header" in data.notices[0]
 
 
-@pytest.mark.parametrize("text", ["0 1\n1 3\n2 5\n", "0,1,2\n\n3,4,5\n6.5,7,8\n"])
+@pytest.mark.parametrize("text", ["0 1\n1 3\n2 5\n", "0 1\n1 3.5\n2 5\n", "0,1,2\n\n3,4,5\n6.5,7,8\n"])
 def test_a_first_line_that_may_be_a_row_or_a_header_is_refused(load, text):
     with pytest.raises(UserError, match="line 1: these numbers may be a row or pandas' names of the columns"):
         load(text)
@@ -143,20 +143,34 @@ def test_a_first_line_that_may_be_a_row_or_a_header_is_refused(load, text):
 
 def test_two_numbers_are_a_row(tiny_data):
     path = tiny_data / "line.data"
-    for text in ("0 1\n1 3.5\n2 5\n", "0.0 1\n1 3\n2 5\n"):
-        path.write_text(text)
-        assert read_table(path).values[0].tolist() == [0, 1]
+    path.write_text("0.0 1\n1 3\n2 5\n")
+    assert read_table(path).values[0].tolist() == [0, 1]
 
 
-def test_a_title_above_whole_numbers_names_no_columns(tiny_data):
-    """Inputs that are all different are no names of rows."""
+@pytest.mark.parametrize("separator", [" ", ",", "\t"])
+def test_a_header_that_lacks_a_word_is_refused(tiny_data, separator):
+    """Inputs that are all different are no names of rows: nor are R's names of some rows of a table, in any order."""
     path, rows = tiny_data / "years.data", "1990 0.5 2\n1992 0.7 3\n1991 0.1 4\n"
-    path.write_text("two words\n" + rows)
-    table = read_table(path)
-    assert table.names is None and table.values.shape == (3, 3) and "first line is skipped" in table.notices[0]
-    path.write_text("two,words\n" + rows.replace(" ", ","))
+    path.write_text(("two words\n" + rows).replace(" ", separator))
     with pytest.raises(UserError, match="line 1 names 2 columns, but the rows have 3"):
         read_table(path)
+    path.write_text("a title of many words\n" + rows)
+    table = read_table(path)
+    assert table.names is None and table.values.shape == (3, 3) and "first line is skipped" in table.notices[0]
+
+
+@pytest.mark.parametrize("text", ["a , b , y\n1 , 2 , 3\n4 , , 6\n", "a ,b ,y\n1 ,2 ,3\n4 , ,6\n"])
+def test_an_empty_field_among_spaces_is_refused(tiny_data, text):
+    path = tiny_data / "spaces.data"
+    path.write_text(text)
+    with pytest.raises(UserError, match="line 3 column 2: '' is not a number"):
+        read_table(path)
+
+
+def test_a_name_of_two_words_between_tabs_is_one_name(tiny_data):
+    path = tiny_data / "tabs.data"
+    path.write_text("my a\tb\tz\ty\n1\t2\t3\t4\t5\n2\t5\t6\t7\t8\n")  # as R, with names of rows
+    assert read_table(path).names == ("my a", "b", "z", "y")
 
 
 def test_a_first_row_of_other_numbers_is_a_row(load, rows):
@@ -351,6 +365,13 @@ def test_constant_columns_are_said_by_number_in_the_explanation_and_the_log(tiny
     assert said in next(tiny_data.glob("experiments/tiny/*/log.txt")).read_text()
 
 
+def test_the_words_of_a_comment_move_no_target(config, real_data, tmp_path):
+    text = (real_data / "wine.data").read_text()
+    (tmp_path / "wine.data").write_text("# wine quality data set of the repository red from Cortez et al\n" + text)
+    moved, clean = (load_regression(config(dataset="wine", data_path=str(path))) for path in (tmp_path, real_data))
+    assert_same(moved, clean)
+
+
 # Test rows that also train.
 
 def test_test_rows_that_also_train_are_counted(config, tiny_data, rows, config_file, capsys):
@@ -365,6 +386,10 @@ def test_test_rows_that_also_train_are_counted(config, tiny_data, rows, config_f
     assert "2 of the 4 test rows also stand among the training rows" in capsys.readouterr().out
     train.main(["--config", str(path)])
     assert json.loads(next(tiny_data.glob("experiments/tiny/*/result.json")).read_text())["n_test_in_train"] == 2
+
+
+def test_zeros_of_both_signs_are_one_value():
+    assert len(set(hash_of_rows(np.array([[0.0, 1.0], [-0.0, 1.0], [1.0, 0.0]])))) == 2
 
 
 def test_validation_rows_are_counted_where_they_are_evaluated(config, tiny_data, rows):

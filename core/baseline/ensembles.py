@@ -25,7 +25,8 @@ def mixture_row(roots: Sequence[Path]) -> Dict[str, Any]:
     """
     rows = [results.run_row(root) for root in roots]
     predictions, targets = zip(*map(_read_predictions, roots))
-    if not len(targets[0]) or not all(
+    identities = {(row.get("rows_hash"), row.get("split_hash"), row.get("evaluate_on")) for row in rows}
+    if not len(targets[0]) or len(identities) > 1 or not all(
             len(other) == len(targets[0]) and np.allclose(other, targets[0], rtol=DIGITS_9, atol=0.0)
             for other in targets[1:]):
         raise RunError(f"the predictions in {', '.join(map(str, roots))} are not of the same rows: run again with "

@@ -4,7 +4,6 @@ from typing import Any, Iterable, List
 from core.inference.optimizer import METHODS, LayerMethod
 from core.training.cost import LayerCost, run_cost
 from core.training.design import Design, Plan, notices
-from core.training.wording import about_repeated_rows
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.batches import held_out_rows
 from misc.config_overlays import describe_overlay, known_overlays
@@ -49,7 +48,7 @@ def _about_data(design: Design, data: Any) -> List[str]:
              f"{n_test} test rows of {what}",
              f"split      protocol {split.protocol}, split {split.index} (hash {data.split_hash}); "
              + design.task.about_data(data)]
-    lines += [INDENT + sentence for sentence in (*about_repeated_rows(data), *data.notices)]
+    lines += [INDENT + sentence for sentence in data.notices]
     if config.data_aug:
         lines.append(f"{INDENT}training images are padded by 4, cropped and flipped, at random in every epoch")
     return lines
@@ -72,16 +71,11 @@ def _about_objective(design: Design) -> List[str]:
 def _about_damping(design: Design) -> List[str]:
     if not METHODS[design.config.optimizer].family.natural:  # no Fisher matrix that could be damped
         return []
-    use = "step, and re-initialisation of R" if _reinitialises_damped(design) else "step only"
+    reads = METHODS[design.config.optimizer].family.reads
+    is_in_scale = "scale_init" in reads and design.config.scale_init == "damped"
+    use = "step, and initialisation of R" if is_in_scale else "step only"
     return [f"damping    gamma_in = kl / (N eta) = {design.prior.damping:.4g} (posterior and step), "
             f"gamma_ex = {design.config.damping:g} ({use})"]
-
-
-def _reinitialises_damped(design: Design) -> bool:
-    config, family = design.config, METHODS[design.config.optimizer].family
-    if "scale_init" not in family.reads or config.scale_init != "damped":
-        return False
-    return config.kfac_init_after_basis or "reinit" in design.schedule.periods
 
 
 def _about_layers(design: Design) -> List[str]:

@@ -1,5 +1,5 @@
 """Sentences of `--explain` that depend on the mode: the functions that a Task refers to."""
-from typing import Any, List
+from typing import Any
 
 from core.inference.optimizer import METHODS
 from core.inference.step_sizes import CLIP_DECAY
@@ -10,17 +10,6 @@ from misc.config import Config
 def about_table(data: Any) -> str:
     """Describes how the rows of a table are standardised."""
     return f"standardised with the training rows (target std {data.target_std:.4g})"
-
-
-def about_repeated_rows(data: Any) -> List[str]:
-    """Returns a sentence for the validation and the test rows if some of them also train; none for images."""
-    sentences = []
-    for name, what in (("valid", "validation"), ("test", "test")):
-        count = getattr(data, f"n_{name}_in_train", None)
-        if count:
-            n_rows = len(getattr(data, name).x)
-            sentences.append(f"{count} of the {n_rows} {what} rows also stand among the training rows")
-    return sentences
 
 
 def about_images(data: Any) -> str:

@@ -7,9 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import evaluate
-from data_loader.ood import match_columns, other_table
+from data_loader.ood import other_table
 from data_loader.regression import load_regression
-from data_loader.table_file import Table
 from misc.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
@@ -65,13 +64,6 @@ def test_words_of_a_comment_are_no_names_that_must_fit(other, frame, tiny_data, 
         assert (part.x == clean.x).all()
         how = "their order, because the words of a comment" if "monday" in comment else "their names"
         assert f"columns are matched by {how}" in part.notices[0]
-
-
-@pytest.mark.parametrize("names", [("a", "a", "b", "y"), ("a", "b", "b", "y")])
-def test_repeated_names_are_refused(frame, config, names):
-    data = load_regression(config())._replace(names=("a", "b", "a", "y"))
-    with pytest.raises(UserError, match="several columns 'a'|misses 'a' and has the further 'b'"):
-        match_columns(Table(frame.values, names, "other.data"), data)
 
 
 def test_without_names_the_order_counts_and_this_is_said(other, frame):

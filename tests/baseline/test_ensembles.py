@@ -36,6 +36,14 @@ def test_predictions_of_other_rows(write, tmp_path, text):
         mixture_row(roots)
 
 
+def test_runs_of_two_splits_are_not_mixed(write, tiny_data, tmp_path):
+    """Large targets, which differ by less than the 9 digits of earlier files."""
+    with_shifted_targets(tiny_data)
+    assert baseline(write(epoch=1), "--seeds", "1,2") == 0
+    with pytest.raises(RunError, match="not of the same rows"):
+        mixture_row([home(tmp_path) / "seeds" / seed for seed in "12"])
+
+
 def with_shifted_targets(tiny_data):
     """Adds 1.6e9 to the targets of tiny.data: 9 digits of them hold nothing but the shift."""
     path = str(tiny_data / "tiny.data")

@@ -79,8 +79,8 @@ def test_files_that_are_no_images_are_skipped_and_counted(config, tmp_path, rng,
                                          y=np.concatenate([data.train.y, data.test.y])),
                      made["a10"] + made["a9"] + made["b"], [0, 0, 1, 1, 2, 2])
     note, = data.notices
-    assert note == ("note: 5 files that are no images, and 1 folder inside a class folder, are left out: "
-                    "b/.DS_Store, b/._0.png, b/Thumbs.db, b/labels.csv, b/notes.txt, a9/raw")
+    assert note == ("note: left out: 5 files that are no images and 1 folder inside a class folder ("
+                    "b/.DS_Store, b/._0.png, b/Thumbs.db, b/labels.csv, b/notes.txt, a9/raw)")
     plan = run.plan(config())
     assert any(note in line for line in explain(plan))
     run.execute(plan)
@@ -232,8 +232,9 @@ def test_images_that_also_train_are_counted(config, tmp_path, rng):
         Image.fromarray(made["cat"][0]).save(str(root / "test" / name / "copy.png"))
     Image.fromarray(made["dog"][1]).save(str(root / "val" / "dog" / "0.png"))
     assert load_classification(config()).notices == (
-        "note: 1 of 4 validation images is also among the training images, whatever their class",
-        "note: 2 of 6 test images are also among the training images, whatever their class")
+        "note: 1 of the 4 validation images also stand among the training images",
+        "note: 2 of the 6 test images also stand among the training images")
+    assert (load_classification(config()).n_valid_in_train, load_classification(config()).n_test_in_train) == (1, 2)
 
 
 def test_validation_rows_are_missed(config, tmp_path, rng):
