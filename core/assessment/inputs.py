@@ -77,7 +77,9 @@ def _corrupted(part: Part, name: str, strength: int) -> Part:
 
 
 def _own_rows(data: Any) -> Part:
-    return data.test if data.test is not None else data.valid
+    if data.test is not None:
+        return data.test._replace(n_in_train=data.n_test_in_train)
+    return data.valid._replace(n_in_train=data.n_valid_in_train)
 
 
 def band_inputs(data: Any, n: int = 241, margin: float = 0.5) -> np.ndarray:
