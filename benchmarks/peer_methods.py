@@ -22,8 +22,8 @@ class Method(NamedTuple):
     """How to train a method, and the hyper-parameters to choose from."""
 
     fit: Callable[..., Fit]           # function (x, y, seed, **setting)
-    grid: Dict[str, List[float]]      # in ascending order; epochs last, since they take the most time
-    start: Dict[str, Any]             # where the search starts
+    grid: Dict[str, List[float]]      # in ascending order, `epochs` among them
+    start: Dict[str, Any]             # where the search starts, without `epochs`
     draft: Dict[str, Any] = {}        # further arguments of `fit` in the search, to save time
 
 
@@ -95,17 +95,17 @@ def fit_mean_field(x, y, seed, prior_variance, epochs):
 
 EPOCHS = [100, 400, 1000, 4000]
 METHODS = {
-    "laplace_kron": Method(fit_laplace, {"epochs": EPOCHS}, {"epochs": 400}),
-    "ivon": Method(fit_ivon, {"lr": [0.01, 0.03, 0.1, 0.3], "hess_init": [0.1, 1.0, 10.0],
-                              "prior_precision": [0.01, 0.1, 1.0, 10.0], "epochs": EPOCHS},
-                   {"lr": 0.1, "hess_init": 1.0, "prior_precision": 1.0, "epochs": 400}),
-    "mc_dropout": Method(fit_dropout, {"rate": [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2],
-                                       "weight_decay": [0.0001, 0.001, 0.01, 0.1, 1.0], "epochs": EPOCHS},
-                         {"rate": 0.01, "weight_decay": 0.01, "epochs": 400}),
-    "ensemble": Method(fit_ensemble, {"weight_decay": [0.0001, 0.001, 0.01, 0.1, 1.0, 10.0], "epochs": EPOCHS},
-                       {"weight_decay": 0.1, "epochs": 400}, {"members": 2}),
-    "mean_field": Method(fit_mean_field, {"prior_variance": [0.01, 0.1, 1.0, 10.0], "epochs": EPOCHS},
-                         {"prior_variance": 0.1, "epochs": 400}),
+    "laplace_kron": Method(fit_laplace, {"epochs": EPOCHS}, {}),
+    "ivon": Method(fit_ivon, {"lr": [0.003, 0.01, 0.03, 0.1, 0.3, 1.0], "hess_init": [0.1, 1.0, 10.0, 100.0],
+                              "prior_precision": [0.001, 0.01, 0.1, 1.0, 10.0], "epochs": EPOCHS},
+                   {"lr": 0.1, "hess_init": 1.0, "prior_precision": 1.0}),
+    "mc_dropout": Method(fit_dropout, {"rate": [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4],
+                                       "weight_decay": [0.0001, 0.001, 0.01, 0.1, 1.0, 10.0], "epochs": EPOCHS},
+                         {"rate": 0.01, "weight_decay": 0.01}),
+    "ensemble": Method(fit_ensemble, {"weight_decay": [0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "epochs": EPOCHS},
+                       {"weight_decay": 0.1}, {"members": 2}),
+    "mean_field": Method(fit_mean_field, {"prior_variance": [0.01, 0.1, 1.0, 10.0, 100.0], "epochs": EPOCHS},
+                         {"prior_variance": 0.1}),
 }
 
 
@@ -181,18 +181,28 @@ class Tuning:
     def choose(self, dof, longest=np.inf):
         """Returns (the best setting of at most `longest` epochs, its noise precision).
 
-        The search moves along one axis of the grid at a time, for as long as the log-likelihood rises, until no
-        neighbour is better.
+        For each length of training, from the shortest, the search starts at the setting that was best for the length
+        before it. (Moving along `epochs` instead can end early: longer training needs more regularisation.)
         """
-        best, before = self._method.start, None
-        while best != before:
-            before = best
-            for name in self._method.grid:
-                for direction in (-1, 1):
-                    best = self._walk(best, name, direction, dof, longest)
+        setting, found = self._method.start, []
+        for epochs in self._method.grid["epochs"]:
+            if epochs <= longest:
+                setting = self._search(dict(setting, epochs=epochs), dof)
+                found.append(setting)
+        best = max(found, key=lambda each: self._of_draft(each, dof))
         return best, self.score(best, dof)[1]
 
-    def _walk(self, setting, name, direction, dof, longest):
+    def _search(self, setting, dof):
+        """Moves along one axis of the grid at a time, but not along `epochs`, until no neighbour is better."""
+        before = None
+        while setting != before:
+            before = setting
+            for name in self._method.grid:
+                for direction in (-1, 1) if name != "epochs" else ():
+                    setting = self._walk(setting, name, direction, dof)
+        return setting
+
+    def _walk(self, setting, name, direction, dof):
         """Returns the setting along one axis of the grid after which the log-likelihood stops rising."""
         values = self._method.grid[name]
         while True:
@@ -200,7 +210,7 @@ class Tuning:
             if not 0 <= index < len(values):
                 return setting
             neighbour = dict(setting, **{name: values[index]})
-            if neighbour["epochs"] > longest or self._of_draft(neighbour, dof) <= self._of_draft(setting, dof):
+            if self._of_draft(neighbour, dof) <= self._of_draft(setting, dof):
                 return setting
             setting = neighbour
 

@@ -46,16 +46,16 @@ def test_held_out_rows_are_predicted_without_their_targets(rng):
     assert outputs.shape == (1, 30) and np.abs(outputs[0] - y).min() > 1e-4
 
 
-def test_the_search_ends_where_no_neighbour_is_better(rng):
+def test_the_search_follows_a_regularisation_that_depends_on_the_length_of_training(rng):
     y = rng.standard_normal(50)
 
     def fit(x, targets, seed, a, epochs):
-        badness = (np.log10(a) + 2.0)**2 + (epochs - 3)**2
+        badness = 4.0 * (np.log10(a) - epochs + 4.0)**2 + 0.5 * (epochs - 3)**2
         return peer_methods.Fit(lambda inputs: badness + np.zeros((1, len(inputs))), None)
 
-    method = peer_methods.Method(fit, {"a": [0.001, 0.01, 0.1, 1.0], "epochs": [1, 2, 3, 4]}, {"a": 1.0, "epochs": 1})
+    method = peer_methods.Method(fit, {"a": [0.001, 0.01, 0.1, 1.0], "epochs": [1, 2, 3, 4]}, {"a": 1.0})
     tuning = peer_methods.Tuning(method, rng.standard_normal((50, 2)), y, [0])
-    assert tuning.choose(np.inf)[0] == {"a": 0.01, "epochs": 3}
+    assert tuning.choose(np.inf)[0] == {"a": 0.1, "epochs": 3}
     assert tuning.choose(np.inf, longest=2)[0] == {"a": 0.01, "epochs": 2}
     assert tuning.choose(np.inf)[1] == pytest.approx(1.0 / np.mean(y**2), rel=0.2)
 
@@ -64,7 +64,7 @@ def test_the_command(settings, tmp_path, capsys, monkeypatch):
     assert list(peer_methods.METHODS) == peers.NAMES
     config = settings()
     arguments = ["--data", config["dataset"], "--data-path", config["data_path"], "--splits", "0", "--methods",
-                 "laplace_kron", "ensemble", "--dof", "inf", "8", "--longest", "400", "--out", str(tmp_path / "p.csv")]
+                 "laplace_kron", "ensemble", "--dof", "inf", "8", "--longest", "100", "--out", str(tmp_path / "p.csv")]
     monkeypatch.setattr("sys.argv", ["peers", *arguments])
     peers.main()
     printed, rows = capsys.readouterr().out, (tmp_path / "p.csv").read_text()
