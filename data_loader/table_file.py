@@ -6,6 +6,7 @@ import typing
 import numpy as np
 
 from data_loader.table_header import (
+    MISSING,
     WHITE_SPACE,
     Layout,
     is_nameless,
@@ -105,7 +106,10 @@ def _counts_rows(column: np.ndarray) -> bool:
 
 def _about_values(path: pathlib.Path, values: np.ndarray,
                   names: typing.Optional[typing.Sequence[str]]) -> typing.Iterator[str]:
-    """Yields a notice for each input that counts the rows in their order, and for each mark of missing values."""
+    """Yields a notice for a first row that may be a header, each input that counts the rows, and each missing mark."""
+    if names is None and values.shape[1] > 2 and (np.diff(values[0]) == 1).all() and values[0, 0] % 1 == 0:
+        yield (f"note: {path.name}: the first line holds the numbers {values[0, 0]:g} to {values[0, -1]:g} and is "
+               "taken for a row: remove it if it is a header")
     for column in range(values.shape[1] - 1):
         if values[0, column] in (0, 1) and len(values) > 1 and (np.diff(values[:, column]) == 1).all():
             yield (f"note: {path.name}: {label(column, names)} counts the rows from {values[0, column]:g} and is used "
@@ -164,6 +168,10 @@ def _raise_for_bad_line(path: pathlib.Path, layout: Layout) -> typing.NoReturn:
             raise UserError(f"{path} line {line_number}: {len(words)} columns where the lines before have {width}")
         for column, word in enumerate(words, start=1):
             value = number(word)
+            if value is None and word.strip().lower() in MISSING:
+                what = f"{word!r} stands for a missing value" if word.strip() else "the field is empty"
+                raise UserError(f"{path} line {line_number} column {column}: {what}; remove the row or impute the "
+                                "value")
             if value is None:
                 raise UserError(f"{path} line {line_number} column {column}: {word!r} is not a number "
                                 "(numbers are separated by white space or commas)")
