@@ -12,7 +12,7 @@ import typing
 
 from data_loader.cifar import read_cifar
 from data_loader.idx import read_idx
-from data_loader.image_files import skipped_note
+from data_loader.image_files import UnusableImages, skipped_note
 from data_loader.images import LabelledImages, read_digits, read_folder
 from misc.errors import UserError
 
@@ -95,20 +95,35 @@ def image_folder(data_path: str) -> Loaded:
                         "per class")
     if not (path / "train").is_dir():
         train = read_folder(path)
-        return Loaded(train, None, str(path), notes=skipped_note(train.skipped, path))
+        return Loaded(train, None, str(path), notes=skipped_note(train.skipped, path, train.outside))
     folders = sorted(child.name for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
     validation = [name for name in folders if name in VALIDATION]
     if len(validation) > 1:
         raise UserError(f"{path} holds {' and '.join(validation)}: keep one folder of validation images")
-    train = read_folder(path / "train")
-    test, valid = (read_folder(path / names[0], train) if names else None
-                   for names in ([name for name in folders if name == "test"], validation))
-    notes = skipped_note([file for part in (train, valid, test) if part for file in part.skipped], path)
+    parts = _read_parts(path, ["train", *(name for name in folders if name == "test"), *validation])
+    train, test, valid = parts["train"], parts.get("test"), parts.get(validation[0]) if validation else None
+    read = [part for part in (train, valid, test) if part]
+    notes = skipped_note([file for part in read for file in part.skipped], path,
+                         [file for part in read for file in part.outside])
     other = [name for name in folders if name not in ("train", "test", *VALIDATION)]
     if other:
         notes.append(f"note: {path} also holds {', '.join(other)}, which {'is' if len(other) == 1 else 'are'} not read "
                      "(only train, test and val are)")
     return Loaded(train, test, str(path), valid, notes)
+
+
+def _read_parts(path: pathlib.Path, names: typing.Sequence[str]) -> typing.Dict[str, LabelledImages]:
+    """Reads the folders `names`, the training images first. Raises UnusableImages, which names those of all folders."""
+    parts: typing.Dict[str, LabelledImages] = {}
+    unusable: typing.List[str] = []
+    for name in names:
+        try:
+            parts[name] = read_folder(path / name, parts.get("train"))
+        except UnusableImages as error:
+            unusable += error.unusable
+    if unusable:
+        raise UnusableImages(unusable)
+    return parts
 
 
 def _find_idx_file(folder: pathlib.Path, name: str, file: str) -> typing.Optional[pathlib.Path]:

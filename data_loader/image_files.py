@@ -22,6 +22,16 @@ class ImageFiles(typing.NamedTuple):
     skipped: typing.List[pathlib.Path]   # of the files that are no images
 
 
+class UnusableImages(UserError):
+    """Images that cannot be read; names each, and says why."""
+
+    def __init__(self, unusable: typing.Sequence[str]) -> None:
+        self.unusable = list(unusable)
+        one = len(self.unusable) == 1
+        super().__init__(f"{'1 image' if one else f'{len(self.unusable)} images'} cannot be used: "
+                         f"{_named(self.unusable)}; remove, repair or convert {'it' if one else 'them'}")
+
+
 class _Unusable(Exception):
     """An image that cannot be used; says why."""
 
@@ -29,7 +39,7 @@ class _Unusable(Exception):
 def read_files(paths: typing.Iterable[pathlib.Path]) -> ImageFiles:
     """Reads the images among the files in `paths`.
 
-    Raises a UserError that names all images that cannot be read, and why.
+    Raises UnusableImages, which names all images that cannot be read, and why.
     """
     read, unusable = ImageFiles([], [], []), []
     for path in paths:
@@ -44,23 +54,29 @@ def read_files(paths: typing.Iterable[pathlib.Path]) -> ImageFiles:
             read.images.append(image)
             read.paths.append(path)
     if unusable:
-        count = "1 image" if len(unusable) == 1 else f"{len(unusable)} images"
-        raise UserError(f"{count} cannot be used: {_named(unusable)}; remove, repair or convert "
-                        + ("it" if len(unusable) == 1 else "them"))
+        raise UnusableImages(unusable)
     return read
 
 
-def skipped_note(skipped: typing.Sequence[pathlib.Path], root: pathlib.Path) -> typing.List[str]:
-    """Returns a sentence about the files and folders below `root` that were left out; no sentence if there are none."""
+def skipped_note(skipped: typing.Sequence[pathlib.Path], root: pathlib.Path,
+                 outside: typing.Sequence[pathlib.Path] = ()) -> typing.List[str]:
+    """Returns a sentence about what was left out below `root`; no sentence if there is nothing.
+
+    Args:
+      skipped: files that are no images, and folders inside class folders.
+      outside: files in no class folder.
+    """
     n_folders = sum(path.is_dir() for path in skipped)
     counts = []
     if len(skipped) > n_folders:
         counts.append(_count(len(skipped) - n_folders, "file that is no image", "files that are no images"))
     if n_folders:
         counts.append(_count(n_folders, "folder inside a class folder", "folders inside class folders"))
+    if outside:
+        counts.append(_count(len(outside), "file in no class folder", "files in no class folder"))
     if not counts:
         return []
-    names = _named([str(path.relative_to(root)) for path in skipped])
+    names = _named([str(path.relative_to(root)) for path in (*skipped, *outside)])
     return [f"note: left out: {' and '.join(counts)} ({names})"]
 
 

@@ -20,6 +20,7 @@ class LabelledImages(typing.NamedTuple):
     n_classes: int
     classes: typing.Optional[typing.List[str]] = None  # their names in the order of the labels; None: unknown
     skipped: typing.Sequence[pathlib.Path] = ()  # files that are no images, and folders inside class folders
+    outside: typing.Sequence[pathlib.Path] = ()  # files that are in no class folder
 
 
 def check_labels(path: pathlib.Path, labels: np.ndarray, n_classes: int) -> None:
@@ -58,7 +59,8 @@ def read_folder(path: pathlib.Path, like: typing.Optional[LabelledImages] = None
         if label not in labels:
             raise UserError(f"class folder {path / name} holds no image")
     folders = [entry for entry in entries if entry.is_dir()]
-    return LabelledImages(np.stack(images), labels, len(classes), classes, [*read.skipped, *folders])
+    outside = [entry for entry in _entries(path) if not entry.is_dir() and not entry.name.startswith(".")]
+    return LabelledImages(np.stack(images), labels, len(classes), classes, [*read.skipped, *folders], outside)
 
 
 def read_images(path: pathlib.Path) -> ImageFiles:
@@ -89,9 +91,10 @@ def _check_sizes(images: typing.Sequence[np.ndarray], files: typing.Sequence[pat
     for image, file in zip(images, files):
         shape = shape or image.shape
         if image.shape != shape:
-            raise UserError(f"{file} has {image.shape[0]} x {image.shape[1]} pixels with {image.shape[2]} channels, "
-                            f"but the images before it have {shape[0]} x {shape[1]} with {shape[2]}: make them all "
-                            "one size")
+            size = f"{image.shape[1]} wide and {image.shape[0]} high with {image.shape[2]} channels"
+            raise UserError(f"{file} is {size}, "
+                            f"but the images before it are {shape[1]} wide and {shape[0]} high with {shape[2]}, all "
+                            "turned upright by their EXIF orientation: make them all one size")
 
 
 def _entries(folder: pathlib.Path) -> typing.List[pathlib.Path]:

@@ -14,7 +14,7 @@ from data_loader.known_tables import put_target_last
 from data_loader.parts import Part
 from data_loader.regression import MOST_NAMED, RegressionData, read_rows
 from data_loader.splits import hash_of_rows, n_common, rows_hash
-from data_loader.table_file import Table, label, read_table
+from data_loader.table_file import Table, label, may_be_header, read_table
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import did_you_mean
@@ -92,6 +92,10 @@ def other_table(name: str, config: Config, data: RegressionData) -> Part:
     if values.shape[1] != n_inputs + 1 or not len(values):
         raise UserError(f"{table.source} has {values.shape[1]} columns, but the network takes {n_inputs} inputs and a "
                         "target")
+    if table.names is None and data.names is None and may_be_header(values[0]):
+        raise UserError(f"{table.source}: the first line holds the numbers {values[0].min():g} to "
+                        f"{values[0].max():g}, each once: remove it if it is a header (its columns must be in "
+                        "the order of the run's table), or move it to another line if it is a row")
     if not np.isfinite(values).all():
         raise UserError(f"{table.source}: not all values are finite")
     x, y, notices = standardise_as(data, table)
@@ -190,7 +194,7 @@ def _load_images(name: str, data_path: str,
         raise UserError(f"{name} holds a folder of training images and its other parts: give one of them, e.g. "
                         f"{pathlib.Path(name) / 'test'}")
     images = read_folder(pathlib.Path(name))
-    _say(skipped_note(images.skipped, pathlib.Path(name)))
+    _say(skipped_note(images.skipped, pathlib.Path(name), images.outside))
     return images, images.classes or []
 
 
@@ -212,4 +216,4 @@ def _is_folder(name: str) -> bool:
 
 
 def _size(shape: typing.Tuple[int, ...]) -> str:
-    return f"{shape[0]} x {shape[1]} pixels with {shape[2]} channel{'s' if shape[2] > 1 else ''}"
+    return f"{shape[1]} x {shape[0]} pixels with {shape[2]} channel{'s' if shape[2] > 1 else ''}"

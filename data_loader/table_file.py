@@ -69,6 +69,12 @@ def label(column: int, names: typing.Optional[typing.Sequence[str]]) -> str:
     return f"column {column + 1}" + (f" ('{names[column]}')" if names else "")
 
 
+def may_be_header(row: np.ndarray) -> bool:
+    """Tells whether a row holds consecutive whole numbers, in any order, as columns without names are called."""
+    ordered = np.sort(row)
+    return bool(len(row) > 2 and ordered[0] % 1 == 0 and (np.diff(ordered) == 1).all())
+
+
 def _read_values(path: pathlib.Path, layout: Layout) -> np.ndarray:
     import pandas
 
@@ -107,8 +113,8 @@ def _counts_rows(column: np.ndarray) -> bool:
 def _about_values(path: pathlib.Path, values: np.ndarray,
                   names: typing.Optional[typing.Sequence[str]]) -> typing.Iterator[str]:
     """Yields a notice for a first row that may be a header, each input that counts the rows, and each missing mark."""
-    if names is None and values.shape[1] > 2 and (np.diff(values[0]) == 1).all() and values[0, 0] % 1 == 0:
-        yield (f"note: {path.name}: the first line holds the numbers {values[0, 0]:g} to {values[0, -1]:g} and is "
+    if names is None and may_be_header(values[0]):
+        yield (f"note: {path.name}: the first line holds the numbers {values[0].min():g} to {values[0].max():g} and is "
                "taken for a row: remove it if it is a header")
     for column in range(values.shape[1] - 1):
         if values[0, column] in (0, 1) and len(values) > 1 and (np.diff(values[:, column]) == 1).all():

@@ -30,7 +30,7 @@ def lines_of(path: pathlib.Path) -> typing.Iterator[typing.Tuple[int, str]]:
         with open(str(path), encoding="utf-8-sig") as handle:
             yield from enumerate(handle, start=1)
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file") from None
+        raise UserError(f"{path} is not a text file in UTF-8: save it as one") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 

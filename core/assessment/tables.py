@@ -75,12 +75,13 @@ def corruption_table(results: Dict[str, Results]) -> str:
 
 def warnings(results: Dict[str, Results], same_rows: bool) -> List[str]:
     """Returns sentences about what the numbers cannot show."""
-    few = [name for name, run in results.items() if min(
-        n_rows_of(run), run.more.get("corrupted_rows", FEW_ROWS), run.more.get("ood_rows", FEW_ROWS)) < FEW_ROWS]
     sentences = []
-    if few:
-        sentences.append(f"Fewer than {FEW_ROWS} rows ({', '.join(few)}): no intervals, and the metrics are mostly "
-                         "chance.")
+    for rows, count in (("rows", n_rows_of), ("corrupted rows", lambda run: run.more.get("corrupted_rows", FEW_ROWS)),
+                        ("OOD rows", lambda run: run.more.get("ood_rows", FEW_ROWS))):
+        few = [name for name, run in results.items() if count(run) < FEW_ROWS]
+        if few:
+            sentences.append(f"Fewer than {FEW_ROWS} {rows} ({', '.join(few)}): no intervals, and the metrics are "
+                             "mostly chance.")
     for name, run in results.items():
         for key, n_rows, rows in (("n_in_train", n_rows_of(run), "rows"),
                                   ("n_ood_in_train", run.more.get("ood_rows"), "OOD rows")):

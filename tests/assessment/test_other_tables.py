@@ -114,3 +114,12 @@ def test_evaluate_says_what_it_found(tiny_data, frame, finished_run, config, cap
     evaluate.main([str(folder.root), "--data", str(tiny_data / "o.data")])
     mixed = json.loads((folder.root / "evaluation" / "metrics.json").read_text())
     assert_allclose(mixed["metrics"]["rmse"]["value"], own["metrics"]["rmse"]["value"])
+
+
+def test_columns_called_by_numbers_in_another_order_are_refused(other, frame, tiny_data):
+    numbered = frame.rename(columns=dict(zip(COLUMNS, range(4))))
+    numbered.to_csv(str(tiny_data / "tiny.data"), index=False)
+    in_order = other(numbered.head(20) + 0.01)
+    assert len(in_order.x) == 20
+    with pytest.raises(UserError, match="the first line holds the numbers 0 to 3, each once: remove it if"):
+        other(numbered.head(20)[[2, 0, 1, 3]] + 0.01)

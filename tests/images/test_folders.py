@@ -67,8 +67,8 @@ def test_images_that_cannot_be_used(refuse, tmp_path, rng):
     (tmp_path / "b").mkdir()
     refuse("class folder .*b holds no image", "images")
     write_images(tmp_path, rng, ["b"], size=(5, 4))
-    refuse("0.png has 4 x 5 pixels with 3 channels, but the images before it have 4 x 6 with 3: make them",
-           "images")
+    refuse("0.png is 5 wide and 4 high with 3 channels, but the images before it are 6 wide and 4 high with 3, all "
+           "turned upright", "images")
     write_images(tmp_path, rng, ["b"])
     path = tmp_path / "b" / "1.png"
     for content in (b"", b"not a image", path.read_bytes()[:60], path.read_bytes()[:20]):
@@ -82,4 +82,19 @@ def test_test_images_that_do_not_fit(refuse, tmp_path, rng):
     refuse("test has the classes cat, fox, but the training images have cat, dog", "images")
     (tmp_path / "test" / "fox").rename(tmp_path / "test" / "dog")
     write_images(tmp_path / "test", rng, ["dog"], size=(4, 6))
-    refuse("test/dog/0.png has 6 x 4 pixels with 3 channels, but the images before it have 4 x 6 with 3", "images")
+    refuse("test/dog/0.png is 4 wide and 6 high with 3 channels, but the images before it are 6 wide and 4 high",
+           "images")
+
+
+def test_images_of_all_parts_that_cannot_be_read_are_named_at_once(refuse, tmp_path, rng):
+    for part in ("train", "val", "test"):
+        write_images(tmp_path / part, rng, ["cat", "dog"])
+        (tmp_path / part / "dog" / "0.png").write_bytes(b"damaged")
+    refuse("3 images cannot be used: .*train/dog/0.png .*test/dog/0.png .*val/dog/0.png", "images")
+
+
+def test_files_in_no_class_folder_are_counted(load, tmp_path, rng):
+    for part in ("train", "test"):
+        write_images(tmp_path / part, rng, ["cat", "dog"])
+    (tmp_path / "train" / "dog" / "0.png").rename(tmp_path / "train" / "0.png")
+    assert "note: left out: 1 file in no class folder (train/0.png)" in load("images").notices
