@@ -177,6 +177,9 @@ def has_checkpoint(folder: Folder) -> bool:
     return any(folder.checkpoint.glob("model-*.json")) and folder.config.is_file()
 
 
+ROWS = "hash of all rows"  # how `changed_settings` calls the data
+
+
 def changed_settings(folder: Folder, config: Config, rows_hash: str,
                      free: typing.Container[str]) -> typing.List[str]:
     """Lists how the run in the folder differs from one that would begin now, as "KEY (then .., now ..)".
@@ -192,7 +195,7 @@ def changed_settings(folder: Folder, config: Config, rows_hash: str,
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return [f"{folder.config.name} (it is damaged)"]
     pairs = [(name, then[name], value) for name, value in config.model_dump().items() if name not in free]
-    pairs.append(("the data's rows_hash", before.get("rows_hash"), rows_hash))
+    pairs.append((ROWS, before.get("rows_hash"), rows_hash))
     return [f"{name} (then {old!r}, now {new!r})" for name, old, new in pairs if old != new]
 
 
@@ -206,6 +209,9 @@ def check_resumable(folder: Folder, config: Config, rows_hash: str, free: typing
     if not has_checkpoint(folder):
         raise UserError(f"--resume: there is no checkpoint in {folder.checkpoint}; start the run without --resume")
     changes = changed_settings(folder, config, rows_hash, free)
+    if changes and all(change.startswith(ROWS) for change in changes):
+        raise UserError(f"--resume: the data have changed since this run began: {', '.join(changes)}; restore the "
+                        "file, or start the run without --resume")
     if changes:
         raise UserError(f"--resume: the config has changed since this run began: {', '.join(changes)}; "
                         "restore these values or start the run without --resume")

@@ -123,6 +123,16 @@ def test_resume_with_a_changed_config(refuse, settings, tmp_path, capsys):
            "--resume", "--seed", "4", kl=0.5, optimizer="sgd")
 
 
+def test_resume_with_changed_rows(refuse, settings, tmp_path, tiny_data, capsys):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(settings(optimizer="sgd")))
+    train.main(["--config", str(path)])
+    capsys.readouterr()
+    table = tiny_data / "tiny.data"
+    table.write_text("\n".join(table.read_text().splitlines()[1:]) + "\n")
+    refuse("--resume: the data have changed since this run began: hash of all rows (then ", "--resume", optimizer="sgd")
+
+
 def test_a_gpu_that_is_not_there(refuse, monkeypatch):
     monkeypatch.setattr(backend, "has_gpu", lambda: False)
     refuse("--device gpu: TensorFlow sees no GPU here; use --device cpu or auto", "--device", "gpu")
