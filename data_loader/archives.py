@@ -113,7 +113,10 @@ def image_folder(data_path: str) -> Loaded:
 
 
 def _read_parts(path: pathlib.Path, names: typing.Sequence[str]) -> typing.Dict[str, LabelledImages]:
-    """Reads the folders `names`, the training images first. Raises UnusableImages, which names those of all folders."""
+    """Reads the folders `names`, the training images first, which the others must fit.
+
+    Raises UnusableImages, which names those of all folders; what else is wrong is said once these can be read.
+    """
     parts: typing.Dict[str, LabelledImages] = {}
     unusable: typing.List[str] = []
     for name in names:
@@ -121,6 +124,9 @@ def _read_parts(path: pathlib.Path, names: typing.Sequence[str]) -> typing.Dict[
             parts[name] = read_folder(path / name, parts.get("train"))
         except UnusableImages as error:
             unusable += error.unusable
+        except UserError:
+            if not unusable:
+                raise
     if unusable:
         raise UnusableImages(unusable)
     return parts

@@ -23,6 +23,11 @@ class LabelledImages(typing.NamedTuple):
     outside: typing.Sequence[pathlib.Path] = ()  # files that are in no class folder
 
 
+def size_text(shape: typing.Sequence[int]) -> str:
+    """Returns how messages call the size of images of shape (height, width, channels): the width first."""
+    return f"{shape[1]} x {shape[0]} pixels with {shape[2]} channel{'s' if shape[2] > 1 else ''}"
+
+
 def check_labels(path: pathlib.Path, labels: np.ndarray, n_classes: int) -> None:
     """Raises a UserError that names `path` unless all labels are in 0, ..., n_classes - 1."""
     if len(labels) and not 0 <= labels.min() <= labels.max() < n_classes:
@@ -91,10 +96,8 @@ def _check_sizes(images: typing.Sequence[np.ndarray], files: typing.Sequence[pat
     for image, file in zip(images, files):
         shape = shape or image.shape
         if image.shape != shape:
-            size = f"{image.shape[1]} wide and {image.shape[0]} high with {image.shape[2]} channels"
-            raise UserError(f"{file} is {size}, "
-                            f"but the images before it are {shape[1]} wide and {shape[0]} high with {shape[2]}, all "
-                            "turned upright by their EXIF orientation: make them all one size")
+            raise UserError(f"{file} has {size_text(image.shape)}, but the images before it have {size_text(shape)} "
+                            "(width x height, after their EXIF orientation): make them all one size")
 
 
 def _entries(folder: pathlib.Path) -> typing.List[pathlib.Path]:

@@ -9,7 +9,7 @@ from data_loader import DATASETS, IMAGE_SETS
 from data_loader.archives import Loaded
 from data_loader.classification import ImageData
 from data_loader.image_files import skipped_note
-from data_loader.images import LabelledImages, read_folder, read_images
+from data_loader.images import LabelledImages, read_folder, read_images, size_text
 from data_loader.known_tables import put_target_last
 from data_loader.parts import Part
 from data_loader.regression import MOST_NAMED, RegressionData, read_rows
@@ -59,8 +59,8 @@ def labelled_images(name: str, config: Config, data: ImageData) -> Part:
         raise UserError(f"--data {name} is what the run was trained on; evaluate without --data to use its test rows")
     other, classes = _load_images(name, config.data_path, list(IMAGE_SETS))
     if other.images.shape[1:] != tuple(data.spec.shape):
-        raise UserError(f"{name} has images of {_size(other.images.shape[1:])}, but the network takes "
-                        f"{_size(data.spec.shape)}")
+        raise UserError(f"{name} has images of {size_text(other.images.shape[1:])}, but the network takes "
+                        f"{size_text(data.spec.shape)}")
     unknown = [label for label in classes if label not in data.classes]
     if unknown:
         raise UserError(f"--data {name} has the class{'es' if len(unknown) > 1 else ''} {', '.join(unknown[:5])}, "
@@ -213,7 +213,3 @@ def _say(notes: typing.Iterable[str]) -> None:
 
 def _is_folder(name: str) -> bool:
     return _exists(name) and pathlib.Path(name).is_dir()
-
-
-def _size(shape: typing.Tuple[int, ...]) -> str:
-    return f"{shape[1]} x {shape[0]} pixels with {shape[2]} channel{'s' if shape[2] > 1 else ''}"

@@ -13,6 +13,7 @@ from misc.errors import UserError
 from misc.records import read_json, write_json
 
 EVALUATION = {"comparison.md", "metrics.json", "predictions.npz", "predictions.csv", "summary"}  # and figures, *.png
+ROWS_HASH = "rows_hash"  # entry of config.json: a hash of all rows of the data
 LOCK, OWNER = "lock", "owner"  # .NAME.lock and .NAME.owner beside a run's folder, which may be deleted while it trains
 
 
@@ -177,12 +178,12 @@ def has_checkpoint(folder: Folder) -> bool:
     return any(folder.checkpoint.glob("model-*.json")) and folder.config.is_file()
 
 
-ROWS = "hash of all rows"  # how `changed_settings` calls the data
-
-
 def changed_settings(folder: Folder, config: Config, rows_hash: str,
-                     free: typing.Container[str]) -> typing.List[str]:
-    """Lists how the run in the folder differs from one that would begin now, as "KEY (then .., now ..)".
+                     free: typing.Container[str]) -> typing.Dict[str, str]:
+    """Returns {what: words} of all in which the run in the folder differs from one that would begin now.
+
+    `what` is the name of a config key, ROWS_HASH for the data, or the name of a damaged file; the words are "what
+    (then .., now ..)".
 
     Args:
       config: of the run that would begin. Keys that the folder's older config.json lacks have their default.
@@ -193,10 +194,10 @@ def changed_settings(folder: Folder, config: Config, rows_hash: str,
         before = read_json(folder.config)
         then = {name: before["config"].get(name, field.default) for name, field in Config.model_fields.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return [f"{folder.config.name} (it is damaged)"]
+        return {folder.config.name: f"{folder.config.name} (it is damaged)"}
     pairs = [(name, then[name], value) for name, value in config.model_dump().items() if name not in free]
-    pairs.append((ROWS, before.get("rows_hash"), rows_hash))
-    return [f"{name} (then {old!r}, now {new!r})" for name, old, new in pairs if old != new]
+    pairs.append((ROWS_HASH, before.get(ROWS_HASH), rows_hash))
+    return {name: f"{name} (then {old!r}, now {new!r})" for name, old, new in pairs if old != new}
 
 
 def check_resumable(folder: Folder, config: Config, rows_hash: str, free: typing.Container[str]) -> None:
@@ -209,11 +210,11 @@ def check_resumable(folder: Folder, config: Config, rows_hash: str, free: typing
     if not has_checkpoint(folder):
         raise UserError(f"--resume: there is no checkpoint in {folder.checkpoint}; start the run without --resume")
     changes = changed_settings(folder, config, rows_hash, free)
-    if changes and all(change.startswith(ROWS) for change in changes):
-        raise UserError(f"--resume: the data have changed since this run began: {', '.join(changes)}; restore the "
-                        "file, or start the run without --resume")
+    if set(changes) == {ROWS_HASH}:
+        raise UserError(f"--resume: the data have changed since this run began: {changes[ROWS_HASH]}; restore them, or "
+                        "start the run without --resume")
     if changes:
-        raise UserError(f"--resume: the config has changed since this run began: {', '.join(changes)}; "
+        raise UserError(f"--resume: the config has changed since this run began: {', '.join(changes.values())}; "
                         "restore these values or start the run without --resume")
 
 

@@ -130,7 +130,7 @@ def test_resume_with_changed_rows(refuse, settings, tmp_path, tiny_data, capsys)
     capsys.readouterr()
     table = tiny_data / "tiny.data"
     table.write_text("\n".join(table.read_text().splitlines()[1:]) + "\n")
-    refuse("--resume: the data have changed since this run began: hash of all rows (then ", "--resume", optimizer="sgd")
+    refuse("--resume: the data have changed since this run began: rows_hash (then ", "--resume", optimizer="sgd")
 
 
 def test_a_gpu_that_is_not_there(refuse, monkeypatch):

@@ -93,7 +93,7 @@ class Track:
             archive_paths(self._folder.root / ENSEMBLE)
 
     def _differs(self, config: Config) -> List[str]:
-        return changed_settings(self._folder, config, self._rows_hash, run.FREE_ON_RESUME)
+        return list(changed_settings(self._folder, config, self._rows_hash, run.FREE_ON_RESUME).values())
 
     def _failed_at(self) -> Optional[int]:
         path = self._folder.root / FAILURE

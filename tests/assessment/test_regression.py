@@ -13,6 +13,8 @@ from core.assessment import weight_noise
 from core.assessment.figures import FIGURES
 from core.assessment.inputs import Collected, Options, band_inputs, collect, make_inputs, mixture
 from core.assessment.restore import restored
+from core.assessment.results import Results
+from core.assessment.tables import warnings
 from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal
 from core.metrics.calibration import monte_carlo
 from core.metrics.crps import mixture_crps
@@ -99,6 +101,15 @@ def test_few_rows_and_different_rows_are_reported(toys, tmp_path, capsys, no_fig
     other = train_run(tmp_path, **dict(TOY, split=2, epoch=2), optimizer="ekfac", exp_name="other")
     evaluate.main([str(toys["ekfac"]), str(other), "--out", str(tmp_path / "two")])
     assert "not evaluated on the same rows" in (tmp_path / "two" / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize("n_rows, more, sentence", [
+    (25, {}, None), (25, {"ood_rows": 12}, "Fewer than 20 OOD rows (a)"), (25, {"ood_rows": 20}, None),
+    (25, {"corrupted_rows": 5}, "Fewer than 20 corrupted rows (a)"), (19, {"ood_rows": 30}, "Fewer than 20 rows (a)")])
+def test_which_rows_are_few(n_rows, more, sentence):
+    results = {"a": Results({}, more, {"target": np.zeros(n_rows)}, {})}
+    said = warnings(results, same_rows=True)
+    assert [text.split(":")[0] for text in said] == ([sentence] if sentence else [])
 
 
 def test_a_known_set_s_rows_by_its_name(toys, tmp_path):

@@ -1,4 +1,6 @@
 """A folder of images per class."""
+import shutil
+
 import numpy as np
 from PIL import Image
 
@@ -67,8 +69,8 @@ def test_images_that_cannot_be_used(refuse, tmp_path, rng):
     (tmp_path / "b").mkdir()
     refuse("class folder .*b holds no image", "images")
     write_images(tmp_path, rng, ["b"], size=(5, 4))
-    refuse("0.png is 5 wide and 4 high with 3 channels, but the images before it are 6 wide and 4 high with 3, all "
-           "turned upright", "images")
+    refuse("0.png has 5 x 4 pixels with 3 channels, but the images before it have 6 x 4 pixels with 3 channels .width "
+           "x height, after their EXIF orientation.: make them all one size", "images")
     write_images(tmp_path, rng, ["b"])
     path = tmp_path / "b" / "1.png"
     for content in (b"", b"not a image", path.read_bytes()[:60], path.read_bytes()[:20]):
@@ -82,8 +84,7 @@ def test_test_images_that_do_not_fit(refuse, tmp_path, rng):
     refuse("test has the classes cat, fox, but the training images have cat, dog", "images")
     (tmp_path / "test" / "fox").rename(tmp_path / "test" / "dog")
     write_images(tmp_path / "test", rng, ["dog"], size=(4, 6))
-    refuse("test/dog/0.png is 4 wide and 6 high with 3 channels, but the images before it are 6 wide and 4 high",
-           "images")
+    refuse("test/dog/0.png has 4 x 6 pixels with 3 channels, but the images before it have 6 x 4 pixels", "images")
 
 
 def test_images_of_all_parts_that_cannot_be_read_are_named_at_once(refuse, tmp_path, rng):
@@ -91,6 +92,8 @@ def test_images_of_all_parts_that_cannot_be_read_are_named_at_once(refuse, tmp_p
         write_images(tmp_path / part, rng, ["cat", "dog"])
         (tmp_path / part / "dog" / "0.png").write_bytes(b"damaged")
     refuse("3 images cannot be used: .*train/dog/0.png .*test/dog/0.png .*val/dog/0.png", "images")
+    shutil.rmtree(str(tmp_path / "test" / "dog"))  # a folder of another fault does not hide them
+    refuse("2 images cannot be used: .*train/dog/0.png .*val/dog/0.png", "images")
 
 
 def test_files_in_no_class_folder_are_counted(load, tmp_path, rng):
