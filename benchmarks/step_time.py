@@ -97,7 +97,9 @@ def train_and_evaluate(config, data):
     for due in contender.cycle():
         contender.stepper.run(Segment(1, 1, due))
     part = data.test._replace(x=data.test.x[:config.test_batch_size], y=data.test.y[:config.test_batch_size])
-    contender.design.task.evaluate(contender.session, contender.model, part, data)
+    task = contender.design.task
+    noise = task.noise(contender.session, contender.model, data)
+    task.evaluate(contender.session, contender.model, part, data, noise)
     print(own_peak())
 
 

@@ -124,6 +124,10 @@ class Keys(pydantic.BaseModel):
         "closed form, from squared errors on the minibatches. leave_one_out: as conjugate in training; predictions "
         "use errors that approximate those of leave-one-out predictions. held_out: from training rows that are held "
         "out at first.", REGRESSION)
+    predictive_noise: Literal["trained", "leave_one_out"] = key(
+        NOISE, "trained", "Noise of predictions. trained: the posterior of the noise precision, with noise_dof. "
+        "leave_one_out: its scale and its degrees of freedom (infinitely many: Gaussian) are fitted, at every "
+        "evaluation, to approximate leave-one-out predictions of the training rows.", REGRESSION)
     held_out: float = key(NOISE, 0.1, "Fraction of the training rows from which noise_update held_out estimates the "
                           "noise precision.", REGRESSION, gt=0, le=0.5)
     held_out_epochs: typing.Optional[int] = key(

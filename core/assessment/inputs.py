@@ -100,9 +100,11 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
     collected = {}
     with tqdm.tqdm(total=total, unit="batch", dynamic_ncols=True, leave=False, disable=None if bar else True,
                    desc=run.config.name) as display:
+        noise = design.task.noise(run.session, run.model, run.data)
         for name, rows in inputs.items():
             part = rows.make()
-            draws = design.task.draws(run.session, run.model, part.x, run.data, functools.partial(_counted, display))
+            draws = design.task.draws(run.session, run.model, part.x, run.data, noise,
+                                      functools.partial(_counted, display))
             kept = draws if name in (TEST, OOD, BAND) else predict_classes(draws).log_probabilities[None]
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
                 kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.inference.noise_precision import predictive_noise
+from core.metrics.noise_fit import NoiseFit, fit_noise, leave_one_out
 from core.metrics.predictive import (
     PREDICTION_COLUMNS,
     ClassPrediction,
@@ -19,6 +20,7 @@ from misc.image_figures import misclassified_figure
 from misc.records import write_rows
 from misc.seeding import stream
 
+FIT_ROWS = 5000  # training rows to which the noise of predictions is fitted
 NORM_ROWS = 1000  # training rows whose moments batch normalisations use in predictions
 SMALLEST_PRECISION = 1e-30  # draws of a Gamma distribution with a tiny shape underflow to 0
 
@@ -31,6 +33,14 @@ class Evaluation(NamedTuple):
     prediction: Union[Prediction, ClassPrediction]  # of a regression; of a classification
     metrics: Dict[str, float]
     targets: np.ndarray                             # [n], in the data's own units, or labels
+
+
+class Noise(NamedTuple):
+    """The noise of a regression's predictions, for standardised targets."""
+
+    precisions: np.ndarray    # [K], draws
+    dof: float                # degrees of freedom; infinite: Gaussian
+    report: Dict[str, float]  # numbers to watch: metrics.csv has them
 
 
 class Draws(NamedTuple):
@@ -62,33 +72,63 @@ def network_outputs(session: tf.Session, model: Any, x: np.ndarray, train_x: np.
     return np.concatenate(groups, axis=0)
 
 
-def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, wrap: WrapBatches = iter) -> Draws:
-    """Draws outputs for the inputs [n, d], and noise precisions; both are functions of (seed, step)."""
+def regression_noise(session: tf.Session, model: Any, data: Any) -> Noise:
+    """Returns the noise of predictions at the present step, by config's `predictive_noise`.
+
+    Precisions are drawn as functions of (seed, step), from the posterior that training has fitted, or from
+    Gamma(alpha_0 + n / 2, beta_0 + n s^2 / 2), with n training rows and the squared scale s^2 of `fit_noise`.
+    """
     config = model.design.config
-    step, likelihood = session.run([model.global_step, model.evaluate.likelihood])
-    alpha, beta = np.exp(predictive_noise(likelihood))
+    step, likelihood, kl_scale = session.run([model.global_step, model.evaluate.likelihood, model.evaluate.kl_scale])
+    (alpha, beta), dof, report = np.exp(predictive_noise(likelihood)), config.dof, {}
+    if config.predictive_noise == "leave_one_out":
+        fit = _leave_one_out_fit(session, model, data, likelihood["log_noise"], config.kl * float(kl_scale))
+        half, dof = 0.5 * model.design.spec.n_rows, fit.dof
+        alpha, beta = config.noise_prior_shape + half, config.noise_prior_rate + half * fit.squared_scale
+        report = {"leave_one_out_log_likelihood": fit.log_likelihood - float(np.log(data.target_std)),
+                  "inverse_noise_dof": 1.0 / fit.dof, "mean_leverage": fit.leverage}
     precisions = stream(config.seed, "test_precision", step).gamma(alpha, 1.0 / beta, config.test_particles)
-    outputs = network_outputs(session, model, x, data.train.x, wrap=wrap)[..., 0]
-    return Draws(outputs, np.maximum(precisions, SMALLEST_PRECISION), config.dof)
+    return Noise(np.maximum(precisions, SMALLEST_PRECISION), dof, report)
 
 
-def class_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, wrap: WrapBatches = iter) -> np.ndarray:
+def _leave_one_out_fit(session: tf.Session, model: Any, data: Any, log_noise: np.ndarray, kl_weight: float) -> NoiseFit:
+    """Returns the NoiseFit to the first FIT_ROWS training rows, which are in random order."""
+    rows = data.train.x[:FIT_ROWS]
+    outputs = network_outputs(session, model, rows, data.train.x)[..., 0].astype(np.float64)
+    targets = data.train.y[:FIT_ROWS]
+    precision = float(np.exp(log_noise[0] - log_noise[1]))
+    return fit_noise(leave_one_out(outputs, targets, precision, kl_weight, model.design.config.dof), targets)
+
+
+def no_noise(session: tf.Session, model: Any, data: Any) -> None:
+    """Returns None: a classification has no noise beside that of its class probabilities."""
+
+
+def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: Noise,
+                     wrap: WrapBatches = iter) -> Draws:
+    """Draws outputs for the inputs [n, d], as functions of (seed, step); noise: of `regression_noise`."""
+    return Draws(network_outputs(session, model, x, data.train.x, wrap=wrap)[..., 0], noise.precisions, noise.dof)
+
+
+def class_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: None = None,
+                wrap: WrapBatches = iter) -> np.ndarray:
     """Returns the logits of p(class | x, w) for all weight draws at the present step, [K, n, C]."""
     return network_outputs(session, model, x, data.train.x, wrap=wrap)
 
 
-def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, wrap: WrapBatches = iter) -> Evaluation:
-    """Evaluates one Part at the present step."""
-    draws = regression_draws(session, model, part.x, data, wrap)
+def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, noise: Noise,
+                        wrap: WrapBatches = iter) -> Evaluation:
+    """Evaluates one Part at the present step; noise: of `regression_noise`."""
+    draws = regression_draws(session, model, part.x, data, noise, wrap)
     prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     targets = data.target_mean + data.target_std * part.y
     return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets)
 
 
-def evaluate_classification(session: tf.Session, model: Any, part: Any, data: Any,
+def evaluate_classification(session: tf.Session, model: Any, part: Any, data: Any, noise: None = None,
                             wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step: probabilities averaged over the draws, and those of the mean weights."""
-    prediction = predict_classes(class_draws(session, model, part.x, data, wrap))
+    prediction = predict_classes(class_draws(session, model, part.x, data, wrap=wrap))
     metrics = values_of(classification_statistics(prediction, part.y), len(part.y))
     of_mean = predict_classes(network_outputs(session, model, part.x, data.train.x, mean=True, wrap=wrap))
     metrics.update({f"mean_{name}": value for name, value in values_of(

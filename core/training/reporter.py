@@ -10,6 +10,7 @@ from core.training.evaluation import Evaluation, WrapBatches
 from core.training.graph import Model
 from core.training.recovery import Recovery, counts
 from core.training.tasks import METRIC_PREFIX, Task
+from misc.config import Config
 from misc.errors import RunError
 from misc.folders import Folder
 from misc.image_figures import image_grid
@@ -20,10 +21,10 @@ from misc.summary import SummaryWriter
 EVENTS, METRICS = "TensorBoard's events", "metrics.csv"
 
 
-def columns(task: Task) -> List[str]:
+def columns(task: Task, config: Config) -> List[str]:
     """Returns the columns of metrics.csv."""
     return (["epoch", "step", "seconds"] + [prefix + name for prefix in METRIC_PREFIX.values() for name in task.metrics]
-            + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", *task.extra_columns])
+            + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", *task.extra_columns, *task.noise_columns(config)])
 
 
 class Reporter:
@@ -42,7 +43,7 @@ class Reporter:
                  on_screen: bool) -> None:
         self._model, self._data, self._folder, self._log, self._retry = model, data, folder, log, retry
         self._on_screen, self._task = on_screen, model.design.task
-        self._columns = columns(self._task)
+        self._columns = columns(self._task, model.design.config)
         parts = ((METRIC_PREFIX["test"], data.test), (METRIC_PREFIX["validation"], data.valid))
         self._parts = [(prefix, part) for prefix, part in parts if part is not None]
         self._final_prefix, self._final_part = self._parts[0]  # validation rows if the test rows are hidden
@@ -99,8 +100,10 @@ class Reporter:
         epoch = progress.step // design.steps_per_epoch
         report, weight_std = session.run([model.evaluate.report, model.evaluate.weight_std])
         values = {tag: float(value) for tag, value in report.items()}
+        noise = self._task.noise(session, model, self._data)
+        values.update(noise.report if noise else {})
         for prefix, part in self._parts:
-            evaluation = self._task.evaluate(session, model, part, self._data, batches)
+            evaluation = self._task.evaluate(session, model, part, self._data, noise, batches)
             values.update({f"{prefix[:-1]}/{name}": value for name, value in evaluation.metrics.items()})
             if prefix == self._final_prefix:
                 self._latest = evaluation
@@ -129,7 +132,8 @@ class Reporter:
     def final(self, session: tf.Session, step: int) -> Evaluation:
         """Returns the Evaluation of the final part, and shows its images in TensorBoard."""
         if self._latest is None:
-            self._latest = self._task.evaluate(session, self._model, self._final_part, self._data)
+            noise = self._task.noise(session, self._model, self._data)
+            self._latest = self._task.evaluate(session, self._model, self._final_part, self._data, noise)
         self._task.write_images(self._writer, self._latest, self._final_part, self._data, step)
         return self._latest
 

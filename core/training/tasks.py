@@ -41,6 +41,8 @@ class Task(NamedTuple):
     extra_columns: Tuple[str, ...]           # further columns of metrics.csv
     headline: Dict[str, str]                 # the two metrics that people watch: {name: label}
     units: str                               # a sentence for result.json
+    noise: Callable[..., Any]                # the noise of predictions at the present step
+    noise_columns: Callable[[Config], Tuple[str, ...]]  # what it reports, as further columns of metrics.csv
     draws: Callable[..., Any]                # draws from the predictive distribution of inputs
     evaluate: Callable[..., Evaluation]      # predictions and metrics of a Part
     write_predictions: Callable[[Any, Evaluation, Any], None]            # the file of predictions in the run's folder
@@ -52,6 +54,7 @@ class Task(NamedTuple):
     about_step: Callable[[Config], str]
 
 
+NOISE_FIT = ("leave_one_out_log_likelihood", "inverse_noise_dof", "mean_leverage")
 _CLASS_METRICS = ("accuracy", "log_likelihood", "brier", "ece")
 
 TASKS = {
@@ -71,6 +74,8 @@ TASKS = {
         headline={"rmse": "RMSE", "log_likelihood": "log-likelihood"},
         units="rmse and log_likelihood in the data's own units; coverage_90 as a fraction; train_* per example, "
               "standardised targets",
+        noise=evaluation.regression_noise,
+        noise_columns=lambda config: NOISE_FIT if config.predictive_noise == "leave_one_out" else (),
         draws=evaluation.regression_draws,
         evaluate=evaluation.evaluate_regression,
         write_predictions=evaluation.write_predictions,
@@ -95,6 +100,8 @@ TASKS = {
         headline={"accuracy": "accuracy", "log_likelihood": "log-likelihood"},
         units="accuracy, brier, ece (15 bins) as fractions; log_likelihood per row, in nats; "
               "mean_*: of the mean weights",
+        noise=evaluation.no_noise,
+        noise_columns=lambda config: (),
         draws=evaluation.class_draws,
         evaluate=evaluation.evaluate_classification,
         write_predictions=evaluation.write_probabilities,
