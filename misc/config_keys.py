@@ -88,6 +88,10 @@ class Keys(pydantic.BaseModel):
     activation: Literal["relu", "tanh", "elu"] = key(NETWORK, "relu", "Activation function of the hidden layers.")
     batch_norm: bool = key(NETWORK, False, "Applies batch normalisation after every hidden layer.", CLASSIFICATION)
 
+    auto_schedule: bool = key(
+        LENGTH, False, "Chooses epoch, batch_size, train_particles, alpha, beta, omega, lr_decay_interval, Teigen, "
+        "re_init_iters, epoch_rate and save_interval by the number of training rows, except for those that the config gives.",
+        REGRESSION)
     epoch: int = key(LENGTH, 1000, "Passes over the training rows.", ge=1, le=10**6)
     batch_size: int = key(LENGTH, 10, "Training rows per step.", ge=1)
     test_batch_size: int = key(LENGTH, 1000, "Rows per evaluation batch; affects memory, not results.", ge=1)
@@ -105,6 +109,10 @@ class Keys(pydantic.BaseModel):
     runs: int = key(LENGTH, 10, "Number of seeds that regression_baseline.py trains: 1 to runs.", REGRESSION, ge=1)
 
     kl: float = key(POSTERIOR, 1.0, "Weight lambda of the KL term; values below 1 give a colder posterior.", gt=0)
+    kl_candidates: typing.Optional[typing.List[pydantic.PositiveFloat]] = key(
+        POSTERIOR, None, "Values of kl, of which one is chosen before the training: the best one in fits of half the "
+        "length, judged by the log-likelihood of a fifth of the training rows, on which they are not trained. kl has "
+        "no effect then.", REGRESSION, min_length=2)
     kl_warmup: typing.Optional[int] = key(
         POSTERIOR, None, "Epochs over which the weight of the KL term, and with it the weight noise, grows from 0 to "
         "its full value. Default: 0 for regression, 20 for classification.", ge=0)

@@ -13,6 +13,7 @@ from misc.errors import UserError
 from misc.records import read_json, write_json
 
 EVALUATION = {"comparison.md", "metrics.json", "predictions.npz", "predictions.csv", "summary"}  # and figures, *.png
+SELECTION = "selection"  # entry of config.json: the kl that was chosen of kl_candidates, and why
 ROWS_HASH = "rows_hash"  # entry of config.json: a hash of all rows of the data
 LOCK, OWNER = "lock", "owner"  # .NAME.lock and .NAME.owner beside a run's folder, which may be deleted while it trains
 
@@ -104,6 +105,8 @@ def read_config(root: pathlib.Path,
         written = read_json(path)
         values = {name: value for name, value in written["config"].items()
                   if name not in Config.model_fields or key_mode(name) in (None, written["config"]["mode"])}
+        if SELECTION in written:
+            values["kl"] = written[SELECTION]["kl"]
         return Config.from_dict(dict(values, **overrides), str(path)), written.get("rows_hash")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None

@@ -8,9 +8,10 @@ from core.baseline.options import Options
 from core.baseline.worker import Job
 from core.inference.optimizer import check_layers
 from core.training import run
+from core.training.auto_schedule import with_schedule
 from core.training.design import Plan
 from core.training.devices import NAMES, Choice
-from data_loader.regression import split_of
+from data_loader.regression import load_regression, split_of
 from misc.config import REGRESSION, Config
 from misc.errors import UserError
 from misc.folders import check_writable, run_folder
@@ -62,7 +63,8 @@ def choose_seeds(config: Config, runs: Optional[int] = None, seeds: Optional[str
 def describe_experiment(path: str, options: Options) -> Config:
     """Returns the Config of a file as these Options run it.
 
-    Options that change the meaning of results (protocol, validation rows, search) add a suffix to its name.
+    Options that change the meaning of results (protocol, validation rows, search) add a suffix to its name. What
+    auto_schedule chooses is filled in.
     """
     if any(text.split("=")[0] == "seed" for text in options.overrides):
         raise UserError("--set seed: the seeds of repeated runs are given by --runs N or --seeds 1-20")
@@ -79,7 +81,8 @@ def describe_experiment(path: str, options: Options) -> Config:
     if options.tune:
         suffix += "_tuned"
     values["exp_name"] = config.name + suffix
-    return Config.from_dict(values, str(path))
+    config = Config.from_dict(values, str(path))
+    return with_schedule(config, load_regression(config).spec.n_rows) if config.auto_schedule else config
 
 
 def experiment_root(config: Config) -> pathlib.Path:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Union
 from core.baseline.statistics import DDOF, compare, summarise
 from core.training.tasks import METRIC_PREFIX
 from misc.errors import UserError
-from misc.folders import Folder, folder_at
+from misc.folders import SELECTION, Folder, folder_at
 from misc.records import read_json, read_rows, read_rows_until, write_json, write_rows
 
 Row = Dict[str, Any]
@@ -23,7 +23,7 @@ COLUMNS = [
     "dataset", "optimizer", "protocol", "evaluate_on", "rows_hash", "split", "split_hash", "seed", "test_particles",
     "ddof",
     *METRICS, "best_epoch", "best_epoch_rmse", "best_epoch_log_likelihood", "best_epoch_chosen_on",
-    "noise_precision", "steps", "train_time_s", "wall_time_s", "steps_per_second", "units", "tuned",
+    "noise_precision", "steps", "train_time_s", "wall_time_s", "steps_per_second", "units", "tuned", "kl",
 ]
 
 
@@ -57,6 +57,8 @@ def run_row(root: Union[str, pathlib.Path]) -> Row:
             best_epoch_log_likelihood=float(best[f"{prefix}log_likelihood"]),
             best_epoch_chosen_on=f"{result['evaluate_on']} rows (optimistic)" if optimistic else "validation rows")
     row.update(noise_precision=result["metrics"]["train_noise_precision"], units=UNITS, ddof=DDOF)
+    if SELECTION in result:  # of kl, whose time counts
+        row.update(kl=result[SELECTION]["kl"], train_time_s=row["train_time_s"] + result[SELECTION]["seconds"])
     tuned = folder.root / "tuning" / "chosen.json"
     return dict(row, tuned=json.dumps(read_json(tuned)["values"]) if tuned.is_file() else "")
 

@@ -136,10 +136,17 @@ def _scale_notices(config: Config) -> List[str]:
 def _noise_notices(config: Config) -> List[str]:
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
     sentences = _without_effect(config, unread, "noise_update", config.noise_update)
-    n_particles = config.train_particles if lookup(optimizer.METHODS, config.optimizer, "optimizer").noisy else 1
+    method = lookup(optimizer.METHODS, config.optimizer, "optimizer")
+    n_particles = config.train_particles if method.noisy else 1
     if TASKS[config.mode].has_noise and config.noise_update == "leave_one_out" and n_particles == 1:
         sentences.append("note: with one weight draw per step, or without weight noise, noise_update leave_one_out is "
                          "the same as conjugate")
+    if config.predictive_noise == "leave_one_out" and not method.noisy:
+        sentences.append("warning: without weight noise, the leverage of a row is unknown, and predictive_noise "
+                         "leave_one_out fits the noise to the errors on the training rows, which is too low for new "
+                         "rows: set predictive_noise to trained and noise_update to held_out")
+    if config.kl_candidates and config.sets("kl"):
+        sentences.append("note: kl has no effect: one of kl_candidates is chosen before the training")
     if math.isinf(config.dof):
         sentences += _without_effect(config, ["noise_dof"], "likelihood", config.likelihood)
     if config.holds_out and config.epochs_held_out >= config.epoch:

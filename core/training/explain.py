@@ -2,6 +2,7 @@
 from typing import Any, Iterable, List
 
 from core.inference.optimizer import METHODS, LayerMethod
+from core.training.auto_schedule import schedule_for
 from core.training.cost import LayerCost, run_cost
 from core.training.design import Design, Plan, notices
 from data_loader import DATASETS, IMAGE_SETS
@@ -57,12 +58,15 @@ def _about_data(design: Design, data: Any) -> List[str]:
 def _about_objective(design: Design) -> List[str]:
     config, prior = design.config, design.prior
     warmup = f", growing from 0 over {config.warmup_epochs} epochs" if config.warmup_epochs else ""
+    kl = f"{prior.kl_weight:g} (kl)"
+    if config.kl_candidates:
+        kl = f"of {', '.join(f'{value:g}' for value in config.kl_candidates)}, to be chosen before the training; {kl}"
     return [
         f"method     {config.optimizer}: {METHODS[config.optimizer].meaning}",
         *(INDENT + notice for notice in notices(config)),
         f"prior      every weight ~ N(0, {prior.prior_var:g}), std {prior.prior_var ** 0.5:.4g}"
         + design.task.about_noise(config),
-        f"KL         weight {prior.kl_weight:g} (kl) over {prior.n_data} rows: {prior.temperature():.4g} per example"
+        f"KL         weight {kl} over {prior.n_data} rows: {prior.temperature():.4g} per example"
         + warmup,
         *_about_damping(design),
     ]
@@ -103,6 +107,8 @@ def _about_schedule(design: Design) -> List[str]:
     draws = f"{_count(config.train_particles, 'weight draw')} per step" if noisy else "no weight noise"
     lines = [f"steps      {_count(config.epoch, 'epoch')} of {_count(design.steps_per_epoch, 'step')} = {n_steps}; "
              f"batch {_about_batch(design)}, {draws}; {design.task.about_step(config)}"]
+    if config.auto_schedule:
+        lines += _about_auto_schedule(design)
     if design.likelihood.held_out:
         lines.append(_about_held_out(design))
     for name, period in design.schedule.periods.items():
@@ -112,6 +118,16 @@ def _about_schedule(design: Design) -> List[str]:
     if design.schedule.periods and early:
         lines.append(f"{INDENT}all of these also at step{'s' if len(early) > 1 else ''} {', '.join(map(str, early))}")
     return lines + [_about_evaluation(design, noisy)]
+
+
+def _about_auto_schedule(design: Design) -> List[str]:
+    config, n_rows = design.config, design.spec.n_rows
+    chosen = {name: value for name, value in schedule_for(n_rows, config.optimizer).items()
+              if getattr(config, name) == value}
+    given = sorted(set(schedule_for(n_rows, config.optimizer)) - set(chosen))
+    lines = [f"{INDENT}auto_schedule, for {n_rows} rows: " + ", ".join(f"{name} {value:g}" for name, value in
+                                                                        chosen.items())]
+    return lines + ([f"{INDENT}given by the config: {', '.join(given)}"] if given else [])
 
 
 def _about_batch(design: Design) -> str:

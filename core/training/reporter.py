@@ -24,7 +24,8 @@ EVENTS, METRICS = "TensorBoard's events", "metrics.csv"
 def columns(task: Task, config: Config) -> List[str]:
     """Returns the columns of metrics.csv."""
     return (["epoch", "step", "seconds"] + [prefix + name for prefix in METRIC_PREFIX.values() for name in task.metrics]
-            + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", *task.extra_columns, *task.noise_columns(config)])
+            + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", *task.extra_columns,
+               *task.noise_columns(config)])
 
 
 class Reporter:

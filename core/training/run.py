@@ -1,15 +1,18 @@
 """One run from config to result: plan it (checks everything, writes nothing), then execute it."""
+import functools
 import logging
 import platform
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import scipy
 import tensorflow.compat.v1 as tf
 
 from core.inference.optimizer import check_layers
+from core.training import selection
+from core.training.auto_schedule import with_schedule
 from core.training.checkpoints import UnreadableCheckpoint
 from core.training.design import Plan, design_run, notices
 from core.training.devices import check_curvature_device, choose_device, uses_gpu
@@ -22,6 +25,7 @@ from misc import backend, gpu
 from misc.config import Config
 from misc.errors import RunError, UserError
 from misc.folders import (
+    SELECTION,
     Folder,
     archive_and_create,
     changed_settings,
@@ -43,6 +47,7 @@ def plan(config: Config, device: str = "auto") -> Plan:
     """Loads the data and looks up every part. Raises UserError for whatever would not work."""
     check_curvature_device(config)
     data = TASKS[config.mode].load(config)
+    config = with_schedule(config, data.spec.n_rows)
     design = design_run(config, data.spec)
     return Plan(config, data, design, *choose_device(device, design))
 
@@ -101,14 +106,15 @@ def is_resumable(folder: Folder, config: Config, rows_hash: str) -> bool:
 def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False) -> Dict[str, Any]:
     """Trains as `execute` does, in any folder that the caller has claimed; shows nothing on the screen if `quiet`."""
     config, on_gpu = plan.config, uses_gpu(plan.config, plan.device)
-    model = build_model(plan.design, plan.device)
+    check_layers(plan.design.layers, config)
     archived = None if resume else archive_and_create(folder)
     log = run_logger(folder.log, screen=not quiet)
     try:
         if archived:
             log.info("the earlier run has been moved to %s", archived)
-        about = {"config": config.model_dump(), "seed": config.seed, "device": plan.device,
-                 "source": plan.data.source, "rows_hash": plan.data.rows_hash, **provenance(on_gpu)}
+        plan, chosen = _with_chosen_kl(plan, folder, log, resume, quiet)
+        about = {"config": config.model_dump(), "seed": config.seed, "device": plan.device, "source": plan.data.source,
+                 "rows_hash": plan.data.rows_hash, **chosen, **provenance(on_gpu)}
         if not resume:
             _write_config(folder, about)
         changes = changes_of_provenance(folder, about) if resume else []
@@ -116,6 +122,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         log.info("device %s: %s", plan.device, plan.device_reason)
+        model = build_model(plan.design, plan.device)
         with one_line_failures(), backend.session(model.graph, config.n_threads, on_gpu) as session:
             started = time.perf_counter()
             outcome = Trainer(plan, model, folder, log, about, bar=not quiet).run(session, resume)
@@ -126,6 +133,21 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
         raise
     finally:
         close_logger(log)
+
+
+def _with_chosen_kl(plan: Plan, folder: Folder, log: logging.Logger, resume: bool,
+                    quiet: bool) -> Tuple[Plan, Dict[str, Any]]:
+    """Returns (the plan with the kl that is chosen of kl_candidates, what config.json says of the choice)."""
+    if not plan.config.kl_candidates:
+        return plan, {}
+    if resume:
+        chosen = read_json(folder.config)[SELECTION]
+    else:
+        chosen = selection.select(plan, functools.partial(train, quiet=True), log, bar=not quiet)._asdict()
+        log.info("kl %g is chosen; log-likelihood of a fifth of the training rows: %s (%.1f s)", chosen["kl"],
+                 ", ".join(f"kl {kl} {'failed' if score is None else format(score, '.4f')}"
+                           for kl, score in chosen["scores"].items()), chosen["seconds"])
+    return selection.with_kl(plan, chosen["kl"]), {SELECTION: chosen}
 
 
 def _write_config(folder: Folder, about: Dict[str, Any]) -> None:

@@ -19,8 +19,11 @@ def about_images(data: Any) -> str:
 
 def about_noise(config: Config) -> str:
     """Describes the noise of a regression and its prior."""
-    return (f"; {noise_name(config.dof)} noise, precision ~ Gamma({config.noise_prior_shape:g}, "
-            f"{config.noise_prior_rate:g}), estimated by noise_update {config.noise_update}")
+    sentence = (f"; {noise_name(config.dof)} noise, precision ~ Gamma({config.noise_prior_shape:g}, "
+                f"{config.noise_prior_rate:g}), estimated by noise_update {config.noise_update}")
+    if config.predictive_noise == "leave_one_out":
+        sentence += "; predictions: scale and degrees of freedom fitted to leave-one-out predictions"
+    return sentence
 
 
 def about_no_noise(config: Config) -> str:

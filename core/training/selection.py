@@ -1,0 +1,90 @@
+"""Chooses kl before a training, among config's `kl_candidates`, by shorter fits inside the training rows."""
+import logging
+import pathlib
+import tempfile
+import time
+from typing import Any, Callable, Dict, NamedTuple, Optional
+
+import numpy as np
+import tqdm
+
+from core.training.design import Plan, design_run
+from core.training.tasks import METRIC_PREFIX
+from data_loader.parts import Part
+from misc.config import Config
+from misc.errors import RunError, Stopped
+from misc.folders import Folder, folder_at
+from misc.log import SCREEN
+
+VALIDATION_SHARE = 0.2  # of the training rows: they judge the candidates, which are trained on the others
+LENGTH_SHARE = 0.5      # of the run's epochs
+LEAST_ROWS = 5          # training rows of which a fifth can be left out
+METRIC = METRIC_PREFIX["validation"] + "log_likelihood"
+
+Train = Callable[[Plan, Folder], Dict[str, Any]]
+"""A function that trains a plan in a folder, without a word on the screen, and returns its result."""
+
+
+class Selection(NamedTuple):
+    """What was chosen, and what it rests on."""
+
+    kl: float
+    scores: Dict[str, Optional[float]]  # kl, as text -> log-likelihood of the rows left out; None: the fit failed
+    seconds: float
+
+
+def select(plan: Plan, train: Train, log: logging.Logger, bar: bool = True) -> Selection:
+    """Returns the candidate with the highest log-likelihood on a fifth of the training rows, trained on the others.
+
+    The fits have half the run's epochs. Neither test rows nor validation rows of the run are used. A candidate whose
+    fit fails is not chosen; of equal ones, the largest is. Raises RunError if all fits fail.
+
+    Args:
+      plan: of the run, whose config has kl_candidates.
+      log: the run's logger.
+      bar: whether to show a progress bar, on a terminal.
+    """
+    began, scores = time.perf_counter(), {}
+    for kl in tqdm.tqdm(plan.config.kl_candidates or [], unit="fit", desc="choosing kl", leave=False,
+                        dynamic_ncols=True, file=SCREEN, disable=None if bar else True):
+        with tempfile.TemporaryDirectory(prefix="kl_") as place:
+            try:
+                result = train(candidate_plan(plan, kl), folder_at(pathlib.Path(place) / "run"))
+                scores[kl] = result["metrics"][METRIC]
+            except Stopped as error:
+                raise Stopped("stopped while kl was being chosen, before the training: start again",
+                              error.number) from None
+            except RunError as error:
+                log.info("kl %g cannot be chosen: %s", kl, error)
+                scores[kl] = None
+    found = {kl: score for kl, score in scores.items() if score is not None}
+    if not found:
+        raise RunError("every fit with one of kl_candidates failed (log.txt says why): try a smaller alpha")
+    return Selection(max(found, key=lambda kl: (found[kl], kl)), {f"{kl:g}": score for kl, score in scores.items()},
+                     time.perf_counter() - began)
+
+
+def candidate_plan(plan: Plan, kl: float) -> Plan:
+    """Returns the plan of a shorter fit with this kl, whose validation rows are a fifth of the training rows.
+
+    Rows are chosen by the split alone: they are the first of the training rows, which are in random order.
+    """
+    n_valid = max(1, round(VALIDATION_SHARE * plan.data.spec.n_rows))
+    config = Config.from_dict(dict(
+        plan.config.model_dump(exclude_unset=True), kl=kl, kl_candidates=None, evaluate_on="validation",
+        validation_fraction=VALIDATION_SHARE, epoch=max(1, round(LENGTH_SHARE * plan.config.epoch)),
+        epoch_rate=plan.config.epoch, save_interval=plan.config.epoch))
+    data = plan.data._replace(train=_rows(plan.data.train, slice(n_valid, None)),
+                              valid=_rows(plan.data.train, slice(n_valid)), test=None,
+                              spec=plan.data.spec._replace(n_rows=plan.data.spec.n_rows - n_valid))
+    return plan._replace(config=config, data=data, design=design_run(config, data.spec))
+
+
+def with_kl(plan: Plan, kl: float) -> Plan:
+    """Returns the plan with this value of kl."""
+    config = Config.from_dict(dict(plan.config.model_dump(exclude_unset=True), kl=kl))
+    return plan._replace(config=config, design=design_run(config, plan.data.spec))
+
+
+def _rows(part: Part, rows: slice) -> Part:
+    return Part(np.asarray(part.x)[rows], np.asarray(part.y)[rows])

@@ -1,0 +1,106 @@
+"""The choice of kl before a training."""
+import json
+import logging
+
+import numpy as np
+import pytest
+
+import train
+from core.training import run, selection
+from misc.errors import RunError, Stopped
+from misc.folders import read_config, run_folder
+
+LOG = logging.getLogger("test")
+
+
+def plan_of(config, **values):
+    return run.plan(config(kl_candidates=[1.0, 0.25, 0.5], **values))
+
+
+def scores_by(score):
+    """Returns (a stand-in for `train` whose fits have the score of a function of kl, the plans it was given)."""
+    plans = []
+
+    def fit(plan, folder):
+        plans.append(plan)
+        return {"metrics": {"valid_log_likelihood": score(plan.config.kl)}}
+
+    return fit, plans
+
+
+@pytest.mark.parametrize("score, best", [(lambda kl: -kl, 0.25), (lambda kl: kl, 1.0), (lambda kl: 0.0, 1.0),
+                                         (lambda kl: -abs(kl - 0.5), 0.5)])
+def test_the_best_is_chosen(config, score, best):
+    fit, plans = scores_by(score)
+    chosen = selection.select(plan_of(config), fit, LOG, bar=False)
+    assert chosen.kl == best and chosen.scores == {f"{kl:g}": score(kl) for kl in (1.0, 0.25, 0.5)}
+    assert [plan.config.kl for plan in plans] == [1.0, 0.25, 0.5]
+
+
+def test_a_fit_sees_neither_test_rows_nor_the_rows_that_judge_it(config):
+    plan = plan_of(config, validation_fraction=0.2, evaluate_on="validation", epoch=9)
+    data, made = plan.data, selection.candidate_plan(plan, 0.25)
+    n_valid = round(0.2 * len(data.train.x))
+    assert made.data.test is None and len(made.data.valid.x) == n_valid == made.data.valid.y.size
+    np.testing.assert_array_equal(np.concatenate([made.data.valid.x, made.data.train.x]), data.train.x)
+    np.testing.assert_array_equal(np.concatenate([made.data.valid.y, made.data.train.y]), data.train.y)
+    assert made.design.spec.n_rows == made.design.prior.n_data == len(data.train.x) - n_valid
+    assert (made.config.kl, made.config.kl_candidates, made.config.epoch) == (0.25, None, 4)
+
+
+def test_a_failed_fit_is_not_chosen(config, caplog):
+    def fit(plan, folder):
+        if plan.config.kl < 1.0:
+            raise RunError("training diverged")
+        return {"metrics": {"valid_log_likelihood": -9.0}}
+
+    with caplog.at_level(logging.INFO):
+        chosen = selection.select(plan_of(config), fit, LOG, bar=False)
+    assert chosen.kl == 1.0 and chosen.scores["0.5"] is None
+    assert "kl 0.25 cannot be chosen: training diverged" in caplog.text
+
+
+def test_no_fit_at_all_is_an_error(config):
+    def fit(plan, folder):
+        raise RunError("training diverged")
+
+    with pytest.raises(RunError, match="every fit with one of kl_candidates failed"):
+        selection.select(plan_of(config), fit, LOG, bar=False)
+
+
+def test_a_signal_says_that_nothing_is_saved(config):
+    def fit(plan, folder):
+        raise Stopped("stopped by SIGINT after step 3 of 9; it is saved: --resume continues from there", 2)
+
+    with pytest.raises(Stopped, match="stopped while kl was being chosen, before the training") as caught:
+        selection.select(plan_of(config), fit, LOG, bar=False)
+    assert caught.value.number == 2
+
+
+def test_a_run_trains_with_what_it_chose(config, config_file, finished_run, capsys):
+    folder = finished_run(kl_candidates=[2.0, 0.01], epoch=6)[1]
+    chosen = json.loads(folder.result.read_text())["selection"]
+    assert chosen["kl"] == max((score, float(kl)) for kl, score in chosen["scores"].items())[1]
+    assert f"kl {chosen['kl']:g} is chosen" in folder.log.read_text()
+    assert read_config(folder.root, {})[0].kl == chosen["kl"]
+    metrics = json.loads(folder.result.read_text())["metrics"]
+    path = config_file(kl=chosen["kl"], epoch=6, exp_name="by_hand")
+    train.main(["--config", str(path)])
+    by_hand = json.loads(run_folder(config(kl=chosen["kl"], epoch=6, exp_name="by_hand")).result.read_text())
+    assert by_hand["metrics"] == metrics
+
+
+def test_a_resumed_run_keeps_what_it_chose(finished_run, monkeypatch):
+    path, folder = finished_run(kl_candidates=[2.0, 0.01], epoch=6)
+    before = json.loads(folder.result.read_text())
+    folder.result.unlink()
+    monkeypatch.setattr(selection, "select", None)  # it would fail if it were called
+    train.main(["--config", str(path), "--resume"])
+    after = json.loads(folder.result.read_text())
+    assert after["selection"] == before["selection"] and after["metrics"] == before["metrics"]
+
+
+def test_explain_names_the_candidates_and_trains_nothing(config_file, capsys, monkeypatch):
+    monkeypatch.setattr(selection, "select", None)
+    train.main(["--config", str(config_file(kl_candidates=[1.0, 0.3])), "--explain"])
+    assert "of 1, 0.3, to be chosen before the training" in capsys.readouterr().out
