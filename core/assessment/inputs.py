@@ -9,7 +9,7 @@ import numpy as np
 import tqdm
 
 from core.assessment.restore import Restored
-from core.metrics.predictive import noise_name, predict_classes
+from core.metrics.predictive import predict_classes, shared
 from core.training.evaluation import Draws
 from core.training.tasks import TASKS
 from data_loader.classification import n_equal_images
@@ -121,6 +121,7 @@ def _counted(display: tqdm.tqdm, batches: Iterable) -> Iterator:
 def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
     """Returns the draws of several runs for the same inputs, put together: an ensemble with equal weights.
 
+    The degrees of freedom of the noise become an array with those of each draw, [K], unless the runs share them.
     Raises UserError if the runs have different numbers of draws (a single draw, without weight noise, is repeated).
     """
     return {name: first._replace(draws=_together([run[name].draws for run in collected]))
@@ -129,12 +130,9 @@ def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
 
 def _together(draws: Sequence[Any]) -> Any:
     if isinstance(draws[0], Draws):
-        if len({each.dof for each in draws}) > 1:
-            shapes = [noise_name(dof) for dof in sorted({each.dof for each in draws})]
-            raise UserError(f"--ensemble: the runs have noise of different shapes ({' and '.join(shapes)}), which are "
-                            "not mixed: leave --ensemble out, or the runs of one shape")
+        dofs = [np.broadcast_to(each.dof, len(each.precisions)) for each in draws]
         return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]),
-                     draws[0].dof)
+                     shared(_together(dofs)))
     n_draws = {len(each) for each in draws} - {1}
     if len(n_draws) > 1:
         raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would "

@@ -22,8 +22,9 @@ from core.metrics.predictive import (
     ClassPrediction,
     classification_statistics,
     log_softmax,
+    mean_noise_variance,
     noise_log_prob,
-    noise_variance,
+    over_rows,
     predict,
     predict_classes,
     softmax,
@@ -138,9 +139,9 @@ def regression_results(collected: Dict[str, Collected], data: Any, options: Opti
     means, squared_scales, targets = in_units(draws, y, data)
     crps = mixture_crps(means, squared_scales, targets, draws.dof)
     metrics = with_intervals(more_regression_statistics(prediction, crps, targets), len(targets))
-    per_draw = noise_log_prob(targets, means, squared_scales[:, None], draws.dof)
+    per_draw = noise_log_prob(targets, means, squared_scales[:, None], over_rows(draws.dof))
     more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()),
-            "noise_std": float(np.sqrt(noise_variance(squared_scales.mean(), draws.dof))),
+            "noise_std": float(np.sqrt(mean_noise_variance(squared_scales, draws.dof))),
             "monte_carlo": monte_carlo(per_draw)}
     predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
                    "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": prediction.cdf}

@@ -1,33 +1,38 @@
 """The continuous ranked probability score of a mixture over draws."""
-from typing import Callable
+from typing import Callable, Tuple
 
 import numpy as np
 from scipy import interpolate, special
 
-from core.metrics.predictive import Values, gaussian_log_prob, noise_log_prob
+from core.metrics.predictive import Values, gaussian_log_prob, noise_cdf, noise_log_prob, shared
 
 MAX_PAIRED_DRAWS = 500  # in E|Y - Y'|, whose time grows with the square of their number
+FEWEST_POINTS, MOST_POINTS, POINTS_OF_ALL = 16, 1000, 25_000  # of a draw, of a draw, of all draws, to describe its noise
 
 Distance = Callable[[np.ndarray, np.ndarray, Values], np.ndarray]
 """A function (mean, square, other) -> E|mean + square^(1/2) t + other^(1/2) t'|, elementwise; t, t' are independent,
 standard normal or Student's t."""
 
 
-def mixture_crps(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndarray, dof: float = np.inf,
+def mixture_crps(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndarray, dof: Values = np.inf,
                  numbers_at_once: int = 4_000_000) -> np.ndarray:
     """Returns the continuous ranked probability score of each row, [n], in the targets' unit; lower is better.
 
     It is E|Y - target| - E|Y - Y'| / 2. The first is a mean over components of the mixture, the second over pairs of
     them. Both are exact for Gaussian noise, and accurate to about 1e-5 of the scale for Student's t. If there are more
-    than MAX_PAIRED_DRAWS components, E|Y - Y'| is taken over every 2nd (3rd, ...) of them.
+    than MAX_PAIRED_DRAWS components, E|Y - Y'| is taken over every 2nd (3rd, ...) of them. If their degrees of freedom
+    differ, it is taken over all of them by `_mixed_crps`.
 
     Args:
       means: [K, n]; squared_scales: [K], of the noise; targets: [n]; all in one unit.
-      dof: degrees of freedom of the noise; infinite: Gaussian.
+      dof: degrees of freedom of the noise, of all components or of each, [K]; infinite: Gaussian.
       numbers_at_once: bound on the size of the intermediate arrays, for memory.
 
     Reference: Grimit et al. (2006), eq. 5
     """
+    dof = shared(dof)
+    if np.ndim(dof):
+        return _mixed_crps(means, np.sqrt(squared_scales)[:, None], targets, dof[:, None], numbers_at_once)
     distance = _gaussian_distance if np.isinf(dof) else _student_distance(dof)
     to_target = np.mean(distance(targets - means, squared_scales[:, None], 0.0), axis=0)
     every = -(-len(squared_scales) // MAX_PAIRED_DRAWS)
@@ -74,3 +79,56 @@ def _student_distance(dof: float) -> Distance:
         return scale * (z + spline.ev(np.minimum(np.arcsinh(z), places[-1]), q))
 
     return distance
+
+
+def _mixed_crps(means: np.ndarray, scales: np.ndarray, targets: np.ndarray, dofs: np.ndarray,
+                numbers_at_once: int) -> np.ndarray:
+    """Returns the score, [n], of components whose degrees of freedom differ; accurate to about 1e-5 of the scale.
+
+    The noise of every component is replaced by the points of `_points` in E|Y - Y'|. This is 2 int F (1 - F), with the
+    step function F(y) = P(Y <= y), a sum over all points in ascending order. Sorting them takes less time than pairs
+    of components.
+
+    Args:
+      means: [K, n]; scales, dofs: [K, 1]; targets: [n].
+    """
+    z = (targets - means) / scales
+    to_target = np.mean(scales * (z * (2.0 * noise_cdf(z, dofs) - 1.0) + 2.0 * _upper_mean(z, dofs)), axis=0)
+    points, masses = _points(dofs)
+    points, masses = scales * points, masses.ravel() / len(dofs)
+    spread, size = [], max(1, numbers_at_once // points.size)
+    for start in range(0, len(targets), size):
+        values = (means[:, start:start + size].T[..., None] + points).reshape(-1, points.size)
+        order = np.argsort(values, axis=1, kind="stable")  # uses that the points of a component are in order
+        below = np.cumsum(masses[order], axis=1)[:, :-1]
+        gaps = np.diff(np.take_along_axis(values, order, axis=1), axis=1)
+        spread.append(2.0 * np.sum(gaps * below * (1.0 - below), axis=1))
+    return to_target - 0.5 * np.concatenate(spread)
+
+
+def _points(dofs: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns (points, their masses), each [K, Q + 1], that stand for the noise of scale 1 of each component.
+
+    A point is the mean of the noise in a cell, and its mass the probability of the cell. Cells have widths of about
+    f^(-2/3), for a density f of the noise, which minimises the error of E|t - t'| for a given Q, as the error of a cell
+    is proportional to (f width)^2 width. f^(2/3) is the density of a scaled Student's t with (2 dof - 1) / 3 degrees of
+    freedom; the cells have equal probabilities under it. Each component has the cells shifted by another fraction
+    of one: the errors of pairs of components then have either sign, and cancel.
+
+    dofs: [K, 1].
+    """
+    n_points = int(np.clip(POINTS_OF_ALL // len(dofs), FEWEST_POINTS, MOST_POINTS))
+    shifts = np.mod((np.arange(len(dofs)) + 0.5) * 0.5 * (5.0**0.5 - 1.0), 1.0)[:, None]
+    levels = (np.arange(n_points) + shifts) / n_points
+    finite = np.where(np.isinf(dofs), 1.0, dofs)
+    wide = (2.0 * finite - 1.0) / 3.0
+    edges = np.where(np.isinf(dofs), 1.5**0.5 * special.ndtri(levels),
+                     np.sqrt(finite / wide) * special.stdtrit(wide, levels))
+    nothing = np.zeros_like(shifts)
+    masses = np.diff(noise_cdf(edges, dofs), prepend=nothing, append=nothing + 1.0)
+    return -np.diff(_upper_mean(edges, dofs), prepend=nothing, append=nothing) / masses, masses
+
+
+def _upper_mean(z: np.ndarray, dofs: np.ndarray) -> np.ndarray:
+    """Returns the integral of t f(t) from z to infinity, for the density f of the noise of scale 1, elementwise."""
+    return np.exp(noise_log_prob(z, 0.0, 1.0, dofs)) * (1.0 + np.square(z) / dofs) / (1.0 - 1.0 / dofs)

@@ -38,7 +38,7 @@ PREDICTION_COLUMNS = ("mean", "std", "epistemic_std", "log_prob", "cdf")
 # Regression.
 
 def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, target_mean: float, target_std: float,
-            dof: float = np.inf) -> Prediction:
+            dof: Values = np.inf) -> Prediction:
     """Returns the predictive distribution p(y | x) = mean_k N(y; f_k, 1 / tau_k), or of Student's t of that scale.
 
     Args:
@@ -46,13 +46,13 @@ def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, ta
       precisions: noise precisions tau_k of standardised targets, [K].
       targets: standardised, [n].
       target_mean, target_std: of the raw training targets; they undo the standardisation.
-      dof: degrees of freedom of the noise; infinite: Gaussian.
+      dof: degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian.
     """
     outputs, precisions, targets = (np.asarray(array, np.float64) for array in (outputs, precisions, targets))
     mean = outputs.mean(axis=0)
     epistemic = outputs.var(axis=0)
-    variance = epistemic + noise_variance(np.mean(1.0 / precisions), dof)
-    per_draw = noise_log_prob(targets, outputs, 1.0 / precisions[:, None], dof)
+    variance = epistemic + mean_noise_variance(1.0 / precisions, dof)
+    per_draw = noise_log_prob(targets, outputs, 1.0 / precisions[:, None], over_rows(dof))
     return Prediction(
         mean=target_mean + target_std * mean,
         std=target_std * np.sqrt(variance),
@@ -100,7 +100,7 @@ def regression_statistics(prediction: Prediction, targets: np.ndarray) -> Dict[s
 
 
 def mixture_cdf(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndarray,
-                dof: float = np.inf) -> np.ndarray:
+                dof: Values = np.inf) -> np.ndarray:
     """Returns P(Y <= target) under the mixture over draws, [n].
 
     Args:
@@ -108,7 +108,7 @@ def mixture_cdf(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndarr
       dof: as in `predict`.
     """
     scaled = (targets - means) / np.sqrt(squared_scales)[:, None]
-    return np.mean(special.ndtr(scaled) if np.isinf(dof) else special.stdtr(dof, scaled), axis=0)
+    return np.mean(noise_cdf(scaled, over_rows(dof)), axis=0)
 
 
 def covered(cdf: np.ndarray, levels: Values) -> np.ndarray:
@@ -196,29 +196,72 @@ def values_of(statistics: Dict[str, WeightedMetric], n_rows: int) -> Dict[str, f
     return {name: float(statistic(once)[0]) for name, statistic in statistics.items()}
 
 
-# Densities, elementwise. The noise is y = mean + scale * t, with t standard normal or Student's t.
+# The noise, elementwise: y = mean + scale * t, where t is Student's t with `dof` degrees of freedom, infinitely many if it
+# is standard normal. `dof` is one number, or an array that broadcasts with the others.
 
 def gaussian_log_prob(y: Values, mean: Values, variance: Values) -> Values:
     """Returns log N(y; mean, variance)."""
     return -0.5 * (np.log(2.0 * np.pi * variance) + np.square(y - mean) / variance)
 
 
-def noise_log_prob(y: Values, mean: Values, squared_scale: Values, dof: float) -> Values:
-    """Returns the log density of y; t has `dof` degrees of freedom, infinitely many if it is normal."""
+def noise_log_prob(y: Values, mean: Values, squared_scale: Values, dof: Values) -> Values:
+    """Returns the log density of y."""
+    if np.ndim(dof):
+        student = _student_log_prob(y, mean, squared_scale, _finite(dof))
+        return np.where(np.isinf(dof), gaussian_log_prob(y, mean, squared_scale), student)
     if np.isinf(dof):
         return gaussian_log_prob(y, mean, squared_scale)
+    return _student_log_prob(y, mean, squared_scale, dof)
+
+
+def _student_log_prob(y: Values, mean: Values, squared_scale: Values, dof: Values) -> Values:
+    """Returns the log density of y for finite `dof`."""
     return student_constant(dof) - 0.5 * (
         np.log(squared_scale) + (dof + 1.0) * np.log1p(np.square(y - mean) / (dof * squared_scale)))
 
 
-def student_constant(dof: float) -> float:
+def student_constant(dof: Values) -> Values:
     """Returns the log density of Student's t at 0; accurate for any `dof` (a difference of log Gammas cancels)."""
     return -special.betaln(0.5, 0.5 * dof) - 0.5 * np.log(dof)
 
 
-def noise_variance(squared_scale: Values, dof: float) -> Values:
+def noise_cdf(t: Values, dof: Values) -> Values:
+    """Returns the probability that the noise of scale 1 is below t."""
+    if np.ndim(dof):
+        return np.where(np.isinf(dof), special.ndtr(t), special.stdtr(_finite(dof), t))
+    return special.ndtr(t) if np.isinf(dof) else special.stdtr(dof, t)
+
+
+def noise_variance(squared_scale: Values, dof: Values) -> Values:
     """Returns the variance of y."""
+    if np.ndim(dof):
+        return squared_scale / (1.0 - 2.0 / np.asarray(dof))
     return squared_scale if np.isinf(dof) else squared_scale * dof / (dof - 2.0)
+
+
+def mean_noise_variance(squared_scales: np.ndarray, dof: Values) -> float:
+    """Returns the mean over draws of the variance of y; squared_scales: [K]; dof: as in `predict`."""
+    dof = shared(dof)
+    if np.ndim(dof):
+        return np.mean(noise_variance(squared_scales, dof))
+    return noise_variance(np.mean(squared_scales), dof)
+
+
+def shared(dof: Values) -> Values:
+    """Returns the degrees of freedom that all draws share as one number, or else those of each draw, [K]."""
+    dofs = np.asarray(dof, np.float64)
+    return float(dofs.flat[0]) if (dofs == dofs.flat[0]).all() else dofs
+
+
+def over_rows(dof: Values) -> Values:
+    """Returns `shared` degrees of freedom, with an axis for rows if draws differ: [K, 1]."""
+    dof = shared(dof)
+    return dof[:, None] if np.ndim(dof) else dof
+
+
+def _finite(dof: Values) -> Values:
+    """Returns `dof` with any finite number where it is infinite, for formulas whose value there is not used."""
+    return np.where(np.isinf(dof), 1.0, dof)
 
 
 def noise_name(dof: float) -> str:

@@ -19,7 +19,8 @@ from tests.conftest import ROOT
 
 # Family of removed files -> the published method and the overlay that replace them.
 REPLACEMENTS = {
-    "ekfac_tuned": ("ekfac", "recipe"), "kfac_tuned": ("kfac", "recipe"), "diag_tuned": ("diag", "recipe"),
+    "ekfac_tuned": ("ekfac", "first_recipe"), "kfac_tuned": ("kfac", "first_recipe"),
+    "diag_tuned": ("diag", "first_recipe"),
     "bbb": ("ekfac", "bbb"), "adam": ("ekfac", "adam"),
     "adam_vgg16": ("ekfac", "adam_classification"), "sgd_vgg16": ("ekfac", "sgd"),
 }
@@ -57,17 +58,20 @@ def test_an_overlay_on_a_published_file_says_what_the_removed_file_said(family, 
     stem = (ROOT / path).stem.replace("_tuned", "").split("_", 1)[1]
     published = (ROOT / path).with_name(f"{method}_{stem}.json")
     config = Config.from_file(published, overlays=[FOLDER / f"{name}.json"])
-    assert config.model_dump() == Config.from_dict(contents).model_dump()
+    renamed = dict(contents, exp_name=contents["exp_name"].replace("_recipe", "_first_recipe"))
+    assert config.model_dump() == Config.from_dict(renamed).model_dump()
 
 
-def test_the_recipe_is_the_one_that_the_search_found():
-    recipe = read_json(ROOT / "config" / "search" / "recipe.json")["recipe"]
-    assert read_overlay(FOLDER / "recipe.json").values == recipe
+@pytest.mark.parametrize("overlay_name, space", [("first_recipe", "recipe"), ("recipe", "fast_recipe")])
+def test_a_recipe_is_the_one_that_the_search_found(overlay_name, space):
+    recipe = read_json(ROOT / "config" / "search" / f"{space}.json")["recipe"]
+    assert read_overlay(FOLDER / f"{overlay_name}.json").values == recipe
 
 
 def test_every_overlay_describes_itself():
     overlays = known_overlays()
-    assert set(overlays) == {f"{name}.json" for _, name in REPLACEMENTS.values()} | {"as_published.json"}
+    assert set(overlays) == {f"{name}.json" for _, name in REPLACEMENTS.values()} | {
+        "as_published.json", "recipe.json", "kl_chosen.json"}
     assert all(overlays.values())
 
 
