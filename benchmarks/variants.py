@@ -4,7 +4,7 @@
         --out docs/data/recipe_log.csv
 
 The space is a JSON object, {NAME: {KEY: VALUE, ...}, ...}: what each variant changes in the config file of a data set
-(`optimizer`, too). Every run holds out the test rows of a standard split and, for each fold, another tenth of its
+(`optimizer`, too); null resets a key to its default. Every run holds out the test rows of a standard split and, for each fold, another tenth of its
 training rows, on which it is evaluated; no run uses test rows. Runs that the log already holds with the same settings
 and rows are not repeated. A run that failed is reported, and left out of the table. The table has the paired
 differences to the first variant: mean ± standard error over the runs that both have; in percent for the RMSE.
@@ -22,6 +22,7 @@ import tabulate
 from benchmarks.checks import check_out
 from misc import backend
 from misc.config import Config
+from misc.config_overlays import Overlay
 from misc.errors import RunError, UserError, one_line_errors
 from misc.records import read_json, read_rows, write_rows
 
@@ -103,7 +104,7 @@ def key_of(row):
 
 def config_of(path, overrides, values, split, fold):
     """Returns the Config of one run. It is evaluated on validation rows, whatever the space says."""
-    settings = dict(Config.from_file(path, overrides).model_dump(exclude_unset=True), **values)
+    settings = Overlay("", "", values).laid_over(Config.from_file(path, overrides).model_dump(exclude_unset=True))
     return Config.from_dict(dict(settings, protocol="standard", split=split, seed=split + 1, validation_fraction=0.1,
                                  validation_fold=fold, evaluate_on="validation", epoch_rate=10**6))
 

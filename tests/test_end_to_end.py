@@ -257,7 +257,7 @@ def test_list_and_help(capsys):
     train.main(["--list"])
     text = capsys.readouterr().out
     assert all(name in text for name in list(METHODS) + ["ffn50", "linear", "concrete", "naval_compressor"])
-    assert re.search("^overlay .*^  recipe.json +the recipe .regression.: Student's t noise", text, re.M | re.S)
+    assert re.search("^overlay .*^  recipe.json +the recipe .regression.: lengths and rates by", text, re.M | re.S)
     train.main(["--help-config"])
     assert "re_init_iters" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:

@@ -7,7 +7,8 @@ from scipy import interpolate, special
 from core.metrics.predictive import Values, gaussian_log_prob, noise_cdf, noise_log_prob, shared
 
 MAX_PAIRED_DRAWS = 500  # in E|Y - Y'|, whose time grows with the square of their number
-FEWEST_POINTS, MOST_POINTS, POINTS_OF_ALL = 16, 1000, 25_000  # of a draw, of a draw, of all draws, to describe its noise
+FEWEST_POINTS, MOST_POINTS, POINTS_OF_ALL = 16, 1000, 25_000  # of a draw, of a draw, of all draws together, for their noise
+GOLDEN_RATIO = 0.5 * (5.0**0.5 - 1.0)  # its multiples are spread evenly over [0, 1), modulo 1
 
 Distance = Callable[[np.ndarray, np.ndarray, Values], np.ndarray]
 """A function (mean, square, other) -> E|mean + square^(1/2) t + other^(1/2) t'|, elementwise; t, t' are independent,
@@ -107,26 +108,32 @@ def _mixed_crps(means: np.ndarray, scales: np.ndarray, targets: np.ndarray, dofs
 
 
 def _points(dofs: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns (points, their masses), each [K, Q + 1], that stand for the noise of scale 1 of each component.
+    """Returns (points, their masses), each [K, 2 (Q + 1)], that stand for the noise of scale 1 of each component.
 
-    A point is the mean of the noise in a cell, and its mass the probability of the cell. Cells have widths of about
-    f^(-2/3), for a density f of the noise, which minimises the error of E|t - t'| for a given Q, as the error of a cell
-    is proportional to (f width)^2 width. f^(2/3) is the density of a scaled Student's t with (2 dof - 1) / 3 degrees of
-    freedom; the cells have equal probabilities under it. Each component has the cells shifted by another fraction
-    of one: the errors of pairs of components then have either sign, and cancel.
+    The noise is divided into cells of widths of about f^(-2/3), for its density f: the error of E|t - t'| by a cell is
+    proportional to (f width)^2 width, and the sum over Q cells is smallest for these widths. f^(2/3) is the density of
+    a scaled Student's t with (2 dof - 1) / 3 degrees of freedom, under which the cells have equal probabilities.
+
+    Two points share the probability of a cell, at one standard deviation of a uniform distribution from the mean m of
+    the noise in the cell. This distribution is around m, and reaches to the nearer edge of the cell. The cells of each
+    component are shifted by another fraction of a cell, so that errors of pairs of components have either sign.
 
     dofs: [K, 1].
     """
-    n_points = int(np.clip(POINTS_OF_ALL // len(dofs), FEWEST_POINTS, MOST_POINTS))
-    shifts = np.mod((np.arange(len(dofs)) + 0.5) * 0.5 * (5.0**0.5 - 1.0), 1.0)[:, None]
-    levels = (np.arange(n_points) + shifts) / n_points
+    n_cells = int(np.clip(POINTS_OF_ALL // len(dofs), FEWEST_POINTS, MOST_POINTS)) // 2
+    shifts = np.mod((np.arange(len(dofs)) + 0.5) * GOLDEN_RATIO, 1.0)[:, None]
+    levels = (np.arange(n_cells) + shifts) / n_cells
     finite = np.where(np.isinf(dofs), 1.0, dofs)
     wide = (2.0 * finite - 1.0) / 3.0
     edges = np.where(np.isinf(dofs), 1.5**0.5 * special.ndtri(levels),
                      np.sqrt(finite / wide) * special.stdtrit(wide, levels))
     nothing = np.zeros_like(shifts)
     masses = np.diff(noise_cdf(edges, dofs), prepend=nothing, append=nothing + 1.0)
-    return -np.diff(_upper_mean(edges, dofs), prepend=nothing, append=nothing) / masses, masses
+    means = -np.diff(_upper_mean(edges, dofs), prepend=nothing, append=nothing) / masses
+    edges = np.concatenate([nothing - np.inf, edges, nothing + np.inf], axis=1)
+    stds = np.minimum(means - edges[:, :-1], edges[:, 1:] - means) / 3.0**0.5
+    points = np.stack([means - stds, means + stds], axis=2)
+    return points.reshape(len(dofs), -1), np.repeat(0.5 * masses, 2, axis=1)
 
 
 def _upper_mean(z: np.ndarray, dofs: np.ndarray) -> np.ndarray:
