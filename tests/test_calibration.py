@@ -163,18 +163,24 @@ def test_crps_is_the_integral_it_is_defined_by(draws):
             np.mean([stats.norm.cdf(targets[i], m, v**0.5) for m, v in zip(means[:, i], variances)]))
 
 
-def exact_crps(means, squares, target, dof):
+def components(means, squares, dofs):
+    return [stats.norm(m, v**0.5) if np.isinf(dof) else stats.t(dof, m, v**0.5)
+            for m, v, dof in zip(means, squares, np.broadcast_to(dofs, len(means)))]
+
+
+def exact_crps(means, squares, target, dofs):
     """Integrates on points that resolve every draw, however far or narrow it is."""
+    drawn = components(means, squares, dofs)
     numbers = np.unique(np.concatenate([m + v**0.5 * np.sinh(np.linspace(-17, 17, 3001))
                                         for m, v in zip(means, squares)] + [[target]]))
     left, right = numbers[numbers <= target], numbers[numbers >= target]
-    below = np.mean([stats.t.cdf(left, dof, m, v**0.5) for m, v in zip(means, squares)], axis=0)
-    above = np.mean([stats.t.sf(right, dof, m, v**0.5) for m, v in zip(means, squares)], axis=0)
+    below = np.mean([each.cdf(left) for each in drawn], axis=0)
+    above = np.mean([each.sf(right) for each in drawn], axis=0)
     return integrate.trapezoid(np.square(below), left) + integrate.trapezoid(np.square(above), right)
 
 
 @pytest.mark.parametrize("case", ["as they are", "narrow", "one far off", "one wide"])
-@pytest.mark.parametrize("dof", [2.5, 8.0])
+@pytest.mark.parametrize("dof", [2.5, 8.0, np.array([2.2, np.inf, 4.0, 30.0, 3.0, np.inf, 2.2])], ids=str)
 def test_crps_and_cdf_of_student_s_t(draws, dof, case):
     means, squares, targets = (array.copy() for array in draws)
     if case == "narrow":
@@ -187,7 +193,36 @@ def test_crps_and_cdf_of_student_s_t(draws, dof, case):
     for i in (0, 11, 29):
         assert crps[i] == pytest.approx(exact_crps(means[:, i], squares, targets[i], dof), rel=1e-3)
         assert mixture_cdf(means, squares, targets, dof)[i] == pytest.approx(
-            np.mean([stats.t.cdf(targets[i], dof, m, v**0.5) for m, v in zip(means[:, i], squares)]))
+            np.mean([each.cdf(targets[i]) for each in components(means[:, i], squares, dof)]))
+
+
+def squared_integral(functions, low, high):
+    """The integral of the square of the mean of functions."""
+    return integrate.quad(lambda y: np.mean([function(y) for function in functions])**2, low, high, limit=200)[0]
+
+
+@pytest.mark.parametrize("n_draws", [2, 7])
+def test_crps_of_different_degrees_of_freedom_to_five_digits(draws, n_draws):
+    means, squares, targets = draws[0][:n_draws], draws[1][:n_draws], draws[2]
+    dofs = np.array([2.2, np.inf, 4.0, 30.0, 3.0, np.inf, 2.2])[:n_draws]
+    crps = mixture_crps(means, squares, targets, dofs)
+    for i in (0, 11, 29):
+        drawn = components(means[:, i], squares, dofs)
+        below, above = ([getattr(each, name) for each in drawn] for name in ("cdf", "sf"))
+        expected = squared_integral(below, -np.inf, targets[i]) + squared_integral(above, targets[i], np.inf)
+        assert crps[i] == pytest.approx(expected, abs=1e-5 * squares.min()**0.5)
+
+
+@pytest.mark.parametrize("equal_means", [False, True])
+@pytest.mark.parametrize("dof", [2.2, 5.0, np.inf])
+def test_crps_of_almost_equal_degrees_of_freedom(rng, dof, equal_means):
+    """As of equal ones, for hundreds of draws, each of which few points stand for."""
+    means, squares, targets = rng.randn(400, 4), np.square(0.5 + rng.rand(400)), 2.0 * rng.randn(4)
+    if equal_means:  # the errors of all pairs of draws are then alike
+        means, squares = np.zeros_like(means), np.ones(400)
+    dofs = np.full(400, dof)
+    dofs[0] = 1e6 if np.isinf(dof) else dof * (1.0 + 1e-9)
+    assert_allclose(mixture_crps(means, squares, targets, dofs), mixture_crps(means, squares, targets, dof), atol=3e-5)
 
 
 def test_crps_of_student_s_t_with_many_degrees_of_freedom(draws):

@@ -3,6 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
+from core.metrics.crps import mixture_crps
 from core.metrics.predictive import (
     ClassPrediction,
     classification_statistics,
@@ -39,6 +40,28 @@ def test_prediction_under_student_s_t():
     noise = np.mean([stats.t.var(3.5, scale=2 * tau**-0.5) for tau in PRECISIONS])
     assert_allclose(p.std, np.sqrt(noise + np.square(p.epistemic_std)), rtol=1e-12)
     assert_allclose(p.moment_log_prob, stats.norm.logpdf(raw, p.mean, p.std), rtol=1e-12)
+
+
+def test_prediction_where_each_draw_has_its_own_degrees_of_freedom():
+    p = predict(OUTPUTS, PRECISIONS, TARGETS, target_mean=10.0, target_std=2.0, dof=np.array([np.inf, 3.5]))
+    raw, (normal, student) = 10.0 + 2.0 * TARGETS, 2.0 * PRECISIONS**-0.5
+    means = 10.0 + 2.0 * OUTPUTS
+    density = 0.5 * (stats.norm.pdf(raw, means[0], normal) + stats.t.pdf(raw, 3.5, means[1], student))
+    assert_allclose(p.log_prob, np.log(density), rtol=1e-12)
+    assert_allclose(p.cdf, 0.5 * (stats.norm.cdf(raw, means[0], normal) + stats.t.cdf(raw, 3.5, means[1], student)),
+                    rtol=1e-9)
+    noise = 0.5 * (normal**2 + stats.t.var(3.5, scale=student))
+    assert_allclose(p.std, np.sqrt(noise + np.square(p.epistemic_std)), rtol=1e-12)
+    assert_allclose(p.moment_log_prob, stats.norm.logpdf(raw, p.mean, p.std), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dof", [3.5, np.inf])
+def test_equal_degrees_of_freedom_of_all_draws_are_one_number(dof):
+    drawn = (OUTPUTS, PRECISIONS, TARGETS, 10.0, 2.0)
+    for each, one in zip(predict(*drawn, np.full(2, dof)), predict(*drawn, dof)):
+        assert np.array_equal(each, one)
+    crps = [mixture_crps(OUTPUTS, 1.0 / PRECISIONS, TARGETS, value) for value in (np.full(2, dof), dof)]
+    assert np.array_equal(*crps)
 
 
 @pytest.mark.parametrize("dof", [1e9, 1e16, 1e30])

@@ -46,6 +46,8 @@ def test_a_fit_sees_neither_test_rows_nor_the_rows_that_judge_it(config):
     np.testing.assert_array_equal(np.concatenate([made.data.valid.y, made.data.train.y]), data.train.y)
     assert made.design.spec.n_rows == made.design.prior.n_data == len(data.train.x) - n_valid
     assert (made.config.kl, made.config.kl_candidates, made.config.epoch) == (0.25, None, 4)
+    assert (made.config.alpha, made.config.beta, made.config.omega) == (0.04, 0.2, 0.4)  # twice as large
+    assert made.config.decay_interval == 2 and plan.config.decay_interval == 5
 
 
 def test_a_failed_fit_is_not_chosen(config, caplog):

@@ -7,7 +7,8 @@ from scipy import interpolate, special
 from core.metrics.predictive import Values, gaussian_log_prob, noise_cdf, noise_log_prob, shared
 
 MAX_PAIRED_DRAWS = 500  # in E|Y - Y'|, whose time grows with the square of their number
-FEWEST_POINTS, MOST_POINTS, POINTS_OF_ALL = 16, 1000, 25_000  # of a draw, of a draw, of all draws together, for their noise
+FEWEST_POINTS, MOST_POINTS = 40, 1000  # that stand for the noise of a draw whose degrees of freedom are its own
+POINTS_OF_ALL = 25_000  # for all draws together, between these bounds
 GOLDEN_RATIO = 0.5 * (5.0**0.5 - 1.0)  # its multiples are spread evenly over [0, 1), modulo 1
 
 Distance = Callable[[np.ndarray, np.ndarray, Values], np.ndarray]
@@ -114,9 +115,10 @@ def _points(dofs: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     proportional to (f width)^2 width, and the sum over Q cells is smallest for these widths. f^(2/3) is the density of
     a scaled Student's t with (2 dof - 1) / 3 degrees of freedom, under which the cells have equal probabilities.
 
-    Two points share the probability of a cell, at one standard deviation of a uniform distribution from the mean m of
-    the noise in the cell. This distribution is around m, and reaches to the nearer edge of the cell. The cells of each
-    component are shifted by another fraction of a cell, so that errors of pairs of components have either sign.
+    Two points share the probability of a cell. They are as far from the mean of the noise in the cell as the standard
+    deviation of a uniform distribution over it or, where f falls within it as in the outermost cells, as the mean
+    distance of an exponential distribution. The cells of each component are shifted by another fraction of a cell, so
+    that the errors of pairs of components have either sign.
 
     dofs: [K, 1].
     """
@@ -131,8 +133,9 @@ def _points(dofs: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     masses = np.diff(noise_cdf(edges, dofs), prepend=nothing, append=nothing + 1.0)
     means = -np.diff(_upper_mean(edges, dofs), prepend=nothing, append=nothing) / masses
     edges = np.concatenate([nothing - np.inf, edges, nothing + np.inf], axis=1)
-    stds = np.minimum(means - edges[:, :-1], edges[:, 1:] - means) / 3.0**0.5
-    points = np.stack([means - stds, means + stds], axis=2)
+    to_edge = np.minimum(means - edges[:, :-1], edges[:, 1:] - means)
+    apart = np.minimum(np.diff(edges) / 12.0**0.5, 2.0 / np.e * to_edge)
+    points = np.stack([means - apart, means + apart], axis=2)
     return points.reshape(len(dofs), -1), np.repeat(0.5 * masses, 2, axis=1)
 
 

@@ -196,8 +196,8 @@ def values_of(statistics: Dict[str, WeightedMetric], n_rows: int) -> Dict[str, f
     return {name: float(statistic(once)[0]) for name, statistic in statistics.items()}
 
 
-# The noise, elementwise: y = mean + scale * t, where t is Student's t with `dof` degrees of freedom, infinitely many if it
-# is standard normal. `dof` is one number, or an array that broadcasts with the others.
+# The noise, elementwise: y = mean + scale * t, where t is Student's t with `dof` degrees of freedom, infinitely many if
+# it is standard normal. `dof` is one number, or an array that broadcasts with the others.
 
 def gaussian_log_prob(y: Values, mean: Values, variance: Values) -> Values:
     """Returns log N(y; mean, variance)."""
@@ -239,12 +239,11 @@ def noise_variance(squared_scale: Values, dof: Values) -> Values:
     return squared_scale if np.isinf(dof) else squared_scale * dof / (dof - 2.0)
 
 
-def mean_noise_variance(squared_scales: np.ndarray, dof: Values) -> float:
+def mean_noise_variance(squared_scales: np.ndarray, dof: Values) -> Values:
     """Returns the mean over draws of the variance of y; squared_scales: [K]; dof: as in `predict`."""
     dof = shared(dof)
-    if np.ndim(dof):
-        return np.mean(noise_variance(squared_scales, dof))
-    return noise_variance(np.mean(squared_scales), dof)
+    squares = squared_scales if np.ndim(dof) else np.mean(squared_scales)
+    return np.mean(noise_variance(squares, dof))
 
 
 def shared(dof: Values) -> Values:

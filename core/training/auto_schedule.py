@@ -9,7 +9,7 @@ ROWS_PER_BATCH_ROW = 50  # a minibatch has this fraction of the rows, within the
 BATCH_LIMITS = (10, 256)
 MOST_STEPS, LEAST_STEPS, STEPS_PER_ROW = 20000, 2000, 60
 PARTICLES, REFRESH_PERIOD = 4, 25
-TRAVEL = 800.0  # steps times alpha: how many times the mean can cross the distance to a Newton step's end
+TRAVEL = 500.0  # steps times alpha: how many times the mean can cross the distance to a Newton step's end
 LARGEST_ALPHA = 0.05
 HIGH_SHARE = 0.75  # of the epochs have the whole step sizes; the others a tenth of them
 EVALUATIONS = 10  # in all
@@ -20,7 +20,7 @@ def schedule_for(n_rows: int, optimizer: str) -> Dict[str, Any]:
 
     A fiftieth of the rows, but at least 10 and at most 256, make a minibatch. There are 60 steps per row, but at most
     20,000: the time of a training does not grow with the table beyond some 300 rows, except through the size of the
-    minibatch. The step sizes are such that steps x alpha is 800; they fall to a tenth after three quarters of the
+    minibatch. The step sizes are such that steps x alpha is 500; they fall to a tenth after three quarters of the
     epochs. A and S have averages of half that rate, because they have more entries to estimate than R has.
     """
     low, high = BATCH_LIMITS

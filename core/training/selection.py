@@ -67,13 +67,16 @@ def select(plan: Plan, train: Train, log: logging.Logger, bar: bool = True) -> S
 def candidate_plan(plan: Plan, kl: float) -> Plan:
     """Returns the plan of a shorter fit with this kl, whose validation rows are a fifth of the training rows.
 
-    Rows are chosen by the split alone: they are the first of the training rows, which are in random order.
+    These are the first of the training rows, which are in random order. To come as far in fewer steps, the step sizes
+    are larger: after half as many steps with the same step sizes, a larger kl looks better than it is in the end.
     """
-    n_valid = max(1, round(VALIDATION_SHARE * plan.data.spec.n_rows))
+    n_valid, asked = max(1, round(VALIDATION_SHARE * plan.data.spec.n_rows)), plan.config
+    rates = {name: min(getattr(asked, name) / LENGTH_SHARE, 1.0) for name in ("alpha", "beta", "omega")}
+    interval = max(1, round(LENGTH_SHARE * asked.decay_interval))
     config = Config.from_dict(dict(
-        plan.config.model_dump(exclude_unset=True), kl=kl, kl_candidates=None, evaluate_on="validation",
-        validation_fraction=VALIDATION_SHARE, epoch=max(1, round(LENGTH_SHARE * plan.config.epoch)),
-        epoch_rate=plan.config.epoch, save_interval=plan.config.epoch))
+        asked.model_dump(exclude_unset=True), kl=kl, kl_candidates=None, evaluate_on="validation",
+        validation_fraction=VALIDATION_SHARE, epoch=max(1, round(LENGTH_SHARE * asked.epoch)),
+        lr_decay_interval=interval, epoch_rate=asked.epoch, save_interval=asked.epoch, **rates))
     data = plan.data._replace(train=_rows(plan.data.train, slice(n_valid, None)),
                               valid=_rows(plan.data.train, slice(n_valid)), test=None,
                               spec=plan.data.spec._replace(n_rows=plan.data.spec.n_rows - n_valid))

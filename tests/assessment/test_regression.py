@@ -85,11 +85,33 @@ def test_mixtures_give_every_run_one_weight(toys):
     labels, sure, unsure = np.zeros(2, int), np.eye(3)[np.array([[0, 0]])], np.full((50, 2, 3), 1 / 3)
     classes = mixture([{"test": Collected(labels, sure)}, {"test": Collected(labels, unsure)}])["test"][1]
     assert_allclose(classes.mean(axis=0), [[2 / 3, 1 / 6, 1 / 6]] * 2)
-    other = Draws(*both[:2], 5.0)
-    with pytest.raises(UserError, match="noise of different shapes"):
-        mixture([{"test": Collected(labels, both)}, {"test": Collected(labels, other)}])
+    shapes = mixture([{"test": Collected(labels, both)}, {"test": Collected(labels, Draws(*both[:2], 5.0))}])
+    assert np.array_equal(shapes["test"][1].dof, np.repeat([np.inf, 5.0], 200)) and both.dof == np.inf
     with pytest.raises(UserError, match="the runs have 7 and 50 draws"):
         mixture([{"test": Collected(labels, unsure[:7])}, {"test": Collected(labels, unsure)}])
+
+
+def test_a_mixture_of_runs_with_noise_of_different_shapes(toys, tmp_path, no_figures):
+    """A run with Gaussian noise, and a point estimate with Student's t."""
+    point = train_run(tmp_path, **dict(TOY, epoch=60), optimizer="adam", exp_name="point", likelihood="student_t",
+                      noise_dof=3.0)
+    evaluate.main([str(toys["ekfac"]), str(point), "--ensemble", "--out", str(tmp_path / "both")])
+    report = json.loads((tmp_path / "both_ensemble" / "metrics.json").read_text())
+    densities, variances, cdfs = [], [], []
+    for root, family in ((toys["ekfac"], stats.norm), (point, stats.t)):
+        with restored(root, {}) as run:
+            (y, draws), data = collect(run, make_inputs(run.config, run.data, NOTHING))["test"][:2], run.data
+        shape = () if family is stats.norm else (3.0,)
+        means, scale = data.target_mean + data.target_std * draws.outputs, data.target_std / np.sqrt(draws.precisions)
+        targets = data.target_mean + data.target_std * y
+        densities.append(family.pdf(targets, *shape, means, scale[:, None]).mean(axis=0))
+        cdfs.append(family.cdf(targets, *shape, means, scale[:, None]).mean(axis=0))
+        variances.append(family.var(*shape, 0.0, scale).mean())
+    assert report["metrics"]["log_likelihood"]["value"] == pytest.approx(np.log(np.mean(densities, axis=0)).mean())
+    assert report["noise_std"] == pytest.approx(np.sqrt(np.mean(variances)))
+    with open(str(tmp_path / "both_ensemble" / "predictions.csv")) as handle:
+        rows = list(csv.DictReader(handle))
+    assert_allclose([float(row["cdf"]) for row in rows], np.mean(cdfs, axis=0), rtol=1e-6)
 
 
 def test_few_rows_and_different_rows_are_reported(toys, tmp_path, capsys, no_figures):
