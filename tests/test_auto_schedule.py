@@ -35,14 +35,14 @@ def test_every_number_of_rows_has_a_schedule(asked, n_rows, optimizer):
 
 def test_it_grows_with_the_table():
     small, middle, large = (schedule_for(n, "ekfac") for n in (100, 1000, 100000))
-    assert small["batch_size"] == 10 and middle["batch_size"] == 20 and large["batch_size"] == 256
-    assert small["epoch"] == 600 and middle["epoch"] == 400 and large["epoch"] == 51
+    assert small["batch_size"] == 20 and middle["batch_size"] == 40 and large["batch_size"] == 256
+    assert small["epoch"] == 1200 and middle["epoch"] == 800 and large["epoch"] == 51
     assert small["alpha"] > middle["alpha"] == large["alpha"]
 
 
 def test_what_the_config_gives_stays(asked):
     config = with_schedule(asked(epoch=3, alpha=0.5), 1000)
-    assert (config.epoch, config.alpha, config.batch_size, config.Teigen) == (3, 0.5, 20, 25)
+    assert (config.epoch, config.alpha, config.batch_size, config.Teigen) == (3, 0.5, 40, 25)
     assert with_schedule(config, 77) == config  # now all keys are given
 
 
@@ -53,7 +53,7 @@ def test_without_the_key_nothing_changes(config):
 def test_a_plan_has_the_numbers_and_the_folder_keeps_them(asked, settings, tmp_path):
     plan = run.plan(asked(epoch=2))
     expected = schedule_for(plan.data.spec.n_rows, "ekfac")
-    assert plan.config.batch_size == expected["batch_size"] and plan.design.steps_per_epoch == 4
+    assert plan.config.batch_size == expected["batch_size"] and plan.design.steps_per_epoch == 2
     path = tmp_path / "asked.json"
     path.write_text(json.dumps(asked(epoch=2).model_dump(exclude_unset=True)))
     train.main(["--config", str(path)])
@@ -67,5 +67,5 @@ def test_explain_lists_what_was_chosen(asked, tmp_path, capsys):
     path.write_text(json.dumps(asked(epoch=2).model_dump(exclude_unset=True)))
     train.main(["--config", str(path), "--explain"])
     text = capsys.readouterr().out
-    assert "auto_schedule, for 39 rows: batch_size 10, train_particles 4, alpha 0.05" in text
+    assert "auto_schedule, for 39 rows: batch_size 20, train_particles 4, alpha 0.05" in text
     assert "given by the config: epoch" in text

@@ -10,6 +10,7 @@ from core.metrics.predictive import (
     PREDICTION_COLUMNS,
     ClassPrediction,
     Prediction,
+    Values,
     classification_statistics,
     predict,
     predict_classes,
@@ -48,7 +49,7 @@ class Draws(NamedTuple):
 
     outputs: np.ndarray     # [K, n], or [1, n] without weight noise
     precisions: np.ndarray  # [K], of the noise
-    dof: float              # degrees of freedom of the noise; infinite: Gaussian
+    dof: Values             # degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian
 
 
 def network_outputs(session: tf.Session, model: Any, x: np.ndarray, train_x: np.ndarray, mean: bool = False,
