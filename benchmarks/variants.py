@@ -4,10 +4,11 @@
         --out docs/data/recipe_log.csv
 
 The space is a JSON object, {NAME: {KEY: VALUE, ...}, ...}: what each variant changes in the config file of a data set
-(`optimizer`, too); null resets a key to its default. Every run holds out the test rows of a standard split and, for each fold, another tenth of its
-training rows, on which it is evaluated; no run uses test rows. Runs that the log already holds with the same settings
-and rows are not repeated. A run that failed is reported, and left out of the table. The table has the paired
-differences to the first variant: mean ± standard error over the runs that both have; in percent for the RMSE.
+(`optimizer`, too); null resets a key to its default. Every run holds out the test rows of a standard split and, for
+each fold, another tenth of its training rows, on which it is evaluated; no run uses test rows. Runs that the log
+already holds with the same settings and rows are not repeated. A run that failed is reported, and left out of the
+table. The table has the paired differences to the first variant: mean ± standard error over the runs that both have; in
+percent for the RMSE.
 """
 import argparse
 import itertools

@@ -90,8 +90,8 @@ class Keys(pydantic.BaseModel):
 
     auto_schedule: bool = key(
         LENGTH, False, "Chooses epoch, batch_size, train_particles, alpha, beta, omega, lr_decay_interval, Teigen, "
-        "re_init_iters, epoch_rate and save_interval by the number of training rows, except for those that the config gives.",
-        REGRESSION)
+        "re_init_iters, epoch_rate and save_interval by the number of training rows, except for those that the config "
+        "gives.", REGRESSION)
     epoch: int = key(LENGTH, 1000, "Passes over the training rows.", ge=1, le=10**6)
     batch_size: int = key(LENGTH, 10, "Training rows per step.", ge=1)
     test_batch_size: int = key(LENGTH, 1000, "Rows per evaluation batch; affects memory, not results.", ge=1)
