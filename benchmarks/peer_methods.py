@@ -5,6 +5,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 import numpy as np
 import scipy.optimize
 
+from benchmarks.hmc import evaluate
+from benchmarks.peer_gp import GaussianMethod, fit_gp
 from benchmarks.peer_laplace import output_variance, train_laplace
 from benchmarks.peer_training import HIDDEN, descend, initial_weights, outputs_of, train_ivon, train_mean_field
 
@@ -19,12 +21,33 @@ class Fit(NamedTuple):
 
 
 class Method(NamedTuple):
-    """How to train a method, and the hyper-parameters to choose from."""
+    """How to train a method that predicts by draws, and the hyper-parameters to choose from by cross-validation."""
 
     fit: Callable[..., Fit]           # function (x, y, seed, **setting)
     grid: Dict[str, List[float]]      # in ascending order, `epochs` among them
     start: Dict[str, Any]             # where the search starts, without `epochs`
     draft: Dict[str, Any] = {}        # further arguments of `fit` in the search, to save time
+
+    def compete(self, data, seed, dofs, longest):
+        """Yields what the table says of the method on a split, for each of `dofs`; seed: a list of ints.
+
+        Choices, of at most `longest` epochs, are made on training rows only.
+        """
+        x, y, fits = np.float64(data.train.x), np.float64(data.train.y), {}
+        tuning = Tuning(self, x, y, seed)
+        for dof in dofs:
+            setting, precision = tuning.choose(dof, longest)
+            chosen = " ".join(f"{key}={value}" for key, value in setting.items())
+            if chosen not in fits:
+                began = time.perf_counter()
+                fits[chosen] = train(self.fit, x, y, seed, setting), time.perf_counter() - began
+            trained, seconds = fits[chosen]
+            outputs = trained.predict(np.float64(data.test.x))
+            result = evaluate(outputs, np.full(len(outputs), precision), data, dof)[1]
+            if trained.precision is not None and np.isinf(dof):
+                own = evaluate(outputs, np.full(len(outputs), trained.precision), data, dof)[1]
+                result["own_noise"] = own["log_likelihood"]
+            yield dict(result, dof=dof, seconds=seconds, tuning=tuning.seconds, chosen=chosen)
 
 
 def descended(x, y, seed, epochs, weight_decay, rate):
@@ -106,6 +129,7 @@ METHODS = {
                        {"weight_decay": 0.1}, {"members": 2}),
     "mean_field": Method(fit_mean_field, {"prior_variance": [0.01, 0.1, 1.0, 10.0, 100.0], "epochs": EPOCHS},
                          {"prior_variance": 0.1}),
+    "gp": GaussianMethod(fit_gp),
 }
 
 

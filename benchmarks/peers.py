@@ -1,4 +1,4 @@
-"""Trains other methods on the same splits, with one hidden layer of 50: a table of methods and data sets.
+"""Trains other methods on the same splits, most with one hidden layer of 50: a table of methods and data sets.
 
     pip install -r benchmarks/requirements.txt
     python -m benchmarks.peers --data concrete yacht --splits 0-4 [--methods laplace_kron ...] [--dof inf 8] [--out CSV]
@@ -11,24 +11,27 @@ Ensembles are searched with two members and have five otherwise. `own_noise` is 
 that the method has learned itself, if it learns one. `seconds` is the time of the last fit, `tuning` that of the
 cross-validation. A finite --dof evaluates with Student's t instead of Gaussian noise, and searches by it. Rows that
 --out has already are kept.
+
+`gp` is no network but an exact Gaussian process (peer_gp.py). Its kernel, hyper-parameters and noise come from the
+marginal likelihood, so its `tuning` is 0. Its noise is Gaussian: a finite --dof gives no row of it.
+
 regression_baseline.py --protocol standard runs our methods on the same splits (seed S: split S - 1).
 """
 import argparse
 import itertools
 import pathlib
-import time
 
 import numpy as np
 import tabulate
 
 from benchmarks.checks import check_out, check_packages
-from benchmarks.hmc import evaluate, spread
+from benchmarks.hmc import spread
 from misc import backend
 from misc.config import Config
 from misc.errors import UserError, one_line_errors
 from misc.records import read_rows, write_rows
 
-NAMES = ["laplace_kron", "ivon", "mc_dropout", "ensemble", "mean_field"]
+NAMES = ["laplace_kron", "ivon", "mc_dropout", "ensemble", "mean_field", "gp"]
 COLUMNS = ["data", "split", "method", "dof", "rmse", "log_likelihood", "own_noise", "seconds", "tuning", "chosen"]
 
 
@@ -75,27 +78,13 @@ def read_out(path):
 
 
 def compete(name, split, method, data_path, dofs, longest):
-    """Yields what the table says of a method on one split, for each `dof`. Choices are made on training rows only."""
-    from benchmarks.peer_methods import METHODS, Tuning, train
+    """Yields what the table says of a method on one split, for each `dof` of noise that the method can have."""
+    from benchmarks.peer_methods import METHODS
     from data_loader.regression import load_regression
 
     data = load_regression(Config.from_dict(dict(dataset=name, optimizer="sgd", model_name="ffn50", split=split,
                                                  protocol="standard", data_path=data_path)))
-    x, y, seed, fits = np.float64(data.train.x), np.float64(data.train.y), [split], {}
-    tuning = Tuning(METHODS[method], x, y, seed)
-    for dof in dofs:
-        setting, precision = tuning.choose(dof, longest)
-        chosen = " ".join(f"{key}={value}" for key, value in setting.items())
-        if chosen not in fits:
-            began = time.perf_counter()
-            fits[chosen] = train(METHODS[method].fit, x, y, seed, setting), time.perf_counter() - began
-        trained, seconds = fits[chosen]
-        outputs = trained.predict(np.float64(data.test.x))
-        result = evaluate(outputs, np.full(len(outputs), precision), data, dof)[1]
-        if trained.precision is not None and np.isinf(dof):
-            own = evaluate(outputs, np.full(len(outputs), trained.precision), data, dof)[1]
-            result["own_noise"] = own["log_likelihood"]
-        yield dict(result, dof=dof, seconds=seconds, tuning=tuning.seconds, chosen=chosen)
+    yield from METHODS[method].compete(data, [split], dofs, longest)
 
 
 def table(rows):

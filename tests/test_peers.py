@@ -5,11 +5,15 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.stats
 
 pytest.importorskip("numba", reason="benchmarks/requirements.txt is not installed")
 
-from benchmarks import peer_methods, peer_training, peers
+from benchmarks import peer_gp, peer_methods, peer_training, peers
 from benchmarks.peer_training import HIDDEN
+from data_loader.regression import load_regression
+from misc.config import Config
 
 
 @pytest.fixture
@@ -71,3 +75,57 @@ def test_the_command(settings, tmp_path, capsys, monkeypatch):
     assert rows.count("\n") == 5 and "epochs=" in rows and "| laplace_kron | 8" in printed
     peers.main()  # every row is there: nothing is trained
     assert (tmp_path / "p.csv").read_text() == rows
+
+
+def kernel_by_loops(name, a, b, constant, lengths):
+    """Returns the covariances [n, m] of the noiseless function at rows a [n, d] and b [m, d], from the definition."""
+    distances = np.array([[np.sqrt(sum(((p - q) / lengths)**2)) for q in b] for p in a])
+    return constant * {"rbf": np.exp(-distances**2 / 2.0),
+                       "matern_3_2": (1.0 + 3.0**0.5 * distances) * np.exp(-3.0**0.5 * distances)}[name]
+
+
+@pytest.mark.parametrize("name", list(peer_gp.KERNELS))
+def test_the_marginal_likelihood_and_its_gradient(rng, name):
+    x, y, logs = rng.standard_normal((12, 3)), rng.standard_normal(12), 0.5 * rng.standard_normal(5)
+    constant, lengths, noise = np.exp(logs[0]), np.exp(logs[1:-1]), np.exp(logs[-1])
+    covariance = kernel_by_loops(name, x, x, constant, lengths) + noise * np.eye(12)
+    loss, gradient = peer_gp.negative_log_evidence(logs, peer_gp.KERNELS[name], x, y)
+    assert loss == pytest.approx(-scipy.stats.multivariate_normal.logpdf(y, np.zeros(12), covariance), rel=1e-9)
+    numeric = scipy.optimize.approx_fprime(
+        logs, lambda other: peer_gp.negative_log_evidence(other, peer_gp.KERNELS[name], x, y)[0], 1e-6)
+    assert gradient == pytest.approx(numeric, abs=1e-4)
+
+
+@pytest.mark.parametrize("most", [1500, 20])  # rows for the hyper-parameters; there are 54 training rows
+def test_the_gaussian_process_of_a_table_in_units_of_its_own(rng, tmp_path, monkeypatch, capsys, most):
+    x = rng.uniform(-3.0, 3.0, (60, 2))
+    y = 50.0 + 7.0 * np.sin(x[:, 0]) + 0.5 * rng.standard_normal(60)
+    np.savetxt(tmp_path / "sine.data", np.column_stack([10.0 * x, y]))
+    monkeypatch.setattr(peer_gp, "FIT_ROWS", most)
+    result, = peers.compete("sine", 0, "gp", str(tmp_path), [8.0, np.inf], np.inf)
+    assert capsys.readouterr().out == "no row for --dof 8: this method has Gaussian noise only\n"
+    data = load_regression(Config.from_dict(dict(
+        dataset="sine", optimizer="sgd", model_name="ffn50", split=0, protocol="standard", data_path=str(tmp_path))))
+    train, test = data.train, data.test
+    name, logs = peer_gp.search(train.x, train.y, [0])
+    constant, lengths, noise = np.exp(logs[0]), np.exp(logs[1:-1]), np.exp(logs[-1])
+    inverse = np.linalg.inv(kernel_by_loops(name, train.x, train.x, constant, lengths) + noise * np.eye(len(train.y)))
+    cross = kernel_by_loops(name, test.x, train.x, constant, lengths)
+    mean = data.target_mean + data.target_std * cross @ inverse @ train.y
+    std = data.target_std * np.sqrt(constant + noise - np.diag(cross @ inverse @ cross.T))
+    targets = data.target_mean + data.target_std * test.y
+    assert result["rmse"] == pytest.approx(np.sqrt(np.mean((targets - mean)**2)), rel=1e-6)
+    assert result["log_likelihood"] == pytest.approx(scipy.stats.norm.logpdf(targets, mean, std).mean(), rel=1e-6)
+    assert (result["dof"], result["tuning"], result["chosen"]) == (np.inf, 0.0, f"kernel={name}")
+    assert lengths[1] > 3.0 * lengths[0]  # the second input is irrelevant
+    if most > 54:
+        assert noise**0.5 * data.target_std == pytest.approx(0.5, rel=0.3) and result["rmse"] < 1.0
+
+
+def test_both_kernels_can_be_chosen(rng):
+    x = np.linspace(-4.0, 4.0, 60)[:, None]
+    smooth = np.sin(2.0 * x[:, 0])
+    walk = np.cumsum(rng.standard_normal(60))
+    names = [peer_gp.search(x, (y - y.mean()) / y.std() + 0.01 * rng.standard_normal(60), [0])[0]
+             for y in (smooth, walk)]
+    assert names == ["rbf", "matern_3_2"]
