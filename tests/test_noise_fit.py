@@ -72,7 +72,7 @@ def test_scale_and_shape_are_found_again(rng, dof):
     means = rng.randn(n)
     outputs = means + 0.02 * rng.randn(15, n)
     fit = fit_noise(LeaveOneOut(outputs, np.full(n, 0.25)), means + 0.02 * rng.randn(n) + noise)
-    np.testing.assert_allclose(np.sqrt(fit.squared_scale), scale, rtol=0.03)
+    np.testing.assert_allclose(np.sqrt(0.75 * fit.squared_scale), scale, rtol=0.03)  # s^2 is divided by 1 - 0.25
     np.testing.assert_allclose(1.0 / fit.dof, 1.0 / dof, atol=0.02)
     assert fit.leverage == 0.25
 

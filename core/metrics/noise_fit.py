@@ -24,7 +24,8 @@ class NoiseFit(NamedTuple):
 
     squared_scale: float   # of standardised targets
     dof: float
-    log_likelihood: float  # mean log density of the leave-one-out predictions, in nats per row, standardised targets
+    log_likelihood: float  # mean log density of the leave-one-out predictions, in nats per row, standardised targets;
+                           # before squared_scale is divided by 1 - leverage
     leverage: float        # mean over the rows, in [0, MAX_LEVERAGE]
 
 
@@ -65,7 +66,9 @@ def fit_noise(left_out: LeaveOneOut, targets: np.ndarray) -> NoiseFit:
     """Returns the noise that maximises the likelihood of the targets under the mixture over draws.
 
     = argmax over (s^2, nu) of mean_i log mean_k t_nu(y_i; f_ik, s^2), by L-BFGS with exact gradients from two starts,
-    where nu is between MIN_DOF and MAX_DOF, or infinite if that is no worse.
+    where nu is between MIN_DOF and MAX_DOF, or infinite if that is no worse. Then s^2 is divided by 1 - h, where h is
+    the mean leverage, as in the unbiased estimate of a variance from n rows after n h parameters have been fitted: the
+    leave-one-out predictions are those of a linear model, in which the features do not follow the row's target.
 
     Args:
       left_out: of the rows, with outputs [K, n].
@@ -80,7 +83,8 @@ def fit_noise(left_out: LeaveOneOut, targets: np.ndarray) -> NoiseFit:
     best = min(student, key=lambda found: found.fun)
     dof = np.inf if normal.fun <= best.fun + TIE else float(np.exp(best.x[1]))
     found = normal if np.isinf(dof) else best
-    return NoiseFit(float(np.exp(found.x[0])), dof, -float(found.fun), float(left_out.leverage.mean()))
+    leverage = float(left_out.leverage.mean())
+    return NoiseFit(float(np.exp(found.x[0])) / (1.0 - leverage), dof, -float(found.fun), leverage)
 
 
 def _student_loss(at: np.ndarray, squares: np.ndarray) -> Tuple[float, np.ndarray]:
