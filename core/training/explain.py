@@ -122,9 +122,9 @@ def _about_schedule(design: Design) -> List[str]:
 
 def _about_auto_schedule(design: Design) -> List[str]:
     config, n_rows = design.config, design.spec.n_rows
-    chosen = {name: value for name, value in schedule_for(n_rows, config.optimizer).items()
+    chosen = {name: value for name, value in schedule_for(n_rows, config.optimizer, {}).items()
               if getattr(config, name) == value}
-    given = sorted(set(schedule_for(n_rows, config.optimizer)) - set(chosen))
+    given = sorted(set(schedule_for(n_rows, config.optimizer, {})) - set(chosen))
     lines = [f"{INDENT}auto_schedule, for {n_rows} rows: " + ", ".join(f"{name} {value:g}" for name, value in
                                                                         chosen.items())]
     return lines + ([f"{INDENT}given by the config: {', '.join(given)}"] if given else [])
