@@ -84,6 +84,8 @@ def read_config(pattern, method, data, overrides, split):
     path = pattern.format(method=source, data=data)
     values = Config.from_file(path, overrides, overlays).model_dump(exclude_unset=True)
     config = Config.from_dict(dict(values, protocol="standard", split=split, seed=split + 1, evaluate_on="test"))
+    if config.kl_candidates:
+        raise UserError(f"{path}: kl_candidates: the posterior that HMC samples has kl 1")
     if config.kl != 1:
         raise UserError(f"{path}: kl {config.kl:g}: the posterior that HMC samples has kl 1")
     if config.model_name not in ("ffn", "ffn50", "ffn100") or config.activation != "relu":

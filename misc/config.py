@@ -63,6 +63,8 @@ class Config(Keys):
         if self.noise_update in ("conjugate", "leave_one_out") and self.learning_rate > 1:
             raise ValueError(f"learning_rate {self.learning_rate:g}: with noise_update {self.noise_update} it is the "
                              "weight of a new value in a moving average, at most 1")
+        if self.kl_candidates and len(set(self.kl_candidates)) < len(self.kl_candidates):
+            raise ValueError("kl_candidates has a value twice")
         # `images` may have validation images of their own, which only the loader knows
         if self.evaluate_on == "validation" and self.validation_fraction == 0 and self.dataset != "images":
             raise ValueError("evaluate_on validation needs validation rows: set validation_fraction, e.g. to 0.1")

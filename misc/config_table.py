@@ -73,7 +73,9 @@ def _type_name(annotation):
         annotation = annotation.__args__[0]
     if getattr(annotation, "__origin__", None) is Literal:
         return " / ".join(annotation.__args__)
-    return "list of int" if "List" in str(annotation) else annotation.__name__
+    if "List" not in str(annotation):
+        return annotation.__name__
+    return "list of float" if "float" in str(annotation) else "list of int"
 
 
 _SIGNS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))

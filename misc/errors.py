@@ -21,6 +21,10 @@ class RunError(UserError):
     exit_code = 1
 
 
+class Diverged(RunError):
+    """Reports a training whose values are no longer finite."""
+
+
 class Stopped(UserError):
     """Reports a run that a signal has stopped, after it was saved. Exit code 128 + the signal's number.
 

@@ -105,7 +105,7 @@ def read_config(root: pathlib.Path,
         written = read_json(path)
         values = {name: value for name, value in written["config"].items()
                   if name not in Config.model_fields or key_mode(name) in (None, written["config"]["mode"])}
-        if SELECTION in written:
+        if values.get("kl_candidates"):
             values["kl"] = written[SELECTION]["kl"]
         return Config.from_dict(dict(values, **overrides), str(path)), written.get("rows_hash")
     except OSError as error:
@@ -196,6 +196,8 @@ def changed_settings(folder: Folder, config: Config, rows_hash: str,
     try:
         before = read_json(folder.config)
         then = {name: before["config"].get(name, field.default) for name, field in Config.model_fields.items()}
+        if then["kl_candidates"]:
+            float(before[SELECTION]["kl"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {folder.config.name: f"{folder.config.name} (it is damaged)"}
     pairs = [(name, then[name], value) for name, value in config.model_dump().items() if name not in free]

@@ -11,7 +11,6 @@ from core.inference.noise_precision import leave_one_out_outputs
 from core.metrics import noise_fit
 from core.metrics.noise_fit import LeaveOneOut, fit_noise, leave_one_out
 from misc import backend
-from misc.folders import run_folder
 from tests import written
 
 tf = backend.prepare()
@@ -127,7 +126,7 @@ def test_evaluate_finds_the_metrics_of_the_training(finished_run, no_figures):
     np.testing.assert_allclose(found["metrics"]["log_likelihood"]["value"], metrics["test_log_likelihood"], rtol=1e-6)
 
 
-def test_a_point_estimate_warns_of_fitted_noise(config, config_file, capsys):
-    train.main(["--config", str(config_file(optimizer="adam", predictive_noise="leave_one_out")), "--explain"])
-    assert "warning: without weight noise, the leverage of a row is unknown" in capsys.readouterr().out
-    assert not run_folder(config(optimizer="adam")).root.exists()
+@pytest.mark.parametrize("values, warned", [({"optimizer": "adam"}, True), ({"test_particles": 1}, True), ({}, False)])
+def test_noise_without_a_leverage_is_warned_of(config_file, capsys, values, warned):
+    train.main(["--config", str(config_file(predictive_noise="leave_one_out", **values)), "--explain"])
+    assert ("training rows, which is too low for new rows" in capsys.readouterr().out) == warned

@@ -7,7 +7,7 @@ import pytest
 
 import train
 from core.training import run, selection
-from misc.errors import RunError, Stopped
+from misc.errors import Diverged, RunError, Stopped, UserError
 from misc.folders import read_config, run_folder
 
 LOG = logging.getLogger("test")
@@ -30,9 +30,9 @@ def scores_by(score):
 
 @pytest.mark.parametrize("score, best", [(lambda kl: -kl, 0.25), (lambda kl: kl, 1.0), (lambda kl: 0.0, 1.0),
                                          (lambda kl: -abs(kl - 0.5), 0.5)])
-def test_the_best_is_chosen(config, score, best):
+def test_the_best_is_chosen(config, tmp_path, score, best):
     fit, plans = scores_by(score)
-    chosen = selection.select(plan_of(config), fit, LOG, bar=False)
+    chosen = selection.select(plan_of(config), fit, LOG, tmp_path, bar=False)
     assert chosen.kl == best and chosen.scores == {f"{kl:g}": score(kl) for kl in (1.0, 0.25, 0.5)}
     assert [plan.config.kl for plan in plans] == [1.0, 0.25, 0.5]
 
@@ -50,32 +50,64 @@ def test_a_fit_sees_neither_test_rows_nor_the_rows_that_judge_it(config):
     assert made.config.decay_interval == 2 and plan.config.decay_interval == 5
 
 
-def test_a_failed_fit_is_not_chosen(config, caplog):
+def test_a_diverged_fit_is_not_chosen(config, tmp_path, caplog):
     def fit(plan, folder):
         if plan.config.kl < 1.0:
-            raise RunError("training diverged")
+            raise Diverged("training diverged")
         return {"metrics": {"valid_log_likelihood": -9.0}}
 
     with caplog.at_level(logging.INFO):
-        chosen = selection.select(plan_of(config), fit, LOG, bar=False)
+        chosen = selection.select(plan_of(config), fit, LOG, tmp_path, bar=False)
     assert chosen.kl == 1.0 and chosen.scores["0.5"] is None
     assert "kl 0.25 cannot be chosen: training diverged" in caplog.text
 
 
-def test_no_fit_at_all_is_an_error(config):
+def test_no_fit_at_all_is_an_error(config, tmp_path):
     def fit(plan, folder):
-        raise RunError("training diverged")
+        raise Diverged("training diverged")
 
     with pytest.raises(RunError, match="every fit with one of kl_candidates failed"):
-        selection.select(plan_of(config), fit, LOG, bar=False)
+        selection.select(plan_of(config), fit, LOG, tmp_path, bar=False)
 
 
-def test_a_signal_says_that_nothing_is_saved(config):
+def test_what_else_ends_a_fit_ends_the_choice(config, tmp_path):
+    def fit(plan, folder):
+        raise RunError("no memory is left")
+
+    with pytest.raises(RunError, match="no memory is left"):
+        selection.select(plan_of(config), fit, LOG, tmp_path, bar=False)
+    assert not list(tmp_path.glob("kl_*"))
+
+
+def test_warm_ups_are_shortened_too(config):
+    made = selection.candidate_plan(plan_of(config, epoch=8, kl_warmup=6, alpha=3.0), 0.25)
+    assert (made.config.kl_warmup, made.config.epoch, made.config.alpha) == (3, 4, 3.0)
+
+
+def test_a_choice_that_is_missing_is_damage(finished_run, capsys):
+    path, folder = finished_run(kl_candidates=[2.0, 0.01], epoch=6)
+    about = json.loads(folder.config.read_text())
+    del about["selection"]
+    folder.config.write_text(json.dumps(about))
+    folder.result.unlink()
+    with pytest.raises(SystemExit) as caught:
+        train.main(["--config", str(path), "--resume"])
+    assert caught.value.code == 2 and "damaged" in capsys.readouterr().err
+    with pytest.raises(UserError, match="damaged"):
+        read_config(folder.root, {})
+
+
+def test_a_candidate_is_given_once(config):
+    with pytest.raises(UserError, match="kl_candidates has a value twice"):
+        config(kl_candidates=[1.0, 1.0])
+
+
+def test_a_signal_says_that_nothing_is_saved(config, tmp_path):
     def fit(plan, folder):
         raise Stopped("stopped by SIGINT after step 3 of 9; it is saved: --resume continues from there", 2)
 
     with pytest.raises(Stopped, match="stopped while kl was being chosen, before the training") as caught:
-        selection.select(plan_of(config), fit, LOG, bar=False)
+        selection.select(plan_of(config), fit, LOG, tmp_path, bar=False)
     assert caught.value.number == 2
 
 
@@ -105,4 +137,4 @@ def test_a_resumed_run_keeps_what_it_chose(finished_run, monkeypatch):
 def test_explain_names_the_candidates_and_trains_nothing(config_file, capsys, monkeypatch):
     monkeypatch.setattr(selection, "select", None)
     train.main(["--config", str(config_file(kl_candidates=[1.0, 0.3])), "--explain"])
-    assert "of 1, 0.3, to be chosen before the training" in capsys.readouterr().out
+    assert "until one of 1, 0.3 is chosen before the training" in capsys.readouterr().out

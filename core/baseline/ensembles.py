@@ -40,6 +40,7 @@ def mixture_row(roots: Sequence[Path]) -> Dict[str, Any]:
         metrics["coverage_90"] = None
     row = {name: value for name, value in rows[0].items() if not name.startswith("best_epoch")}
     row.update((name, sum(member[name] for member in rows)) for name in ("steps", "train_time_s", "wall_time_s"))
+    row["kl"] = " ".join(dict.fromkeys(str(member["kl"]) for member in rows if "kl" in member))
     return dict(row, **metrics, noise_precision=float(np.mean([member["noise_precision"] for member in rows])),
                 steps_per_second=row["steps"] / row["train_time_s"], members=len(rows))
 

@@ -82,7 +82,9 @@ def describe_experiment(path: str, options: Options) -> Config:
         suffix += "_tuned"
     values["exp_name"] = config.name + suffix
     config = Config.from_dict(values, str(path))
-    return with_schedule(config, load_regression(config).spec.n_rows) if config.auto_schedule else config
+    if not config.auto_schedule:
+        return config
+    return with_schedule(config, load_regression(with_seed(config, 1)).spec.n_rows)  # the same for every seed
 
 
 def experiment_root(config: Config) -> pathlib.Path:

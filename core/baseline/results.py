@@ -58,7 +58,8 @@ def run_row(root: Union[str, pathlib.Path]) -> Row:
             best_epoch_chosen_on=f"{result['evaluate_on']} rows (optimistic)" if optimistic else "validation rows")
     row.update(noise_precision=result["metrics"]["train_noise_precision"], units=UNITS, ddof=DDOF)
     if SELECTION in result:  # of kl, whose time counts
-        row.update(kl=result[SELECTION]["kl"], train_time_s=row["train_time_s"] + result[SELECTION]["seconds"])
+        seconds = result[SELECTION]["seconds"]
+        row.update({name: row[name] + seconds for name in ("train_time_s", "wall_time_s")}, kl=result[SELECTION]["kl"])
     tuned = folder.root / "tuning" / "chosen.json"
     return dict(row, tuned=json.dumps(read_json(tuned)["values"]) if tuned.is_file() else "")
 

@@ -25,7 +25,8 @@ from misc.synonyms import key_hint
 
 # Keys that say what is measured, where and how: numbers for different values of these cannot be compared.
 FIXED = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "seed", "split", "protocol", "runs",
-         "evaluate_on", "validation_fraction", "validation_fold", "optimizer", "test_particles"}
+         "evaluate_on", "validation_fraction", "validation_fold", "optimizer", "test_particles", "auto_schedule",
+         "kl_candidates"}
 
 # metric -> (its name in result.json, direction).
 OBJECTIVES = {"log_likelihood": ("valid_log_likelihood", "maximize"), "rmse": ("valid_rmse", "minimize")}
@@ -77,6 +78,8 @@ def read_space(path: Union[str, pathlib.Path], config: Config) -> Settings:
             known = sorted(set(Config.model_fields) - FIXED)
             what = "cannot be searched over" if name in FIXED else f"is not a config key{key_hint(name, known)}"
             raise UserError(f"{path}: {name} {what}")
+    if "kl" in space.space and config.kl_candidates:
+        raise UserError(f"{path}: kl has no effect while the config has kl_candidates: --set kl_candidates=null")
     if space.folds * space.validation_fraction > 1:
         raise UserError(f"{path}: {space.folds} folds of validation_fraction {space.validation_fraction:g} are more "
                         "than all training rows: lower one of them")

@@ -2,7 +2,7 @@
 import math
 from typing import Any, Dict, Mapping
 
-from core.inference.optimizer import METHODS
+from core.inference.optimizer import CURVATURE_KEYS, METHODS
 from misc.config import Config
 from misc.lookup import lookup
 
@@ -47,7 +47,8 @@ def schedule_for(n_rows: int, optimizer: str, given: Mapping[str, Any]) -> Dict[
               "epoch_rate": every, "save_interval": every}
     if "basis" not in family.updates:
         values.update(beta=min(1.0, alpha / 2.0 / REFRESH_PERIOD))
-    return dict(values, **{name: value for name, value in given.items() if name in values})
+    unread = CURVATURE_KEYS - set(family.reads)
+    return {name: given.get(name, value) for name, value in values.items() if name not in unread}
 
 
 def with_schedule(config: Config, n_rows: int) -> Config:

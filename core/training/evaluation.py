@@ -21,7 +21,7 @@ from misc.image_figures import misclassified_figure
 from misc.records import write_rows
 from misc.seeding import stream
 
-FIT_ROWS = 5000  # training rows to which the noise of predictions is fitted
+FIT_ROWS, FIT_DRAWS = 5000, 100  # training rows and weight draws to which the noise of predictions is fitted
 NORM_ROWS = 1000  # training rows whose moments batch normalisations use in predictions
 SMALLEST_PRECISION = 1e-30  # draws of a Gamma distribution with a tiny shape underflow to 0
 
@@ -73,7 +73,7 @@ def network_outputs(session: tf.Session, model: Any, x: np.ndarray, train_x: np.
     return np.concatenate(groups, axis=0)
 
 
-def regression_noise(session: tf.Session, model: Any, data: Any) -> Noise:
+def regression_noise(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> Noise:
     """Returns the noise of predictions at the present step, by config's `predictive_noise`.
 
     Precisions are drawn as functions of (seed, step), from the posterior that training has fitted, or from
@@ -83,7 +83,7 @@ def regression_noise(session: tf.Session, model: Any, data: Any) -> Noise:
     step, likelihood, kl_scale = session.run([model.global_step, model.evaluate.likelihood, model.evaluate.kl_scale])
     (alpha, beta), dof, report = np.exp(predictive_noise(likelihood)), config.dof, {}
     if config.predictive_noise == "leave_one_out":
-        fit = _leave_one_out_fit(session, model, data, likelihood["log_noise"], config.kl * float(kl_scale))
+        fit = _leave_one_out_fit(session, model, data, likelihood["log_noise"], config.kl * float(kl_scale), wrap)
         half, dof = 0.5 * model.design.spec.n_rows, fit.dof
         alpha, beta = config.noise_prior_shape + half, config.noise_prior_rate + half * fit.squared_scale
         report = {"leave_one_out_log_likelihood": fit.log_likelihood - float(np.log(data.target_std)),
@@ -92,16 +92,17 @@ def regression_noise(session: tf.Session, model: Any, data: Any) -> Noise:
     return Noise(np.maximum(precisions, SMALLEST_PRECISION), dof, report)
 
 
-def _leave_one_out_fit(session: tf.Session, model: Any, data: Any, log_noise: np.ndarray, kl_weight: float) -> NoiseFit:
-    """Returns the NoiseFit to the first FIT_ROWS training rows, which are in random order."""
+def _leave_one_out_fit(session: tf.Session, model: Any, data: Any, log_noise: np.ndarray, kl_weight: float,
+                       wrap: WrapBatches) -> NoiseFit:
+    """Returns the NoiseFit to FIT_DRAWS draws at the first FIT_ROWS training rows, which are in random order."""
     rows = data.train.x[:FIT_ROWS]
-    outputs = network_outputs(session, model, rows, data.train.x)[..., 0].astype(np.float64)
+    outputs = network_outputs(session, model, rows, data.train.x, wrap=wrap)[:FIT_DRAWS, :, 0].astype(np.float64)
     targets = data.train.y[:FIT_ROWS]
     precision = float(np.exp(log_noise[0] - log_noise[1]))
     return fit_noise(leave_one_out(outputs, targets, precision, kl_weight, model.design.config.dof), targets)
 
 
-def no_noise(session: tf.Session, model: Any, data: Any) -> None:
+def no_noise(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> None:
     """Returns None: a classification has no noise beside that of its class probabilities."""
 
 

@@ -60,7 +60,7 @@ def _about_objective(design: Design) -> List[str]:
     warmup = f", growing from 0 over {config.warmup_epochs} epochs" if config.warmup_epochs else ""
     kl = f"{prior.kl_weight:g} (kl)"
     if config.kl_candidates:
-        kl = f"of {', '.join(f'{value:g}' for value in config.kl_candidates)}, to be chosen before the training; {kl}"
+        kl += f", until one of {', '.join(map('{:g}'.format, config.kl_candidates))} is chosen before the training,"
     return [
         f"method     {config.optimizer}: {METHODS[config.optimizer].meaning}",
         *(INDENT + notice for notice in notices(config)),

@@ -84,10 +84,10 @@ def finish(config: Config, folder: Folder, device: str = "auto", reason: Optiona
     """
     planned = plan(config, device)
     planned = planned._replace(device_reason=reason or planned.device_reason)
-    if is_finished(folder, config, planned.data.rows_hash):
+    if is_finished(folder, planned.config, planned.data.rows_hash):
         return
     try:
-        train(planned, folder, resume=is_resumable(folder, config, planned.data.rows_hash), quiet=True)
+        train(planned, folder, resume=is_resumable(folder, planned.config, planned.data.rows_hash), quiet=True)
     except UnreadableCheckpoint:
         train(planned, folder, quiet=True)
 
@@ -107,6 +107,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
     """Trains as `execute` does, in any folder that the caller has claimed; shows nothing on the screen if `quiet`."""
     config, on_gpu = plan.config, uses_gpu(plan.config, plan.device)
     check_layers(plan.design.layers, config)
+    model = None if config.kl_candidates else build_model(plan.design, plan.device)
     archived = None if resume else archive_and_create(folder)
     log = run_logger(folder.log, screen=not quiet)
     try:
@@ -122,7 +123,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         log.info("device %s: %s", plan.device, plan.device_reason)
-        model = build_model(plan.design, plan.device)
+        model = model or build_model(plan.design, plan.device)
         with one_line_failures(), backend.session(model.graph, config.n_threads, on_gpu) as session:
             started = time.perf_counter()
             outcome = Trainer(plan, model, folder, log, about, bar=not quiet).run(session, resume)
@@ -143,7 +144,7 @@ def _with_chosen_kl(plan: Plan, folder: Folder, log: logging.Logger, resume: boo
     if resume:
         chosen = read_json(folder.config)[SELECTION]
     else:
-        chosen = selection.select(plan, functools.partial(train, quiet=True), log, bar=not quiet)._asdict()
+        chosen = selection.select(plan, functools.partial(train, quiet=True), log, folder.root, not quiet)._asdict()
         log.info("kl %g is chosen; log-likelihood of a fifth of the training rows: %s (%.1f s)", chosen["kl"],
                  ", ".join(f"kl {kl} {'failed' if score is None else format(score, '.4f')}"
                            for kl, score in chosen["scores"].items()), chosen["seconds"])

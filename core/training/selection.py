@@ -12,13 +12,12 @@ from core.training.design import Plan, design_run
 from core.training.tasks import METRIC_PREFIX
 from data_loader.parts import Part
 from misc.config import Config
-from misc.errors import RunError, Stopped
+from misc.errors import Diverged, RunError, Stopped
 from misc.folders import Folder, folder_at
 from misc.log import SCREEN
 
 VALIDATION_SHARE = 0.2  # of the training rows: they judge the candidates, which are trained on the others
 LENGTH_SHARE = 0.5      # of the run's epochs
-LEAST_ROWS = 5          # training rows of which a fifth can be left out
 METRIC = METRIC_PREFIX["validation"] + "log_likelihood"
 
 Train = Callable[[Plan, Folder], Dict[str, Any]]
@@ -33,28 +32,30 @@ class Selection(NamedTuple):
     seconds: float
 
 
-def select(plan: Plan, train: Train, log: logging.Logger, bar: bool = True) -> Selection:
+def select(plan: Plan, train: Train, log: logging.Logger, scratch: pathlib.Path, bar: bool = True) -> Selection:
     """Returns the candidate with the highest log-likelihood on a fifth of the training rows, trained on the others.
 
     The fits have half the run's epochs. Neither test rows nor validation rows of the run are used. A candidate whose
-    fit fails is not chosen; of equal ones, the largest is. Raises RunError if all fits fail.
+    fit diverges is not chosen; of equal ones, the largest is. Raises RunError if all of them diverge, and any other
+    error of a fit.
 
     Args:
       plan: of the run, whose config has kl_candidates.
       log: the run's logger.
+      scratch: a folder in which temporary folders can be made.
       bar: whether to show a progress bar, on a terminal.
     """
     began, scores = time.perf_counter(), {}
     for kl in tqdm.tqdm(plan.config.kl_candidates or [], unit="fit", desc="choosing kl", leave=False,
                         dynamic_ncols=True, file=SCREEN, disable=None if bar else True):
-        with tempfile.TemporaryDirectory(prefix="kl_") as place:
+        with tempfile.TemporaryDirectory(prefix="kl_", dir=str(scratch)) as place:
             try:
                 result = train(candidate_plan(plan, kl), folder_at(pathlib.Path(place) / "run"))
                 scores[kl] = result["metrics"][METRIC]
             except Stopped as error:
                 raise Stopped("stopped while kl was being chosen, before the training: start again",
                               error.number) from None
-            except RunError as error:
+            except Diverged as error:
                 log.info("kl %g cannot be chosen: %s", kl, error)
                 scores[kl] = None
     found = {kl: score for kl, score in scores.items() if score is not None}
@@ -67,16 +68,21 @@ def select(plan: Plan, train: Train, log: logging.Logger, bar: bool = True) -> S
 def candidate_plan(plan: Plan, kl: float) -> Plan:
     """Returns the plan of a shorter fit with this kl, whose validation rows are a fifth of the training rows.
 
-    These are the first of the training rows, which are in random order. To come as far in fewer steps, the step sizes
-    are larger: after half as many steps with the same step sizes, a larger kl looks better than it is in the end.
+    These are the first of the training rows, which are in random order. There are half the epochs, of four fifths of
+    the rows, and twice the step sizes, to come about as far: after fewer steps with the same step sizes, a larger kl
+    looks better than it is in the end.
     """
     n_valid, asked = max(1, round(VALIDATION_SHARE * plan.data.spec.n_rows)), plan.config
-    rates = {name: min(getattr(asked, name) / LENGTH_SHARE, 1.0) for name in ("alpha", "beta", "omega")}
-    interval = max(1, round(LENGTH_SHARE * asked.decay_interval))
+    rates = {name: max(getattr(asked, name), min(getattr(asked, name) / LENGTH_SHARE, 1.0))
+             for name in ("alpha", "beta", "omega")}
+    epochs = max(1, round(LENGTH_SHARE * asked.epoch))
+    shorter = {name: max(1, round(LENGTH_SHARE * getattr(asked, name)))
+               for name in ("kl_warmup", "held_out_epochs") if getattr(asked, name)}
+    shorter["lr_decay_interval"] = max(1, min(round(LENGTH_SHARE * asked.decay_interval), epochs - 1))
     config = Config.from_dict(dict(
         asked.model_dump(exclude_unset=True), kl=kl, kl_candidates=None, evaluate_on="validation",
-        validation_fraction=VALIDATION_SHARE, epoch=max(1, round(LENGTH_SHARE * asked.epoch)),
-        lr_decay_interval=interval, epoch_rate=asked.epoch, save_interval=asked.epoch, **rates))
+        validation_fraction=VALIDATION_SHARE, epoch=epochs, epoch_rate=asked.epoch, save_interval=asked.epoch,
+        **shorter, **rates))
     data = plan.data._replace(train=_rows(plan.data.train, slice(n_valid, None)),
                               valid=_rows(plan.data.train, slice(n_valid)), test=None,
                               spec=plan.data.spec._replace(n_rows=plan.data.spec.n_rows - n_valid))
