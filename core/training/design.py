@@ -144,7 +144,8 @@ def _noise_notices(config: Config) -> List[str]:
     if config.predictive_noise == "leave_one_out" and (not method.noisy or config.test_particles == 1):
         sentences.append("warning: without weight noise, or from a single draw (test_particles 1), the leverage of a "
                          "row is unknown, and predictive_noise leave_one_out fits the noise to the errors on the "
-                         "training rows, which is too low for new rows: set predictive_noise to trained and noise_update to held_out")
+                         "training rows, which is too low for new rows: set predictive_noise to trained and "
+                         "noise_update to held_out")
     if config.kl_candidates and config.sets("kl"):
         sentences.append("note: kl has no effect: one of kl_candidates is chosen before the training")
     if math.isinf(config.dof):
