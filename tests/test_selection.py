@@ -76,7 +76,7 @@ def test_what_else_ends_a_fit_ends_the_choice(config, tmp_path):
 
     with pytest.raises(RunError, match="no memory is left"):
         selection.select(plan_of(config), fit, LOG, tmp_path, bar=False)
-    assert not list(tmp_path.glob("kl_*"))
+    assert not (tmp_path / selection.PLACE).exists()
 
 
 def test_warm_ups_are_shortened_too(config):

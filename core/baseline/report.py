@@ -222,6 +222,8 @@ def _noise(summaries: Sequence[Summary]) -> str:
         settings = summary["settings"]
         dof = settings["noise_dof"] if settings.get("likelihood") == "student_t" else math.inf
         names[summary["exp_name"]] = f"{noise_name(dof)}, noise_update {settings.get('noise_update', 'adam')}"
+        if settings.get("predictive_noise", "trained") != "trained":
+            names[summary["exp_name"]] += f", predictive_noise {settings['predictive_noise']}"
     if len(set(names.values())) == 1:
         return names.popitem()[1]
     return "; ".join(f"{name} {noise}" for name, noise in names.items())

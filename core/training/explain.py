@@ -5,6 +5,7 @@ from core.inference.optimizer import METHODS, LayerMethod
 from core.training.auto_schedule import schedule_for
 from core.training.cost import LayerCost, run_cost
 from core.training.design import Design, Plan, notices
+from core.training.selection import LENGTH_SHARE, VALIDATION_SHARE
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.batches import held_out_rows
 from misc.config_overlays import describe_overlay, known_overlays
@@ -121,13 +122,10 @@ def _about_schedule(design: Design) -> List[str]:
 
 
 def _about_auto_schedule(design: Design) -> List[str]:
+    """Lists the keys that follow from the number of rows. Those that the config gives are among them."""
     config, n_rows = design.config, design.spec.n_rows
-    chosen = {name: value for name, value in schedule_for(n_rows, config.optimizer, {}).items()
-              if getattr(config, name) == value}
-    given = sorted(set(schedule_for(n_rows, config.optimizer, {})) - set(chosen))
-    lines = [f"{INDENT}auto_schedule, for {n_rows} rows: " + ", ".join(f"{name} {value:g}" for name, value in
-                                                                        chosen.items())]
-    return lines + ([f"{INDENT}given by the config: {', '.join(given)}"] if given else [])
+    values = ", ".join(f"{name} {getattr(config, name):g}" for name in schedule_for(n_rows, config.optimizer, {}))
+    return [f"{INDENT}auto_schedule, for {n_rows} rows and what the config gives: {values}"]
 
 
 def _about_batch(design: Design) -> str:
@@ -158,9 +156,13 @@ def _about_evaluation(design: Design, noisy: bool) -> str:
 def _about_cost(design: Design) -> List[str]:
     cost = run_cost(design)
     n_steps = design.config.epoch * design.steps_per_epoch
+    choice = []
+    if design.config.kl_candidates:
+        share = LENGTH_SHARE * (1.0 - VALIDATION_SHARE) * len(design.config.kl_candidates)
+        choice = [f"{INDENT}choosing kl takes {share:.1f} times as long in addition"]
     return [f"cost       roughly {_milliseconds(cost.seconds)} per step on {_count(cost.n_cores, 'core')}, "
             f"{_duration(cost.seconds * n_steps)} in all (without evaluation); {_mebibytes(cost.peak_bytes)} beside "
-            "TensorFlow itself"]
+            "TensorFlow itself", *choice]
 
 
 def _count(number: int, unit: str, one: str = "1 ") -> str:

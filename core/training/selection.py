@@ -1,7 +1,7 @@
 """Chooses kl before a training, among config's `kl_candidates`, by shorter fits inside the training rows."""
 import logging
 import pathlib
-import tempfile
+import shutil
 import time
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
@@ -18,6 +18,7 @@ from misc.log import SCREEN
 
 VALIDATION_SHARE = 0.2  # of the training rows: they judge the candidates, which are trained on the others
 LENGTH_SHARE = 0.5      # of the run's epochs
+PLACE = "choosing_kl"   # a folder that is there only while kl is being chosen
 METRIC = METRIC_PREFIX["validation"] + "log_likelihood"
 
 Train = Callable[[Plan, Folder], Dict[str, Any]]
@@ -42,22 +43,23 @@ def select(plan: Plan, train: Train, log: logging.Logger, scratch: pathlib.Path,
     Args:
       plan: of the run, whose config has kl_candidates.
       log: the run's logger.
-      scratch: a folder in which temporary folders can be made.
+      scratch: a folder in which a temporary folder, PLACE, can be made.
       bar: whether to show a progress bar, on a terminal.
     """
-    began, scores = time.perf_counter(), {}
+    began, scores, place = time.perf_counter(), {}, scratch / PLACE
     for kl in tqdm.tqdm(plan.config.kl_candidates or [], unit="fit", desc="choosing kl", leave=False,
                         dynamic_ncols=True, file=SCREEN, disable=None if bar else True):
-        with tempfile.TemporaryDirectory(prefix="kl_", dir=str(scratch)) as place:
-            try:
-                result = train(candidate_plan(plan, kl), folder_at(pathlib.Path(place) / "run"))
-                scores[kl] = result["metrics"][METRIC]
-            except Stopped as error:
-                raise Stopped("stopped while kl was being chosen, before the training: start again",
-                              error.number) from None
-            except Diverged as error:
-                log.info("kl %g cannot be chosen: %s", kl, error)
-                scores[kl] = None
+        shutil.rmtree(str(place), ignore_errors=True)  # of a choice that was killed
+        try:
+            scores[kl] = train(candidate_plan(plan, kl), folder_at(place))["metrics"][METRIC]
+        except Stopped as error:
+            raise Stopped("stopped while kl was being chosen, before the training: start again",
+                          error.number) from None
+        except Diverged as error:
+            log.info("kl %g cannot be chosen: %s", kl, error)
+            scores[kl] = None
+        finally:
+            shutil.rmtree(str(place), ignore_errors=True)
     found = {kl: score for kl, score in scores.items() if score is not None}
     if not found:
         raise RunError("every fit with one of kl_candidates failed (log.txt says why): try a smaller alpha")
