@@ -12,10 +12,10 @@ from core.inference.noise_model import (
     expected_log_prob,
     precision_of,
     student_log_prob,
-    student_weight,
 )
 from core.inference.noise_precision import NOISE_UPDATES, HeldOut, NoiseBatch, predictive_noise
 from core.inference.types import Scalar, State
+from core.metrics.predictive import student_information, student_weight
 from misc.config import Config
 
 
@@ -185,7 +185,7 @@ class StudentTLikelihood(GaussianLikelihood):
 
         Curvature depends on sampled scores only through that variance.
         """
-        return ((self.dof + 1.0) / (self.dof + 3.0))**0.5 * super().sampled_score(state, outputs, seed)
+        return student_information(self.dof)**0.5 * super().sampled_score(state, outputs, seed)
 
     def _fit(self, state: State, squares: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """Returns (mean of E[u] (y - f)^2, E[log p]), scalars, from the squares (y - f)^2 [K, n, 1]."""

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.inference.types import Scalar
-from core.metrics.predictive import student_constant
+from core.metrics.predictive import student_constant, student_weight
 
 
 class GammaPrior(NamedTuple):
@@ -70,15 +70,6 @@ def student_log_prob(log_noise: tf.Tensor, squares: tf.Tensor, dof: float) -> tf
     """
     return (student_constant(dof) + 0.5 * mean_log_precision(log_noise)
             + student_kernel(precision_of(log_noise) * squares, dof))
-
-
-def student_weight(scaled: tf.Tensor, dof: float) -> tf.Tensor:
-    """Returns a row's weight E[u | y] = (nu + 1) / (nu + tau (y - f)^2), elementwise.
-
-    Args:
-      scaled: tau (y - f)^2, of any shape.
-    """
-    return (dof + 1.0) / (dof + scaled)
 
 
 def student_kernel(scaled: tf.Tensor, dof: float) -> tf.Tensor:

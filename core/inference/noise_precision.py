@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.inference.adam import adam_step, ema
-from core.inference.noise_model import GammaPrior, mixture_squared_error, precision_of, student_weight
+from core.inference.noise_model import GammaPrior, mixture_squared_error, precision_of
 from core.inference.types import Scalar, State
+from core.metrics.noise_fit import MAX_LEVERAGE, newton_step, without_own_target
+from core.metrics.predictive import student_information
 from misc.config import Config
-
-MAX_LEVERAGE = 0.8  # a true leverage is below 1; an estimate from draws of an approximate posterior need not be
 
 
 class HeldOut(NamedTuple):
@@ -183,11 +183,8 @@ def leave_one_out_outputs(outputs: tf.Tensor, targets: tf.Tensor, precision: tf.
     """
     n_draws = int(outputs.shape[0])
     mean = tf.reduce_mean(outputs, axis=0, keepdims=True)
-    deviation, newton = outputs - mean, targets[None, :, None] - mean  # newton: g / F, for Gaussian noise
+    deviation, residual = outputs - mean, targets[None, :, None] - mean
     variance = tf.reduce_sum(tf.square(deviation)) / (max(n_draws - 1, 1) * kl_weight)  # summed over rows
-    fisher = precision / tf.cast(tf.size(targets), outputs.dtype)  # divided by the number of rows
-    if np.isfinite(dof):
-        newton *= student_weight(precision * tf.square(newton), dof) * ((dof + 3.0) / (dof + 1.0))
-        fisher *= (dof + 1.0) / (dof + 3.0)
+    fisher = precision / tf.cast(tf.size(targets), outputs.dtype) * student_information(dof)  # divided by the rows
     leverage = tf.minimum(fisher * variance, MAX_LEVERAGE)
-    return mean - leverage / (1.0 - leverage) * newton + deviation / tf.sqrt(1.0 - leverage)
+    return without_own_target(mean, deviation, newton_step(residual, precision, dof), leverage)

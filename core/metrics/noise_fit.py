@@ -4,7 +4,7 @@ from typing import NamedTuple, Tuple
 import numpy as np
 from scipy import optimize, special
 
-from core.metrics.predictive import student_constant
+from core.metrics.predictive import Values, student_constant, student_information, student_weight
 
 MAX_LEVERAGE = 0.8  # a true leverage is below 1; an estimate from draws of an approximate posterior need not be
 MIN_DOF, MAX_DOF = 2.2, 100.0  # above 2, so that the noise has a variance; beyond 100 it is as good as Gaussian
@@ -38,9 +38,9 @@ def leave_one_out(outputs: np.ndarray, targets: np.ndarray, precision: float, kl
     N(m - v g / (1 - h), lambda v / (1 - h)); the draws are shifted and stretched to that mean and variance.
 
     This is exact for a linear model with Gaussian noise and the exact posterior. `leave_one_out_outputs` in
-    core/inference/noise_precision.py is the same with one leverage for all rows, for the few draws of a training step;
-    here the variance of every row comes from all K draws of an evaluation. Rows that pull the prediction most have the
-    largest errors, and the tails of the noise are made of them, so that they need a leverage of their own.
+    core/inference/noise_precision.py uses one leverage for all rows, for the few draws of a training step; here the
+    variance of every row comes from all K draws of an evaluation. Rows that pull the prediction most have the largest
+    errors, and the tails of the noise are made of them, so that they need a leverage of their own.
 
     Args:
       outputs, targets: [K, n] and [n], standardised.
@@ -52,14 +52,33 @@ def leave_one_out(outputs: np.ndarray, targets: np.ndarray, precision: float, kl
       LeaveOneOut, with the outputs as they are if K = 1.
     """
     mean = outputs.mean(axis=0)
-    deviation, newton = outputs - mean, targets - mean  # newton: g / F, for Gaussian noise
+    deviation, residual = outputs - mean, targets - mean
     variance = np.square(deviation).sum(axis=0) / (max(len(outputs) - 1, 1) * kl_weight)
-    fisher = precision
-    if np.isfinite(dof):
-        fisher = precision * (dof + 1.0) / (dof + 3.0)
-        newton = newton * (dof + 3.0) / (dof + precision * np.square(newton))
-    leverage = np.minimum(fisher * variance, MAX_LEVERAGE)
-    return LeaveOneOut(mean - leverage / (1.0 - leverage) * newton + deviation / np.sqrt(1.0 - leverage), leverage)
+    leverage = np.minimum(precision * student_information(dof) * variance, MAX_LEVERAGE)
+    return LeaveOneOut(without_own_target(mean, deviation, newton_step(residual, precision, dof), leverage), leverage)
+
+
+def newton_step(residual: Values, precision: Values, dof: float) -> Values:
+    """Returns g / F for residuals y - m: the gradient of a row's log p for its output by the Fisher information there.
+
+    This is the residual itself for Gaussian noise. Arrays and tensors of any shape.
+    """
+    if np.isinf(dof):
+        return residual
+    return residual * (student_weight(precision * residual**2, dof) / student_information(dof))
+
+
+def without_own_target(mean: Values, deviation: Values, newton: Values, leverage: Values) -> Values:
+    """Shifts and stretches draws to the mean and the variance that they would have without each row's own target.
+
+    = m - h / (1 - h) g / F + (f - m) / sqrt(1 - h), elementwise, for arrays and tensors
+
+    Args:
+      mean, deviation: m and f - m, standardised.
+      newton: g / F, of `newton_step`.
+      leverage: h, below 1, of every row or of all rows.
+    """
+    return mean - leverage / (1.0 - leverage) * newton + deviation / (1.0 - leverage)**0.5
 
 
 def fit_noise(left_out: LeaveOneOut, targets: np.ndarray) -> NoiseFit:

@@ -263,6 +263,20 @@ def _finite(dof: Values) -> Values:
     return np.where(np.isinf(dof), 1.0, dof)
 
 
+def student_weight(scaled: Values, dof: float) -> Values:
+    """Returns a row's weight E[u | y] = (nu + 1) / (nu + tau (y - f)^2), elementwise, for arrays and tensors.
+
+    Args:
+      scaled: tau (y - f)^2, of any shape.
+    """
+    return (dof + 1.0) / (dof + scaled)
+
+
+def student_information(dof: float) -> float:
+    """Returns the Fisher information of an output under noise of precision 1: (nu + 1) / (nu + 3); Gaussian: 1."""
+    return 1.0 if np.isinf(dof) else (dof + 1.0) / (dof + 3.0)
+
+
 def noise_name(dof: float) -> str:
     """Returns what this noise is called in tables and messages."""
     return "Gaussian" if np.isinf(dof) else f"Student's t ({dof:g} degrees of freedom)"

@@ -1,11 +1,9 @@
 """Predictions of a model in a session, and their metrics: the functions that a Task refers to."""
-from typing import Any, Callable, Dict, Iterable, NamedTuple, Union
+from typing import Any, Dict, NamedTuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.inference.noise_precision import predictive_noise
-from core.metrics.noise_fit import NoiseFit, fit_noise, leave_one_out
 from core.metrics.predictive import (
     PREDICTION_COLUMNS,
     ClassPrediction,
@@ -17,15 +15,10 @@ from core.metrics.predictive import (
     regression_statistics,
     values_of,
 )
+from core.training.noise import Noise
+from core.training.outputs import WrapBatches, network_outputs
 from misc.image_figures import misclassified_figure
 from misc.records import write_rows
-from misc.seeding import stream
-
-FIT_ROWS, FIT_DRAWS = 5000, 100  # training rows and weight draws to which the noise of predictions is fitted
-NORM_ROWS = 1000  # training rows whose moments batch normalisations use in predictions
-SMALLEST_PRECISION = 1e-30  # draws of a Gamma distribution with a tiny shape underflow to 0
-
-WrapBatches = Callable[[Iterable], Iterable]  # wraps the batches of one group of draws, for a progress bar
 
 
 class Evaluation(NamedTuple):
@@ -36,74 +29,12 @@ class Evaluation(NamedTuple):
     targets: np.ndarray                             # [n], in the data's own units, or labels
 
 
-class Noise(NamedTuple):
-    """The noise of a regression's predictions, for standardised targets."""
-
-    precisions: np.ndarray    # [K], draws
-    dof: float                # degrees of freedom; infinite: Gaussian
-    report: Dict[str, float]  # numbers to watch: metrics.csv has them
-
-
 class Draws(NamedTuple):
     """Draws from the predictive distribution of a regression, standardised."""
 
     outputs: np.ndarray     # [K, n], or [1, n] without weight noise
     precisions: np.ndarray  # [K], of the noise
     dof: Values             # degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian
-
-
-def network_outputs(session: tf.Session, model: Any, x: np.ndarray, train_x: np.ndarray, mean: bool = False,
-                    wrap: WrapBatches = iter) -> np.ndarray:
-    """Returns the outputs [K, n, n_outputs] for all weight draws, or [1, n, n_outputs] for the mean weights.
-
-    Draws are functions of (seed, step): the same for all rows, however these are batched. Batch normalisations use each
-    draw's moments for the first NORM_ROWS of the training rows `train_x`, which are in random order.
-    """
-    predictions, design = model.evaluate.predictions, model.design
-    n_draws, batch_size = design.particles_at_once, design.config.test_batch_size
-    n_groups = 1 if mean else design.n_test_particles // n_draws
-    groups = []
-    for group in range(n_groups):
-        session.run(predictions.draw_mean if mean else predictions.draw, {predictions.group: group})
-        if predictions.normalise is not None:
-            session.run(predictions.normalise, {predictions.inputs: train_x[:NORM_ROWS]})
-        batches = [session.run(predictions.outputs, {predictions.inputs: x[start:start + batch_size]})
-                   for start in wrap(range(0, len(x), batch_size))]
-        groups.append(np.concatenate(batches, axis=1)[:1 if mean else n_draws])
-    return np.concatenate(groups, axis=0)
-
-
-def regression_noise(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> Noise:
-    """Returns the noise of predictions at the present step, by config's `predictive_noise`.
-
-    Precisions are drawn as functions of (seed, step), from the posterior that training has fitted, or from
-    Gamma(alpha_0 + n / 2, beta_0 + n s^2 / 2), with n training rows and the squared scale s^2 of `fit_noise`.
-    """
-    config = model.design.config
-    step, likelihood, kl_scale = session.run([model.global_step, model.evaluate.likelihood, model.evaluate.kl_scale])
-    (alpha, beta), dof, report = np.exp(predictive_noise(likelihood)), config.dof, {}
-    if config.predictive_noise == "leave_one_out":
-        fit = _leave_one_out_fit(session, model, data, likelihood["log_noise"], config.kl * float(kl_scale), wrap)
-        half, dof = 0.5 * model.design.spec.n_rows, fit.dof
-        alpha, beta = config.noise_prior_shape + half, config.noise_prior_rate + half * fit.squared_scale
-        report = {"leave_one_out_log_likelihood": fit.log_likelihood - float(np.log(data.target_std)),
-                  "inverse_noise_dof": 1.0 / fit.dof, "mean_leverage": fit.leverage}
-    precisions = stream(config.seed, "test_precision", step).gamma(alpha, 1.0 / beta, config.test_particles)
-    return Noise(np.maximum(precisions, SMALLEST_PRECISION), dof, report)
-
-
-def _leave_one_out_fit(session: tf.Session, model: Any, data: Any, log_noise: np.ndarray, kl_weight: float,
-                       wrap: WrapBatches) -> NoiseFit:
-    """Returns the NoiseFit to FIT_DRAWS draws at the first FIT_ROWS training rows, which are in random order."""
-    rows = data.train.x[:FIT_ROWS]
-    outputs = network_outputs(session, model, rows, data.train.x, wrap=wrap)[:FIT_DRAWS, :, 0].astype(np.float64)
-    targets = data.train.y[:FIT_ROWS]
-    precision = float(np.exp(log_noise[0] - log_noise[1]))
-    return fit_noise(leave_one_out(outputs, targets, precision, kl_weight, model.design.config.dof), targets)
-
-
-def no_noise(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> None:
-    """Returns None: a classification has no noise beside that of its class probabilities."""
 
 
 def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: Noise,

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 from core.inference.optimizer import averaged_steps, clipped_steps
 from core.inference.step_sizes import StepSizes, classification_step_sizes, regression_step_sizes
-from core.training import evaluation, schedule, wording
+from core.training import evaluation, noise, schedule, wording
 from core.training.evaluation import Evaluation
 from data_loader.classification import load_classification
 from data_loader.ood import labelled_images, other_table
@@ -54,7 +54,6 @@ class Task(NamedTuple):
     about_step: Callable[[Config], str]
 
 
-NOISE_FIT = ("leave_one_out_log_likelihood", "inverse_noise_dof", "mean_leverage")
 _CLASS_METRICS = ("accuracy", "log_likelihood", "brier", "ece")
 
 TASKS = {
@@ -74,8 +73,8 @@ TASKS = {
         headline={"rmse": "RMSE", "log_likelihood": "log-likelihood"},
         units="rmse and log_likelihood in the data's own units; coverage_90 as a fraction; train_* per example, "
               "standardised targets",
-        noise=evaluation.regression_noise,
-        noise_columns=lambda config: NOISE_FIT if config.predictive_noise == "leave_one_out" else (),
+        noise=noise.regression_noise,
+        noise_columns=noise.noise_columns,
         draws=evaluation.regression_draws,
         evaluate=evaluation.evaluate_regression,
         write_predictions=evaluation.write_predictions,
@@ -100,7 +99,7 @@ TASKS = {
         headline={"accuracy": "accuracy", "log_likelihood": "log-likelihood"},
         units="accuracy, brier, ece (15 bins) as fractions; log_likelihood per row, in nats; "
               "mean_*: of the mean weights",
-        noise=evaluation.no_noise,
+        noise=noise.no_noise,
         noise_columns=lambda config: (),
         draws=evaluation.class_draws,
         evaluate=evaluation.evaluate_classification,
