@@ -1,8 +1,9 @@
 """Exact Gaussian-process regression with a lengthscale per input, for benchmarks.peers.
 
-The covariance of standardised targets is c k(r^2) + (noise + c JITTER) I, where r^2 = sum_j (x_j - x'_j)^2 / l_j^2 and k is the RBF
-or the Matern-3/2 kernel; the mean is zero. The kernel and the hyper-parameters log (c, l_1, ..., l_d, noise), [d + 2],
-maximise the marginal likelihood (Rasmussen and Williams 2006, Sec. 5.4.1), so that no cross-validation is needed.
+The covariance of standardised targets is c k(r^2) + (noise + c JITTER) I, where r^2 = sum_j (x_j - x'_j)^2 / l_j^2 and
+k is the RBF or the Matern-3/2 kernel; the mean is zero. The kernel and the hyper-parameters log (c, l_1, ..., l_d,
+noise), [d + 2], maximise the marginal likelihood (Rasmussen and Williams 2006, Sec. 5.4.1), so that no cross-validation
+is needed.
 
 An evaluation of the marginal likelihood costs n^3 operations. L-BFGS therefore starts from several points on at most
 `DRAFT_ROWS` random training rows, and goes on from the best of them on at most `FIT_ROWS`: on all rows of the UCI sets

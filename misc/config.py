@@ -9,7 +9,7 @@ import typing
 import pydantic
 
 from misc.config_file import PathLike, parse_override, read_settings
-from misc.config_keys import CLASSIFICATION, PATTERNS, REGRESSION, Keys, key_mode
+from misc.config_keys import CLASSIFICATION, PATTERNS, REGRESSION, TABLE_KEYS, Keys, key_mode
 from misc.config_overlays import OVERLAY_KEYS, read_overlay
 from misc.errors import UserError
 from misc.synonyms import key_hint
@@ -56,6 +56,11 @@ class Config(Keys):
             raise ValueError(f"{', '.join(wrong)} belong{'s' if len(wrong) == 1 else ''} to mode {key_mode(wrong[0])}, "
                              f"but this config has mode {self.mode}: remove {'it' if len(wrong) == 1 else 'them'}")
 
+        tabular = sorted(name for name in TABLE_KEYS if self.sets(name))
+        if tabular and not self.is_table:
+            raise ValueError(f"{', '.join(tabular)}: for tables only: with mode classification, data_file names the "
+                             "table")
+
     def _check_combinations(self):
         if (self.model_name == "ffn") != (self.hidden is not None):
             raise ValueError("hidden is required by model_name ffn and allowed with no other network, e.g. "
@@ -65,9 +70,16 @@ class Config(Keys):
                              "weight of a new value in a moving average, at most 1")
         if self.kl_candidates and len(set(self.kl_candidates)) < len(self.kl_candidates):
             raise ValueError("kl_candidates has a value twice")
-        # `images` may have validation images of their own, which only the loader knows
-        if self.evaluate_on == "validation" and self.validation_fraction == 0 and self.dataset != "images":
+        self._check_splits()
+        # `images` and a split column may have validation rows of their own, which only the loader knows
+        own_rows = self.dataset == "images" or self.protocol == "column"
+        if self.evaluate_on == "validation" and self.validation_fraction == 0 and not own_rows:
             raise ValueError("evaluate_on validation needs validation rows: set validation_fraction, e.g. to 0.1")
+
+    def _check_splits(self):
+        for protocol, name in (("group", "group"), ("column", "split_column"), ("file", "test_file")):
+            if (self.protocol == protocol) != (getattr(self, name) is not None):
+                raise ValueError(f"protocol {protocol} and the key {name} need each other")
 
     @classmethod
     def from_file(cls, path: PathLike, overrides: typing.Sequence[str] = (),
@@ -107,6 +119,17 @@ class Config(Keys):
     def name(self) -> str:
         """Name of the experiment, and of its folder."""
         return self.exp_name or f"{self.optimizer}_{self.dataset}"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the data are a table, and not images."""
+        return self.mode == REGRESSION or self.data_file is not None
+
+    @property
+    def table_format(self) -> typing.Dict[str, typing.Any]:
+        """How the file of the table is written, for data_loader.table_text.TableFormat."""
+        return dict(separator=self.separator, decimal=self.decimal, encoding=self.encoding, header=self.header,
+                    missing_marks=tuple(self.missing_marks or ()))
 
     @property
     def warmup_epochs(self) -> int:

@@ -22,6 +22,12 @@ CURVATURE = "Curvature estimates"
 REFRESH = "Curvature refresh"
 EXECUTION = "Execution"
 
+Column = typing.Union[pydantic.StrictInt, pydantic.StrictStr]  # of a table: its number from 1, or its name
+
+TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
+              "separator", "decimal", "encoding", "header", "protocol", "test_fraction", "folds", "group",
+              "split_column", "test_file")  # of tables, in both modes
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # a file or folder name, never a path
 PATH = r"^[^\x00]+$"
 
@@ -67,11 +73,53 @@ class Keys(pydantic.BaseModel):
     data_path: str = key(DATA, "data", "Folder searched first for data files.", pattern=PATH)
     data_aug: bool = key(DATA, False, "Augments training images by random crops (after padding by 4 pixels) and "
                          "horizontal flips.", CLASSIFICATION)
-    protocol: Literal["published", "standard"] = key(
-        DATA, "published", "Train-test splits: random 90/10 splits by seed, or the 20 fixed splits that most papers "
-        "use.", REGRESSION)
+    data_file: typing.Optional[str] = key(
+        DATA, None, "File of the table: text (.csv, .tsv, .data, .txt; also .gz, .bz2, .xz, .zip) or .parquet. "
+        "Default: NAME.data in data_path.", pattern=PATH)
+    target: typing.Optional[Column] = key(
+        DATA, None, "Column of the target: its name, or its number from 1. Default: the last column without another "
+        "role.")
+    inputs: typing.Optional[typing.List[Column]] = key(
+        DATA, None, "Columns that are inputs. Default: all that have no other role.", min_length=1)
+    drop: typing.Optional[typing.List[Column]] = key(DATA, None, "Columns that are not used.")
+    row_id: typing.Optional[Column] = key(
+        DATA, None, "Column that identifies the rows; it is no input, and predictions are listed under it.")
+    categories: typing.Optional[typing.List[Column]] = key(
+        DATA, None, "Columns whose values are categories although they could be numbers. Columns of words are "
+        "categories anyway. Each category of the training rows becomes an input, 0 or 1.")
+    dates: Literal["refuse", "expand"] = key(
+        DATA, "refuse", "Columns of dates: an error, or expanded into year, month, day, weekday and time of day.")
+    missing: Literal["refuse", "mean", "median", "indicator"] = key(
+        DATA, "refuse", "Missing values of inputs: an error, or replaced by the mean or the median of the training "
+        "rows; indicator: by the mean, and a further input says where. A missing category is none of the others.")
+    missing_marks: typing.Optional[typing.List[str]] = key(
+        DATA, None, "Fields that stand for a missing value, besides empty ones, NA, null, ? and the like.")
+    separator: typing.Optional[str] = key(
+        DATA, None, "What separates the fields: \",\", \";\", \"\\t\", \"|\", or \" \" for white space. Default: found "
+        "from the file.", min_length=1, max_length=1)
+    decimal: typing.Optional[Literal[".", ","]] = key(
+        DATA, None, "The decimal mark. Default: found from the file.")
+    encoding: typing.Optional[str] = key(
+        DATA, None, "Encoding of the file, as Python calls it. Default: UTF-8 or UTF-16, or else cp1252.",
+        min_length=1)
+    header: typing.Optional[bool] = key(
+        DATA, None, "Whether the first line names the columns. Default: found from the file.")
+    protocol: Literal["published", "standard", "random", "kfold", "ordered", "group", "column", "file"] = key(
+        DATA, "published", "Train-test splits. published: random 90/10 splits by seed; standard: the 20 fixed splits "
+        "that most papers use; random: test_fraction of the rows; kfold: folds parts of shuffled rows, of which split "
+        "number k tests on part k modulo folds, shuffled anew after each round; ordered: the last test_fraction of the "
+        "rows; group: random, with rows of equal `group` on one side; column: as split_column says; file: test_file.")
+    test_fraction: float = key(DATA, 0.2, "Share of the rows that test, with protocol random, ordered and group.",
+                               gt=0, lt=1)
+    folds: int = key(DATA, 10, "Number of parts with protocol kfold.", ge=2)
+    group: typing.Optional[Column] = key(DATA, None, "Column of the groups with protocol group; it is no input.")
+    split_column: typing.Optional[Column] = key(
+        DATA, None, "Column that holds train, valid or test, or the number of a fold, with protocol column.")
+    test_file: typing.Optional[str] = key(DATA, None, "File of the test rows with protocol file.",
+                                          pattern=PATH)
     split: typing.Optional[int] = key(
-        DATA, None, "Index of the split. Default: the seed; with protocol standard, seed - 1 (counted from 0).",
+        DATA, None, "Index of the split. Default: the seed; with protocol standard, random, kfold, group and column, "
+        "seed - 1 (counted from 0).",
         ge=0, lt=2**32)
     validation_fraction: float = key(
         DATA, 0.0, "Fraction of the training rows set aside as validation rows.", ge=0, le=0.5)

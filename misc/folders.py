@@ -25,6 +25,8 @@ class Folder(typing.NamedTuple):
     summary: pathlib.Path  # folder of TensorBoard's events
     checkpoint: pathlib.Path  # folder of checkpoints
     config: pathlib.Path  # settings and provenance
+    model: pathlib.Path  # what predictions must know of the data: columns, categories, classes, statistics
+    reference: pathlib.Path  # training images whose moments batch normalisations use in predictions
     log: pathlib.Path
     metrics: pathlib.Path  # a row per evaluation
     incidents: pathlib.Path  # a row per skipped or recovered step
@@ -51,6 +53,8 @@ def folder_at(root: pathlib.Path) -> Folder:
         summary=root / "summary",
         checkpoint=root / "checkpoint",
         config=root / "config.json",
+        model=root / "model.json",
+        reference=root / "reference.npz",
         log=root / "log.txt",
         metrics=root / "metrics.csv",
         incidents=root / "incidents.csv",

@@ -134,7 +134,7 @@ def test_the_tables_list_every_key():
         assert len(re.findall(rf"^\| `{name}` \|", page, re.M)) == 1, name
     assert "| `kl` | float | > 0 | `1.0` | both | Weight lambda" in page
     assert "| `dataset` | str |  | required | both |" in page
-    assert "| `protocol` | published / standard |  | `\"published\"` | regression |" in page
+    assert "| `protocol` | published / standard / random / kfold / " in page
     assert not re.search(r"^\|.*( {3}|-{4})", page, re.M)  # no cell is padded
 
 

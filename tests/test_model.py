@@ -12,6 +12,7 @@ from core.training.tasks import TASKS
 from data_loader.batches import epoch_order, epoch_plan
 from data_loader.parts import Spec
 from misc.config import Config, key_mode
+from misc.config_keys import TABLE_KEYS
 
 
 class Run:
@@ -198,7 +199,7 @@ CHANGES = {
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
              "test_particles", "num_workers", "epoch_rate", "save_interval", "max_to_keep", "steps_per_run", "threads",
              "curvature_device", "epoch", "lr_decay_interval", "lr_decay_ratio", "evaluate_on", "runs",
-             "max_skipped_steps", "auto_schedule", "kl_candidates", "predictive_noise"}
+             "max_skipped_steps", "auto_schedule", "kl_candidates", "predictive_noise", *TABLE_KEYS} - set(CHANGES)
 
 
 @pytest.fixture(scope="module")

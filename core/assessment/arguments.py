@@ -36,3 +36,16 @@ def mode_of(roots: typing.List[pathlib.Path]) -> str:
     if len(modes) > 1:
         raise UserError("runs of regression and of classification cannot be compared: name runs of one mode")
     return modes.pop()
+
+
+def check_probabilities(args: argparse.Namespace) -> None:
+    """Raises UserError for flags of predict.py that are out of range."""
+    for flag, values in (("interval", [args.interval]), ("quantiles", args.quantiles)):
+        for value in values:
+            if not 0.0 < value < 1.0:
+                raise UserError(f"--{flag} must be above 0 and below 1, got {value:g}")
+    if args.samples < 0:
+        raise UserError(f"--samples must be 0 or more, got {args.samples}")
+    for flag in ("particles", "batch"):
+        if getattr(args, flag) is not None and getattr(args, flag) < 1:
+            raise UserError(f"--{flag} must be at least 1, got {getattr(args, flag)}")

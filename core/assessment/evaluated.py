@@ -39,7 +39,7 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
 
     overrides: values of config keys that do not touch the training.
     """
-    with restored(root, overrides, device, options.best) as run:
+    with restored(root, overrides, device, options.best, needs_rows=options.data is None) as run:
         inputs = make_inputs(run.config, run.data, options)
         collected = collect(run, inputs)
         results, noise = ASSESSMENTS[run.config.mode].results(collected, run.data, options), layers(run)

@@ -60,16 +60,23 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
         if options.ood == config.dataset:
             raise UserError(f"--ood {options.ood} is the run's own data set: give another one")
         parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test), None)
-    if data.spec.shape == (1,):
+    if data.spec.shape == (1,) and data.train is not None:
         parts[BAND] = Part(band_inputs(data), None)
     inputs = {name: Input(len(part.x), functools.partial(Part, *part),
-                          n_equal_images(part.x, data.train.x) if task.has_images else part.n_in_train, part.notices)
+                          _in_train(part, data, task.has_images), part.notices)
               for name, part in parts.items()}
     if options.corrupt:
         few = Part(parts[TEST].x[:options.rows], parts[TEST].y[:options.rows])
         inputs.update({f"{name} {strength}": Input(len(few.x), functools.partial(_corrupted, few, name, strength))
                        for name in CORRUPTIONS for strength in STRENGTHS})
     return inputs
+
+
+def _in_train(part: Part, data: Any, has_images: bool) -> Optional[int]:
+    """Returns how many of the rows the run was trained on; None if that cannot be known."""
+    if not has_images:
+        return part.n_in_train
+    return None if data.train is None else n_equal_images(part.x, data.train.x)
 
 
 def _corrupted(part: Part, name: str, strength: int) -> Part:
@@ -100,7 +107,7 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
     collected = {}
     with tqdm.tqdm(total=total, unit="batch", dynamic_ncols=True, leave=False, disable=None if bar else True,
                    desc=run.config.name) as display:
-        noise = design.task.noise(run.session, run.model, run.data)
+        noise = run.noise()
         for name, rows in inputs.items():
             part = rows.make()
             draws = design.task.draws(run.session, run.model, part.x, run.data, noise,
@@ -124,15 +131,16 @@ def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
     The degrees of freedom of the noise become an array with those of each draw, [K], unless the runs share them.
     Raises UserError if the runs have different numbers of draws (a single draw, without weight noise, is repeated).
     """
-    return {name: first._replace(draws=_together([run[name].draws for run in collected]))
+    return {name: first._replace(draws=together([run[name].draws for run in collected]))
             for name, first in collected[0].items()}
 
 
-def _together(draws: Sequence[Any]) -> Any:
+def together(draws: Sequence[Any]) -> Any:
+    """Returns the draws of several runs as one; see `mixture`."""
     if isinstance(draws[0], Draws):
         dofs = [np.broadcast_to(each.dof, len(each.precisions)) for each in draws]
-        return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]),
-                     shared(_together(dofs)))
+        return Draws(together([each.outputs for each in draws]), together([each.precisions for each in draws]),
+                     shared(together(dofs)))
     n_draws = {len(each) for each in draws} - {1}
     if len(n_draws) > 1:
         raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would "

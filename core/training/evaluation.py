@@ -1,5 +1,5 @@
 """Predictions of a model in a session, and their metrics: the functions that a Task refers to."""
-from typing import Any, Dict, NamedTuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -40,13 +40,18 @@ class Draws(NamedTuple):
 def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: Noise,
                      wrap: WrapBatches = iter) -> Draws:
     """Draws outputs for the inputs [n, d], as functions of (seed, step); noise: of `regression_noise`."""
-    return Draws(network_outputs(session, model, x, data.train.x, wrap=wrap)[..., 0], noise.precisions, noise.dof)
+    return Draws(network_outputs(session, model, x, rows_of(data), wrap=wrap)[..., 0], noise.precisions, noise.dof)
 
 
 def class_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: None = None,
                 wrap: WrapBatches = iter) -> np.ndarray:
     """Returns the logits of p(class | x, w) for all weight draws at the present step, [K, n, C]."""
-    return network_outputs(session, model, x, data.train.x, wrap=wrap)
+    return network_outputs(session, model, x, rows_of(data), wrap=wrap)
+
+
+def rows_of(data: Any) -> Optional[np.ndarray]:
+    """Returns the training inputs; None if they are not at hand, which only batch normalisations need."""
+    return None if data.train is None else data.train.x
 
 
 def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, noise: Noise,

@@ -2,7 +2,7 @@
 
 PREDICTIVE_NOISES has a row for each value of config's `predictive_noise`; to add one, write a function and add a row.
 """
-from typing import Any, Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -14,6 +14,7 @@ from misc.lookup import lookup
 from misc.seeding import stream
 
 FIT_ROWS, FIT_DRAWS = 5000, 100  # training rows and weight draws to which the noise of predictions is fitted
+FITTED = ("leave_one_out_log_likelihood", "inverse_noise_dof", "mean_leverage", "squared_noise_scale")
 SMALLEST_PRECISION = 1e-30  # draws of a Gamma distribution with a tiny shape underflow to 0
 
 
@@ -37,8 +38,9 @@ class Noise(NamedTuple):
 class PredictiveNoise(NamedTuple):
     """A way to find the noise of predictions."""
 
-    level: Callable[..., Level]  # function (session, model, data, wrap) at the present step
-    columns: Tuple[str, ...]     # what it reports
+    level: Callable[..., Level]     # function (session, model, data, wrap) at the present step
+    restored: Callable[..., Level]  # the same without training rows: (session, model, row of metrics.csv at this step)
+    columns: Tuple[str, ...]        # what it reports
 
 
 def trained_level(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> Level:
@@ -58,16 +60,23 @@ def fitted_level(session: tf.Session, model: Any, data: Any, wrap: WrapBatches =
     targets = data.train.y[:FIT_ROWS]
     left_out = leave_one_out(outputs[:FIT_DRAWS, :, 0].astype(np.float64), targets,
                              float(np.exp(log_noise[0] - log_noise[1])), config.kl * float(kl_scale), config.dof)
-    fit, half = fit_noise(left_out, targets), 0.5 * model.design.spec.n_rows
-    report = (fit.log_likelihood - float(np.log(data.target_std)), 1.0 / fit.dof, fit.leverage)
-    return Level(config.noise_prior_shape + half, config.noise_prior_rate + half * fit.squared_scale, fit.dof,
-                 dict(zip(PREDICTIVE_NOISES["leave_one_out"].columns, report)))
+    fit = fit_noise(left_out, targets)
+    report = (fit.log_likelihood - float(np.log(data.target_std)), 1.0 / fit.dof, fit.leverage, fit.squared_scale)
+    return restored_level(session, model, dict(zip(FITTED, report)))
+
+
+def restored_level(session: tf.Session, model: Any, row: Mapping[str, Any]) -> Level:
+    """Returns the level that `fitted_level` has reported in this row of metrics.csv."""
+    config, half = model.design.config, 0.5 * model.design.spec.n_rows
+    report = {name: float(row[name]) for name in FITTED}
+    inverse = report["inverse_noise_dof"]
+    return Level(config.noise_prior_shape + half, config.noise_prior_rate + half * report["squared_noise_scale"],
+                 1.0 / inverse if inverse else np.inf, report)
 
 
 PREDICTIVE_NOISES: Dict[str, PredictiveNoise] = {
-    "trained": PredictiveNoise(trained_level, ()),
-    "leave_one_out": PredictiveNoise(fitted_level, ("leave_one_out_log_likelihood", "inverse_noise_dof",
-                                                    "mean_leverage")),
+    "trained": PredictiveNoise(trained_level, trained_level, ()),
+    "leave_one_out": PredictiveNoise(fitted_level, restored_level, FITTED),
 }
 
 
@@ -83,11 +92,21 @@ def regression_noise(session: tf.Session, model: Any, data: Any, wrap: WrapBatch
     return drawn_noise(level, config, session.run(model.global_step))
 
 
+def restored_noise(session: tf.Session, model: Any, row: Mapping[str, Any]) -> Noise:
+    """Returns the noise of `regression_noise` without the training rows.
+
+    row: of metrics.csv, of the evaluation at the present step. Raises KeyError if it lacks what is needed.
+    """
+    config = model.design.config
+    level = lookup(PREDICTIVE_NOISES, config.predictive_noise, "predictive_noise").restored(session, model, row)
+    return drawn_noise(level, config, session.run(model.global_step))
+
+
 def drawn_noise(level: Level, config: Any, step: int) -> Noise:
     """Returns a draw of the noise precision for each weight draw of an evaluation at this step."""
     precisions = stream(config.seed, "test_precision", step).gamma(level.shape, 1.0 / level.rate, config.test_particles)
     return Noise(np.maximum(precisions, SMALLEST_PRECISION), level.dof, level.report)
 
 
-def no_noise(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> None:
+def no_noise(session: tf.Session, model: Any, data: Any = None, wrap: WrapBatches = iter) -> None:
     """Returns None: a classification has no noise beside that of its class probabilities."""

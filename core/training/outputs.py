@@ -1,5 +1,5 @@
 """Outputs of a model's network in a session, for any inputs."""
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Optional
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -9,7 +9,7 @@ NORM_ROWS = 1000  # training rows whose moments batch normalisations use in pred
 WrapBatches = Callable[[Iterable], Iterable]  # wraps the batches of one group of draws, for a progress bar
 
 
-def network_outputs(session: tf.Session, model: Any, x: np.ndarray, train_x: np.ndarray, mean: bool = False,
+def network_outputs(session: tf.Session, model: Any, x: np.ndarray, train_x: Optional[np.ndarray], mean: bool = False,
                     wrap: WrapBatches = iter) -> np.ndarray:
     """Returns the outputs [K, n, n_outputs] for all weight draws, or [1, n, n_outputs] for the mean weights.
 
@@ -23,6 +23,7 @@ def network_outputs(session: tf.Session, model: Any, x: np.ndarray, train_x: np.
     for group in range(n_groups):
         session.run(predictions.draw_mean if mean else predictions.draw, {predictions.group: group})
         if predictions.normalise is not None:
+            assert train_x is not None, "batch normalisation needs rows that trained"
             session.run(predictions.normalise, {predictions.inputs: train_x[:NORM_ROWS]})
         batches = [session.run(predictions.outputs, {predictions.inputs: x[start:start + batch_size]})
                    for start in wrap(range(0, len(x), batch_size))]

@@ -18,9 +18,11 @@ from core.training.design import Plan, design_run, notices
 from core.training.devices import check_curvature_device, choose_device, uses_gpu
 from core.training.failures import one_line_failures
 from core.training.graph import build_model
+from core.training.outputs import NORM_ROWS
 from core.training.recovery import counts
 from core.training.tasks import METRIC_PREFIX, TASKS
 from core.training.trainer import Outcome, Trainer
+from data_loader import stored
 from misc import backend, gpu
 from misc.config import Config
 from misc.errors import RunError, UserError
@@ -117,7 +119,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
         about = {"config": config.model_dump(), "seed": config.seed, "device": plan.device, "source": plan.data.source,
                  "rows_hash": plan.data.rows_hash, **chosen, **provenance(on_gpu)}
         if not resume:
-            _write_config(folder, about)
+            _write_config(folder, about, plan)
         changes = changes_of_provenance(folder, about) if resume else []
         for notice in (*notices(config), *plan.data.notices, *changes):
             log.info(notice)
@@ -153,8 +155,12 @@ def _with_chosen_kl(plan: Plan, folder: Folder, log: logging.Logger, resume: boo
     return selection.with_kl(plan, chosen["kl"]), {SELECTION: chosen}
 
 
-def _write_config(folder: Folder, about: Dict[str, Any]) -> None:
+def _write_config(folder: Folder, about: Dict[str, Any], plan: Plan) -> None:
+    """Writes config.json, and all that predictions need without the data."""
     try:
+        write_json(folder.model, stored.describe(plan.data))
+        if any(not layer.spec.has_weights for layer in plan.design.layers):
+            np.savez_compressed(str(folder.reference), x=plan.data.train.x[:NORM_ROWS])
         write_json(folder.config, about)
     except OSError as error:
         raise RunError(f"cannot write to {folder.root} ({error.strerror}): make room, or choose another "

@@ -42,6 +42,7 @@ class Task(NamedTuple):
     headline: Dict[str, str]                 # the two metrics that people watch: {name: label}
     units: str                               # a sentence for result.json
     noise: Callable[..., Any]                # the noise of predictions at the present step
+    restored_noise: Callable[..., Any]       # the same without training rows, from a row of metrics.csv
     noise_columns: Callable[[Config], Tuple[str, ...]]  # what it reports, as further columns of metrics.csv
     draws: Callable[..., Any]                # draws from the predictive distribution of inputs
     evaluate: Callable[..., Evaluation]      # predictions and metrics of a Part
@@ -74,6 +75,7 @@ TASKS = {
         units="rmse and log_likelihood in the data's own units; coverage_90 as a fraction; train_* per example, "
               "standardised targets",
         noise=noise.regression_noise,
+        restored_noise=noise.restored_noise,
         noise_columns=noise.noise_columns,
         draws=evaluation.regression_draws,
         evaluate=evaluation.evaluate_regression,
@@ -100,6 +102,7 @@ TASKS = {
         units="accuracy, brier, ece (15 bins) as fractions; log_likelihood per row, in nats; "
               "mean_*: of the mean weights",
         noise=noise.no_noise,
+        restored_noise=noise.no_noise,
         noise_columns=lambda config: (),
         draws=evaluation.class_draws,
         evaluate=evaluation.evaluate_classification,

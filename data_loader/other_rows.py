@@ -1,0 +1,181 @@
+"""Rows of other tables than a run was trained on, in the columns and the standardisation of the run."""
+import typing
+
+import numpy as np
+
+from data_loader.regression import MOST_NAMED, RegressionData
+from data_loader.table_cells import about_missing
+from data_loader.table_file import Table
+from data_loader.table_transform import CATEGORY, NUMBER, Column, Place, TableTransform
+from misc.errors import UserError
+
+if typing.TYPE_CHECKING:
+    import pandas
+
+ROUNDING = 1e-9  # relative difference from a constant that needs no mention
+MAX_DISTANCE = 1e12  # in standard deviations: well below 1e19, where squares overflow in float32
+
+
+class OtherRows(typing.NamedTuple):
+    """The columns of another table that a run uses."""
+
+    table: Table                                    # the whole table
+    inputs: typing.List[int]                        # positions in it of the transform's columns
+    target: typing.Optional[int]                    # position of the target; None if the table has none
+    row_id: typing.Optional[int]
+    notices: typing.Tuple[str, ...]
+
+    @property
+    def frame(self) -> "pandas.DataFrame":
+        """The input columns."""
+        return self.table.frame.iloc[:, self.inputs]
+
+    @property
+    def ids(self) -> np.ndarray:
+        """What predictions call the rows: the values of row_id, or their numbers from 1."""
+        if self.row_id is None:
+            return np.arange(1, len(self.table.frame) + 1)
+        return self.table.frame.iloc[:, self.row_id].astype(str).to_numpy(object)
+
+
+def word_columns(transform: TableTransform) -> typing.List[typing.Union[str, int]]:
+    """Returns the columns that hold words in the run's table, for `read_table`."""
+    places = [Place(column.name, column.number) for column in transform.columns if column.kind != NUMBER]
+    if transform.row_id is not None:
+        places.append(transform.row_id)
+    return [place.number if place.name is None else place.name for place in places]
+
+
+def match_columns(table: Table, data: RegressionData, needs_target: bool) -> OtherRows:
+    """Finds the columns of the run in another table: by their names, or by their order if only one table has names.
+
+    Args:
+      needs_target: whether a table without the target is refused.
+
+    Raises a UserError that lists what is missing, and for a column of words where the run's table has numbers.
+    """
+    transform, notices = data.transform, list(table.notices)
+    by_name = table.names is not None and transform.target.name is not None
+    if by_name and (table.is_commented or data.is_commented) and _missing(table, transform, needs_target):
+        by_name = False
+        notices.append("note: columns are matched by their order, because the words of a comment in "
+                       f"{table.source if table.is_commented else data.source} are not the names of the other table")
+    elif not by_name and (table.names is None) != (transform.target.name is None):
+        nameless = table.source if table.names is None else "the run's table"
+        notices.append(f"note: columns are matched by their order, because {nameless} does not name them")
+    inputs, target, row_id = (_by_name if by_name else _by_order)(table, data, needs_target)
+    if by_name:
+        unused = [name for position, name in enumerate(table.names or ()) if position not in [*inputs, target, row_id]]
+        if unused:
+            notices.append(f"note: {table.source}: columns that the run does not know are not used: "
+                           f"{', '.join(map(repr, unused[:MOST_NAMED]))}{', ...' if len(unused) > MOST_NAMED else ''}")
+        if inputs != sorted(inputs):
+            notices.append("note: columns are matched by their names: their order is not that of the run's table")
+    for position, column in zip(inputs, transform.columns):
+        _check_kind(table, position, column)
+    return OtherRows(table, inputs, target, row_id, tuple(notices))
+
+
+def encode_as(data: RegressionData, rows: OtherRows) -> typing.Tuple[np.ndarray, typing.List[str]]:
+    """Returns (inputs [n, d], standardised as the training rows were; notices).
+
+    Inputs that are constant over the training rows become 0. Raises a UserError for missing values that the run's
+    config refuses, and for values too far from the training rows.
+    """
+    _refuse_missing(data.transform, rows)
+    values, notices = data.transform.encode(rows.frame)
+    with np.errstate(all="ignore"):
+        x = np.where(data.constant, 0.0, (values - data.input_mean) / data.input_std)
+    if len(x) and not np.abs(x).max() <= MAX_DISTANCE:
+        row, column = (int(index) for index in np.argwhere(~(np.abs(x) <= MAX_DISTANCE))[0])
+        raise UserError(f"{rows.table.source} row {row + 1}: {data.transform.label(column)} is more than "
+                        f"{MAX_DISTANCE:g} standard deviations of the training rows away from their mean")
+    distance = np.abs(values - data.input_mean)
+    other = data.constant & (distance > ROUNDING * np.abs(data.input_mean)).any(axis=0)
+    if other.any():
+        named = [data.transform.label(int(column)) for column in np.flatnonzero(other)[:MOST_NAMED]]
+        notices.append(f"note: constant over the training rows, so other values here are not used: {', '.join(named)}")
+    return x, notices
+
+
+def targets_of(data: RegressionData, rows: OtherRows) -> np.ndarray:
+    """Returns the targets [n] in their own units. Raises a UserError for words and for missing values."""
+    assert rows.target is not None, "the table has no target"
+    if not rows.table.is_number(rows.target):
+        raise UserError(f"{rows.table.source}: the target, {data.transform.target.label}, holds words")
+    values = rows.table.frame.iloc[:, rows.target].to_numpy(np.float64)
+    gone = np.flatnonzero(np.isnan(values))
+    if len(gone):
+        where, word = rows.table.field(int(gone[0]), rows.target)
+        raise UserError(f"{where}: {about_missing(word)}")
+    return values
+
+
+def _wanted(transform: TableTransform, needs_target: bool) -> typing.List[str]:
+    names = [column.name for column in transform.columns] + [transform.target.name] * needs_target
+    return [str(name) for name in names]
+
+
+def _missing(table: Table, transform: TableTransform, needs_target: bool) -> typing.List[str]:
+    return [name for name in _wanted(transform, needs_target) if name not in (table.names or ())]
+
+
+def _by_name(table: Table, data: RegressionData,
+             needs_target: bool) -> typing.Tuple[typing.List[int], typing.Optional[int], typing.Optional[int]]:
+    transform, names = data.transform, list(table.names or ())
+    missing = _missing(table, transform, needs_target)
+    if missing:
+        wanted = _wanted(transform, True)
+        further = [name for name in names if name not in wanted]
+        has = f" and has the further {', '.join(map(repr, further[:5]))}" if further else ""
+        raise UserError(f"{table.source} misses {', '.join(map(repr, missing[:5]))}{has}: its columns must be those of "
+                        f"the run's table ({data.source})")
+
+    def find(place: typing.Optional[Place]) -> typing.Optional[int]:
+        return names.index(place.name) if place is not None and place.name in names else None
+
+    inputs = [names.index(str(column.name)) for column in transform.columns]
+    return inputs, find(transform.target), find(transform.row_id)
+
+
+def _by_order(table: Table, data: RegressionData,
+              needs_target: bool) -> typing.Tuple[typing.List[int], typing.Optional[int], typing.Optional[int]]:
+    """Matches columns by their numbers in the run's table; a table without a target has one column less."""
+    transform, width = data.transform, table.frame.shape[1]
+    numbers = [column.number for column in transform.columns]
+    row_id = None if transform.row_id is None else transform.row_id.number
+    target: typing.Optional[int] = transform.target.number
+    if width == transform.n_columns - 1 and not needs_target:
+        numbers, row_id, target = _closed_up(numbers, target), row_id and _closed_up([row_id], target)[0], None
+    elif width == len(numbers) + 1 and width != transform.n_columns:  # the columns that are used, and no others
+        numbers, row_id, target = list(range(1, width)), None, width
+    elif width == len(numbers) and not needs_target and width != transform.n_columns:
+        numbers, row_id, target = list(range(1, width + 1)), None, None
+    elif width != transform.n_columns:
+        inputs = f"{len(numbers)} inputs and a target"
+        raise UserError(f"{table.source} has {width} columns, but the network takes {inputs}")
+    return [number - 1 for number in numbers], None if target is None else target - 1, row_id and row_id - 1
+
+
+def _closed_up(numbers: typing.Sequence[int], gap: typing.Optional[int]) -> typing.List[int]:
+    return [number - (number > (gap or 0)) for number in numbers]
+
+
+def _check_kind(table: Table, position: int, column: Column) -> None:
+    if table.is_number(position) == (column.kind == NUMBER) or table.frame.iloc[:, position].isna().all():
+        return
+    example = table.frame.iloc[:, position].dropna().iloc[0]
+    kinds = ("numbers", "words such as " + repr(example)) if column.kind == NUMBER else ("words", "numbers")
+    where, _ = table.field(0, position)
+    raise UserError(f"{where}: {column.label} holds {kinds[0]} in the run's table, but {kinds[1]} here")
+
+
+def _refuse_missing(transform: TableTransform, rows: OtherRows) -> None:
+    """Raises a UserError for the first missing value that the run's transform has no number for."""
+    refused = [position for position, column in zip(rows.inputs, transform.columns)
+               if transform.missing == "refuse" or (column.kind not in (NUMBER, CATEGORY))]
+    gone = rows.table.frame.iloc[:, refused].isna().to_numpy()
+    if gone.any():
+        row, column = (int(index) for index in np.argwhere(gone)[0])
+        where, word = rows.table.field(row, refused[column])
+        raise UserError(f"{where}: {about_missing(word)}")

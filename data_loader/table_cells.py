@@ -1,0 +1,187 @@
+"""Columns of a table from its text: numbers, or words."""
+import csv
+import re
+import typing
+
+import numpy as np
+
+from data_loader.table_dialect import WHITE_SPACE, split_line
+from data_loader.table_header import MISSING, TRUTH, Layout, lines_of, number
+from misc.errors import UserError
+
+if typing.TYPE_CHECKING:
+    import pathlib
+
+    import pandas
+
+NOT_A_NUMBER = "nan"  # a missing value that is not finite either
+WITH_UNIT = re.compile(r"[-+(]?\s*[$€£¥]?\s*\d[\d.,'\u00a0 ]*\s*(%|[$€£¥]|[A-Za-zµ°][A-Za-z0-9/²³]{0,7})?\)?")
+MOSTLY = 0.8  # share of the different words of a column that look like numbers with units, from which it is refused
+
+
+def label(column: int, names: typing.Optional[typing.Sequence[str]]) -> str:
+    """Returns how messages call a column: its number from 1, and its name if it has one."""
+    return f"column {column + 1}" + (f" ('{names[column]}')" if names else "")
+
+
+def read_texts(path: "pathlib.Path", layout: Layout, missing_marks: typing.Collection[str] = (),
+               words_in: typing.Container[typing.Union[str, int]] = ()) -> "pandas.DataFrame":
+    """Reads all fields as text and converts each column; arguments as in `read_table`.
+
+    Raises a UserError for a line of another length, and for what `convert` refuses.
+    """
+    import pandas
+
+    width = _check_widths(path, layout)
+    frame = pandas.read_csv(
+        str(path), sep=layout.separator, header=None, skiprows=layout.n_skipped, dtype=str, index_col=False,
+        skipinitialspace=True, na_filter=False, encoding=layout.encoding, names=range(width))
+    marks = MISSING | {NOT_A_NUMBER} | {mark.strip().lower() for mark in missing_marks}
+    names = layout.words if layout.words and len(layout.words) == width and not layout.is_comment else None
+
+    def converted(column: int) -> np.ndarray:
+        holds_words = column + 1 in words_in or bool(names and names[column] in words_in)
+        try:
+            return convert(frame.iloc[:, column].to_numpy(), layout.decimal, marks, holds_words)
+        except BadCell as bad:
+            where = position(path, layout, bad.row) if bad.row is not None else str(path)
+            raise UserError(f"{where} column {column + 1}: {bad}") from None
+
+    return pandas.DataFrame({column: converted(column) for column in range(width)})
+
+
+class BadCell(Exception):
+    """A column that cannot be read; `row` is the number of the first bad field, if there is one."""
+
+    def __init__(self, message: str, row: typing.Optional[int]) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+def convert(fields: np.ndarray, decimal: str, marks: typing.Container[str], holds_words: bool = False) -> np.ndarray:
+    """Returns the column that these fields, text [n], spell.
+
+    Args:
+      decimal: the decimal mark.
+      marks: words, in lower case, that stand for a missing value.
+      holds_words: whether all fields are words, even those that could be numbers.
+
+    Returns:
+      float64 [n], nan where a value is missing; or words, object [n], None where missing, if no field is a number.
+      Raises BadCell if some fields are numbers and others are not, and if all look like numbers with units.
+    """
+    import pandas
+
+    codes, unique = pandas.factorize(fields)
+    words = [str(word).strip() for word in unique]
+    missing = np.array([word.lower() in marks for word in words], bool)
+    values = [None if gone else number(word, decimal) for word, gone in zip(words, missing)]
+    found = np.array([value is not None for value in values], bool)
+
+    def first(chosen: np.ndarray) -> int:
+        return int(np.flatnonzero(chosen[codes])[0])
+
+    if holds_words or (not found.any() and not missing.all()):
+        if not holds_words:
+            _refuse_units([word for word, gone in zip(words, missing) if not gone])
+        return np.array([None if gone else word for word, gone in zip(words, missing)], object)[codes]
+    other = ~found & ~missing
+    if other.any():
+        row = first(other)
+        raise BadCell(about_word(words[codes[row]]), row)
+    truth = np.array([word.lower() in TRUTH for word in words], bool)
+    if truth.any() and not (truth | missing).all():
+        row = first(truth)
+        raise BadCell(f"{words[codes[row]]!r} stands among numbers (a column of true and false holds no other values)",
+                      row)
+    numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+    if np.isinf(numbers).any():
+        row = first(np.isinf(numbers))
+        raise BadCell(f"{words[codes[row]]} is not finite; remove or impute it", row)
+    return numbers[codes]
+
+
+def about_word(word: str) -> str:
+    """Returns what is wrong with a word among numbers, and what would be right."""
+    if WITH_UNIT.fullmatch(word):
+        return f"{word!r} is not a number: write it without thousands separators, signs and units"
+    return (f"{word!r} is not a number, as other fields of this column are: correct it, or list it in missing_marks if "
+            "it stands for a missing value, or the column in categories")
+
+
+def about_missing(word: str) -> str:
+    """Returns what is wrong with a field that holds no value, and what would be right."""
+    if word.strip().lower() == NOT_A_NUMBER:
+        return f"{word} is not finite; remove or impute it"
+    what = f"{word!r} stands for a missing value" if word.strip() else "the field is empty"
+    return f"{what}; remove the row or impute the value (key missing: mean, median or indicator)"
+
+
+def field_at(path: "pathlib.Path", layout: Layout, row: int, column: int) -> typing.Tuple[str, str]:
+    """Returns ("PATH line L column C", the text there); row and column: from 0, without blank lines."""
+    for n_rows, (line_number, words) in enumerate(_rows(path, layout)):
+        if n_rows == row:
+            return f"{path} line {line_number} column {column + 1}", words[column] if column < len(words) else ""
+    return f"{path} row {row + 1} column {column + 1}", ""
+
+
+def position(path: "pathlib.Path", layout: Layout, row: int) -> str:
+    """Returns "PATH line L" of a row, from 0."""
+    return field_at(path, layout, row, 0)[0].rsplit(" column", 1)[0]
+
+
+def _refuse_units(words: typing.Sequence[str]) -> None:
+    alike = [word for word in words if WITH_UNIT.fullmatch(word)]
+    if alike and len(alike) >= MOSTLY * len(words):
+        raise BadCell(f"fields such as {alike[0]!r} look like numbers with thousands separators, signs or units: write "
+                      "plain numbers, or list the column in categories", None)
+
+
+def _check_widths(path: "pathlib.Path", layout: Layout) -> int:
+    """Returns the number of columns. Raises a UserError for the first line that has another, or if there is none."""
+    width = None
+    for line_number, words in _rows(path, layout):
+        width = width or len(words)
+        if len(words) != width:
+            raise UserError(f"{path} line {line_number}: {len(words)} columns where the lines before have {width}")
+    if width is None:
+        raise UserError(f"{path} has no rows")
+    return width
+
+
+def _rows(path: "pathlib.Path", layout: Layout) -> typing.Iterator[typing.Tuple[int, typing.List[str]]]:
+    """Yields (number of its last line, fields) of every row."""
+    lines = (pair for pair in lines_of(path, layout.encoding) if pair[0] > layout.n_skipped)
+    try:
+        yield from rows_of_lines(lines, layout.separator)
+    except csv.Error as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def rows_of_lines(lines: typing.Iterable[typing.Tuple[int, str]],
+                  separator: str) -> typing.Iterator[typing.Tuple[int, typing.List[str]]]:
+    """Yields (number of its last line, fields) of every row that is not blank.
+
+    Quoted fields may hold line ends, except among white space.
+
+    Args:
+      lines: (line number, line).
+    """
+    if separator == WHITE_SPACE:
+        for number, line in lines:
+            if line.strip():
+                yield number, split_line(line, separator)
+        return
+    number = 0
+
+    def texts() -> typing.Iterator[str]:
+        nonlocal number
+        for of_line, line in lines:
+            number = of_line
+            yield line
+
+    for words in csv.reader(texts(), delimiter=separator, skipinitialspace=True):
+        if words and (len(words) > 1 or words[0].strip()):
+            yield number, words
+
+

@@ -1,0 +1,281 @@
+"""From a config to the rows of a table: read, split and encoded, for regression and for classification."""
+import hashlib
+import pathlib
+import typing
+
+import numpy as np
+
+from data_loader import DATASETS, IMAGE_SETS, Dataset
+from data_loader.known_tables import check_known, put_target_last
+from data_loader.splits import PROTOCOLS, Request, Split, rows_hash, split_hash, standard_split, training_rows
+from data_loader.table_cells import label
+from data_loader.table_file import Table, read_table, refuse_missing, table_of
+from data_loader.table_roles import ROLE_KEYS, Roles, find_roles
+from data_loader.table_text import TableFormat
+from data_loader.table_transform import Place, TableTransform, fit_columns
+from misc.config import Config
+from misc.errors import UserError
+from misc.lookup import did_you_mean, lookup
+
+MIN_ROWS = 10  # so that a tenth of them is at least one test row
+
+
+class SplitTable(typing.NamedTuple):
+    """A table, split and encoded."""
+
+    table: Table             # only the columns that are used: the inputs and, last, the target
+    roles: Roles             # positions in the whole table
+    split: Split
+    train_rows: np.ndarray   # row numbers, int
+    valid_rows: np.ndarray
+    transform: TableTransform
+    inputs: np.ndarray       # encoded, before they are standardised, float64 [n, d]
+    ids: typing.Optional[np.ndarray]  # what the rows are called, text [n]; None without a column row_id
+    rows_hash: str           # of all rows in their order, before the split
+    notices: typing.Tuple[str, ...]
+
+    @property
+    def target(self) -> "typing.Any":
+        """The target's column, as a pandas Series."""
+        return self.table.frame.iloc[:, -1]
+
+
+def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
+    """Reads, checks, splits and encodes the table of a config. Raises a UserError if that is impossible.
+
+    class_target: whether the target is a class, so that its values may be words.
+    """
+    known = None if config.data_file else DATASETS.get(config.dataset)
+    table = read_rows(config, class_target)
+    _check(table, config, known)
+    if config.target is None:
+        table = put_target_last(table, known)
+        check_known(table, config.dataset, known)
+    roles = find_roles(table, config)
+    whole, used = table, [*roles.inputs, roles.target]
+    n_test = 0
+    if config.protocol == "file":
+        table, n_test = _with_test_rows(table, config, used, class_target)
+        whole = table
+    table = _only(table, used)
+    _refuse_missing(table, config)
+    _check_target(table, class_target)
+    n_rows = len(table.frame)
+    if n_rows < MIN_ROWS:
+        raise UserError(f"{table.source}: {n_rows} rows are too few to split, at least {MIN_ROWS} are needed")
+    split = _split(whole, roles, config, known, n_rows, n_test)
+    train_rows, valid_rows = training_rows(split, config)
+    if not len(train_rows) or not len(split.test):
+        raise UserError(f"{table.source}: the split leaves {len(train_rows)} rows to train and {len(split.test)} to "
+                        "test: both must have some")
+    columns = fit_columns(table.frame.iloc[:, :-1], train_rows, table.names, [column + 1 for column in roles.inputs],
+                          config.missing, config.dates, config.categories or ())
+    transform = TableTransform(columns, config.missing, _place(whole, roles.target),
+                               None if roles.row_id is None else _place(whole, roles.row_id), whole.frame.shape[1])
+    if _is_plain(table, transform):
+        inputs, notices = table.values[:, :-1], list(table.notices)
+    else:
+        inputs, unknown = transform.encode(table.frame.iloc[:, :-1])
+        notices = [*table.notices, *unknown]
+    ids = None if roles.row_id is None else whole.frame.iloc[:, roles.row_id].astype(str).to_numpy(object)
+    return SplitTable(table, roles, split, train_rows, valid_rows, transform, inputs, ids, _hash(table),
+                      tuple(notices))
+
+
+def read_rows(config: Config, class_target: bool = False) -> Table:
+    """Returns the rows of the config's data set.
+
+    They are read from data_file, or from NAME.data in data_path if there is such a file; otherwise a known data set is
+    fetched. Raises a UserError if there is none of these.
+    """
+    path = pathlib.Path(config.data_file or pathlib.Path(config.data_path) / f"{config.dataset}.data")
+    words_in = [*(config.categories or ()), *(reference for reference in (config.row_id, config.group) if reference)]
+    if class_target and config.target is not None:
+        words_in.append(config.target)
+    if path.is_file():
+        return read_table(path, TableFormat(**config.table_format), words_in)
+    if config.data_file:
+        raise UserError(f"data_file {path}: there is no such file")
+    if config.dataset in IMAGE_SETS:
+        raise UserError(f"dataset {config.dataset} is for mode classification, but this config's mode is regression")
+    if config.dataset not in DATASETS:
+        _raise_unknown(config.dataset, path)
+    return fetch_known(config.dataset, config.data_path)
+
+
+def fetch_known(name: str, data_path: str) -> Table:
+    """Returns the rows of a known data set that data_path has no file of."""
+    try:
+        values, source = DATASETS[name].fetch()
+    except UserError as error:
+        path = pathlib.Path(data_path) / f"{name}.data"
+        raise UserError(f"data set {name}: there is no file {path}, and {error}; "
+                        "put the file there (numbers, target last), or set data_path to its folder") from None
+    return table_of(values, source)
+
+
+def split_of(config: Config) -> int:
+    """Returns the index of the config's split: as set, else by the seed. Raises a UserError if it has none."""
+    first_seed = lookup(PROTOCOLS, config.protocol, "protocol").first_seed
+    if first_seed is None:
+        if config.split:
+            raise UserError(f"split {config.split} does not exist: protocol {config.protocol} has one split, number 0")
+        return 0
+    index = config.split if config.split is not None else config.seed - first_seed
+    if index < 0:
+        raise UserError(f"protocol {config.protocol} with seed 0 has no default split: set split")
+    return index
+
+
+def _with_test_rows(table: Table, config: Config, used: typing.Sequence[int],
+                    class_target: bool) -> typing.Tuple[Table, int]:
+    """Returns (the table with the rows of test_file after its own, how many these are)."""
+    import pandas
+
+    path = pathlib.Path(str(config.test_file))
+    if not path.is_file():
+        raise UserError(f"test_file {path}: there is no such file")
+    words = [table.names[column] if table.names else column + 1 for column in range(table.frame.shape[1])
+             if not table.is_number(column)]
+    other = read_table(path, TableFormat(**config.table_format), words)
+    if (table.names is None) != (other.names is None):
+        raise UserError(f"{table.source} and {path}: only one of the two names its columns")
+    order: typing.List[typing.Optional[int]]
+    if table.names is not None and other.names is not None:
+        there = {name: position for position, name in enumerate(other.names)}
+        missing = [table.names[column] for column in used if table.names[column] not in there]
+        if missing:
+            raise UserError(f"{path} has no column {', '.join(map(repr, missing[:5]))}, which {table.source} has")
+        order = [there.get(name) for name in table.names]
+    elif other.frame.shape[1] != table.frame.shape[1]:
+        raise UserError(f"{path} has {other.frame.shape[1]} columns, {table.source} has {table.frame.shape[1]}")
+    else:
+        order = list(range(table.frame.shape[1]))
+    empty = np.full(len(other.frame), None, object)
+    columns = {new: empty if old is None else other.frame.iloc[:, old].to_numpy() for new, old in enumerate(order)}
+    for new, old in enumerate(order):
+        if new in used and old is not None and other.is_number(old) != table.is_number(new):
+            numeric = table.source if table.is_number(new) else path
+            raise UserError(f"{label(new, table.names)} holds numbers in {numeric} and words in the other file")
+    both = pandas.concat([table.frame, pandas.DataFrame(columns)], ignore_index=True)
+    n_own, own, others = len(table.frame), table.field, other.field
+
+    def field(row: int, column: int) -> typing.Tuple[str, str]:
+        return own(row, column) if row < n_own else others(row - n_own, int(order[column] or 0))
+
+    return table._replace(frame=both, notices=(*table.notices, *other.notices), field=field), len(other.frame)
+
+
+def _place(table: Table, column: int) -> Place:
+    return Place(table.names[column] if table.names else None, column + 1)
+
+
+def _only(table: Table, used: typing.Sequence[int]) -> Table:
+    """Returns the table with these columns alone, in this order."""
+    if list(used) == list(range(table.frame.shape[1])):
+        return table
+    chosen, field = list(used), table.field
+    return table._replace(
+        frame=table.frame.iloc[:, chosen].set_axis(range(len(chosen)), axis=1),
+        names=tuple(table.names[column] for column in chosen) if table.names else None,
+        field=lambda row, column: field(row, chosen[column]))
+
+
+def _refuse_missing(table: Table, config: Config) -> None:
+    """Raises a UserError for a missing target, and for missing inputs unless the config says how to replace them."""
+    if config.missing == "refuse":
+        refuse_missing(table)
+        return
+    gone = np.flatnonzero(table.frame.iloc[:, -1].isna().to_numpy())
+    if len(gone):
+        where, _ = table.field(int(gone[0]), table.frame.shape[1] - 1)
+        raise UserError(f"{where}: the target is missing in {len(gone)} row{'s' if len(gone) > 1 else ''}: remove "
+                        "these rows (predict.py predicts rows without a target)")
+
+
+def _check_target(table: Table, class_target: bool) -> None:
+    last = table.frame.shape[1] - 1
+    if not class_target and not table.is_number(last):
+        word = str(table.frame.iloc[0, last])
+        raise UserError(f"{table.source}: the target, {label(last, table.names)}, holds words such as {word!r}: name "
+                        "another column with the key target, or set mode to classification")
+
+
+def _check(table: Table, config: Config, known: typing.Optional[Dataset]) -> None:
+    """Raises a UserError unless the table can be split and is what is known of the data set."""
+    n_rows, n_columns = table.frame.shape
+    if known:
+        given = [name for name in ROLE_KEYS if getattr(config, name) is not None]
+        if given:
+            raise UserError(f"{', '.join(given)}: not for the known data set {config.dataset}, whose columns are "
+                            "known: set data_file to use a table of your own")
+        if (n_rows, n_columns) != (known.n_rows, known.n_inputs + 1):
+            raise UserError(f"{table.source}: {config.dataset} has {known.n_rows} rows of {known.n_inputs} inputs and "
+                            f"the target, but this table has {n_rows} rows of {n_columns} columns (give rows of your "
+                            "own another name)")
+    if n_columns < 2:
+        raise UserError(f"{table.source}: there is one column only; inputs and, in the last column, a target are "
+                        "needed")
+
+
+def _split(whole: Table, roles: Roles, config: Config, known: typing.Optional[Dataset], n_rows: int,
+           n_test: int) -> Split:
+    if known and config.protocol == "standard":
+        _check_standard(whole.values, whole.source, config.dataset, known)
+    column = roles.group if roles.group is not None else roles.split_column
+    groups = None
+    if column is not None:
+        words = whole.frame.iloc[:, column]
+        if words.isna().any():
+            where, _ = whole.field(int(np.flatnonzero(words.isna())[0]), column)
+            raise UserError(f"{where}: the field is empty, but {label(column, whole.names)} must say of every row "
+                            "where it belongs")
+        groups = words.to_numpy()
+    request = Request(n_rows, split_of(config), known.n_standard_splits if known else 20, config.test_fraction,
+                      config.folds, groups, n_test)
+    return lookup(PROTOCOLS, config.protocol, "protocol").split(request)
+
+
+def _is_plain(table: Table, transform: TableTransform) -> bool:
+    """Tells whether the table is one of numbers, which need no encoding."""
+    return (all(table.is_number(column) for column in range(table.frame.shape[1]))
+            and not any(column.has_indicator for column in transform.columns)
+            and not table.frame.isna().to_numpy().any())
+
+
+def _hash(table: Table) -> str:
+    """Returns `rows_hash` of a table of numbers; of other tables, a hash of the numbers and the words."""
+    numbers = [column for column in range(table.frame.shape[1]) if table.is_number(column)]
+    if len(numbers) == table.frame.shape[1]:
+        return rows_hash(table.values)
+    digest = hashlib.sha256()
+    for column in range(table.frame.shape[1]):
+        values = table.frame.iloc[:, column]
+        digest.update(np.ascontiguousarray(values.to_numpy(), "<f8").tobytes() if column in numbers else
+                      "\x1f".join("\x00" if value is None else str(value) for value in values).encode("utf-8"))
+    return digest.hexdigest()[:16]
+
+
+def _raise_unknown(name: str, path: pathlib.Path) -> typing.NoReturn:
+    """Raises the UserError for a name that is neither a file nor known; it names the file or set that was meant."""
+    for other in (path.parent / name, path.parent / f"{name}.csv", path.parent / f"{name}.txt"):
+        if other.is_file():
+            remedy = f"set dataset to {other.stem}" if other.suffix == ".data" else "set data_file to it"
+            raise UserError(f"unknown dataset {name!r}, but there is a file {other}: {remedy}")
+    names = [*DATASETS, *(file.stem for file in path.parent.glob("*.data") if file.is_file())]
+    raise UserError(f"unknown dataset {name!r}{did_you_mean(name, names)}: there is no file {path}, and no known data "
+                    "set has that name (--list shows them)")
+
+
+def _check_standard(values: np.ndarray, source: str, name: str, known: Dataset) -> None:
+    """Raises a UserError unless rows and splits are those that papers share under this name."""
+    if known.rows_hash not in (None, rows_hash(values)):
+        raise UserError(f"{source}: these are not the rows of {name}, in the order for which the standard splits were "
+                        f"made (hash {rows_hash(values)}, not {known.rows_hash}): use that file, or protocol published")
+    splits = [standard_split(len(values), index, known.n_standard_splits) for index in range(known.n_standard_splits)]
+    if known.standard_hash not in (None, split_hash(splits)):
+        raise UserError(f"{source}: the standard splits of {name} come out as {split_hash(splits)}, not "
+                        f"{known.standard_hash}: the rows or numpy's random numbers are not those for which they were "
+                        "made; use protocol published")
+
+
