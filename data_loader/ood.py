@@ -15,6 +15,7 @@ from data_loader.other_rows import MAX_DISTANCE, encode_as, match_columns, targe
 from data_loader.parts import Part
 from data_loader.regression import RegressionData
 from data_loader.splits import hash_of_rows, n_common, rows_hash
+from data_loader.table_classes import ClassTableData, class_part
 from data_loader.table_file import Table, may_be_header, read_table
 from data_loader.table_text import TableFormat
 from data_loader.tables import fetch_known
@@ -104,7 +105,12 @@ def other_table(name: str, config: Config, data: RegressionData) -> Part:
     return Part(x, y, n_in_train, (*rows.notices, *notices), rows.ids)
 
 
-def _read_other(name: str, config: Config, data: RegressionData) -> Table:
+def other_class_table(name: str, config: Config, data: ClassTableData) -> Part:
+    """Returns the rows of another table with their labels; arguments and errors are those of `other_table`."""
+    return class_part(data, match_columns(_read_other(name, config, data), data, needs_target=True))
+
+
+def _read_other(name: str, config: Config, data: typing.Union[RegressionData, ClassTableData]) -> Table:
     """Reads a table's file, or a known data set."""
     known = DATASETS.get(config.dataset) if not config.data_file else None
     if _exists(name) and pathlib.Path(name).is_file():

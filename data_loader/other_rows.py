@@ -3,7 +3,7 @@ import typing
 
 import numpy as np
 
-from data_loader.regression import MOST_NAMED, RegressionData
+from data_loader.regression import MOST_NAMED
 from data_loader.table_cells import about_missing
 from data_loader.table_file import Table
 from data_loader.table_transform import CATEGORY, NUMBER, Column, Place, TableTransform
@@ -14,6 +14,9 @@ if typing.TYPE_CHECKING:
 
 ROUNDING = 1e-9  # relative difference from a constant that needs no mention
 MAX_DISTANCE = 1e12  # in standard deviations: well below 1e19, where squares overflow in float32
+
+
+TableData = typing.Any  # RegressionData or ClassTableData
 
 
 class OtherRows(typing.NamedTuple):
@@ -46,7 +49,7 @@ def word_columns(transform: TableTransform) -> typing.List[typing.Union[str, int
     return [place.number if place.name is None else place.name for place in places]
 
 
-def match_columns(table: Table, data: RegressionData, needs_target: bool) -> OtherRows:
+def match_columns(table: Table, data: TableData, needs_target: bool) -> OtherRows:
     """Finds the columns of the run in another table: by their names, or by their order if only one table has names.
 
     Args:
@@ -76,7 +79,7 @@ def match_columns(table: Table, data: RegressionData, needs_target: bool) -> Oth
     return OtherRows(table, inputs, target, row_id, tuple(notices))
 
 
-def encode_as(data: RegressionData, rows: OtherRows) -> typing.Tuple[np.ndarray, typing.List[str]]:
+def encode_as(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typing.List[str]]:
     """Returns (inputs [n, d], standardised as the training rows were; notices).
 
     Inputs that are constant over the training rows become 0. Raises a UserError for missing values that the run's
@@ -98,7 +101,7 @@ def encode_as(data: RegressionData, rows: OtherRows) -> typing.Tuple[np.ndarray,
     return x, notices
 
 
-def targets_of(data: RegressionData, rows: OtherRows) -> np.ndarray:
+def targets_of(data: TableData, rows: OtherRows) -> np.ndarray:
     """Returns the targets [n] in their own units. Raises a UserError for words and for missing values."""
     assert rows.target is not None, "the table has no target"
     if not rows.table.is_number(rows.target):
@@ -120,7 +123,7 @@ def _missing(table: Table, transform: TableTransform, needs_target: bool) -> typ
     return [name for name in _wanted(transform, needs_target) if name not in (table.names or ())]
 
 
-def _by_name(table: Table, data: RegressionData,
+def _by_name(table: Table, data: TableData,
              needs_target: bool) -> typing.Tuple[typing.List[int], typing.Optional[int], typing.Optional[int]]:
     transform, names = data.transform, list(table.names or ())
     missing = _missing(table, transform, needs_target)
@@ -138,7 +141,7 @@ def _by_name(table: Table, data: RegressionData,
     return inputs, find(transform.target), find(transform.row_id)
 
 
-def _by_order(table: Table, data: RegressionData,
+def _by_order(table: Table, data: TableData,
               needs_target: bool) -> typing.Tuple[typing.List[int], typing.Optional[int], typing.Optional[int]]:
     """Matches columns by their numbers in the run's table; a table without a target has one column less."""
     transform, width = data.transform, table.frame.shape[1]

@@ -10,6 +10,7 @@ from data_loader.classification import ImageData
 from data_loader.parts import Pixels, Spec
 from data_loader.regression import RegressionData
 from data_loader.splits import Split
+from data_loader.table_classes import ClassTableData
 from data_loader.table_transform import Column, Place, TableTransform
 
 VERSION = 1  # of the format
@@ -39,29 +40,44 @@ def restore(stored: Stored) -> typing.Any:
     return KINDS[stored["kind"]].read(stored, common)
 
 
-def _write_table(data: RegressionData) -> Stored:
+def _write_columns(data: typing.Any) -> Stored:
+    """Describes the columns of RegressionData or ClassTableData."""
     transform = data.transform
     return {"columns": [dict(column._asdict()) for column in transform.columns], "missing": transform.missing,
-            "target": dict(transform.target._asdict(), mean=data.target_mean, std=data.target_std),
-            "row_id": transform.row_id and dict(transform.row_id._asdict()), "n_columns": transform.n_columns,
+            "target": dict(transform.target._asdict()), "row_id": transform.row_id and dict(transform.row_id._asdict()),
+            "n_columns": transform.n_columns,
             "inputs": [{"name": name, "mean": float(mean), "std": float(std), "constant": bool(constant)}
                        for name, mean, std, constant in zip(transform.names, data.input_mean, data.input_std,
                                                             data.constant)],
             "names": data.names and list(data.names), "is_commented": data.is_commented}
 
 
-def _read_table(stored: Stored, common: Stored) -> RegressionData:
+def _read_columns(stored: Stored) -> Stored:
     columns = tuple(Column(**dict(column, levels=tuple(column["levels"]), parts=tuple(column["parts"])))
                     for column in stored["columns"])
-    target, row_id = stored["target"], stored["row_id"]
-    transform = TableTransform(columns, stored["missing"], Place(target["name"], target["number"]),
-                               row_id and Place(**row_id), stored["n_columns"])
+    transform = TableTransform(columns, stored["missing"], Place(**stored["target"]),
+                               stored["row_id"] and Place(**stored["row_id"]), stored["n_columns"])
     mean, std, constant = (np.array([column[key] for column in stored["inputs"]])
                            for key in ("mean", "std", "constant"))
-    return RegressionData(
-        input_mean=mean, input_std=std, constant=constant, target_mean=target["mean"], target_std=target["std"],
-        transform=transform, names=stored["names"] and tuple(stored["names"]), is_commented=stored["is_commented"],
-        train_hashes=None, **common)
+    return {"input_mean": mean, "input_std": std, "constant": constant, "transform": transform, "train_hashes": None,
+            "names": stored["names"] and tuple(stored["names"]), "is_commented": stored["is_commented"]}
+
+
+def _write_table(data: RegressionData) -> Stored:
+    return dict(_write_columns(data), target_mean=data.target_mean, target_std=data.target_std)
+
+
+def _read_table(stored: Stored, common: Stored) -> RegressionData:
+    return RegressionData(target_mean=stored["target_mean"], target_std=stored["target_std"], **_read_columns(stored),
+                          **common)
+
+
+def _write_class_table(data: ClassTableData) -> Stored:
+    return dict(_write_columns(data), classes=list(data.classes))
+
+
+def _read_class_table(stored: Stored, common: Stored) -> ClassTableData:
+    return ClassTableData(classes=stored["classes"], **_read_columns(stored), **common)
 
 
 def _write_images(data: ImageData) -> Stored:
@@ -85,4 +101,5 @@ class Kind(typing.NamedTuple):
 
 
 KINDS = {"table": Kind(RegressionData, _write_table, _read_table),
+         "table of classes": Kind(ClassTableData, _write_class_table, _read_class_table),
          "images": Kind(ImageData, _write_images, _read_images)}

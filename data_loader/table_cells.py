@@ -14,6 +14,7 @@ if typing.TYPE_CHECKING:
 
     import pandas
 
+LAST = -1  # the last column, where columns are numbered from 1
 NOT_A_NUMBER = "nan"  # a missing value that is not finite either
 WITH_UNIT = re.compile(r"[-+(]?\s*[$€£¥]?\s*\d[\d.,'\u00a0 ]*\s*(%|[$€£¥]|[A-Za-zµ°][A-Za-z0-9/²³]{0,7})?\)?")
 MOSTLY = 0.8  # share of the different words of a column that look like numbers with units, from which it is refused
@@ -40,7 +41,8 @@ def read_texts(path: "pathlib.Path", layout: Layout, missing_marks: typing.Colle
     names = layout.words if layout.words and len(layout.words) == width and not layout.is_comment else None
 
     def converted(column: int) -> np.ndarray:
-        holds_words = column + 1 in words_in or bool(names and names[column] in words_in)
+        references = [column + 1] + [LAST] * (column == width - 1) + ([names[column]] if names else [])
+        holds_words = any(reference in words_in for reference in references)
         try:
             return convert(frame.iloc[:, column].to_numpy(), layout.decimal, marks, holds_words)
         except BadCell as bad:

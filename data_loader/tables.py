@@ -8,7 +8,7 @@ import numpy as np
 from data_loader import DATASETS, IMAGE_SETS, Dataset
 from data_loader.known_tables import check_known, put_target_last
 from data_loader.splits import PROTOCOLS, Request, Split, rows_hash, split_hash, standard_split, training_rows
-from data_loader.table_cells import label
+from data_loader.table_cells import LAST, label
 from data_loader.table_file import Table, read_table, refuse_missing, table_of
 from data_loader.table_roles import ROLE_KEYS, Roles, find_roles
 from data_loader.table_text import TableFormat
@@ -90,8 +90,8 @@ def read_rows(config: Config, class_target: bool = False) -> Table:
     """
     path = pathlib.Path(config.data_file or pathlib.Path(config.data_path) / f"{config.dataset}.data")
     words_in = [*(config.categories or ()), *(reference for reference in (config.row_id, config.group) if reference)]
-    if class_target and config.target is not None:
-        words_in.append(config.target)
+    if class_target:
+        words_in.append(LAST if config.target is None else config.target)
     if path.is_file():
         return read_table(path, TableFormat(**config.table_format), words_in)
     if config.data_file:

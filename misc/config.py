@@ -9,7 +9,7 @@ import typing
 import pydantic
 
 from misc.config_file import PathLike, parse_override, read_settings
-from misc.config_keys import CLASSIFICATION, PATTERNS, REGRESSION, TABLE_KEYS, Keys, key_mode
+from misc.config_keys import CLASSIFICATION, PATTERNS, REGRESSION, TABLE_CLASSIFICATION, TABLE_KEYS, Keys, key_mode
 from misc.config_overlays import OVERLAY_KEYS, read_overlay
 from misc.errors import UserError
 from misc.synonyms import key_hint
@@ -119,6 +119,11 @@ class Config(Keys):
     def name(self) -> str:
         """Name of the experiment, and of its folder."""
         return self.exp_name or f"{self.optimizer}_{self.dataset}"
+
+    @property
+    def kind(self) -> str:
+        """What depends on likelihood and data at once: the mode, or TABLE_CLASSIFICATION."""
+        return TABLE_CLASSIFICATION if self.mode == CLASSIFICATION and self.is_table else self.mode
 
     @property
     def is_table(self) -> bool:

@@ -8,7 +8,8 @@ import typing
 import pydantic
 from typing_extensions import Literal
 
-REGRESSION, CLASSIFICATION = "regression", "classification"
+REGRESSION, CLASSIFICATION = "regression", "classification"  # modes
+TABLE_CLASSIFICATION = "table classification"  # kind of a run of mode classification whose data are a table
 
 # Groups of keys by purpose; docs/configuration.md has one table per group, in the order of the keys below.
 EXPERIMENT = "Experiment"

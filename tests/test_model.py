@@ -19,7 +19,7 @@ class Run:
     """A model on its data in a session, without folder or trainer."""
 
     def __init__(self, config, data=None):
-        self.config, self.data = config, data or TASKS[config.mode].load(config)
+        self.config, self.data = config, data or TASKS[config.kind].load(config)
         self.model = build_model(design_run(config, self.data.spec))
         self.session = tf.Session(graph=self.model.graph)
         self.stepper = Stepper(self.session, self.model, self.data.train)

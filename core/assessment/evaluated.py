@@ -42,7 +42,7 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
     with restored(root, overrides, device, options.best, needs_rows=options.data is None) as run:
         inputs = make_inputs(run.config, run.data, options)
         collected = collect(run, inputs)
-        results, noise = ASSESSMENTS[run.config.mode].results(collected, run.data, options), layers(run)
+        results, noise = ASSESSMENTS[run.config.kind].results(collected, run.data, options), layers(run)
         results.more.update(_about_rows(inputs))
         if noise:
             results.panels["noise"] = noise
@@ -64,7 +64,7 @@ def evaluate_ensemble(members: Sequence[Evaluated], options: Options) -> Results
             raise UserError(f"--ensemble: {first.root} and {other.root} do not have the same training and test rows: "
                             "an ensemble needs one data set and one split (key split)")
     collected = mixture([member.collected for member in members])
-    results = ASSESSMENTS[first.config.mode].results(collected, first.data, options)
+    results = ASSESSMENTS[first.config.kind].results(collected, first.data, options)
     results.more.update({key: value for key, value in first.results.more.items() if key in ABOUT_ROWS})
     results.more.pop("monte_carlo")  # the runs' draws are not of one distribution
     return results

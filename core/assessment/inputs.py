@@ -50,7 +50,7 @@ class Collected(NamedTuple):
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
     """Returns all inputs of a run, the test rows first. Raises UserError for options that do not fit the run."""
-    task = TASKS[config.mode]
+    task = TASKS[config.kind]
     if not task.has_images and (options.ood or options.corrupt):
         flag = "--ood" if options.ood else "--corrupt"
         raise UserError(f"{flag} is for images, {config.dataset} is a table")
@@ -60,7 +60,7 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
         if options.ood == config.dataset:
             raise UserError(f"--ood {options.ood} is the run's own data set: give another one")
         parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test), None)
-    if data.spec.shape == (1,) and data.train is not None:
+    if data.spec.shape == (1,) and task.has_noise and data.train is not None:
         parts[BAND] = Part(band_inputs(data), None)
     inputs = {name: Input(len(part.x), functools.partial(Part, *part),
                           _in_train(part, data, task.has_images), part.notices)

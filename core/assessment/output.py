@@ -77,7 +77,7 @@ def _write(folder: Path, name: str, results: Results, numbers: Dict[str, Any], r
     """Writes all files of one evaluation; run: gives the mode, the classes and the step for TensorBoard."""
     with _replaced(folder) as new:
         write_json(new / "metrics.json", numbers)
-        ASSESSMENTS[run.config.mode].write_predictions(results, run.data, new)
+        ASSESSMENTS[run.config.kind].write_predictions(results, run.data, new)
         writer = SummaryWriter(new / "summary")
         for figure_name, figure in _figures({name: results.panels}):
             _save(figure, new, figure_name)

@@ -44,7 +44,7 @@ def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: A
         runs = [stack.enter_context(restored(root, overrides, device, asked.best, needs_rows=False)) for root in roots]
         _check_together(runs)
         noises = [run.noise() for run in runs]
-        summarise, data, n_bad = SUMMARIES[runs[0].config.mode], [run.data for run in runs], 0
+        summarise, data, n_bad = SUMMARIES[runs[0].config.kind], [run.data for run in runs], 0
 
         def on_bad(message: str) -> None:
             nonlocal n_bad
@@ -71,7 +71,7 @@ def _check_together(runs: Sequence[Restored]) -> None:
     """Raises UserError unless the runs predict the same quantity."""
     first = runs[0]
     for other in runs[1:]:
-        same = first.config.mode == other.config.mode and _target(first) == _target(other)
+        same = first.config.kind == other.config.kind and _target(first) == _target(other)
         if not same:
             raise UserError(f"--ensemble: {first.folder.root} and {other.folder.root} do not predict the same target")
 

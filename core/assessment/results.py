@@ -32,7 +32,7 @@ from core.metrics.predictive import (
 )
 from core.training.evaluation import Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
-from misc.config import CLASSIFICATION, REGRESSION
+from misc.config import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION
 from misc.records import write_rows
 
 N_SAMPLES = 12  # draws that a band shows
@@ -196,3 +196,4 @@ class Assessment(NamedTuple):
 
 ASSESSMENTS = {REGRESSION: Assessment(regression_results, write_regression),
                CLASSIFICATION: Assessment(classification_results, write_classification)}
+ASSESSMENTS[TABLE_CLASSIFICATION] = ASSESSMENTS[CLASSIFICATION]

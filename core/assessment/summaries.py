@@ -9,7 +9,7 @@ from core.metrics.calibration import entropies
 from core.metrics.predictive import predict, predict_classes, shared, softmax
 from core.metrics.quantiles import mixture_quantiles
 from core.training.evaluation import Draws
-from misc.config import CLASSIFICATION, REGRESSION
+from misc.config import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION
 from misc.seeding import stream
 
 Columns = Dict[str, np.ndarray]  # name -> a value per row, [n]
@@ -100,4 +100,5 @@ def _samples(draws: Draws, n_samples: int, first: int, seed: int) -> np.ndarray:
     return outputs + noise * stretch / np.sqrt(draws.precisions[chosen])
 
 
-SUMMARIES = {REGRESSION: summarise_regression, CLASSIFICATION: summarise_classes}
+SUMMARIES = {REGRESSION: summarise_regression, CLASSIFICATION: summarise_classes,
+             TABLE_CLASSIFICATION: summarise_classes}

@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 def design_run(config: Config, spec: Spec) -> Design:
     """Looks up and checks every part of a run; builds nothing. Raises UserError for what does not exist or fit."""
-    task, known = TASKS[config.mode], lookup(NETWORKS, config.model_name, "model_name")
+    task, known = TASKS[config.kind], lookup(NETWORKS, config.model_name, "model_name")
     if known.images_only and len(spec.shape) != 3:
         raise UserError(f"model_name {config.model_name} takes images, but {config.dataset} has rows of "
                         f"{spec.shape[0]} numbers: take ffn50 or another network of dense layers")
@@ -110,7 +110,7 @@ def _method_notices(config: Config) -> List[str]:
     sentences += _without_effect(config, optimizer.CURVATURE_KEYS - read, "optimizer", config.optimizer)
     updates = method.family.updates
     resets = key_mode("re_init") == config.mode and config.re_init and method.noisy and "reinit" in updates
-    if resets and config.sets("re_init_iters") and "reinit" not in TASKS[config.mode].periods(config, updates):
+    if resets and config.sets("re_init_iters") and "reinit" not in TASKS[config.kind].periods(config, updates):
         sentences.append("note: re_init_iters has no effect: R is re-initialised at every change of basis anyway "
                          "(kfac_init_after_basis)")
     return sentences
@@ -138,7 +138,7 @@ def _noise_notices(config: Config) -> List[str]:
     sentences = _without_effect(config, unread, "noise_update", config.noise_update)
     method = lookup(optimizer.METHODS, config.optimizer, "optimizer")
     n_particles = config.train_particles if method.noisy else 1
-    if TASKS[config.mode].has_noise and config.noise_update == "leave_one_out" and n_particles == 1:
+    if TASKS[config.kind].has_noise and config.noise_update == "leave_one_out" and n_particles == 1:
         sentences.append("note: with one weight draw per step, or without weight noise, noise_update leave_one_out is "
                          "the same as conjugate")
     if config.predictive_noise == "leave_one_out" and (not method.noisy or config.test_particles == 1):

@@ -48,7 +48,7 @@ FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_k
 def plan(config: Config, device: str = "auto") -> Plan:
     """Loads the data and looks up every part. Raises UserError for whatever would not work."""
     check_curvature_device(config)
-    data = TASKS[config.mode].load(config)
+    data = TASKS[config.kind].load(config)
     config = with_schedule(config, data.spec.n_rows)
     design = design_run(config, data.spec)
     return Plan(config, data, design, *choose_device(device, design))

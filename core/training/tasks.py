@@ -1,5 +1,7 @@
 """TASKS: everything in a run that depends on the mode, one row each for regression and classification.
 
+A third row, for classes of the rows of a table, differs from that for images in the data alone.
+
 The network, the posterior, the curvature, the graph and the trainer are the same for both. Three tables in other layers
 have a row per mode, too: MODE_DEFAULTS, defaults of keys (misc/config.py), ONEDNN, kernels (misc/backend.py), and
 ASSESSMENTS, what evaluate.py computes and writes (core/assessment/results.py).
@@ -11,10 +13,11 @@ from core.inference.step_sizes import StepSizes, classification_step_sizes, regr
 from core.training import evaluation, noise, schedule, wording
 from core.training.evaluation import Evaluation
 from data_loader.classification import load_classification
-from data_loader.ood import labelled_images, other_table
+from data_loader.ood import labelled_images, other_class_table, other_table
 from data_loader.parts import Part
 from data_loader.regression import load_regression
-from misc.config import CLASSIFICATION, REGRESSION, Config
+from data_loader.table_classes import load_class_table
+from misc.config import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION, Config
 
 METRIC_PREFIX = {"test": "test_", "validation": "valid_"}  # config's `evaluate_on` -> how names of metrics begin
 
@@ -113,3 +116,10 @@ TASKS = {
         about_step=wording.about_clipped_step,
     ),
 }
+TASKS[TABLE_CLASSIFICATION] = TASKS[CLASSIFICATION]._replace(
+    load=load_class_table,
+    load_other=other_class_table,
+    has_images=False,
+    write_images=evaluation.write_no_images,
+    about_data=wording.about_class_table,
+)

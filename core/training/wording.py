@@ -12,6 +12,11 @@ def about_table(data: Any) -> str:
     return f"standardised with the training rows (target std {data.target_std:.4g})"
 
 
+def about_class_table(data: Any) -> str:
+    """Describes the classes of a table's rows and how their inputs are standardised."""
+    return f"{data.spec.n_outputs} classes; inputs standardised with the training rows"
+
+
 def about_images(data: Any) -> str:
     """Describes how images are standardised."""
     return f"{data.spec.n_outputs} classes; channels standardised with the training images"
