@@ -94,8 +94,8 @@ def _classes(loaded: SplitTable) -> typing.Tuple[typing.List[str], np.ndarray]:
     found = sorted({str(name) for name in names}, key=_order)
     if len(found) > min(MOST_CLASSES, len(names) / 2):
         target = loaded.transform.target.label
-        raise UserError(f"{loaded.table.source}: the target, {target}, has {len(found)} values in {len(names)} rows: too "
-                        "many for classes (mode regression predicts numbers)")
+        raise UserError(f"{loaded.table.source}: the target, {target}, has {len(found)} values in {len(names)} rows: "
+                        "too many for classes (mode regression predicts numbers)")
     numbers = {name: number for number, name in enumerate(found)}
     return found, np.array([numbers[str(name)] for name in names], np.int32)
 
