@@ -206,25 +206,3 @@ def _encode_date(column: Column, values: "pandas.Series") -> typing.Tuple[np.nda
 
 
 _ENCODERS = {NUMBER: _encode_number, CATEGORY: _encode_category, DATE: _encode_date}
-
-
-def about_columns(transform: TableTransform, frame: "pandas.DataFrame") -> typing.Iterator[str]:
-    """Yields a line per input column: what it is, its range or its categories, and the share of missing values."""
-    for position, column in enumerate(transform.columns):
-        values = frame.iloc[:, position]
-        gone = float(values.isna().mean())
-        about = _ABOUT[column.kind](column, values)
-        missing = f", {gone:.1%} missing" if gone else ""
-        yield f"{column.label}: {column.kind}, {about}{missing}"
-
-
-_ABOUT = {NUMBER: lambda column, values: f"{values.min():.6g} to {values.max():.6g}",
-          CATEGORY: lambda column, values: _some(column.levels),
-          DATE: lambda column, values: ", ".join(column.parts)}
-
-
-def _some(levels: typing.Sequence[str], most: int = 8) -> str:
-    more = f" and {len(levels) - most} more" if len(levels) > most else ""
-    return f"{len(levels)} categories ({', '.join(levels[:most])}{more})"
-
-

@@ -24,6 +24,7 @@ MIN_ROWS = 10  # so that a tenth of them is at least one test row
 class SplitTable(typing.NamedTuple):
     """A table, split and encoded."""
 
+    whole: Table             # all columns
     table: Table             # only the columns that are used: the inputs and, last, the target
     roles: Roles             # positions in the whole table
     split: Split
@@ -78,8 +79,8 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
     else:
         inputs, unknown = transform.encode(table.frame.iloc[:, :-1])
         notices = [*table.notices, *unknown]
-    ids = None if roles.row_id is None else whole.frame.iloc[:, roles.row_id].astype(str).to_numpy(object)
-    return SplitTable(table, roles, split, train_rows, valid_rows, transform, inputs, ids, _hash(table),
+    ids = None if roles.row_id is None else _texts(whole.frame.iloc[:, roles.row_id])
+    return SplitTable(whole, table, roles, split, train_rows, valid_rows, transform, inputs, ids, _hash(table),
                       tuple(notices))
 
 
@@ -222,6 +223,11 @@ def _is_plain(table: Table, transform: TableTransform) -> bool:
             and not table.frame.isna().to_numpy().any())
 
 
+def _texts(column: typing.Any) -> np.ndarray:
+    """Returns the words of a pandas Series, object [n], empty where they are missing."""
+    return np.array(["" if gone else str(value) for value, gone in zip(column, column.isna())], object)
+
+
 def _hash(table: Table) -> str:
     """Returns `rows_hash` of a table of numbers; of other tables, a hash of the numbers and the words."""
     numbers = [column for column in range(table.frame.shape[1]) if table.is_number(column)]
@@ -230,8 +236,11 @@ def _hash(table: Table) -> str:
     digest = hashlib.sha256()
     for column in range(table.frame.shape[1]):
         values = table.frame.iloc[:, column]
-        digest.update(np.ascontiguousarray(values.to_numpy(), "<f8").tobytes() if column in numbers else
-                      "\x1f".join("\x00" if value is None else str(value) for value in values).encode("utf-8"))
+        if column in numbers:
+            digest.update(np.ascontiguousarray(values.to_numpy(), "<f8").tobytes())
+        else:
+            words = ("\x00" if gone else str(value) for value, gone in zip(values, values.isna()))
+            digest.update("\x1f".join(words).encode("utf-8"))
     return digest.hexdigest()[:16]
 
 
