@@ -62,7 +62,7 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
         whole = table
     table = _only(table, used)
     _refuse_missing(table, config)
-    _check_target(table, class_target)
+    _check_target(table, label(roles.target, whole.names), class_target)
     n_rows = len(table.frame)
     if n_rows < MIN_ROWS:
         raise UserError(f"{table.source}: {n_rows} rows are too few to split, at least {MIN_ROWS} are needed")
@@ -169,11 +169,11 @@ def _refuse_missing(table: Table, config: Config) -> None:
                         "these rows (predict.py predicts rows without a target)")
 
 
-def _check_target(table: Table, class_target: bool) -> None:
+def _check_target(table: Table, name: str, class_target: bool) -> None:
     last = table.frame.shape[1] - 1
     if not class_target and not table.is_number(last):
         word = str(table.frame.iloc[0, last])
-        raise UserError(f"{table.source}: the target, {label(last, table.names)}, holds words such as {word!r}: name "
+        raise UserError(f"{table.source}: the target, {name}, holds words such as {word!r}: name "
                         "another column with the key target, or set mode to classification")
 
 

@@ -22,9 +22,10 @@ NUMBERS = st.one_of(
 WORDS = st.one_of(
     st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=8).filter(
         lambda word: not word.strip().startswith("#")),  # a comment, at the beginning of a line
-    st.sampled_from(["red", "a b", "x, y", "p; q", "5\" pipe", "it's", "two\nlines", "tab\there", "|", "Größe", "no. #1",
-                     "NA", "nan", "true", "1,5", "2020-01-31", "10 km", "_", "''", '""', "sep=;", "=1"]))
-NAMES = st.one_of(st.from_regex(r"[A-Za-z][a-z_ ]{0,8}[a-z]", fullmatch=True), WORDS, st.sampled_from(["2019", "größe"]))
+    st.sampled_from(["red", "a b", "x, y", "p; q", "5\" pipe", "it's", "two\nlines", "tab\there", "|", "Größe",
+                     "no. #1", "NA", "nan", "true", "1,5", "2020-01-31", "10 km", "_", "''", '""', "sep=;", "=1"]))
+NAMES = st.one_of(st.from_regex(r"[A-Za-z][a-z_ ]{0,8}[a-z]", fullmatch=True), WORDS,
+                  st.sampled_from(["2019", "größe"]))
 
 
 @st.composite
@@ -95,12 +96,13 @@ def test_what_pandas_writes_is_read_back_or_refused(tmp_path_factory, frame, way
             expected = expected.iloc[:, :-1]
     assert read.shape == expected.shape
     for row, column in itertools.product(*map(range, expected.shape)):
-        assert is_same(read, expected, row, column, way["decimal"]), (row, column, expected.iloc[row, column], read.iloc[row, column])
+        assert is_same(read, expected, row, column, way["decimal"]), (row, column)
 
 
 SPELLINGS = st.one_of(
     NUMBERS.map(repr), st.floats().map(repr), st.from_regex(r"[-+]?[0-9_.,eE ]{1,8}", fullmatch=True), WORDS,
-    st.sampled_from(["inf", "Infinity", "-nan", "1e400", "1e", "0x10", "1_0", "\uff11", "1d3", "True", ".", "1.", "+1"]))
+    st.sampled_from(["inf", "Infinity", "-nan", "1e400", "1e", "0x10", "1_0", "\uff11", "1d3", "True", ".", "1.",
+                     "+1"]))
 
 
 @settings(MANY, max_examples=200)
@@ -111,9 +113,8 @@ def test_a_number_is_one_however_it_is_read(tmp_path_factory, words):
     """The fast way, by pandas, and the way of tables with words agree on what is a number, and on every bit of it."""
     path = pathlib.Path(str(tmp_path_factory.mktemp("t"))) / "table.csv"
     path.write_text("a;y\n" + "".join(f"{word};1.0\n" for word in words), encoding="utf-8")
-    plain, other = TableFormat(separator=";", decimal="."), TableFormat(separator=";", decimal=".", missing_marks=("@",))
-    results = []
-    for form in (plain, other):
+    results, plain = [], TableFormat(separator=";", decimal=".")
+    for form in (plain, plain._replace(missing_marks=("@",))):
         try:
             results.append(read_table(path, form).frame.iloc[:, 0].tolist())
         except UserError as error:
