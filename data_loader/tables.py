@@ -32,6 +32,7 @@ class SplitTable(typing.NamedTuple):
     valid_rows: np.ndarray
     transform: TableTransform
     inputs: np.ndarray       # encoded, before they are standardised, float64 [n, d]
+    is_plain: bool           # whether inputs and target are all columns of `table` as they are
     ids: typing.Optional[np.ndarray]  # what the rows are called, text [n]; None without a column row_id
     rows_hash: str           # of all rows in their order, before the split
     notices: typing.Tuple[str, ...]
@@ -74,14 +75,15 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
     columns = _fit_columns(table, roles, train_rows, config)
     transform = TableTransform(columns, config.missing, _place(whole, roles.target),
                                None if roles.row_id is None else _place(whole, roles.row_id), whole.frame.shape[1])
-    if _is_plain(table, transform):
+    is_plain = _is_plain(table, transform)
+    if is_plain:
         inputs, notices = table.values[:, :-1], list(table.notices)
     else:
         inputs, unknown = transform.encode(table.frame.iloc[:, :-1])
         notices = [*table.notices, *unknown]
     ids = None if roles.row_id is None else _texts(whole.frame.iloc[:, roles.row_id])
-    return SplitTable(whole, table, roles, split, train_rows, valid_rows, transform, inputs, ids, _hash(table),
-                      tuple(notices))
+    return SplitTable(whole, table, roles, split, train_rows, valid_rows, transform, inputs, is_plain, ids,
+                      _hash(table), tuple(notices))
 
 
 def read_rows(config: Config, class_target: bool = False) -> Table:
@@ -160,8 +162,7 @@ def _only(table: Table, used: typing.Sequence[int]) -> Table:
 def _refuse_missing(table: Table, config: Config) -> None:
     """Raises a UserError for a missing target, and for missing inputs unless the config says how to replace them."""
     if config.missing == "refuse":
-        refuse_missing(table)
-        return
+        refuse_missing(table._replace(frame=table.frame.iloc[:, :-1]))
     gone = np.flatnonzero(table.frame.iloc[:, -1].isna().to_numpy())
     if len(gone):
         where, _ = table.field(int(gone[0]), table.frame.shape[1] - 1)
