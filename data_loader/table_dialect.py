@@ -129,9 +129,20 @@ def _holds_words(line: str) -> bool:
 
 
 def _is_comma_decimal(lines: typing.Sequence[str]) -> bool:
-    """Tells whether white space separates equally many numbers in every line but the first, some of them as 1,5."""
+    """Tells whether white space separates equally many fields in every line but the first, some of them as 1,5.
+
+    Raises a UserError if other fields are words, so that the commas could separate fields as well.
+    """
     rows = [line.split() for line in lines[1:] or lines]
     width = len(rows[0])
-    numbers = [field for row in rows for field in row]
-    return (width > 1 and all(len(row) == width for row in rows) and any("," in field for field in numbers)
-            and all(_COMMA_NUMBER.fullmatch(field) or _WHOLE.fullmatch(field) for field in numbers))
+    if width < 2 or any(len(row) != width for row in rows):
+        return False
+    columns = [[row[column] for row in rows] for column in range(width)]
+    numeric = [all(_COMMA_NUMBER.fullmatch(field) or _WHOLE.fullmatch(field) for field in column) for column in columns]
+    if not any("," in field for column in columns for field in column) or any(
+            "," in field for column, is_numeric in zip(columns, numeric) if not is_numeric for field in column):
+        return False
+    if not all(numeric):
+        example = next(field for column in columns for field in column if "," in field)
+        raise UserError(f"'{example}' may be a number with decimals or two fields: set separator to \",\" or \" \"")
+    return True

@@ -56,6 +56,9 @@ READ = {
     "quotes": Good('"a","b","y"\n"1.5","2","3"\n"4","5","6"\n', "aby", [1.5, 2, 3]),
     "quoted separators": Good('"a, in m",b,y\n"x, y",2,3\nz,5,6\n', ["a, in m", "b", "y"], ["x, y", 2, 3]),
     "doubled quotes": Good('a,b,y\n"5"" pipe",2,3\nz,5,6\n', "aby", ['5" pipe', 2, 3]),
+    "decimal commas and words between spaces": Good("a b\n1,5 red\n2 blue\n", "ab", [1.5, "red"], [COMMA]),
+    "the same without a header": Good("1,5 red\n2,5 blue\n", None, [1.5, "red"], [COMMA], {"separator": " "}),
+    "words of two parts between commas": Good("1,so red,3\n2,so blue,4\n", None, [1, "so red", 3]),
     "inches": Good('a,b,y\n5" pipe,2,3\n6" pipe,5,6\n', "aby", ['5" pipe', 2, 3]),
     "quoted line ends": Good('a,b,y\n"x\ny",2,3\nz,5,6\n', "aby", ["x\ny", 2, 3]),
     "quoted line ends between semicolons": Good(
@@ -175,6 +178,8 @@ REFUSED = {
     "a comma of thousands or decimals": Bad("a;b\n1,234;2\n5,678;3\n", ": '1,234' " + CHOICE),
     "a comma of thousands or decimals between tabs": Bad("a\tb\n1,234\t2\n", ": '1,234' " + CHOICE),
     "a comma of thousands or decimals between spaces": Bad("a b\n1,234 2\n", ": '1,234' " + CHOICE),
+    "commas and spaces": Bad("1,5 red\n2,5 blue\n", ": '2,5' may be a number with decimals or two fields: set"),
+    "a decimal comma in quotes in the first row": Bad('"1,5",x\n2,y\n', " line 1 column 1: '1,5' is not a number"),
     "thousands with decimals": Bad('a,b\n"1,234.5",2\n"2,345.6",3\n', like_numbers("1 ('a')", "1,234.5")),
     "German thousands": Bad("a;b\n1.234,5;2\n2.345,6;3\n", like_numbers("1 ('a')", "1.234,5")),
     "thousands among numbers": Bad('a,b\n1,2\n"1,234",3\n', " line 3 column 1 ('a'): '1,234' is not a number: write it "

@@ -31,8 +31,9 @@ NAMES = st.one_of(st.from_regex(r"[A-Za-z][a-z_ ]{0,8}[a-z]", fullmatch=True), W
 
 @st.composite
 def frames(draw):
-    """A DataFrame of columns of numbers, of words, and of both with missing values."""
-    n_rows, kinds = draw(st.integers(1, 12)), draw(st.lists(st.sampled_from("nnwm"), min_size=2, max_size=5))
+    """A DataFrame of a column of numbers and others of numbers, words, and numbers of which some are missing."""
+    n_rows, kinds = draw(st.integers(1, 12)), draw(st.lists(st.sampled_from("nwm"), min_size=1, max_size=4))
+    kinds.insert(draw(st.integers(0, len(kinds))), "n")
     names = draw(st.lists(NAMES, min_size=len(kinds), max_size=len(kinds), unique=True))
     make = {"n": NUMBERS, "w": WORDS, "m": st.one_of(NUMBERS, st.none())}
     columns = [draw(st.lists(make[kind], min_size=n_rows, max_size=n_rows)) for kind in kinds]
@@ -127,7 +128,7 @@ def test_a_number_is_one_however_it_is_read(tmp_path_factory, words):
     path = pathlib.Path(str(tmp_path_factory.mktemp("t"))) / "table.csv"
     path.write_text("a;y\n" + "".join(f"{word};1.0\n" for word in words), encoding="utf-8")
     results, plain = [], TableFormat(separator=";", decimal=".")
-    for form in (plain, plain._replace(missing_marks=("@",))):
+    for form in (plain, plain._replace(missing_marks=("\x01",))):
         try:
             results.append(read_table(path, form).frame.iloc[:, 0].tolist())
         except UserError as error:
