@@ -72,7 +72,10 @@ def match_columns(table: Table, data: TableData, needs_target: bool) -> OtherRow
         if unused:
             notices.append(f"note: {table.source}: columns that the run does not know are not used: "
                            f"{', '.join(map(repr, unused[:MOST_NAMED]))}{', ...' if len(unused) > MOST_NAMED else ''}")
-        if inputs != sorted(inputs):
+        pairs = [*zip((column.number for column in transform.columns), inputs),
+                 *([] if target is None else [(transform.target.number, target)])]
+        places = [here for _, here in sorted(pairs)]
+        if places != sorted(places):
             notices.append("note: columns are matched by their names: their order is not that of the run's table")
     for position, column in zip(inputs, transform.columns):
         _check_kind(table, position, column)
