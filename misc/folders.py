@@ -31,6 +31,7 @@ class Folder(typing.NamedTuple):
     metrics: pathlib.Path  # a row per evaluation
     incidents: pathlib.Path  # a row per skipped or recovered step
     result: pathlib.Path  # final metrics; there if and only if the run is finished
+    card: pathlib.Path  # what the model predicts, how well, and within what limits, for people
     predictions: pathlib.Path  # of a regression
     probabilities: pathlib.Path  # of a classification
     evaluation: pathlib.Path  # folder of what evaluate.py wrote
@@ -59,6 +60,7 @@ def folder_at(root: pathlib.Path) -> Folder:
         metrics=root / "metrics.csv",
         incidents=root / "incidents.csv",
         result=root / "result.json",
+        card=root / "MODEL_CARD.md",
         predictions=root / "predictions.csv",
         probabilities=root / "predictions.npz",
         evaluation=root / "evaluation",

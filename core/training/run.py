@@ -18,6 +18,7 @@ from core.training.design import Plan, design_run, notices
 from core.training.devices import check_curvature_device, choose_device, uses_gpu
 from core.training.failures import one_line_failures
 from core.training.graph import build_model
+from core.training.model_card import model_card
 from core.training.outputs import NORM_ROWS
 from core.training.recovery import counts
 from core.training.tasks import METRIC_PREFIX, TASKS
@@ -173,6 +174,7 @@ def _write_result(plan: Plan, folder: Folder, log: logging.Logger, outcome: Outc
     task, evaluate_on = plan.design.task, plan.config.evaluate_on
     try:
         task.write_predictions(folder, outcome.evaluation, plan.data)
+        folder.card.write_text(model_card(plan, outcome.evaluation, result, folder), encoding="utf-8")
         write_json(folder.result, result)
     except OSError as error:
         raise RunError(f"cannot write the result to {folder.root} ({error.strerror}); training is saved: make "
