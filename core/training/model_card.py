@@ -40,9 +40,10 @@ def model_card(plan: Plan, evaluation: Evaluation, result: Dict[str, Any], folde
 def _about_model(plan: Plan, result: Dict[str, Any]) -> List[str]:
     config, data = plan.config, plan.data
     classes = getattr(data, "classes", None)
-    what = f"a number, {data.transform.target.label}"
     if classes:
         what = f"one of {len(classes)} classes ({_some(classes)})"
+    else:
+        what = f"a number, {data.transform.target.label}"
     rows = [("predicts", what), ("trained on", f"{result['n_train']} rows of {data.source} (hash {data.rows_hash})"),
             ("network", f"{config.model_name}, {config.activation}"),
             ("method", f"{config.optimizer}: {METHODS[config.optimizer].meaning}"),
