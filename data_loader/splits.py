@@ -14,7 +14,7 @@ from misc.errors import UserError
 class Split(typing.NamedTuple):
     """A division of the rows into those to train on and those to test on."""
 
-    protocol: str  # how it was made: published, standard, random, or given (by the data set itself)
+    protocol: str  # how it was made: published, standard, random, stratified, or given (by the data set itself)
     index: int  # type: ignore[assignment]  # which of the protocol's splits (hides tuple.index)
     train: np.ndarray  # int [n_train] row numbers, in random order
     test: np.ndarray  # int [n_test] row numbers
@@ -43,9 +43,9 @@ def standard_split(n_rows: int, index: int, n_splits: int) -> Split:
     return _cut("standard", index, order)
 
 
-def random_split(n_rows: int, index: int) -> Split:
-    """Returns a random 80/20 split by RandomState(index), for images that come without a test set."""
-    return _cut("random", index, np.random.RandomState(index).permutation(n_rows), train_share=0.8)
+def random_split(n_rows: int, index: int, test_fraction: float = 0.2) -> Split:
+    """Returns a random split by RandomState(index), for images that come without a test set."""
+    return _cut("random", index, np.random.RandomState(index).permutation(n_rows), train_share=1.0 - test_fraction)
 
 
 class Protocol(typing.NamedTuple):
@@ -74,12 +74,15 @@ def hold_out(rows: np.ndarray, fraction: float, fold: int = 0) -> typing.Tuple[n
     return np.concatenate([rows[: end - n_valid], rows[end:]]), rows[end - n_valid: end]
 
 
-def training_rows(split: Split, config: Config) -> typing.Tuple[np.ndarray, np.ndarray]:
-    """Returns (training rows, validation rows) of a split, as the config sets them.
+HoldOut = typing.Callable[[np.ndarray, float, int], typing.Tuple[np.ndarray, np.ndarray]]  # as hold_out
+
+
+def training_rows(split: Split, config: Config, choose: HoldOut = hold_out) -> typing.Tuple[np.ndarray, np.ndarray]:
+    """Returns (training rows, validation rows) of a split, as the config sets them; `choose` chooses them.
 
     Raises a UserError for a fold that does not exist, or if evaluate_on needs validation rows and there are none.
     """
-    train, valid = hold_out(split.train, config.validation_fraction, config.validation_fold)
+    train, valid = choose(split.train, config.validation_fraction, config.validation_fold)
     if config.evaluate_on == "validation" and not len(valid):
         raise UserError(f"validation_fraction {config.validation_fraction:g} of {len(split.train)} training rows "
                         "leaves no row to evaluate on: set a larger one")

@@ -6,7 +6,7 @@ must be given. `Config` (misc/config.py) adds the checks across keys and the val
 import typing
 
 import pydantic
-from typing_extensions import Literal
+from typing_extensions import Annotated, Literal
 
 REGRESSION, CLASSIFICATION = "regression", "classification"
 
@@ -44,6 +44,9 @@ def key(group: str, default: typing.Any, meaning: str, mode: typing.Optional[str
     return pydantic.Field(default, description=meaning, json_schema_extra={"mode": mode, "group": group}, **limits)
 
 
+ImageSide = Annotated[int, pydantic.Field(ge=1, le=4096)]  # pixels
+
+
 class Keys(pydantic.BaseModel):
     """Checks the type and the range of every key by itself. Frozen; numbers are JSON numbers of the stated type."""
 
@@ -67,12 +70,27 @@ class Keys(pydantic.BaseModel):
     data_path: str = key(DATA, "data", "Folder searched first for data files.", pattern=PATH)
     data_aug: bool = key(DATA, False, "Augments training images by random crops (after padding by 4 pixels) and "
                          "horizontal flips.", CLASSIFICATION)
+    image_size: typing.Optional[typing.List[ImageSide]] = key(
+        DATA, None, "[height, width] in pixels to which the images of dataset images are resized. Default: they must "
+        "be of one size.", CLASSIFICATION, min_length=2, max_length=2)
+    image_fit: Literal["crop", "pad", "stretch"] = key(
+        DATA, "crop", "How an image becomes one of image_size: the largest part about its centre that has the aspect "
+        "ratio (crop), the whole image with black beside it (pad), or the whole image with another aspect ratio "
+        "(stretch).", CLASSIFICATION)
+    labels_file: typing.Optional[str] = key(
+        DATA, None, "A CSV of file names in data_path and their classes, for dataset images in place of class folders.",
+        CLASSIFICATION, pattern=PATH)
     protocol: Literal["published", "standard"] = key(
         DATA, "published", "Train-test splits: random 90/10 splits by seed, or the 20 fixed splits that most papers "
         "use.", REGRESSION)
     split: typing.Optional[int] = key(
         DATA, None, "Index of the split. Default: the seed; with protocol standard, seed - 1 (counted from 0).",
         ge=0, lt=2**32)
+    test_fraction: float = key(
+        DATA, 0.2, "Fraction of the rows that are test rows, for images without a test set of their own.", gt=0, lt=1)
+    stratified: bool = key(
+        DATA, False, "Gives test and validation rows the same share of each class, to within one row; false: they are "
+        "random.", CLASSIFICATION)
     validation_fraction: float = key(
         DATA, 0.0, "Fraction of the training rows set aside as validation rows.", ge=0, le=0.5)
     validation_fold: int = key(DATA, 0, "Which part of the training rows is set aside, counted from 0.", ge=0)

@@ -27,7 +27,8 @@ SYNONYMS: typing.Dict[str, str] = {
     "lambda": "kl", "prior_var": "eta", "prior_variance": "eta", "loss": "likelihood", "dof": "noise_dof",
     "df": "noise_dof", "dtype": "precision", "n_threads": "threads", "n_jobs": "threads", "n_runs": "runs",
     "n_seeds": "runs", "lr_decay": "lr_decay_ratio", "eval_every": "epoch_rate", "save_every": "save_interval",
-    "checkpoint_every": "save_interval",
+    "checkpoint_every": "save_interval", "img_size": "image_size", "input_size": "image_size", "resize": "image_size",
+    "stratify": "stratified", "labels": "labels_file", "labels_csv": "labels_file",
 }
 
 # A key that others use and that has no counterpart here, or more than one -> a sentence.
@@ -46,7 +47,7 @@ EXPLANATIONS: typing.Dict[str, str] = {
     "regularization": _DECAY,
     "prior_precision": _PRIOR,
     "prior_std": _PRIOR,
-    "test_size": "there is no such key: protocol and split choose the test rows",
+    "test_size": "test_fraction is the share of the test images; the test rows of a table follow from protocol",
     "device": "there is no such key: give --device on the command line",
     "gpu": "there is no such key: give --device on the command line",
     "resume": "there is no such key: give --resume on the command line",
