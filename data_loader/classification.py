@@ -53,8 +53,8 @@ def load_classification(config: Config) -> ImageData:
     images, labels, split = _split(loaded, config)
     rows, valid_rows = _training_rows(loaded, split, config)
     if config.evaluate_on == "test" and not len(split.test):
-        raise UserError(f"{source}: {len(labels)} images are too few to set {config.test_fraction:g} of them (test_fraction) "
-                        "aside as a test set")
+        raise UserError(f"{source}: {len(labels)} images are too few to set {config.test_fraction:g} of them aside as "
+                        "a test set (test_fraction)")
     if len(np.unique(labels[rows])) < 2:
         raise UserError(f"{source}: the training images are all of one class; there is nothing to learn")
 
@@ -172,8 +172,8 @@ def _split(loaded: Loaded, config: Config) -> typing.Tuple[np.ndarray, np.ndarra
             raise UserError(f"{key}: {config.dataset} has test images of its own, so there is nothing to split; remove "
                             f"{key} (validation_fraction sets training images aside)")
     if config.stratified and (loaded.valid is not None or not config.validation_fraction):
-        raise UserError(f"stratified: {config.dataset} has test images of its own and no validation rows are chosen, so it "
-                        "has no effect; remove it")
+        raise UserError(f"stratified: {config.dataset} has test images of its own and no validation rows are chosen: "
+                        "remove stratified, which has no effect")
     n_train, n_test = len(train.labels), len(test.labels)
     order = np.random.RandomState(0).permutation(n_train)  # files may be sorted; validation rows need all classes
     return images, labels, Split("given", 0, order, len(labels) - n_test + np.arange(n_test))

@@ -140,8 +140,8 @@ def check_depths(images: typing.Sequence[np.ndarray], sources: typing.Sequence[S
     deep = [(image, source) for image, source in zip(images, sources) if SIXTEEN_BITS in source.done]
     if deep and max(int(image.max()) for image, _ in deep) < DARKEST:
         raise UserError(f"no value of the {count(len(deep), 'image', 'images')} of 16 bits per channel (e.g. "
-                        f"{deep[0][1].path}) reaches {256 * DARKEST}, so the upper 8 bits keep next to nothing: rescale "
-                        "them to 0 to 65535, or convert them to 8 bits")
+                        f"{deep[0][1].path}) reaches {256 * DARKEST}, so the upper 8 bits keep next to nothing: "
+                        "rescale them to 0 to 65535, or convert them to 8 bits")
 
 
 def read_notes(sources: typing.Sequence[Source], fit: typing.Optional[Fit]) -> typing.List[str]:

@@ -30,7 +30,7 @@ def plain_pixels(image: typing.Any) -> typing.Tuple[typing.Any, typing.Tuple[str
 
     Turning an image upright is not named. Raises UnusableImage.
     """
-    mode, is_deep = image.mode, _check_depth(image)
+    mode, is_grey, is_deep = image.mode, _is_grey(image), _check_depth(image)
     _check_single(image)
     upright = _upright(image)
     if is_deep:
@@ -39,9 +39,14 @@ def plain_pixels(image: typing.Any) -> typing.Tuple[typing.Any, typing.Tuple[str
     done = [*([SIXTEEN_BITS] if is_deep else []), *([ON_WHITE] if opaque is not upright else [])]
     if mode in ("P", "PA"):
         done.append(PALETTE)
-    elif mode not in (*GREY, "RGB", "RGBA", "RGBa", "RGBX"):
+    elif not is_grey and mode not in ("RGB", "RGBA", "RGBa", "RGBX"):
         done.append(f"of mode {mode} (converted to RGB)")
-    return opaque.convert("L" if mode in GREY else "RGB"), tuple(done)
+    return opaque.convert("L" if is_grey else "RGB"), tuple(done)
+
+
+def _is_grey(image: typing.Any) -> bool:
+    """Tells whether an image has no colours. Pillow opens PNGs of 16 bits, grey with an alpha channel, as RGBA."""
+    return image.mode in GREY or any("LA;16B" in _as_tuple(args) for _, _, _, args in image.tile)
 
 
 def _check_depth(image: typing.Any) -> bool:

@@ -26,12 +26,12 @@ def read_labels(path: pathlib.Path, folder: pathlib.Path) -> Labels:
     notes, n_twice = [], 0
     for line, (name, label) in enumerate(rows, 1):
         file = folder / name
-        if line == 1 and not file.is_file() and not is_named_like_an_image(file):
+        if line == 1 and not os.path.isfile(str(file)) and not is_named_like_an_image(file):
             notes.append(f"note: line 1 of {path} ({name}, {label}) is taken for a header")
             continue
         if not name or not label:
             raise UserError(f"{path}: line {line} has no {'class' if name else 'file name'}: {name},{label}")
-        if not file.is_file():
+        if not os.path.isfile(str(file)):
             raise UserError(f"{path}: line {line}: there is no file {file}{_similar(file)}")
         earlier_label, earlier_line = found.setdefault(os.path.normpath(str(file)), (label, line))
         if earlier_label != label:
@@ -51,7 +51,7 @@ def _read_rows(path: pathlib.Path) -> typing.List[typing.Tuple[str, str]]:
     """Returns the two fields of every line, those of blank lines at the end left out."""
     import pandas
 
-    if not path.is_file():
+    if not os.path.isfile(str(path)):  # also for a name that is too long, at which Path.is_file raises an error
         raise UserError(f"labels_file {path}: there is no such file")
     what = "it must have two columns, file name and class, separated by a comma"
     try:

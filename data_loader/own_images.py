@@ -1,4 +1,5 @@
 """Own images (data set `images`): folders of class folders, or files whose classes a CSV lists."""
+import os
 import pathlib
 import typing
 
@@ -23,7 +24,7 @@ def own_images(data_path: str, image_size: typing.Optional[typing.Sequence[int]]
       labels_file: a CSV of file names in data_path and their classes, in place of class folders.
     """
     path, fit = pathlib.Path(data_path), make_fit(image_size, image_fit)
-    if not path.is_dir():
+    if not os.path.isdir(str(path)):
         raise UserError(f"there is no folder {path}: set data_path to the folder of your images, which holds a folder "
                         "per class")
     if labels_file is not None:
@@ -40,7 +41,7 @@ def own_images(data_path: str, image_size: typing.Optional[typing.Sequence[int]]
 
 
 def _listed(path: pathlib.Path, labels_file: pathlib.Path, fit: typing.Optional[Fit]) -> Loaded:
-    if not labels_file.is_file() and (path / labels_file).is_file():
+    if not os.path.isfile(str(labels_file)) and os.path.isfile(str(path / labels_file)):
         raise UserError(f"labels_file {labels_file}: there is no such file, but {path / labels_file}: set labels_file "
                         "to this")
     listed = read_labels(labels_file, path)

@@ -10,6 +10,8 @@ import numpy as np
 from misc.config import Config
 from misc.errors import UserError
 
+TRAIN_SHARES = {"published": 0.9, "standard": 0.9, "random": 0.8}  # of protocols, unless a config sets another one
+
 
 class Split(typing.NamedTuple):
     """A division of the rows into those to train on and those to test on."""
@@ -119,14 +121,28 @@ def about_repeated(what: str, **counts: typing.Tuple[int, int]) -> typing.Iterat
 
 
 def split_hash(splits: typing.Iterable[Split]) -> str:
-    """Returns the first 16 hex digits of the SHA-256 of all train and test indices, as little-endian int32."""
+    """Returns the first 16 hex digits of the SHA-256 of all train and test indices, as little-endian int32.
+
+    The number of training rows goes before them unless it follows from the protocol.
+    """
     digest = hashlib.sha256()
     for split in splits:
-        for rows in (split.train, split.test):
+        cut = [] if _is_cut_as_usual(split) else [[len(split.train)]]
+        for rows in (*cut, split.train, split.test):
             digest.update(np.asarray(rows, "<i4").tobytes())
     return digest.hexdigest()[:16]
 
 
+def _is_cut_as_usual(split: Split) -> bool:
+    """Tells whether the protocol says how many rows train. If not, one order of the rows could be of many splits."""
+    n_rows = len(split.train) + len(split.test)
+    return split.protocol == "given" or len(split.train) == _n_train(n_rows, TRAIN_SHARES.get(split.protocol, -1.0))
+
+
 def _cut(protocol: str, index: int, order: np.ndarray, train_share: float = 0.9) -> Split:
-    n_train = int(round(train_share * len(order)))
+    n_train = _n_train(len(order), train_share)
     return Split(protocol, index, order[:n_train], order[n_train:])
+
+
+def _n_train(n_rows: int, train_share: float) -> int:
+    return int(round(train_share * n_rows))

@@ -87,7 +87,8 @@ class Keys(pydantic.BaseModel):
         DATA, None, "Index of the split. Default: the seed; with protocol standard, seed - 1 (counted from 0).",
         ge=0, lt=2**32)
     test_fraction: float = key(
-        DATA, 0.2, "Fraction of the rows that are test rows, for images without a test set of their own.", gt=0, lt=1)
+        DATA, 0.2, "Fraction of the rows that are test rows: of images without a test set of their own. Protocols "
+        "published and standard fix it.", gt=0, lt=1)
     stratified: bool = key(
         DATA, False, "Gives test and validation rows the same share of each class, to within one row; false: they are "
         "random.", CLASSIFICATION)
