@@ -14,8 +14,7 @@ import typing
 
 import numpy as np
 
-from data_loader import archives
-from data_loader.own_images import own_images
+from data_loader import archives, own_images
 from data_loader.sources import by_hand, openml, rdataset, toy_cubic
 
 
@@ -104,5 +103,5 @@ IMAGE_SETS: typing.Dict[str, ImageSet] = {
     "digits": ImageSet("1797 grey digits of 8 x 8 that come with scikit-learn, 10 classes", archives.digits),
     "images": ImageSet("your own images: data_path/CLASS/FILE, or data_path/train/CLASS/FILE with test/ and val/ "
                        "beside train/, or data_path/FILE with labels_file",
-                       own_images, keys=("image_size", "image_fit", "labels_file")),
+                       own_images.image_folder, keys=("image_size", "image_fit", "labels_file")),
 }

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.archives import Loaded
-from data_loader.images import LabelledImages
+from data_loader.images import LabelledImages, with_channels
 from data_loader.parts import Part, Pixels, Spec
 from data_loader.splits import (
     Split,
@@ -159,7 +159,9 @@ def _training_rows(loaded: Loaded, split: Split, config: Config) -> typing.Tuple
 def _split(loaded: Loaded, config: Config) -> typing.Tuple[np.ndarray, np.ndarray, Split]:
     """Returns all images and all labels in one order (of training, validation, test), and which train and test."""
     train, test, parts = loaded.train, loaded.test, _parts_of(loaded)
-    images, labels = train.images, train.labels
+    n_channels = max(part.images.shape[3] for part in parts)
+    parts = [with_channels(part, n_channels) for part in parts]
+    images, labels = parts[0].images, train.labels
     if len(parts) > 1:
         images, labels = (np.concatenate(arrays) for arrays in zip(*((part.images, part.labels) for part in parts)))
     if test is None:

@@ -13,8 +13,8 @@ from misc.errors import UserError
 VALIDATION = ("val", "valid", "validation")  # names of a folder of validation images
 
 
-def own_images(data_path: str, image_size: typing.Optional[typing.Sequence[int]] = None, image_fit: str = "crop",
-               labels_file: typing.Optional[str] = None) -> Loaded:
+def image_folder(data_path: str, image_size: typing.Optional[typing.Sequence[int]] = None, image_fit: str = "crop",
+                 labels_file: typing.Optional[str] = None) -> Loaded:
     """Loads image files: data_path/CLASS/FILE, or data_path/train/CLASS/FILE with test/ and val/ beside train/.
 
     Args:
