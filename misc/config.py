@@ -14,6 +14,7 @@ from misc.config_overlays import OVERLAY_KEYS, read_overlay
 from misc.errors import UserError
 from misc.synonyms import key_hint
 
+FIXED_TEST_FRACTION = ("published", "standard")  # values of protocol with which test_fraction has no effect
 SMALLEST, LARGEST = 1e-30, 1e30  # of float keys, so that squares and quotients still fit into a float32
 
 
@@ -68,6 +69,12 @@ class Config(Keys):
         if self.noise_update in ("conjugate", "leave_one_out") and self.learning_rate > 1:
             raise ValueError(f"learning_rate {self.learning_rate:g}: with noise_update {self.noise_update} it is the "
                              "weight of a new value in a moving average, at most 1")
+        if self.sets("image_fit") and self.image_size is None:
+            raise ValueError(f"image_fit {self.image_fit} has no effect without image_size: set image_size, e.g. to "
+                             "[32, 32], or remove image_fit")
+        if self.mode == REGRESSION and self.sets("test_fraction") and self.protocol in FIXED_TEST_FRACTION:
+            raise ValueError(f"test_fraction {self.test_fraction:g}: protocol {self.protocol} fixes the test "
+                             "rows, a tenth of all: remove test_fraction")
         if self.kl_candidates and len(set(self.kl_candidates)) < len(self.kl_candidates):
             raise ValueError("kl_candidates has a value twice")
         self._check_splits()

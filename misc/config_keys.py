@@ -6,7 +6,7 @@ must be given. `Config` (misc/config.py) adds the checks across keys and the val
 import typing
 
 import pydantic
-from typing_extensions import Literal
+from typing_extensions import Annotated, Literal
 
 REGRESSION, CLASSIFICATION = "regression", "classification"  # modes
 TABLE_CLASSIFICATION = "table classification"  # kind of a run of mode classification whose data are a table
@@ -26,7 +26,7 @@ EXECUTION = "Execution"
 Column = typing.Union[pydantic.StrictInt, pydantic.StrictStr]  # of a table: its number from 1, or its name
 
 TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
-              "separator", "decimal", "encoding", "header", "protocol", "test_fraction", "folds", "group",
+              "separator", "decimal", "encoding", "header", "protocol", "folds", "group",
               "split_column", "test_file")  # of tables, in both modes
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # a file or folder name, never a path
@@ -49,6 +49,9 @@ def key(group: str, default: typing.Any, meaning: str, mode: typing.Optional[str
       limits: its range, as keyword arguments of `pydantic.Field`.
     """
     return pydantic.Field(default, description=meaning, json_schema_extra={"mode": mode, "group": group}, **limits)
+
+
+ImageSide = Annotated[int, pydantic.Field(ge=1, le=4096)]  # pixels
 
 
 class Keys(pydantic.BaseModel):
@@ -110,18 +113,32 @@ class Keys(pydantic.BaseModel):
         "that most papers use; random: test_fraction of the rows; kfold: folds parts of shuffled rows, of which split "
         "number k tests on part k modulo folds, shuffled anew after each round; ordered: the last test_fraction of the "
         "rows; group: random, with rows of equal `group` on one side; column: as split_column says; file: test_file.")
-    test_fraction: float = key(DATA, 0.2, "Share of the rows that test, with protocol random, ordered and group.",
-                               gt=0, lt=1)
     folds: int = key(DATA, 10, "Number of parts with protocol kfold.", ge=2)
     group: typing.Optional[Column] = key(DATA, None, "Column of the groups with protocol group; it is no input.")
     split_column: typing.Optional[Column] = key(
         DATA, None, "Column that holds train, valid or test, or the number of a fold, with protocol column.")
     test_file: typing.Optional[str] = key(DATA, None, "File of the test rows with protocol file.",
                                           pattern=PATH)
+    image_size: typing.Optional[typing.List[ImageSide]] = key(
+        DATA, None, "[height, width] in pixels to which the images of dataset images are resized. Default: they must "
+        "be of one size.", CLASSIFICATION, min_length=2, max_length=2)
+    image_fit: Literal["crop", "pad", "stretch"] = key(
+        DATA, "crop", "How an image becomes one of image_size: the largest part about its centre that has the aspect "
+        "ratio (crop), the whole image with black beside it (pad), or the whole image with another aspect ratio "
+        "(stretch).", CLASSIFICATION)
+    labels_file: typing.Optional[str] = key(
+        DATA, None, "A CSV of file names in data_path and their classes, for dataset images in place of class folders.",
+        CLASSIFICATION, pattern=PATH)
     split: typing.Optional[int] = key(
         DATA, None, "Index of the split. Default: the seed; with protocol standard, random, kfold, group and column, "
         "seed - 1 (counted from 0).",
         ge=0, lt=2**32)
+    test_fraction: float = key(
+        DATA, 0.2, "Fraction of the rows that are test rows: of images without a test set of their own, and of tables "
+        "with protocol random, ordered and group.", gt=0, lt=1)
+    stratified: bool = key(
+        DATA, False, "Gives test and validation rows the same share of each class, to within one row; false: they are "
+        "random.", CLASSIFICATION)
     validation_fraction: float = key(
         DATA, 0.0, "Fraction of the training rows set aside as validation rows.", ge=0, le=0.5)
     validation_fold: int = key(DATA, 0, "Which part of the training rows is set aside, counted from 0.", ge=0)

@@ -31,6 +31,8 @@ SYNONYMS: typing.Dict[str, str] = {
     "features": "inputs", "columns": "inputs", "categorical": "categories", "categorical_features": "categories",
     "na_values": "missing_marks", "sep": "separator", "delimiter": "separator", "file": "data_file",
     "path": "data_file", "groups": "group", "imputation": "missing", "impute": "missing",
+    "img_size": "image_size", "input_size": "image_size", "resize": "image_size",
+    "stratify": "stratified", "labels": "labels_file", "labels_csv": "labels_file",
 }
 
 # A key that others use and that has no counterpart here, or more than one -> a sentence.

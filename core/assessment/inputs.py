@@ -14,6 +14,7 @@ from core.training.evaluation import Draws
 from core.training.tasks import TASKS
 from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
+from data_loader.image_sizes import fit_of
 from data_loader.ood import ood_images
 from data_loader.parts import Part
 from misc.config import Config
@@ -59,7 +60,8 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
     if options.ood:
         if options.ood == config.dataset:
             raise UserError(f"--ood {options.ood} is the run's own data set: give another one")
-        parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test), None)
+        parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test,
+                                     fit_of(config)), None)
     if data.spec.shape == (1,) and task.has_noise and data.train is not None:
         parts[BAND] = Part(band_inputs(data), None)
     inputs = {name: Input(len(part.x), functools.partial(Part, *part),
