@@ -65,9 +65,14 @@ class Config(Keys):
                              "weight of a new value in a moving average, at most 1")
         if self.kl_candidates and len(set(self.kl_candidates)) < len(self.kl_candidates):
             raise ValueError("kl_candidates has a value twice")
+        if self.kl_candidates and self.init_from is not None:
+            raise ValueError("kl_candidates cannot be used with init_from, whose weights may have been trained on the "
+                             "rows that judge the candidates: set kl")
         # `images` may have validation images of their own, which only the loader knows
-        if self.evaluate_on == "validation" and self.validation_fraction == 0 and self.dataset != "images":
-            raise ValueError("evaluate_on validation needs validation rows: set validation_fraction, e.g. to 0.1")
+        asked = [words for words, asks in (("evaluate_on validation", self.evaluate_on == "validation"),
+                                           (f"patience {self.patience}", self.patience is not None)) if asks]
+        if asked and self.validation_fraction == 0 and self.dataset != "images":
+            raise ValueError(f"{asked[0]} needs validation rows: set validation_fraction, e.g. to 0.1")
 
     @classmethod
     def from_file(cls, path: PathLike, overrides: typing.Sequence[str] = (),

@@ -27,7 +27,9 @@ SYNONYMS: typing.Dict[str, str] = {
     "lambda": "kl", "prior_var": "eta", "prior_variance": "eta", "loss": "likelihood", "dof": "noise_dof",
     "df": "noise_dof", "dtype": "precision", "n_threads": "threads", "n_jobs": "threads", "n_runs": "runs",
     "n_seeds": "runs", "lr_decay": "lr_decay_ratio", "eval_every": "epoch_rate", "save_every": "save_interval",
-    "checkpoint_every": "save_interval",
+    "checkpoint_every": "save_interval", "early_stopping": "patience", "early_stopping_patience": "patience",
+    "n_iter_no_change": "patience", "warm_start": "init_from", "pretrained": "init_from", "load_from": "init_from",
+    "init_checkpoint": "init_from",
 }
 
 # A key that others use and that has no counterpart here, or more than one -> a sentence.
