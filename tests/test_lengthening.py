@@ -1,4 +1,4 @@
-"""`train.py --resume --epochs N`: a longer run whose steps, decays and files are those of the shorter one, and go on."""
+"""`train.py --resume --epochs N`: a longer run, whose decays and other lengths are those of the shorter one."""
 import json
 
 import numpy as np
