@@ -15,6 +15,7 @@ from data_loader.parts import Spec
 from misc.config import Config
 from misc.folders import run_folder
 from misc.records import read_rows
+from tests.classification_runs.short import settings as digits
 from tests.golden_runs import interrupted
 from tests.test_checkpoints import assert_same, steps
 from tests.written import weights
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the sa
 
 RUNS = {
     "ekfac": {},
-    "kfac": {"optimizer": "kfac", "epoch_rate": 3, "save_interval": 5},  # no evaluation is due after 4, 6, 8
+    "kfac": {"optimizer": "kfac", "epoch_rate": 5, "save_interval": 3},  # no evaluation is due after 4, 6, 8
     "held_out": {"noise_update": "held_out", "epoch_rate": 4, "validation_fraction": 0.2},
 }
 
@@ -133,6 +134,22 @@ def test_without_decays_it_is_a_run_of_that_length(lengthened, finished_run, len
     folder = lengthened(8, exp_name="short", **settings)
     _, whole = finished_run(exp_name="long", **dict(settings, epoch=8))
     assert_same(weights(folder), weights(whole))
+
+
+def test_a_classification_decays_by_steps_as_ever(tmp_path):
+    """Nothing there follows from epoch, so it is a run of the full length; lengthened twice, too."""
+    def trained(*lengths):
+        values = digits(tmp_path, optimizer="kfac", hidden=None, model_name="linear", decay_every_itr=20, batch_size=300)
+        folders = []
+        for epoch, first in zip(lengths, (True, False, False)):
+            made = Config.from_dict(dict(values, epoch=lengths[0], exp_name="_".join(map(str, lengths))))
+            run.execute(run.plan(made), resume=not first, epochs=None if first else epoch)
+            folders.append(run_folder(made))
+        return weights(folders[-1])
+
+    whole = trained(3)
+    assert_same(trained(1, 3), whole)
+    assert_same(trained(1, 2, 3), whole)
 
 
 def test_lengths_that_follow_from_epoch_stay(config):

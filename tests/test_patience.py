@@ -45,7 +45,7 @@ def test_it_ends_and_keeps_the_best(finished_run, patience):
     assert (last < 40) == (patience < 100) and best < last
     assert scores(folder) == {epoch: score for epoch, score in scores(whole).items() if epoch <= last}
     assert (result["best_epoch"], result["stopped_early"]) == (best, last < 40)
-    assert result["steps"] == last * int(rows[0]["step"]) == steps(folder)[0]
+    assert result["steps"] == last * int(rows[0]["step"]) == steps(folder)[0] == weights(folder)["global_step"]
     row = next(row for row in rows if row["epoch"] == str(best))
     assert result["metrics"] == {name: float(row[name]) for name in list(row)[3:] if row[name]}
     table = np.genfromtxt(str(folder.predictions), delimiter=",", names=True)

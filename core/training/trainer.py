@@ -167,7 +167,7 @@ class Trainer:
                     self._reached = progress
                     if progress.step % self._per_epoch == 0 and not progress.evaluated:
                         self._reached = progress = self._after_epoch(session, progress, bar)
-                    if progress.step == n_steps or self._has_waited(progress):
+                    if progress.step >= n_steps or self._has_waited(progress):
                         return progress
                     progress = self._epoch(progress)
                     bar.update()
