@@ -167,6 +167,10 @@ class Keys(pydantic.BaseModel):
         LENGTH, None, "Epochs between evaluations. Default: 10 for regression, 1 for classification.", ge=1)
     save_interval: typing.Optional[int] = key(
         LENGTH, None, "Epochs between checkpoints. Default: 100 for regression, 5 for classification.", ge=1)
+    patience: typing.Optional[int] = key(
+        LENGTH, None, "Ends the training when the validation log-likelihood has not risen for this many evaluations. "
+        "The result is that of the best evaluation, also of a run that trains to its last epoch. Needs validation "
+        "rows.", ge=1)
     max_to_keep: int = key(
         LENGTH, 3, "Newest checkpoints that are kept, in addition to the one with the best validation log-likelihood.",
         ge=1)
@@ -182,6 +186,9 @@ class Keys(pydantic.BaseModel):
     kl_warmup: typing.Optional[int] = key(
         POSTERIOR, None, "Epochs over which the weight of the KL term, and with it the weight noise, grows from 0 to "
         "its full value. Default: 0 for regression, 20 for classification.", ge=0)
+    init_from: typing.Optional[str] = key(
+        POSTERIOR, None, "Folder of a run, of the same network and optimizer, whose newest checkpoint is the start: "
+        "means, curvature and noise level are those of that run. Steps and epochs count from 0.", pattern=PATH)
     eta: float = key(POSTERIOR, 1.0, "Prior variance of every weight.", gt=0)
 
     noise_prior_shape: float = key(NOISE, 6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)

@@ -28,10 +28,12 @@ class Likelihood:
       covered_by_mean_check: entries of the state that need no check of their own for non-finite values, because such
         a value also makes a checked entry non-finite.
       held_out: whether `update` uses rows on which the weights do not train.
+      restarted: entries of the state that a warm start begins anew, see `Family.restarted`.
     """
 
     covered_by_mean_check: Tuple[str, ...] = ()
     held_out: bool = False
+    restarted: Tuple[str, ...] = ()
 
     def __init__(self, config: Config, n_outputs: int) -> None:
         self.n_outputs = n_outputs
@@ -103,7 +105,7 @@ class GaussianLikelihood(Likelihood):
         super().__init__(config, n_outputs)
         self._prior = GammaPrior(config.noise_prior_shape, config.noise_prior_rate)
         self._update = NOISE_UPDATES[config.noise_update](self._prior, self.dof, config)
-        self.held_out = config.holds_out
+        self.held_out, self.restarted = config.holds_out, self._update.restarted
 
     def init(self, dtype: tf.DType) -> State:
         return self._update.init(dtype)

@@ -5,7 +5,7 @@ state has log_noise = (log alpha, log beta), which the training of the weights u
 `predictive_log_noise`, predictions use that instead (`predictive_noise`). The formulas are in
 core/inference/noise_model.py.
 """
-from typing import Dict, NamedTuple, Optional, Type
+from typing import Dict, NamedTuple, Optional, Tuple, Type
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -45,10 +45,16 @@ class NoiseUpdate:
     Args:
       prior: prior over tau.
       dof: degrees of freedom of the noise; infinite for Gaussian noise.
+
+    Class attributes:
+      restarted: entries of the state that a warm start begins anew, see `Family.restarted`.
     """
+
+    restarted: Tuple[str, ...] = ()
 
     def __init__(self, prior: GammaPrior, dof: float, config: Config) -> None:
         self._prior, self._dof, self._learning_rate = prior, dof, config.learning_rate
+        self._warm = config.init_from is not None
 
     def init(self, dtype: tf.DType) -> State:
         """Returns the state at step 0."""
@@ -64,6 +70,8 @@ class AdamNoise(NoiseUpdate):
 
     It starts at the prior. The step size is config's `learning_rate`.
     """
+
+    restarted = ("average", "square")
 
     def init(self, dtype: tf.DType) -> State:
         return {"log_noise": tf.constant(np.log([self._prior.shape, self._prior.rate]), dtype),
@@ -83,7 +91,8 @@ class ConjugateNoise(NoiseUpdate):
     E[(y - f)^2] (Student's t: of E[u] (y - f)^2, the maximum for the current q(u)). It starts as a plain average;
     later, each minibatch has the weight `learning_rate`. The noise level therefore starts at that of the untrained
     network and falls no faster than the residuals. Before the first step, q(tau) is the posterior after one row with
-    the squared error 1, because the mean of a weak prior would be meaningless.
+    the squared error 1, because the mean of a weak prior would be meaningless. With init_from, the average goes on from
+    that of the other run.
     """
 
     def init(self, dtype: tf.DType) -> State:
@@ -94,7 +103,8 @@ class ConjugateNoise(NoiseUpdate):
 
     def _after(self, average: tf.Tensor, square: tf.Tensor, batch: NoiseBatch) -> State:
         """Returns the state after one more squared error `square` in the moving average."""
-        average = ema(average, square, tf.maximum(1.0 / batch.step, self._learning_rate))
+        rate = self._learning_rate if self._warm else tf.maximum(1.0 / batch.step, self._learning_rate)
+        average = ema(average, square, rate)
         return {"log_noise": self._posterior(average, 0.5 / batch.temperature), "mean_square": average}
 
     def _posterior(self, mean_square: tf.Tensor, half_count: Scalar) -> tf.Tensor:

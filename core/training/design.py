@@ -1,6 +1,7 @@
 """Design: all that is known and checked before the graph is built. Plan: a Design with its data and device."""
 import math
-from typing import Any, Callable, Iterable, List, NamedTuple
+import pathlib
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
 from core.inference import optimizer
 from core.inference.gaussian import Prior
@@ -28,11 +29,22 @@ class Design(NamedTuple):
     prior: Prior                # N(0, eta I), and the weight of its KL
     likelihood: Likelihood      # p(y | outputs)
     schedule: Schedule          # which updates are due after which step
+    n_epochs: int               # epochs that are trained: config's `epoch`, or more if the run is lengthened
     steps_per_epoch: int
     batch_size: int             # rows of a minibatch
     last_batch_size: int        # rows of the last one of an epoch if it is smaller; 0: it is not
     n_test_particles: int       # weight draws of an evaluation: one is enough without weight noise
     particles_at_once: int      # of these, how many one evaluation call holds
+
+
+class Start(NamedTuple):
+    """The checkpoint of another run from which a run starts (config's `init_from`)."""
+
+    run: str               # that run's folder
+    prefix: pathlib.Path   # of the checkpoint's files
+    step: int              # steps of training behind it
+    sha256: str            # of its values
+    notices: Tuple[str, ...]  # sentences about what the run would take over
 
 
 class Plan(NamedTuple):
@@ -43,6 +55,7 @@ class Plan(NamedTuple):
     design: Design
     device: str     # TensorFlow's name of the device that the ops go to
     device_reason: str = "as asked for"  # why it is this one
+    start: Optional[Start] = None  # None: fresh weights, or a run that is resumed
 
 
 def design_run(config: Config, spec: Spec) -> Design:
@@ -65,6 +78,7 @@ def design_run(config: Config, spec: Spec) -> Design:
     return Design(
         config, task, spec, network, layers, prior, likelihood,
         schedule=Schedule(periods, task.early_steps(config, periods)),
+        n_epochs=config.epoch,
         steps_per_epoch=steps_per_epoch(spec.n_rows, config.batch_size),
         batch_size=batch_size,
         last_batch_size=spec.n_rows % batch_size,
@@ -86,11 +100,14 @@ def with_solver(design: Design, solver: Callable) -> Design:
     return design._replace(layers=optimizer.layer_methods(design.config, specs, design.prior, solver))
 
 
-def notices(config: Config) -> List[str]:
-    """Returns sentences about settings that are accepted, but have no effect or are known to do harm."""
+def notices(config: Config, n_epochs: Optional[int] = None) -> List[str]:
+    """Returns sentences about settings that are accepted, but have no effect or are known to do harm.
+
+    n_epochs: number of epochs that are trained; None: config's `epoch`.
+    """
     unread = lookup(NETWORKS, config.model_name, "model_name").ignores
     return (_method_notices(config) + _without_effect(config, unread, "model_name", config.model_name)
-            + _noise_notices(config) + _scale_notices(config))
+            + _noise_notices(config, n_epochs or config.epoch) + _scale_notices(config))
 
 
 def _without_effect(config: Config, names: Iterable[str], key: str, value: str) -> List[str]:
@@ -133,7 +150,7 @@ def _scale_notices(config: Config) -> List[str]:
             "network has learned: set scale_init damped and kfac_init_after_basis true"]
 
 
-def _noise_notices(config: Config) -> List[str]:
+def _noise_notices(config: Config, n_epochs: int) -> List[str]:
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
     sentences = _without_effect(config, unread, "noise_update", config.noise_update)
     method = lookup(optimizer.METHODS, config.optimizer, "optimizer")
@@ -150,6 +167,6 @@ def _noise_notices(config: Config) -> List[str]:
         sentences.append("note: kl has no effect: one of kl_candidates is chosen before the training")
     if math.isinf(config.dof):
         sentences += _without_effect(config, ["noise_dof"], "likelihood", config.likelihood)
-    if config.holds_out and config.epochs_held_out >= config.epoch:
-        sentences.append(f"note: the rows held out until epoch {config.epochs_held_out} of {config.epoch} never train")
+    if config.holds_out and config.epochs_held_out >= n_epochs:
+        sentences.append(f"note: the rows held out until epoch {config.epochs_held_out} of {n_epochs} never train")
     return sentences
