@@ -93,7 +93,9 @@ def match_columns(table: Table, data: TableData, needs_target: bool) -> OtherRow
         if unused:
             notices.append(f"note: {table.source}: columns that the run does not know are not used: "
                            f"{', '.join(map(repr, unused[:MOST_NAMED]))}{', ...' if len(unused) > MOST_NAMED else ''}")
-        if matched.inputs != sorted(matched.inputs):
+        targets = [] if matched.target is None else [(data.transform.target.number, matched.target)]
+        pairs = sorted([*zip((column.number for column in data.transform.columns), matched.inputs), *targets])
+        if [here for _, here in pairs] != sorted(here for _, here in pairs):
             notices.append("note: columns are matched by their names: their order is not that of the run's table")
     for position, column in zip(matched.inputs, data.transform.columns):
         _check_kind(table, position, column)
