@@ -118,7 +118,7 @@ def _read_other(name: str, config: Config, data: typing.Union[RegressionData, Cl
     """Reads a table's file, or a known data set."""
     known = DATASETS.get(config.dataset) if not config.data_file else None
     if _exists(name) and pathlib.Path(name).is_file():
-        table = read_table(pathlib.Path(name), TableFormat(**config.table_format), word_columns(data.transform))
+        table = read_table(pathlib.Path(name), TableFormat(**config.table_format), word_columns(data))
     elif pathlib.Path(name).suffix:
         raise UserError(f"--data {name}: there is no such file")
     else:

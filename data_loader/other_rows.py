@@ -19,6 +19,30 @@ MAX_DISTANCE = 1e12  # in standard deviations: well below 1e19, where squares ov
 TableData = typing.Any  # RegressionData or ClassTableData
 
 
+class Header(typing.NamedTuple):
+    """What is known of a table before its fields are read."""
+
+    names: typing.Optional[typing.Sequence[str]]  # of the columns; None if the table does not name them
+    width: int                                    # number of columns
+    source: str                                   # what messages call the table
+    is_commented: bool = False                    # whether the names are the words of a comment
+
+
+class Expected(typing.NamedTuple):
+    """Positions, from 0, of columns."""
+
+    used: typing.FrozenSet[int]
+    words: typing.FrozenSet[int]  # of those, whose fields are words even where they could be numbers
+
+
+class Matched(typing.NamedTuple):
+    """Where the columns of a run stand in another table: positions from 0."""
+
+    inputs: typing.List[int]
+    target: typing.Optional[int]  # None if the table has none
+    row_id: typing.Optional[int]
+
+
 class OtherRows(typing.NamedTuple):
     """The columns of another table that a run uses."""
 
@@ -41,11 +65,14 @@ class OtherRows(typing.NamedTuple):
         return self.table.frame.iloc[:, self.row_id].astype(str).to_numpy(object)
 
 
-def word_columns(transform: TableTransform) -> typing.List[typing.Union[str, int]]:
-    """Returns the columns that hold words in the run's table, for `read_table`."""
+def word_columns(data: TableData) -> typing.List[typing.Union[str, int]]:
+    """Returns the columns that hold words in the run's table, for `read_table`: also a target that is a class."""
+    transform = data.transform
     places = [Place(column.name, column.number) for column in transform.columns if column.kind != NUMBER]
     if transform.row_id is not None:
         places.append(transform.row_id)
+    if hasattr(data, "classes"):
+        places.append(transform.target)
     return [place.number if place.name is None else place.name for place in places]
 
 
@@ -57,29 +84,55 @@ def match_columns(table: Table, data: TableData, needs_target: bool) -> OtherRow
 
     Raises a UserError that lists what is missing, and for a column of words where the run's table has numbers.
     """
-    transform, notices = data.transform, list(table.notices)
-    by_name = table.names is not None and transform.target.name is not None
-    if by_name and (table.is_commented or data.is_commented) and _missing(table, transform, needs_target):
-        by_name = False
-        notices.append("note: columns are matched by their order, because the words of a comment in "
-                       f"{table.source if table.is_commented else data.source} are not the names of the other table")
-    elif not by_name and (table.names is None) != (transform.target.name is None):
-        nameless = table.source if table.names is None else "the run's table"
-        notices.append(f"note: columns are matched by their order, because {nameless} does not name them")
-    inputs, target, row_id = (_by_name if by_name else _by_order)(table, data, needs_target)
-    if by_name:
-        unused = [name for position, name in enumerate(table.names or ()) if position not in [*inputs, target, row_id]]
+    header = Header(table.names, table.frame.shape[1], table.source, table.is_commented)
+    notices = [*table.notices, *_about_match(header, data, needs_target)]
+    matched = _match(header, data, needs_target)
+    if _is_by_name(header, data, needs_target):
+        used = [*matched.inputs, matched.target, matched.row_id]
+        unused = [name for position, name in enumerate(table.names or ()) if position not in used]
         if unused:
             notices.append(f"note: {table.source}: columns that the run does not know are not used: "
                            f"{', '.join(map(repr, unused[:MOST_NAMED]))}{', ...' if len(unused) > MOST_NAMED else ''}")
-        pairs = [*zip((column.number for column in transform.columns), inputs),
-                 *([] if target is None else [(transform.target.number, target)])]
-        places = [here for _, here in sorted(pairs)]
-        if places != sorted(places):
+        targets = [] if matched.target is None else [(data.transform.target.number, matched.target)]
+        pairs = sorted([*zip((column.number for column in data.transform.columns), matched.inputs), *targets])
+        if [here for _, here in pairs] != sorted(here for _, here in pairs):
             notices.append("note: columns are matched by their names: their order is not that of the run's table")
-    for position, column in zip(inputs, transform.columns):
+    for position, column in zip(matched.inputs, data.transform.columns):
         _check_kind(table, position, column)
-    return OtherRows(table, inputs, target, row_id, tuple(notices))
+    return OtherRows(table, matched.inputs, matched.target, matched.row_id, tuple(notices))
+
+
+def expected_columns(header: Header, data: TableData) -> Expected:
+    """Returns which columns of a table, whose rows are to be predicted, the run uses, and which hold words.
+
+    Raises a UserError that lists what is missing.
+    """
+    matched = _match(header, data, needs_target=False)
+    words = {position for position, column in zip(matched.inputs, data.transform.columns) if column.kind != NUMBER}
+    identifies = set() if matched.row_id is None else {matched.row_id}
+    return Expected(frozenset({*matched.inputs, *identifies}), frozenset(words | identifies))
+
+
+def _match(header: Header, data: TableData, needs_target: bool) -> Matched:
+    return (_by_name if _is_by_name(header, data, needs_target) else _by_order)(header, data, needs_target)
+
+
+def _is_by_name(header: Header, data: TableData, needs_target: bool) -> bool:
+    if header.names is None or data.transform.target.name is None:
+        return False
+    return not ((header.is_commented or data.is_commented) and _missing(header, data.transform, needs_target))
+
+
+def _about_match(header: Header, data: TableData, needs_target: bool) -> typing.Iterator[str]:
+    """Yields a notice if columns are matched by their order although one of the tables names them."""
+    if _is_by_name(header, data, needs_target):
+        return
+    if header.names is not None and data.transform.target.name is not None:
+        yield ("note: columns are matched by their order, because the words of a comment in "
+               f"{header.source if header.is_commented else data.source} are not the names of the other table")
+    elif (header.names is None) != (data.transform.target.name is None):
+        nameless = header.source if header.names is None else "the run's table"
+        yield f"note: columns are matched by their order, because {nameless} does not name them"
 
 
 def encode_as(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typing.List[str]]:
@@ -94,7 +147,8 @@ def encode_as(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typi
         x = np.where(data.constant, 0.0, (values - data.input_mean) / data.input_std)
     if len(x) and not np.abs(x).max() <= MAX_DISTANCE:
         row, column = (int(index) for index in np.argwhere(~(np.abs(x) <= MAX_DISTANCE))[0])
-        raise UserError(f"{rows.table.source} row {row + 1}: {data.transform.label(column)} is more than "
+        made_of = [position for position, of in zip(rows.inputs, data.transform.columns) for _ in of.inputs][column]
+        raise UserError(f"{rows.table.field(row, made_of)[0]}: {data.transform.label(column)} is more than "
                         f"{MAX_DISTANCE:g} standard deviations of the training rows away from their mean")
     distance = np.abs(values - data.input_mean)
     other = data.constant & (distance > ROUNDING * np.abs(data.input_mean)).any(axis=0)
@@ -122,32 +176,30 @@ def _wanted(transform: TableTransform, needs_target: bool) -> typing.List[str]:
     return [str(name) for name in names]
 
 
-def _missing(table: Table, transform: TableTransform, needs_target: bool) -> typing.List[str]:
-    return [name for name in _wanted(transform, needs_target) if name not in (table.names or ())]
+def _missing(header: Header, transform: TableTransform, needs_target: bool) -> typing.List[str]:
+    return [name for name in _wanted(transform, needs_target) if name not in (header.names or ())]
 
 
-def _by_name(table: Table, data: TableData,
-             needs_target: bool) -> typing.Tuple[typing.List[int], typing.Optional[int], typing.Optional[int]]:
-    transform, names = data.transform, list(table.names or ())
-    missing = _missing(table, transform, needs_target)
+def _by_name(header: Header, data: TableData, needs_target: bool) -> Matched:
+    transform, names = data.transform, list(header.names or ())
+    missing = _missing(header, transform, needs_target)
     if missing:
         wanted = _wanted(transform, True)
         further = [name for name in names if name not in wanted]
         has = f" and has the further {', '.join(map(repr, further[:5]))}" if further else ""
-        raise UserError(f"{table.source} misses {', '.join(map(repr, missing[:5]))}{has}: its columns must be those of "
-                        f"the run's table ({data.source})")
+        raise UserError(f"{header.source} misses {', '.join(map(repr, missing[:5]))}{has}: its columns must be those "
+                        f"of the run's table ({data.source})")
 
     def find(place: typing.Optional[Place]) -> typing.Optional[int]:
         return names.index(place.name) if place is not None and place.name in names else None
 
     inputs = [names.index(str(column.name)) for column in transform.columns]
-    return inputs, find(transform.target), find(transform.row_id)
+    return Matched(inputs, find(transform.target), find(transform.row_id))
 
 
-def _by_order(table: Table, data: TableData,
-              needs_target: bool) -> typing.Tuple[typing.List[int], typing.Optional[int], typing.Optional[int]]:
+def _by_order(header: Header, data: TableData, needs_target: bool) -> Matched:
     """Matches columns by their numbers in the run's table; a table without a target has one column less."""
-    transform, width = data.transform, table.frame.shape[1]
+    transform, width = data.transform, header.width
     numbers = [column.number for column in transform.columns]
     row_id = None if transform.row_id is None else transform.row_id.number
     target: typing.Optional[int] = transform.target.number
@@ -159,8 +211,8 @@ def _by_order(table: Table, data: TableData,
         numbers, row_id, target = list(range(1, width + 1)), None, None
     elif width != transform.n_columns:
         inputs = f"{len(numbers)} inputs and a target"
-        raise UserError(f"{table.source} has {width} columns, but the network takes {inputs}")
-    return [number - 1 for number in numbers], None if target is None else target - 1, row_id and row_id - 1
+        raise UserError(f"{header.source} has {width} columns, but the network takes {inputs}")
+    return Matched([number - 1 for number in numbers], None if target is None else target - 1, row_id and row_id - 1)
 
 
 def _closed_up(numbers: typing.Sequence[int], gap: typing.Optional[int]) -> typing.List[int]:

@@ -10,7 +10,7 @@ import tqdm
 
 from core.assessment.restore import Restored
 from core.metrics.predictive import predict_classes, shared
-from core.training.evaluation import Draws
+from core.training.evaluation import Draws, evaluated_part
 from core.training.tasks import TASKS
 from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
@@ -47,6 +47,7 @@ class Collected(NamedTuple):
 
     rows: np.ndarray                 # targets or labels [n]; of a band its inputs [n, 1]
     draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]
+    ids: Optional[np.ndarray] = None  # what predictions call the rows, [n]; of images None
 
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
@@ -86,9 +87,8 @@ def _corrupted(part: Part, name: str, strength: int) -> Part:
 
 
 def _own_rows(data: Any) -> Part:
-    if data.test is not None:
-        return data.test._replace(n_in_train=data.n_test_in_train)
-    return data.valid._replace(n_in_train=data.n_valid_in_train)
+    n_in_train = data.n_valid_in_train if data.test is None else data.n_test_in_train
+    return evaluated_part(data)._replace(n_in_train=n_in_train)
 
 
 def band_inputs(data: Any, n: int = 241, margin: float = 0.5) -> np.ndarray:
@@ -117,7 +117,7 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
             kept = draws if name in (TEST, OOD, BAND) else predict_classes(draws).log_probabilities[None]
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
                 kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))
-            collected[name] = Collected(part.x if name == BAND else part.y, kept)
+            collected[name] = Collected(part.x if name == BAND else part.y, kept, part.ids)
     return collected
 
 

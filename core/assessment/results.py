@@ -31,9 +31,10 @@ from core.metrics.predictive import (
     values_of,
 )
 from core.training.evaluation import Draws
+from core.training.row_columns import class_columns, regression_columns, with_ids
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION
-from misc.records import write_rows
+from misc.records import write_columns
 
 N_SAMPLES = 12  # draws that a band shows
 
@@ -45,6 +46,7 @@ class Results(NamedTuple):
     more: Dict[str, Any]                # further numbers for metrics.json
     predictions: Dict[str, np.ndarray]  # {column: array over rows}
     panels: Dict[str, Any]              # {figure: its data}, see figures.py
+    columns: Dict[str, np.ndarray] = {}  # of predictions.csv of a table of classes
 
 
 class Detection(NamedTuple):
@@ -97,6 +99,13 @@ def classification_results(collected: Dict[str, Collected], data: Any, options: 
     return Results(metrics, more, predictions, panels)
 
 
+def class_table_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
+    """Returns the Results of `classification_results`, with a column of what identifies the rows."""
+    results, (labels, logits, ids) = classification_results(collected, data, options), collected[TEST]
+    columns = {"target": np.array(data.classes, object)[labels], **class_columns(logits, data.classes)}
+    return results._replace(columns=with_ids(ids, data, columns))
+
+
 def _detection(own_draws: np.ndarray, ood_draws: np.ndarray, ood_name: str) -> Tuple[Detection, Dict[str, Any]]:
     """Returns the data of the figure, and what metrics.json says of the detection."""
     own, ood = entropies(own_draws), entropies(ood_draws)
@@ -143,8 +152,9 @@ def regression_results(collected: Dict[str, Collected], data: Any, options: Opti
     more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()),
             "noise_std": float(np.sqrt(mean_noise_variance(squared_scales, draws.dof))),
             "monte_carlo": monte_carlo(per_draw)}
-    predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
-                   "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": prediction.cdf}
+    columns = regression_columns(draws, data.target_mean, data.target_std)
+    predictions = with_ids(collected[TEST].ids, data, {"target": targets, **columns, "crps": crps,
+                                                       "cdf": prediction.cdf})
     panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
               "coverage": coverage_curve(prediction.cdf), "residuals": (prediction.std, targets - prediction.mean)}
     if BAND in collected:
@@ -180,11 +190,15 @@ def write_classification(results: Results, data: Any, folder: pathlib.Path) -> N
         np.savez_compressed(handle, classes=np.array(data.classes), **results.predictions)
 
 
+def write_class_table(results: Results, data: Any, folder: pathlib.Path) -> None:
+    """Writes predictions.npz, as `write_classification`, and predictions.csv, a line per row of the table."""
+    write_classification(results, data, folder)
+    write_columns(folder / "predictions.csv", results.columns)
+
+
 def write_regression(results: Results, data: Any, folder: pathlib.Path) -> None:
     """Writes predictions.csv into `folder`, a line per row in the data's own units, with every digit."""
-    columns = list(results.predictions)
-    rows = zip(*results.predictions.values())
-    write_rows(folder / "predictions.csv", columns, [dict(zip(columns, map(float, row))) for row in rows])
+    write_columns(folder / "predictions.csv", results.predictions)
 
 
 class Assessment(NamedTuple):
@@ -196,4 +210,4 @@ class Assessment(NamedTuple):
 
 ASSESSMENTS = {REGRESSION: Assessment(regression_results, write_regression),
                CLASSIFICATION: Assessment(classification_results, write_classification)}
-ASSESSMENTS[TABLE_CLASSIFICATION] = ASSESSMENTS[CLASSIFICATION]
+ASSESSMENTS[TABLE_CLASSIFICATION] = Assessment(class_table_results, write_class_table)

@@ -1,24 +1,21 @@
 """What a file of predictions says of each row, from draws of its predictive distribution. SUMMARIES has a row per mode.
 """
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, List, NamedTuple, Sequence
 
 import numpy as np
 
 from core.assessment.inputs import together
-from core.metrics.calibration import entropies
-from core.metrics.predictive import predict, predict_classes, shared, softmax
-from core.metrics.quantiles import mixture_quantiles
+from core.metrics.predictive import shared
 from core.training.evaluation import Draws
+from core.training.row_columns import INTERVAL, Columns, class_columns, regression_columns
 from misc.config import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION
 from misc.seeding import stream
-
-Columns = Dict[str, np.ndarray]  # name -> a value per row, [n]
 
 
 class Asked(NamedTuple):
     """What is asked of a prediction: the flags of predict.py."""
 
-    interval: float = 0.9                   # probability of the central interval
+    interval: float = INTERVAL              # probability of the central interval
     quantiles: Sequence[float] = ()         # further quantiles, each in (0, 1)
     samples: int = 0                        # draws from the predictive distribution
     skip_bad: bool = False                  # whether bad rows are reported and left out, not an error
@@ -37,14 +34,7 @@ def summarise_regression(draws: Sequence[Draws], data: Sequence[Any], asked: Ask
     if any((other.target_mean, other.target_std) != (mean, std) for other in data[1:]):
         draws, mean, std = [_in_units(each, of) for each, of in zip(draws, data)], 0.0, 1.0
     mixed = _mixed(draws)
-    n_rows = mixed.outputs.shape[1]
-    prediction = predict(mixed.outputs, mixed.precisions, np.zeros(n_rows), mean, std, mixed.dof)
-    tail = 0.5 * (1.0 - asked.interval)
-    levels = [tail, 1.0 - tail, *asked.quantiles]
-    quantiles = mean + std * mixture_quantiles(mixed.outputs, mixed.precisions, levels, mixed.dof)
-    columns = {"mean": prediction.mean, "std": prediction.std, "epistemic_std": prediction.epistemic_std,
-               "lower": quantiles[0], "upper": quantiles[1]}
-    columns.update({f"quantile_{level:g}": values for level, values in zip(asked.quantiles, quantiles[2:])})
+    columns = regression_columns(mixed, mean, std, asked.interval, asked.quantiles)
     if asked.samples:
         samples = mean + std * _samples(mixed, asked.samples, first, seed)
         columns.update({f"sample_{number}": values for number, values in enumerate(samples, start=1)})
@@ -58,14 +48,10 @@ def summarise_classes(draws: Sequence[np.ndarray], data: Sequence[Any], asked: A
     """
     mixed = together(list(draws))
     classes = np.array([str(name) for name in data[0].classes], object)
-    probabilities = predict_classes(mixed).probabilities
-    total, _, mutual = entropies(softmax(mixed))
-    best = probabilities.argmax(axis=1)
-    columns = {"predicted": classes[best], "confidence": probabilities.max(axis=1), "entropy": total,
-               "mutual_information": mutual}
-    columns.update({f"p_{name}": probabilities[:, number] for number, name in enumerate(classes)})
+    columns = class_columns(mixed, classes)
     if asked.samples:
-        uniform = stream(seed, "predicted_classes", first).random_sample((asked.samples, len(best), 1))
+        probabilities = np.stack([columns[f"p_{name}"] for name in classes], axis=1)
+        uniform = stream(seed, "predicted_classes", first).random_sample((asked.samples, len(probabilities), 1))
         chosen = (uniform > np.cumsum(probabilities, axis=1)[None, :, :-1]).sum(axis=2)
         columns.update({f"sample_{number}": classes[row] for number, row in enumerate(chosen, start=1)})
     return columns

@@ -49,9 +49,7 @@ def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, ta
       dof: degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian.
     """
     outputs, precisions, targets = (np.asarray(array, np.float64) for array in (outputs, precisions, targets))
-    mean = outputs.mean(axis=0)
-    epistemic = outputs.var(axis=0)
-    variance = epistemic + mean_noise_variance(1.0 / precisions, dof)
+    mean, variance, epistemic = moments(outputs, precisions, dof)
     per_draw = noise_log_prob(targets, outputs, 1.0 / precisions[:, None], over_rows(dof))
     return Prediction(
         mean=target_mean + target_std * mean,
@@ -61,6 +59,17 @@ def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, ta
         cdf=mixture_cdf(outputs, 1.0 / precisions, targets, dof),
         moment_log_prob=gaussian_log_prob(targets, mean, variance) - np.log(target_std),
     )
+
+
+def moments(outputs: np.ndarray, precisions: np.ndarray,
+            dof: Values = np.inf) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns mean, variance, and the part of the variance that comes from the weights: standardised, [n] each.
+
+    The arguments are those of `predict`.
+    """
+    outputs, precisions = np.asarray(outputs, np.float64), np.asarray(precisions, np.float64)
+    epistemic = outputs.var(axis=0)
+    return outputs.mean(axis=0), epistemic + mean_noise_variance(1.0 / precisions, dof), epistemic
 
 
 def mix(predictions: Sequence[Prediction], targets: np.ndarray) -> Prediction:

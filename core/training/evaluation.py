@@ -17,8 +17,9 @@ from core.metrics.predictive import (
 )
 from core.training.noise import Noise
 from core.training.outputs import WrapBatches, network_outputs
+from core.training.row_columns import class_columns, regression_columns, with_ids
 from misc.image_figures import misclassified_figure
-from misc.records import write_rows
+from misc.records import write_columns
 
 
 class Evaluation(NamedTuple):
@@ -27,6 +28,7 @@ class Evaluation(NamedTuple):
     prediction: Union[Prediction, ClassPrediction]  # of a regression; of a classification
     metrics: Dict[str, float]
     targets: np.ndarray                             # [n], in the data's own units, or labels
+    draws: Any = None                               # Draws, or logits [K, n, C], of which the prediction is made
 
 
 class Draws(NamedTuple):
@@ -60,29 +62,31 @@ def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, n
     draws = regression_draws(session, model, part.x, data, noise, wrap)
     prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     targets = data.target_mean + data.target_std * part.y
-    return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets)
+    return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets, draws)
 
 
 def evaluate_classification(session: tf.Session, model: Any, part: Any, data: Any, noise: None = None,
                             wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step: probabilities averaged over the draws, and those of the mean weights."""
-    prediction = predict_classes(class_draws(session, model, part.x, data, wrap=wrap))
+    logits = class_draws(session, model, part.x, data, wrap=wrap)
+    prediction = predict_classes(logits)
     metrics = values_of(classification_statistics(prediction, part.y), len(part.y))
     of_mean = predict_classes(network_outputs(session, model, part.x, data.train.x, mean=True, wrap=wrap))
     metrics.update({f"mean_{name}": value for name, value in values_of(
         classification_statistics(of_mean, part.y), len(part.y)).items()})
-    return Evaluation(prediction, metrics, part.y)
+    return Evaluation(prediction, metrics, part.y, logits)
 
 
 def write_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
     """Writes predictions.csv, a line per test row in the data's own units.
 
-    Columns: target, mean, std, epistemic_std, log density of the target, predictive cdf at the target; with every
-    digit, since mixtures are made from them.
+    Columns: what identifies the row, target, mean, std, epistemic_std, lower and upper end of the central 90 %
+    interval, log density of the target, predictive cdf at the target; with every digit, since mixtures are made from
+    them.
     """
-    columns = ["target", *PREDICTION_COLUMNS]
-    table = zip(evaluation.targets, *(getattr(evaluation.prediction, name) for name in PREDICTION_COLUMNS))
-    write_rows(folder.predictions, columns, [dict(zip(columns, map(float, row))) for row in table])
+    columns = {"target": evaluation.targets, **regression_columns(evaluation.draws, data.target_mean, data.target_std)}
+    columns.update({name: getattr(evaluation.prediction, name) for name in PREDICTION_COLUMNS})
+    write_columns(folder.predictions, with_ids(evaluated_part(data).ids, data, columns))
 
 
 def write_probabilities(folder: Any, evaluation: Evaluation, data: Any) -> None:
@@ -90,6 +94,23 @@ def write_probabilities(folder: Any, evaluation: Evaluation, data: Any) -> None:
     arrays = {name: values.astype(np.float32) for name, values in evaluation.prediction._asdict().items()}
     with open(str(folder.probabilities), "wb") as handle:
         np.savez_compressed(handle, labels=evaluation.targets, classes=np.array(data.classes), **arrays)
+
+
+def write_class_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
+    """Writes predictions.npz, as `write_probabilities`, and predictions.csv, a line per test row of a table.
+
+    Columns: what identifies the row, its class, the predicted class, its probability, entropy and mutual information
+    (nats), and the probability of every class.
+    """
+    write_probabilities(folder, evaluation, data)
+    names = np.array(data.classes, object)[evaluation.targets]
+    columns = {"target": names, **class_columns(evaluation.draws, data.classes)}
+    write_columns(folder.predictions, with_ids(evaluated_part(data).ids, data, columns))
+
+
+def evaluated_part(data: Any) -> Any:
+    """Returns the Part that a run is evaluated on: the test rows, or else the validation rows."""
+    return data.valid if data.test is None else data.test
 
 
 def write_no_images(writer: Any, evaluation: Evaluation, part: Any, data: Any, step: int) -> None:

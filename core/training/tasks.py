@@ -124,6 +124,7 @@ TASKS[TABLE_CLASSIFICATION] = TASKS[CLASSIFICATION]._replace(
     load=load_class_table,
     load_other=other_class_table,
     has_images=False,
+    write_predictions=evaluation.write_class_predictions,
     write_images=evaluation.write_no_images,
     about_data=wording.about_class_table,
 )
