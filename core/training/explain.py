@@ -8,6 +8,9 @@ from core.training.design import Design, Plan, notices
 from core.training.selection import LENGTH_SHARE, VALIDATION_SHARE
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.batches import held_out_rows
+from data_loader.table_explain import about_columns
+from data_loader.tables import load_split_table
+from misc.config import TABLE_CLASSIFICATION
 from misc.config_overlays import describe_overlay, known_overlays
 from networks import NETWORKS
 
@@ -51,6 +54,9 @@ def _about_data(design: Design, data: Any) -> List[str]:
              f"split      protocol {split.protocol}, split {split.index} (hash {data.split_hash}); "
              + design.task.about_data(data)]
     lines += [INDENT + sentence for sentence in data.notices]
+    if config.is_table:
+        loaded = load_split_table(config, class_target=config.kind == TABLE_CLASSIFICATION)
+        lines += [INDENT + sentence for sentence in about_columns(loaded)]
     if config.data_aug:
         lines.append(f"{INDENT}training images are padded by 4, cropped and flipped, at random in every epoch")
     return lines
