@@ -9,8 +9,8 @@ import numpy as np
 import tqdm
 
 from core.assessment.restore import Restored
-from core.metrics.predictive import predict_classes, shared
-from core.training.evaluation import Draws
+from core.metrics.draws import Draws
+from core.metrics.predictive import by_row, predict_classes, shared
 from core.training.tasks import TASKS
 from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
@@ -131,8 +131,10 @@ def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
 def _together(draws: Sequence[Any]) -> Any:
     if isinstance(draws[0], Draws):
         dofs = [np.broadcast_to(each.dof, len(each.precisions)) for each in draws]
-        return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]),
-                     shared(_together(dofs)))
+        precisions = [each.precisions for each in draws]
+        if len({values.ndim for values in precisions}) > 1:  # only some of the runs have one per row
+            precisions = [np.broadcast_to(by_row(each.precisions), each.outputs.shape) for each in draws]
+        return Draws(_together([each.outputs for each in draws]), _together(precisions), shared(_together(dofs)))
     n_draws = {len(each) for each in draws} - {1}
     if len(n_draws) > 1:
         raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would "

@@ -10,6 +10,7 @@ from core.metrics.calibration import (
     coverage_curve,
     detection_statistics,
     entropies,
+    local_coverage,
     monte_carlo,
     more_classification_statistics,
     more_regression_statistics,
@@ -18,8 +19,10 @@ from core.metrics.calibration import (
     with_intervals,
 )
 from core.metrics.crps import mixture_crps
+from core.metrics.draws import Draws
 from core.metrics.predictive import (
     ClassPrediction,
+    by_row,
     classification_statistics,
     log_softmax,
     mean_noise_variance,
@@ -30,7 +33,6 @@ from core.metrics.predictive import (
     softmax,
     values_of,
 )
-from core.training.evaluation import Draws
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION
 from misc.records import write_rows
@@ -139,21 +141,27 @@ def regression_results(collected: Dict[str, Collected], data: Any, options: Opti
     means, squared_scales, targets = in_units(draws, y, data)
     crps = mixture_crps(means, squared_scales, targets, draws.dof)
     metrics = with_intervals(more_regression_statistics(prediction, crps, targets), len(targets))
-    per_draw = noise_log_prob(targets, means, squared_scales[:, None], over_rows(draws.dof))
+    per_draw = noise_log_prob(targets, means, by_row(squared_scales), over_rows(draws.dof))
     more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()),
-            "noise_std": float(np.sqrt(mean_noise_variance(squared_scales, draws.dof))),
+            "noise_std": float(np.sqrt(np.mean(mean_noise_variance(squared_scales, draws.dof)))),
             "monte_carlo": monte_carlo(per_draw)}
     predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
                    "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": prediction.cdf}
     panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
               "coverage": coverage_curve(prediction.cdf), "residuals": (prediction.std, targets - prediction.mean)}
+    local = local_coverage(prediction.mean, prediction.cdf)
+    if local is not None:
+        panels["local_coverage"] = local
     if BAND in collected:
         panels["band"] = band(collected[BAND].rows, collected[BAND].draws, data)
     return Results(metrics, more, predictions, panels)
 
 
 def in_units(draws: Draws, targets: np.ndarray, data: Any) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns (means [K, n], squared noise scales [K], targets [n]) in the data's own units, a mean for every scale."""
+    """Returns (means [K, n], squared noise scales, targets [n]) in the data's own units, a mean for every scale.
+
+    The scales are those of the draws, [K], or of the draws and rows, [K, n].
+    """
     outputs = np.broadcast_to(draws.outputs, (len(draws.precisions), draws.outputs.shape[1])).astype(np.float64)
     return (data.target_mean + data.target_std * outputs, data.target_std**2 / draws.precisions,
             data.target_mean + data.target_std * targets)

@@ -1,14 +1,13 @@
 """Tables for a paper: a row per data set, a column per method, published values beside ours."""
 import collections
 import csv
-import math
 import pathlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tabulate
 
 from core.baseline.results import DDOF, UNITS
-from core.metrics.predictive import noise_name
+from core.inference.likelihoods import LIKELIHOODS
 
 PUBLISHED_FILE = pathlib.Path(__file__).with_name("published.csv")
 
@@ -220,8 +219,10 @@ def _noise(summaries: Sequence[Summary]) -> str:
     names = {}
     for summary in summaries:
         settings = summary["settings"]
-        dof = settings["noise_dof"] if settings.get("likelihood") == "student_t" else math.inf
-        names[summary["exp_name"]] = f"{noise_name(dof)}, noise_update {settings.get('noise_update', 'adam')}"
+        kind = LIKELIHOODS[settings.get("likelihood", "gaussian")]
+        names[summary["exp_name"]] = kind.noise_name(settings)
+        if kind.has_precision:
+            names[summary["exp_name"]] += f", noise_update {settings.get('noise_update', 'adam')}"
         if settings.get("predictive_noise", "trained") != "trained":
             names[summary["exp_name"]] += f", predictive_noise {settings['predictive_noise']}"
     if len(set(names.values())) == 1:

@@ -1,12 +1,14 @@
 """Likelihoods p(y | outputs of the network). Pure functions of a state.
 
-LIKELIHOODS maps a name to a class. To add a likelihood, subclass `Likelihood` and add a row.
+LIKELIHOODS maps a name to a class. To add a likelihood, subclass `Likelihood`, or one of its subclasses, and add a row.
 """
-from typing import Dict, Optional, Tuple, Type
+from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple, Type
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from core.inference.heteroscedastic import HeteroscedasticLikelihood
+from core.inference.likelihood_base import Level, Likelihood, RegressionLikelihood
 from core.inference.noise_model import (
     GammaPrior,
     expected_log_prob,
@@ -15,77 +17,12 @@ from core.inference.noise_model import (
 )
 from core.inference.noise_precision import NOISE_UPDATES, HeldOut, NoiseBatch, predictive_noise
 from core.inference.types import Scalar, State
-from core.metrics.predictive import student_information, student_weight
+from core.metrics.draws import Draws, GammaLevel
+from core.metrics.predictive import Values, noise_name, student_information, student_weight
 from misc.config import Config
 
 
-class Likelihood:
-    """Base class of the likelihoods. Its own parameters, if any, have a posterior of their own in a `State`.
-
-    Shapes: outputs [K, n, n_outputs] for K particles and n examples; targets [n].
-
-    Class attributes:
-      covered_by_mean_check: entries of the state that need no check of their own for non-finite values, because such
-        a value also makes a checked entry non-finite.
-      held_out: whether `update` uses rows on which the weights do not train.
-    """
-
-    covered_by_mean_check: Tuple[str, ...] = ()
-    held_out: bool = False
-
-    def __init__(self, config: Config, n_outputs: int) -> None:
-        self.n_outputs = n_outputs
-
-    def target_type(self, dtype: tf.DType) -> tf.DType:
-        """Returns the type of the targets in a graph of floating-point type `dtype`."""
-        return dtype
-
-    def init(self, dtype: tf.DType) -> State:
-        """Returns the state at step 0."""
-        return {}
-
-    def score(self, state: State, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Returns the gradient of E[log p(y | outputs)] with respect to outputs per example, [K, n, n_outputs].
-
-        The expectation is over the posterior of the likelihood's own parameters, such as a noise precision.
-        """
-        raise NotImplementedError
-
-    def sampled_score(self, state: State, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the `score` of targets that are drawn from the model at these outputs.
-
-        The true Fisher is the mean of the outer products of these scores.
-
-        Args:
-          seed: int32 pair (stream, step), see misc/seeding.py.
-        """
-        raise NotImplementedError
-
-    def kl(self, state: State) -> Scalar:
-        """Returns the KL divergence of the likelihood's own parameters from their prior, a scalar in nats."""
-        return 0.0
-
-    def update(self, state: State, outputs: tf.Tensor, targets: tf.Tensor, temperature: Scalar, kl_weight: Scalar,
-               step: tf.Tensor, held_out: Optional[HeldOut] = None) -> Tuple[State, tf.Tensor]:
-        """Trains the likelihood's own parameters by one step.
-
-        Args:
-          temperature: lambda / N times the current KL scale.
-          kl_weight: lambda times the current KL scale.
-          step: number of the step, from 1, a float.
-          held_out: rows on which the weights do not train, if `self.held_out`.
-
-        Returns:
-          (new state, E[log p] per example of `targets` under the old state, mean over particles and examples).
-        """
-        raise NotImplementedError
-
-    def report(self, state: State) -> Dict[str, tf.Tensor]:
-        """Returns {tag: scalar} to watch during training."""
-        return {}
-
-
-class GaussianLikelihood(Likelihood):
+class GaussianLikelihood(RegressionLikelihood):
     """y ~ N(f, 1 / tau), tau ~ Gamma(alpha_0, beta_0), with posterior q(tau) = Gamma(alpha, beta).
 
     q(tau) is independent of the weights' posterior, so every expectation over it is in closed form. Config's
@@ -96,14 +33,24 @@ class GaussianLikelihood(Likelihood):
     (core/inference/noise_precision.py).
     """
 
+    reads: FrozenSet[str] = frozenset({"noise_prior_shape", "noise_prior_rate", "noise_update", "learning_rate",
+                                       "held_out", "held_out_epochs"})
     covered_by_mean_check = ("average", "mean_square", "predictive_mean_square")
-    dof = np.inf
+    has_precision = True
 
     def __init__(self, config: Config, n_outputs: int) -> None:
         super().__init__(config, n_outputs)
-        self._prior = GammaPrior(config.noise_prior_shape, config.noise_prior_rate)
-        self._update = NOISE_UPDATES[config.noise_update](self._prior, self.dof, config)
+        self.prior = GammaPrior(config.noise_prior_shape, config.noise_prior_rate)
+        self._update = NOISE_UPDATES[config.noise_update](self.prior, self.dof, config)
         self.held_out = config.holds_out
+
+    @staticmethod
+    def noise_name(settings: Mapping[str, Any]) -> str:
+        return noise_name(np.inf)
+
+    def about(self, config: Config) -> str:
+        return (f"{self.noise_name(config.model_dump())} noise, precision ~ Gamma({self.prior.shape:g}, "
+                f"{self.prior.rate:g}), estimated by noise_update {config.noise_update}")
 
     def init(self, dtype: tf.DType) -> State:
         return self._update.init(dtype)
@@ -142,9 +89,21 @@ class GaussianLikelihood(Likelihood):
             values["train/predictive_noise_precision"] = precision_of(predictive_noise(state))
         return values
 
+    def level(self, state: Mapping[str, np.ndarray]) -> Level:
+        """Returns q(tau), or the level that is fitted for predictions."""
+        shape, rate = np.exp(predictive_noise(state))
+        return GammaLevel(shape, rate, self.dof, {})
+
+    def mean_precision(self, state: Mapping[str, np.ndarray]) -> float:
+        log_shape, log_rate = state["log_noise"]
+        return float(np.exp(log_shape - log_rate))
+
+    def draws(self, outputs: np.ndarray, precisions: np.ndarray, dof: Values) -> Draws:
+        return Draws(outputs[..., 0], precisions, dof)
+
     def kl_of(self, log_noise: tf.Tensor) -> tf.Tensor:
         """Returns KL(q(tau) || prior) for log_noise = (log alpha, log beta)."""
-        return self._prior.kl(log_noise)
+        return self.prior.kl(log_noise)
 
     def _fit(self, state: State, squares: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """Returns (mean of (y - f)^2, E[log p]), scalars, from the squares (y - f)^2 [K, n, 1]."""
@@ -168,9 +127,15 @@ class StudentTLikelihood(GaussianLikelihood):
     model, Sec. 3 for the weights and the information (nu + 1) / (nu + 3)
     """
 
+    reads = GaussianLikelihood.reads | {"noise_dof"}
+
     def __init__(self, config: Config, n_outputs: int) -> None:
         self.dof = config.noise_dof
         super().__init__(config, n_outputs)
+
+    @staticmethod
+    def noise_name(settings: Mapping[str, Any]) -> str:
+        return noise_name(settings["noise_dof"])
 
     def score(self, state: State, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Returns d E[log p] / d f = E[tau] E[u] (y - f) per example, [K, n, 1]."""
@@ -219,4 +184,8 @@ class Categorical(Likelihood):
 
 
 LIKELIHOODS: Dict[str, Type[Likelihood]] = {
-    "gaussian": GaussianLikelihood, "student_t": StudentTLikelihood, "categorical": Categorical}
+    "gaussian": GaussianLikelihood, "student_t": StudentTLikelihood, "heteroscedastic": HeteroscedasticLikelihood,
+    "categorical": Categorical}
+
+NOISE_KEYS: FrozenSet[str] = frozenset().union(*(kind.reads for kind in LIKELIHOODS.values()))
+"""Config keys of the noise that some likelihoods read and others do not."""

@@ -5,7 +5,7 @@ state has log_noise = (log alpha, log beta), which the training of the weights u
 `predictive_log_noise`, predictions use that instead (`predictive_noise`). The formulas are in
 core/inference/noise_model.py.
 """
-from typing import Dict, NamedTuple, Optional, Type
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Type
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -150,8 +150,8 @@ def with_predictive_level(trained: State, predictive: State) -> State:
     return dict(trained, **{f"predictive_{name}": value for name, value in predictive.items()})
 
 
-def predictive_noise(state: State) -> tf.Tensor:
-    """Returns the (log alpha, log beta), [2], that predictions use."""
+def predictive_noise(state: Mapping[str, Any]) -> Any:
+    """Returns the (log alpha, log beta), [2], that predictions use; of tensors or arrays."""
     return state.get("predictive_log_noise", state["log_noise"])
 
 

@@ -4,11 +4,11 @@ from typing import Any, Dict, NamedTuple, Union
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from core.metrics.draws import Draws
 from core.metrics.predictive import (
     PREDICTION_COLUMNS,
     ClassPrediction,
     Prediction,
-    Values,
     classification_statistics,
     predict,
     predict_classes,
@@ -29,18 +29,11 @@ class Evaluation(NamedTuple):
     targets: np.ndarray                             # [n], in the data's own units, or labels
 
 
-class Draws(NamedTuple):
-    """Draws from the predictive distribution of a regression, standardised."""
-
-    outputs: np.ndarray     # [K, n], or [1, n] without weight noise
-    precisions: np.ndarray  # [K], of the noise
-    dof: Values             # degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian
-
-
 def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: Noise,
                      wrap: WrapBatches = iter) -> Draws:
     """Draws outputs for the inputs [n, d], as functions of (seed, step); noise: of `regression_noise`."""
-    return Draws(network_outputs(session, model, x, data.train.x, wrap=wrap)[..., 0], noise.precisions, noise.dof)
+    outputs = network_outputs(session, model, x, data.train.x, wrap=wrap)
+    return model.design.likelihood.draws(outputs, noise.precisions, noise.dof)
 
 
 def class_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: None = None,

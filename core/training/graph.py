@@ -104,6 +104,8 @@ class _Builder:
             with tf.name_scope(name + "_init"):
                 if layer.spec.has_weights:
                     mean = glorot(layer.spec, [stream_seed(self.config.seed, "init", name), 0], self.dtype)
+                    if layer is self.design.layers[-1]:
+                        mean = self.design.likelihood.initial_weights(mean)
                     state[name] = optimizer.initial_state(layer, mean)
                 else:
                     zeros, ones = (tf.fill([layer.spec.d_out], tf.constant(value, self.dtype)) for value in (0.0, 1.0))

@@ -7,23 +7,14 @@ from typing import Any, Callable, Dict, NamedTuple, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.inference.noise_precision import predictive_noise
+from core.inference.likelihood_base import Level
+from core.metrics.draws import GammaLevel
 from core.metrics.noise_fit import fit_noise, leave_one_out
 from core.training.outputs import WrapBatches, network_outputs
 from misc.lookup import lookup
 from misc.seeding import stream
 
 FIT_ROWS, FIT_DRAWS = 5000, 100  # training rows and weight draws to which the noise of predictions is fitted
-SMALLEST_PRECISION = 1e-30  # draws of a Gamma distribution with a tiny shape underflow to 0
-
-
-class Level(NamedTuple):
-    """The distribution Gamma(shape, rate) of the noise precision, for standardised targets."""
-
-    shape: float
-    rate: float
-    dof: float                # degrees of freedom of the noise; infinite: Gaussian
-    report: Dict[str, float]  # numbers to watch: metrics.csv has them
 
 
 class Noise(NamedTuple):
@@ -42,26 +33,30 @@ class PredictiveNoise(NamedTuple):
 
 
 def trained_level(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> Level:
-    """Returns the posterior that training has fitted, with the degrees of freedom of the config."""
-    shape, rate = np.exp(session.run(predictive_noise(model.evaluate.likelihood)))
-    return Level(shape, rate, model.design.config.dof, {})
+    """Returns the posterior that training has fitted, with the degrees of freedom of the likelihood."""
+    return model.design.likelihood.level(session.run(model.evaluate.likelihood))
 
 
 def fitted_level(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> Level:
     """Returns Gamma(alpha_0 + n / 2, beta_0 + n s^2 / 2), for n training rows and the s^2 and nu of `fit_noise`.
 
-    The noise is fitted to FIT_DRAWS draws at the first FIT_ROWS training rows, which are in random order.
+    The noise is fitted to FIT_DRAWS draws at the first FIT_ROWS training rows, which are in random order. Where the
+    network puts out a precision for every row, s^2 is a common factor of the variances, without a prior, and a row's
+    precision is the mean over the draws in its leverage.
     """
-    config = model.design.config
-    log_noise, kl_scale = session.run([model.evaluate.likelihood["log_noise"], model.evaluate.kl_scale])
+    config, likelihood = model.design.config, model.design.likelihood
+    state, kl_scale = session.run([model.evaluate.likelihood, model.evaluate.kl_scale])
     outputs = network_outputs(session, model, data.train.x[:FIT_ROWS], data.train.x, wrap=wrap)
     targets = data.train.y[:FIT_ROWS]
-    left_out = leave_one_out(outputs[:FIT_DRAWS, :, 0].astype(np.float64), targets,
-                             float(np.exp(log_noise[0] - log_noise[1])), config.kl * float(kl_scale), config.dof)
-    fit, half = fit_noise(left_out, targets), 0.5 * model.design.spec.n_rows
+    draws = likelihood.draws(outputs[:FIT_DRAWS].astype(np.float64), np.array([likelihood.mean_precision(state)]),
+                             likelihood.dof)
+    left_out = leave_one_out(draws.outputs, targets, draws.precisions.mean(axis=0), config.kl * float(kl_scale),
+                             likelihood.dof)
+    own = draws.precisions if draws.precisions.ndim == 2 else 1.0
+    fit, half = fit_noise(left_out, targets, own), 0.5 * model.design.spec.n_rows
     report = (fit.log_likelihood - float(np.log(data.target_std)), 1.0 / fit.dof, fit.leverage)
-    return Level(config.noise_prior_shape + half, config.noise_prior_rate + half * fit.squared_scale, fit.dof,
-                 dict(zip(PREDICTIVE_NOISES["leave_one_out"].columns, report)))
+    return GammaLevel(likelihood.prior.shape + half, likelihood.prior.rate + half * fit.squared_scale, fit.dof,
+                      dict(zip(PREDICTIVE_NOISES["leave_one_out"].columns, report)))
 
 
 PREDICTIVE_NOISES: Dict[str, PredictiveNoise] = {
@@ -85,8 +80,8 @@ def regression_noise(session: tf.Session, model: Any, data: Any, wrap: WrapBatch
 
 def drawn_noise(level: Level, config: Any, step: int) -> Noise:
     """Returns a draw of the noise precision for each weight draw of an evaluation at this step."""
-    precisions = stream(config.seed, "test_precision", step).gamma(level.shape, 1.0 / level.rate, config.test_particles)
-    return Noise(np.maximum(precisions, SMALLEST_PRECISION), level.dof, level.report)
+    precisions = level.draw(stream(config.seed, "test_precision", step), config.test_particles)
+    return Noise(precisions, level.dof, level.report)
 
 
 def no_noise(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> None:

@@ -27,7 +27,6 @@ class Task(NamedTuple):
     load_other: Callable[[str, Config, Any], Part]  # other rows, by name or path, as the run's own test rows
     has_images: bool                         # whether inputs are images, which can be corrupted
     likelihood: Callable[[Config], str]      # name of the likelihood in LIKELIHOODS
-    has_noise: bool                          # whether predictions draw a noise precision
 
     # Steps
     step_rule: Callable[..., List[Dict]]     # preconditions, clips and applies the steps of all layers
@@ -50,7 +49,7 @@ class Task(NamedTuple):
 
     # Words of --explain
     about_data: Callable[[Any], str]
-    about_noise: Callable[[Config], str]
+    about_noise: Callable[[Config, Any], str]  # of the config and the likelihood
     about_step: Callable[[Config], str]
 
 
@@ -62,7 +61,6 @@ TASKS = {
         load_other=other_table,
         has_images=False,
         likelihood=lambda config: config.likelihood,
-        has_noise=True,
         step_rule=averaged_steps,
         step_sizes=regression_step_sizes,
         step_key="alpha",
@@ -88,7 +86,6 @@ TASKS = {
         load_other=labelled_images,
         has_images=True,
         likelihood=lambda config: "categorical",
-        has_noise=False,
         step_rule=clipped_steps,
         step_sizes=classification_step_sizes,
         step_key="learning_rate",
