@@ -10,7 +10,7 @@ import tqdm
 
 from core.assessment.restore import Restored
 from core.metrics.draws import Draws
-from core.metrics.predictive import by_row, predict_classes, shared
+from core.metrics.predictive import predict_classes, shared
 from core.training.tasks import TASKS
 from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
@@ -44,7 +44,7 @@ class Input(NamedTuple):
 class Collected(NamedTuple):
     """Draws from the predictive distribution of a run."""
 
-    rows: np.ndarray                 # targets or labels [n]; of a band its inputs [n, 1]
+    rows: np.ndarray                 # targets [n] or [n, m], or labels [n]; of a band its inputs [n, 1]
     draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]
 
 
@@ -107,7 +107,8 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
                                       functools.partial(_counted, display))
             kept = draws if name in (TEST, OOD, BAND) else predict_classes(draws).log_probabilities[None]
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
-                kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))
+                shape = (len(kept.precisions), *kept.outputs.shape[1:])
+                kept = kept._replace(outputs=np.broadcast_to(kept.outputs, shape))
             collected[name] = Collected(part.x if name == BAND else part.y, kept)
     return collected
 
@@ -130,10 +131,10 @@ def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
 
 def _together(draws: Sequence[Any]) -> Any:
     if isinstance(draws[0], Draws):
-        dofs = [np.broadcast_to(each.dof, len(each.precisions)) for each in draws]
+        dofs = [np.broadcast_to(each.dof, (len(each.precisions), *each.outputs.shape[2:])) for each in draws]
         precisions = [each.precisions for each in draws]
         if len({values.ndim for values in precisions}) > 1:  # only some of the runs have one per row
-            precisions = [np.broadcast_to(by_row(each.precisions), each.outputs.shape) for each in draws]
+            precisions = [each.precisions_per_row() for each in draws]
         return Draws(_together([each.outputs for each in draws]), _together(precisions), shared(_together(dofs)))
     n_draws = {len(each) for each in draws} - {1}
     if len(n_draws) > 1:

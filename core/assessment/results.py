@@ -20,6 +20,7 @@ from core.metrics.calibration import (
 )
 from core.metrics.crps import mixture_crps
 from core.metrics.draws import Draws
+from core.metrics.joint import joint_log_prob, joint_statistics, predict_jointly
 from core.metrics.predictive import (
     ClassPrediction,
     by_row,
@@ -33,6 +34,7 @@ from core.metrics.predictive import (
     softmax,
     values_of,
 )
+from core.training.targets import of_target, table_rows, target_names
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION
 from misc.records import write_rows
@@ -47,6 +49,10 @@ class Results(NamedTuple):
     more: Dict[str, Any]                # further numbers for metrics.json
     predictions: Dict[str, np.ndarray]  # {column: array over rows}
     panels: Dict[str, Any]              # {figure: its data}, see figures.py
+
+
+class PerTarget(dict):
+    """The data of a figure for each of several targets, {name: data}: a panel each."""
 
 
 class Detection(NamedTuple):
@@ -135,7 +141,39 @@ def _metrics(prediction: ClassPrediction, labels: np.ndarray) -> Dict[str, float
 
 
 def regression_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
-    """Returns the Results of a regression from its collected draws, in the data's own units."""
+    """Returns the Results of a regression from its collected draws, in the data's own units.
+
+    Several targets have all metrics, predictions and figures of a single one each, under its name, beside the metrics
+    of all of them together.
+    """
+    names = target_names(data)
+    if not names:
+        return _results_of_target(collected, data)
+    each = {name: _results_of_target({kind: _of_target(kind, rows, number) for kind, rows in collected.items()},
+                                     of_target(data, number)) for number, name in enumerate(names)}
+    y, draws = collected[TEST].rows, collected[TEST].draws
+    targets = data.target_mean + data.target_std * y
+    joint = predict_jointly(draws, y, data.target_mean, data.target_std)
+    metrics = with_intervals(joint_statistics(joint, targets, data.target_std, names), len(targets))
+    for name, results in each.items():
+        metrics.update((f"{metric}_{name}", interval) for metric, interval in results.metrics.items())
+    predictions = {f"{column}_{name}": values for name, results in each.items()
+                   for column, values in results.predictions.items()}
+    panels = {panel: PerTarget({name: results.panels[panel] for name, results in each.items()})
+              for panel in next(iter(each.values())).panels}
+    more = {"targets": {name: results.more for name, results in each.items()},
+            "monte_carlo": monte_carlo(joint_log_prob(draws, y))}
+    return Results(metrics, more, dict(predictions, log_prob=joint.log_prob), panels)
+
+
+def _of_target(kind: str, collected: Collected, number: int) -> Collected:
+    """Returns the draws, and the targets unless they are of a band, of one of several targets."""
+    rows = collected.rows if kind == BAND else collected.rows[:, number]
+    return Collected(rows, collected.draws.of_target(number))
+
+
+def _results_of_target(collected: Dict[str, Collected], data: Any) -> Results:
+    """Returns the Results of a single target."""
     y, draws = collected[TEST].rows, collected[TEST].draws
     prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std, draws.dof)
     means, squared_scales, targets = in_units(draws, y, data)
@@ -190,9 +228,7 @@ def write_classification(results: Results, data: Any, folder: pathlib.Path) -> N
 
 def write_regression(results: Results, data: Any, folder: pathlib.Path) -> None:
     """Writes predictions.csv into `folder`, a line per row in the data's own units, with every digit."""
-    columns = list(results.predictions)
-    rows = zip(*results.predictions.values())
-    write_rows(folder / "predictions.csv", columns, [dict(zip(columns, map(float, row))) for row in rows])
+    write_rows(folder / "predictions.csv", list(results.predictions), table_rows(results.predictions))
 
 
 class Assessment(NamedTuple):

@@ -142,7 +142,7 @@ def _our_csv_rows(summaries: Sequence[Summary], metric: Metric) -> List[Dict[str
             identity, dataset=summary["dataset"], metric=metric.key, column=column, mean=cell.mean, se=cell.se,
             n=cell.n, ddof=DDOF, seeds=" ".join(str(seed) for seed in summary["seeds"]),
             epoch=summary["settings"]["epoch"], bold="yes" if cell.bold else "no", source="this code", recalled="no",
-            units=UNITS))
+            units=summary.get("units", UNITS)))
     return rows
 
 
@@ -247,7 +247,7 @@ def _legend(summaries: Sequence[Summary]) -> str:
         ("n", "runs"), ("epoch", "epochs"), ("test_particles", "draws")))
     lines = [
         f"Mean ± standard error (sample standard deviation / sqrt(n)) over {over}; {counts}; "
-        f"protocol {first['protocol']}, {first['evaluate_on']} rows; {UNITS}.",
+        f"protocol {first['protocol']}, {first['evaluate_on']} rows; {first.get('units', UNITS)}.",
         "Noise: " + _noise(summaries) + ".",
         "Hash of the splits: " + ", ".join(dict.fromkeys(
             f"{summary['dataset']} {summary['splits_hash']}" for summary in summaries)) + ".",

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from core.inference.adam import ema
 from core.inference.likelihood_base import RegressionLikelihood
+from core.inference.noise_model import as_outputs
 from core.inference.noise_precision import HeldOut
 from core.inference.types import Scalar, State
 from core.metrics.draws import Draws
@@ -19,13 +20,15 @@ WATCHED_SHARE = 0.01  # of a minibatch in the moving average that is reported
 class HeteroscedasticLikelihood(RegressionLikelihood):
     """y ~ N(f, exp(s)), with two outputs per target: the mean f and r, of which s = BOUND tanh(r / BOUND) is made.
 
+    With m targets, the outputs are f_1 to f_m and then r_1 to r_m; given these, the targets are independent.
+
     Near 0, s is r; far from it, s is bounded, so that neither exp(s) nor exp(-s) overflows, whatever the weights are.
     The last layer's weights of r begin at 0: the variance of every row is 1 at first, that of standardised targets.
 
     log p = -1/2 [log 2 pi + s + (y - f)^2 exp(-s)]. The Fisher information is diagonal: exp(-s) for f, 1/2 for s, and
     so 1/2 (ds / dr)^2 for r. There is no noise precision beside it: E[log p] is log p.
 
-    State: variance, a moving average of exp(s) over rows and draws, for the report alone.
+    State: variance, a moving average of exp(s) over rows, draws and targets, for the report alone.
 
     Reference: Nix and Weigend (1994), Estimating the mean and variance of the target probability distribution
     """
@@ -33,7 +36,8 @@ class HeteroscedasticLikelihood(RegressionLikelihood):
     reads: FrozenSet[str] = frozenset()
 
     def __init__(self, config: Config, n_outputs: int) -> None:
-        super().__init__(config, 2 * n_outputs)
+        super().__init__(config, n_outputs)
+        self.n_outputs = 2 * n_outputs
 
     @staticmethod
     def noise_name(settings: Mapping[str, Any]) -> str:
@@ -53,7 +57,7 @@ class HeteroscedasticLikelihood(RegressionLikelihood):
     def score(self, state: State, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Returns the gradient of log p: (y - f) exp(-s) for f, and 1/2 [(y - f)^2 exp(-s) - 1] ds / dr for r."""
         mean, log_variance, slope = _parameters(outputs)
-        residual, precision = targets[None, :, None] - mean, tf.exp(-log_variance)
+        residual, precision = as_outputs(targets) - mean, tf.exp(-log_variance)
         return tf.concat([precision * residual, 0.5 * (precision * tf.square(residual) - 1.0) * slope], axis=-1)
 
     def sampled_score(self, state: State, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -70,7 +74,7 @@ class HeteroscedasticLikelihood(RegressionLikelihood):
                step: tf.Tensor, held_out: Optional[HeldOut] = None) -> Tuple[State, tf.Tensor]:
         """Returns the state with the average brought up to date, and log p per example, as `Likelihood.update` does."""
         mean, log_variance, _ = _parameters(outputs)
-        square = tf.square(targets[None, :, None] - mean) * tf.exp(-log_variance)
+        square = tf.square(as_outputs(targets) - mean) * tf.exp(-log_variance)
         log_prob = -0.5 * (np.log(2.0 * np.pi) + log_variance + square)
         variance = ema(state["variance"], tf.reduce_mean(tf.exp(log_variance)), tf.maximum(1.0 / step, WATCHED_SHARE))
         return {"variance": variance}, tf.reduce_mean(tf.reduce_sum(log_prob, axis=-1))
@@ -80,14 +84,18 @@ class HeteroscedasticLikelihood(RegressionLikelihood):
         return {"train/noise_precision": 1.0 / state["variance"]}
 
     def draws(self, outputs: np.ndarray, precisions: np.ndarray, dof: Values) -> Draws:
-        """Returns the Draws, with precisions [K, n]: those that the network puts out, times the common factors [K]."""
+        """Returns the Draws, with a precision per row: that which the network puts out, times a common factor.
+
+        precisions: the factors, [K] or [K, m].
+        """
         mean, raw = np.split(outputs, 2, axis=-1)
-        own = np.exp(-BOUND * np.tanh(raw[..., 0].astype(np.float64) / BOUND))
-        return Draws(mean[..., 0], precisions[:, None] * own, dof)
+        own = np.exp(-BOUND * np.tanh(raw.astype(np.float64) / BOUND))
+        scaled = precisions.reshape(len(precisions), 1, -1) * own
+        return Draws(mean, scaled, dof) if self.target_shape else Draws(mean[..., 0], scaled[..., 0], dof)
 
 
 def _parameters(outputs: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns (f, s, ds / dr) of the outputs (f, r), each [K, n, 1]."""
+    """Returns (f, s, ds / dr) of the outputs (f, r), each [K, n, m]."""
     mean, raw = tf.split(outputs, 2, axis=-1)
     saturation = tf.tanh(raw / BOUND)
     return mean, BOUND * saturation, 1.0 - tf.square(saturation)

@@ -17,19 +17,21 @@ Level = Union[GammaLevel, FixedLevel]
 class Likelihood:
     """Base class of the likelihoods. Its own parameters, if any, have a posterior of their own in a `State`.
 
-    Shapes: outputs [K, n, n_outputs] for K particles and n examples; targets [n].
+    Shapes: outputs [K, n, n_outputs] for K particles and n examples; targets [n], or [n, m] for m > 1 of a regression.
 
     Class attributes:
       reads: config keys of the noise that it uses; setting another one of them gives a notice.
       covered_by_mean_check: entries of the state that need no check of their own for non-finite values, because such
         a value also makes a checked entry non-finite.
       held_out: whether `update` uses rows on which the weights do not train.
+      target_shape: shape of the target of one example: () or (m,).
       has_precision: whether it has a noise precision with a posterior, from which predictions draw.
     """
 
     reads: FrozenSet[str] = frozenset({"learning_rate"})
     covered_by_mean_check: Tuple[str, ...] = ()
     held_out: bool = False
+    target_shape: Tuple[int, ...] = ()
     has_precision: bool = False
 
     def __init__(self, config: Config, n_outputs: int) -> None:
@@ -96,6 +98,9 @@ class Likelihood:
 class RegressionLikelihood(Likelihood):
     """Base class of the likelihoods of a regression: what predictions and their noise must know of them.
 
+    Args:
+      n_outputs: number of targets, m.
+
     Attributes:
       dof: degrees of freedom of the noise under which the weights train; infinite: Gaussian.
       prior: prior over the noise precision, or over the common factor of precisions that the network puts out.
@@ -103,6 +108,10 @@ class RegressionLikelihood(Likelihood):
 
     dof: float = np.inf
     prior = GammaPrior(0.0, 0.0)
+
+    def __init__(self, config: Config, n_outputs: int) -> None:
+        super().__init__(config, n_outputs)
+        self.target_shape = () if n_outputs == 1 else (n_outputs,)
 
     def about(self, config: Config) -> str:
         """Returns what `--explain` says of the noise."""
@@ -112,10 +121,13 @@ class RegressionLikelihood(Likelihood):
         """Returns the distribution of the noise precision that training has fitted; state: arrays."""
         return FixedLevel(self.dof, {})
 
-    def mean_precision(self, state: Mapping[str, np.ndarray]) -> float:
-        """Returns E[tau] under which the weights train, or 1 if it is an output of the network; state: arrays."""
+    def mean_precision(self, state: Mapping[str, np.ndarray]) -> Values:
+        """Returns E[tau] under which the weights train, a number or [m]; 1 if it is an output of the network."""
         return 1.0
 
     def draws(self, outputs: np.ndarray, precisions: np.ndarray, dof: Values) -> Draws:
-        """Returns the Draws of a network's outputs, [K or 1, n, n_outputs], with noise precisions [K] of a Level."""
+        """Returns the Draws of a network's outputs, [K or 1, n, n_outputs].
+
+        precisions, dof: [K] or [K, m] as drawn from a Level, and its degrees of freedom.
+        """
         raise NotImplementedError

@@ -11,9 +11,12 @@ from core.inference.heteroscedastic import HeteroscedasticLikelihood
 from core.inference.likelihood_base import Level, Likelihood, RegressionLikelihood
 from core.inference.noise_model import (
     GammaPrior,
+    as_outputs,
     expected_log_prob,
+    mean_over_rows,
     precision_of,
     student_log_prob,
+    total,
 )
 from core.inference.noise_precision import NOISE_UPDATES, HeldOut, NoiseBatch, predictive_noise
 from core.inference.types import Scalar, State
@@ -25,11 +28,13 @@ from misc.config import Config
 class GaussianLikelihood(RegressionLikelihood):
     """y ~ N(f, 1 / tau), tau ~ Gamma(alpha_0, beta_0), with posterior q(tau) = Gamma(alpha, beta).
 
+    With m targets, each has a tau of its own, with this prior, and given these, the targets are independent.
+
     q(tau) is independent of the weights' posterior, so every expectation over it is in closed form. Config's
     `noise_update` says how q(tau) is fitted: on the bound E[log p] - temperature KL(q(tau) || prior), or on rows that
     are held out.
 
-    State: log_noise = (log alpha, log beta), fresh after every step, and what its update keeps
+    State: log_noise = (log alpha, log beta), [2] or [2, m], fresh after every step, and what its update keeps
     (core/inference/noise_precision.py).
     """
 
@@ -41,7 +46,7 @@ class GaussianLikelihood(RegressionLikelihood):
     def __init__(self, config: Config, n_outputs: int) -> None:
         super().__init__(config, n_outputs)
         self.prior = GammaPrior(config.noise_prior_shape, config.noise_prior_rate)
-        self._update = NOISE_UPDATES[config.noise_update](self.prior, self.dof, config)
+        self._update = NOISE_UPDATES[config.noise_update](self.prior, self.dof, config, self.target_shape)
         self.held_out = config.holds_out
 
     @staticmethod
@@ -56,12 +61,12 @@ class GaussianLikelihood(RegressionLikelihood):
         return self._update.init(dtype)
 
     def precision(self, state: State) -> tf.Tensor:
-        """Returns E[tau] = alpha / beta."""
+        """Returns E[tau] = alpha / beta, a scalar or [m]."""
         return precision_of(state["log_noise"])
 
     def score(self, state: State, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Returns E_tau[d log p / d f] = E[tau] (y - f) per example, [K, n, 1]."""
-        return self.precision(state) * (targets[None, :, None] - outputs)
+        """Returns E_tau[d log p / d f] = E[tau] (y - f) per example, [K, n, m]."""
+        return self.precision(state) * (as_outputs(targets) - outputs)
 
     def sampled_score(self, state: State, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Returns the score of targets drawn from N(f, 1 / E[tau]): sqrt(E[tau]) times standard normal noise."""
@@ -79,14 +84,16 @@ class GaussianLikelihood(RegressionLikelihood):
         With held-out rows, q(tau) is fitted to their mixture likelihood over the draws; it no longer changes once
         held_out.on is false.
         """
-        mean_square, log_prob = self._fit(state, tf.square(targets[None, :, None] - outputs))
+        mean_square, log_prob = self._fit(state, tf.square(as_outputs(targets) - outputs))
         batch = NoiseBatch(outputs, targets, log_prob, mean_square, temperature, kl_weight, step)
         return self._update(state, batch, held_out), log_prob
 
     def report(self, state: State) -> Dict[str, tf.Tensor]:
-        values = {"kl/noise_precision": self.kl(state), "train/noise_precision": self.precision(state)}
+        """Returns KL and precisions; with several targets, those of each and one over the mean of their inverses."""
+        values = {"kl/noise_precision": self.kl(state)}
+        values.update(_precisions("train/noise_precision", self.precision(state)))
         if predictive_noise(state) is not state["log_noise"]:
-            values["train/predictive_noise_precision"] = precision_of(predictive_noise(state))
+            values.update(_precisions("train/predictive_noise_precision", precision_of(predictive_noise(state))))
         return values
 
     def level(self, state: Mapping[str, np.ndarray]) -> Level:
@@ -94,25 +101,35 @@ class GaussianLikelihood(RegressionLikelihood):
         shape, rate = np.exp(predictive_noise(state))
         return GammaLevel(shape, rate, self.dof, {})
 
-    def mean_precision(self, state: Mapping[str, np.ndarray]) -> float:
+    def mean_precision(self, state: Mapping[str, np.ndarray]) -> Values:
         log_shape, log_rate = state["log_noise"]
-        return float(np.exp(log_shape - log_rate))
+        return np.float64(np.exp(log_shape - log_rate))
 
     def draws(self, outputs: np.ndarray, precisions: np.ndarray, dof: Values) -> Draws:
-        return Draws(outputs[..., 0], precisions, dof)
+        return Draws(outputs if self.target_shape else outputs[..., 0], precisions, dof)
 
     def kl_of(self, log_noise: tf.Tensor) -> tf.Tensor:
         """Returns KL(q(tau) || prior) for log_noise = (log alpha, log beta)."""
         return self.prior.kl(log_noise)
 
     def _fit(self, state: State, squares: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Returns (mean of (y - f)^2, E[log p]), scalars, from the squares (y - f)^2 [K, n, 1]."""
-        mean_square = tf.reduce_mean(squares)
-        return mean_square, expected_log_prob(state["log_noise"], mean_square)
+        """Returns (mean of (y - f)^2, a scalar or [m]; E[log p], a scalar) from the squares (y - f)^2, [K, n, m]."""
+        mean_square = mean_over_rows(squares)
+        return mean_square, total(expected_log_prob(state["log_noise"], mean_square))
+
+
+def _precisions(tag: str, precision: tf.Tensor) -> Dict[str, tf.Tensor]:
+    """Returns {tag: scalar} of a precision; with several targets also those of each of them."""
+    if not precision.shape.ndims:
+        return {tag: precision}
+    each = {f"{tag}_{number}": value for number, value in enumerate(tf.unstack(precision), 1)}
+    return dict({tag: 1.0 / tf.reduce_mean(1.0 / precision)}, **each)
 
 
 class StudentTLikelihood(GaussianLikelihood):
     """y ~ f + tau^(-1/2) t_nu: Gaussian noise of precision tau u_i, with u_i ~ Gamma(nu / 2, nu / 2) for every row.
+
+    With several targets, each has such noise of its own: a tau, and a u_i for every row.
 
     Given q(tau), the optimal q(u_i) of every row and particle is known, so everything is in closed form again. Here
     E[log p] stands for the lower bound of E_tau[log p] with this q(u), `noise_model.student_log_prob`.
@@ -138,13 +155,13 @@ class StudentTLikelihood(GaussianLikelihood):
         return noise_name(settings["noise_dof"])
 
     def score(self, state: State, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Returns d E[log p] / d f = E[tau] E[u] (y - f) per example, [K, n, 1]."""
-        residual = targets[None, :, None] - outputs
+        """Returns d E[log p] / d f = E[tau] E[u] (y - f) per example, [K, n, m]."""
+        residual = as_outputs(targets) - outputs
         weight = student_weight(self.precision(state) * tf.square(residual), self.dof)
         return self.precision(state) * weight * residual
 
     def sampled_score(self, state: State, outputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns normal noise, [K, n, 1], with the variance of the score, E[tau] (nu + 1) / (nu + 3).
+        """Returns normal noise, [K, n, m], with the variance of the score, E[tau] (nu + 1) / (nu + 3).
 
         This variance is the Fisher information of an output.
 
@@ -153,9 +170,10 @@ class StudentTLikelihood(GaussianLikelihood):
         return student_information(self.dof)**0.5 * super().sampled_score(state, outputs, seed)
 
     def _fit(self, state: State, squares: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Returns (mean of E[u] (y - f)^2, E[log p]), scalars, from the squares (y - f)^2 [K, n, 1]."""
+        """Returns (mean of E[u] (y - f)^2, E[log p]) from the squares (y - f)^2, as for Gaussian noise."""
         weighted = student_weight(self.precision(state) * squares, self.dof) * squares
-        return tf.reduce_mean(weighted), tf.reduce_mean(student_log_prob(state["log_noise"], squares, self.dof))
+        log_prob = student_log_prob(state["log_noise"], squares, self.dof)
+        return mean_over_rows(weighted), total(mean_over_rows(log_prob))
 
 
 class Categorical(Likelihood):

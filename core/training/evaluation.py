@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.metrics.draws import Draws
+from core.metrics.joint import JointPrediction, joint_statistics, predict_jointly
 from core.metrics.predictive import (
-    PREDICTION_COLUMNS,
     ClassPrediction,
     Prediction,
     classification_statistics,
@@ -17,6 +17,7 @@ from core.metrics.predictive import (
 )
 from core.training.noise import Noise
 from core.training.outputs import WrapBatches, network_outputs
+from core.training.targets import prediction_columns, table_rows, target_names
 from misc.image_figures import misclassified_figure
 from misc.records import write_rows
 
@@ -24,9 +25,9 @@ from misc.records import write_rows
 class Evaluation(NamedTuple):
     """Predictions for the rows of one Part, and how good they are."""
 
-    prediction: Union[Prediction, ClassPrediction]  # of a regression; of a classification
+    prediction: Union[Prediction, JointPrediction, ClassPrediction]  # of a regression; of several targets; of classes
     metrics: Dict[str, float]
-    targets: np.ndarray                             # [n], in the data's own units, or labels
+    targets: np.ndarray  # [n] or [n, m], in the data's own units, or labels
 
 
 def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: Noise,
@@ -46,8 +47,12 @@ def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, n
                         wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step; noise: of `regression_noise`."""
     draws = regression_draws(session, model, part.x, data, noise, wrap)
-    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     targets = data.target_mean + data.target_std * part.y
+    if draws.n_targets > 1:
+        joint = predict_jointly(draws, part.y, data.target_mean, data.target_std)
+        statistics = joint_statistics(joint, targets, data.target_std, target_names(data))
+        return Evaluation(joint, values_of(statistics, len(targets)), targets)
+    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets)
 
 
@@ -63,14 +68,12 @@ def evaluate_classification(session: tf.Session, model: Any, part: Any, data: An
 
 
 def write_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
-    """Writes predictions.csv, a line per test row in the data's own units.
+    """Writes predictions.csv, a line per test row in the data's own units; columns: of `prediction_columns`.
 
-    Columns: target, mean, std, epistemic_std, log density of the target, predictive cdf at the target; with every
-    digit, since mixtures are made from them.
+    Numbers have every digit, since mixtures are made from them.
     """
-    columns = ["target", *PREDICTION_COLUMNS]
-    table = zip(evaluation.targets, *(getattr(evaluation.prediction, name) for name in PREDICTION_COLUMNS))
-    write_rows(folder.predictions, columns, [dict(zip(columns, map(float, row))) for row in table])
+    columns = prediction_columns(evaluation.prediction, evaluation.targets, target_names(data))
+    write_rows(folder.predictions, list(columns), table_rows(columns))
 
 
 def write_probabilities(folder: Any, evaluation: Evaluation, data: Any) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.inference.likelihood_base import Level
-from core.metrics.draws import GammaLevel
-from core.metrics.noise_fit import fit_noise, leave_one_out
+from core.metrics.draws import Draws, GammaLevel
+from core.metrics.noise_fit import NoiseFit, fit_noise, leave_one_out
+from core.metrics.predictive import Values
 from core.training.outputs import WrapBatches, network_outputs
 from misc.lookup import lookup
 from misc.seeding import stream
@@ -20,8 +21,8 @@ FIT_ROWS, FIT_DRAWS = 5000, 100  # training rows and weight draws to which the n
 class Noise(NamedTuple):
     """The noise of a regression's predictions, for standardised targets."""
 
-    precisions: np.ndarray    # [K], draws
-    dof: float                # degrees of freedom; infinite: Gaussian
+    precisions: np.ndarray    # [K], or [K, m] of m targets; draws
+    dof: Values               # degrees of freedom, of all targets or of each, [1, m]; infinite: Gaussian
     report: Dict[str, float]  # numbers to watch: metrics.csv has them
 
 
@@ -42,21 +43,35 @@ def fitted_level(session: tf.Session, model: Any, data: Any, wrap: WrapBatches =
 
     The noise is fitted to FIT_DRAWS draws at the first FIT_ROWS training rows, which are in random order. Where the
     network puts out a precision for every row, s^2 is a common factor of the variances, without a prior, and a row's
-    precision is the mean over the draws in its leverage.
+    precision is the mean over the draws in its leverage. Each of several targets has a fit of its own, as if it were
+    the only one; what is reported is the sum over targets of log-likelihoods, and means.
     """
     config, likelihood = model.design.config, model.design.likelihood
     state, kl_scale = session.run([model.evaluate.likelihood, model.evaluate.kl_scale])
     outputs = network_outputs(session, model, data.train.x[:FIT_ROWS], data.train.x, wrap=wrap)
-    targets = data.train.y[:FIT_ROWS]
+    targets, half = data.train.y[:FIT_ROWS], 0.5 * model.design.spec.n_rows
     draws = likelihood.draws(outputs[:FIT_DRAWS].astype(np.float64), np.array([likelihood.mean_precision(state)]),
                              likelihood.dof)
-    left_out = leave_one_out(draws.outputs, targets, draws.precisions.mean(axis=0), config.kl * float(kl_scale),
-                             likelihood.dof)
-    own = draws.precisions if draws.precisions.ndim == 2 else 1.0
-    fit, half = fit_noise(left_out, targets, own), 0.5 * model.design.spec.n_rows
-    report = (fit.log_likelihood - float(np.log(data.target_std)), 1.0 / fit.dof, fit.leverage)
-    return GammaLevel(likelihood.prior.shape + half, likelihood.prior.rate + half * fit.squared_scale, fit.dof,
+    kl_weight = config.kl * float(kl_scale)
+    if draws.n_targets == 1:
+        fit = _fit(draws, targets, kl_weight)
+    else:
+        fits = [_fit(draws.of_target(number), targets[:, number], kl_weight) for number in range(draws.n_targets)]
+        fit = NoiseFit(*map(np.array, zip(*fits)))
+    report = (float(np.sum(fit.log_likelihood - np.log(data.target_std))), float(np.mean(1.0 / fit.dof)),
+              float(np.mean(fit.leverage)))
+    return GammaLevel(likelihood.prior.shape + half, likelihood.prior.rate + half * fit.squared_scale,
+                      fit.dof if draws.n_targets == 1 else np.asarray(fit.dof)[None],
                       dict(zip(PREDICTIVE_NOISES["leave_one_out"].columns, report)))
+
+
+def _fit(draws: Draws, targets: np.ndarray, kl_weight: float) -> NoiseFit:
+    """Returns the noise fitted to leave-one-out predictions of one target, [n].
+
+    draws: at its rows, under the noise with which the weights train.
+    """
+    left_out = leave_one_out(draws.outputs, targets, draws.precisions.mean(axis=0), kl_weight, draws.dof)
+    return fit_noise(left_out, targets, draws.precisions if draws.precisions.ndim == 2 else 1.0)
 
 
 PREDICTIVE_NOISES: Dict[str, PredictiveNoise] = {

@@ -19,6 +19,7 @@ from core.training.devices import check_curvature_device, choose_device, uses_gp
 from core.training.failures import one_line_failures
 from core.training.graph import build_model
 from core.training.recovery import counts
+from core.training.targets import about_targets
 from core.training.tasks import METRIC_PREFIX, TASKS
 from core.training.trainer import Outcome, Trainer
 from misc import backend, gpu
@@ -206,7 +207,7 @@ def summarise(plan: Plan, outcome: Outcome, wall_time: float, about: Dict[str, A
     config, data = plan.config, plan.data
     return {
         "metrics": outcome.metrics,
-        "units": plan.design.task.units,
+        "units": plan.design.task.units(data), **about_targets(data),
         "dataset": config.dataset, "optimizer": config.optimizer, "model_name": config.model_name,
         "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
         "evaluate_on": config.evaluate_on, "test_particles": config.test_particles,

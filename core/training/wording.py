@@ -1,6 +1,8 @@
 """Sentences of `--explain` that depend on the mode: the functions that a Task refers to."""
 from typing import Any
 
+import numpy as np
+
 from core.inference.likelihood_base import Likelihood, RegressionLikelihood
 from core.inference.optimizer import METHODS
 from core.inference.step_sizes import CLIP_DECAY
@@ -9,7 +11,9 @@ from misc.config import Config
 
 def about_table(data: Any) -> str:
     """Describes how the rows of a table are standardised."""
-    return f"standardised with the training rows (target std {data.target_std:.4g})"
+    stds = ", ".join(f"{std:.4g}" for std in np.atleast_1d(data.target_std))
+    targets = "target std" if data.spec.n_outputs == 1 else f"std of {data.spec.n_outputs} targets"
+    return f"standardised with the training rows ({targets} {stds})"
 
 
 def about_images(data: Any) -> str:
