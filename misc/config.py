@@ -16,6 +16,7 @@ from misc.synonyms import key_hint
 
 FIXED_TEST_FRACTION = ("published", "standard")  # values of protocol with which test_fraction has no effect
 SMALLEST, LARGEST = 1e-30, 1e30  # of float keys, so that squares and quotients still fit into a float32
+OUTPUT_NOISE = ("heteroscedastic",)  # likelihoods whose noise is an output of the network: noise_update has no effect
 
 
 class ModeDefaults(typing.NamedTuple):
@@ -176,7 +177,8 @@ class Config(Keys):
     @property
     def holds_out(self) -> bool:
         """Whether training rows are held out to estimate the noise precision."""
-        return self.mode == REGRESSION and self.noise_update == "held_out"
+        return (self.mode == REGRESSION and self.noise_update == "held_out"
+                and self.likelihood not in OUTPUT_NOISE)
 
     @property
     def epochs_held_out(self) -> int:

@@ -26,8 +26,7 @@ EXECUTION = "Execution"
 Column = typing.Union[pydantic.StrictInt, pydantic.StrictStr]  # of a table: its number from 1, or its name
 
 TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
-              "separator", "decimal", "encoding", "header", "protocol", "folds", "group",
-              "split_column", "test_file")  # of tables, in both modes
+              "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file")
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # a file or folder name, never a path
 PATH = r"^[^\x00]+$"
@@ -194,9 +193,10 @@ class Keys(pydantic.BaseModel):
     noise_prior_shape: float = key(NOISE, 6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)
     noise_prior_rate: float = key(
         NOISE, 6.0, "Rate of the Gamma prior over the noise precision, for standardised targets.", REGRESSION, gt=0)
-    likelihood: Literal["gaussian", "student_t"] = key(
-        NOISE, "gaussian", "Distribution of the noise: Gaussian, or Student's t, which gives outliers less weight.",
-        REGRESSION)
+    likelihood: Literal["gaussian", "student_t", "heteroscedastic"] = key(
+        NOISE, "gaussian", "Distribution of the noise. gaussian. student_t: gives outliers less weight. "
+        "heteroscedastic: Gaussian with a variance that differs between the rows; its logarithm is a second output of "
+        "the network.", REGRESSION)
     noise_dof: float = key(
         NOISE, 8.0, "Degrees of freedom of likelihood student_t. The noise precision is that of its scale, so the "
         "noise variance is noise_dof / (noise_dof - 2) times the squared scale.", REGRESSION, gt=2)
@@ -207,8 +207,9 @@ class Keys(pydantic.BaseModel):
         "out at first.", REGRESSION)
     predictive_noise: Literal["trained", "leave_one_out"] = key(
         NOISE, "trained", "Noise of predictions. trained: the posterior of the noise precision, with noise_dof. "
-        "leave_one_out: its scale and its degrees of freedom (infinitely many: Gaussian) are fitted, at every "
-        "evaluation, to approximate leave-one-out predictions of the training rows.", REGRESSION)
+        "leave_one_out: its scale (likelihood heteroscedastic: a common factor of the variances) and its degrees of "
+        "freedom (infinitely many: Gaussian) are fitted, at every evaluation, to approximate leave-one-out predictions "
+        "of the training rows.", REGRESSION)
     held_out: float = key(NOISE, 0.1, "Fraction of the training rows from which noise_update held_out estimates the "
                           "noise precision.", REGRESSION, gt=0, le=0.5)
     held_out_epochs: typing.Optional[int] = key(

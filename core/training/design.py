@@ -1,11 +1,10 @@
 """Design: all that is known and checked before the graph is built. Plan: a Design with its data and device."""
-import math
 import pathlib
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
 from core.inference import optimizer
 from core.inference.gaussian import Prior
-from core.inference.likelihoods import LIKELIHOODS, Likelihood
+from core.inference.likelihoods import LIKELIHOODS, NOISE_KEYS, Likelihood
 from core.inference.optimizer import LayerMethod
 from core.training.schedule import Schedule
 from core.training.tasks import TASKS, Task
@@ -151,22 +150,22 @@ def _scale_notices(config: Config) -> List[str]:
 
 
 def _noise_notices(config: Config, n_epochs: int) -> List[str]:
+    kind = lookup(LIKELIHOODS, TASKS[config.kind].likelihood(config), "likelihood")
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
-    sentences = _without_effect(config, unread, "noise_update", config.noise_update)
+    sentences = _without_effect(config, kind.reads.intersection(unread), "noise_update", config.noise_update)
     method = lookup(optimizer.METHODS, config.optimizer, "optimizer")
     n_particles = config.train_particles if method.noisy else 1
-    if TASKS[config.kind].has_noise and config.noise_update == "leave_one_out" and n_particles == 1:
+    if kind.has_precision and config.noise_update == "leave_one_out" and n_particles == 1:
         sentences.append("note: with one weight draw per step, or without weight noise, noise_update leave_one_out is "
                          "the same as conjugate")
     if config.predictive_noise == "leave_one_out" and (not method.noisy or config.test_particles == 1):
         sentences.append("warning: without weight noise, or from a single draw (test_particles 1), the leverage of a "
                          "row is unknown, and predictive_noise leave_one_out fits the noise to the errors on the "
-                         "training rows, which is too low for new rows: set predictive_noise to trained and "
-                         "noise_update to held_out")
+                         "training rows, which is too low for new rows: set predictive_noise to trained"
+                         + (" and noise_update to held_out" if kind.has_precision else ""))
     if config.kl_candidates and config.sets("kl"):
         sentences.append("note: kl has no effect: one of kl_candidates is chosen before the training")
-    if math.isinf(config.dof):
-        sentences += _without_effect(config, ["noise_dof"], "likelihood", config.likelihood)
+    sentences += _without_effect(config, NOISE_KEYS - kind.reads, "likelihood", config.likelihood)
     if config.holds_out and config.epochs_held_out >= n_epochs:
         sentences.append(f"note: the rows held out until epoch {config.epochs_held_out} of {n_epochs} never train")
     return sentences

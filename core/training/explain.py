@@ -72,7 +72,7 @@ def _about_objective(design: Design) -> List[str]:
         f"method     {config.optimizer}: {METHODS[config.optimizer].meaning}",
         *(INDENT + notice for notice in notices(config, design.n_epochs)),
         f"prior      every weight ~ N(0, {prior.prior_var:g}), std {prior.prior_var ** 0.5:.4g}"
-        + design.task.about_noise(config),
+        + design.task.about_noise(config, design.likelihood),
         f"KL         weight {kl} over {prior.n_data} rows: {prior.temperature():.4g} per example"
         + warmup,
         *_about_damping(design),
@@ -84,7 +84,7 @@ def _about_start(plan: Plan) -> List[str]:
     if start is None:
         return []
     return [f"start      step {start.step} of {start.run} (init_from): means, curvature"
-            + (", noise level" if plan.design.task.has_noise else "") + "; steps and epochs count from 0",
+            + (", noise level" if plan.design.likelihood.has_precision else "") + "; steps and epochs count from 0",
             *(INDENT + notice for notice in start.notices)]
 
 
@@ -164,7 +164,7 @@ def _about_evaluation(design: Design, noisy: bool) -> str:
     config, drawn = design.config, []
     if noisy:
         drawn.append("weights")
-    if design.task.has_noise:
+    if design.likelihood.has_precision:
         drawn.append("noise precision")
     how = f"{_count(config.test_particles, 'draw')} of {' and '.join(drawn)}" if drawn else "the weights as they are"
     line = (f"evaluate   every {_count(config.evaluate_every, 'epoch', one='')} with {how}; checkpoint every "

@@ -22,6 +22,7 @@ from core.training.graph import build_model
 from core.training.model_card import model_card
 from core.training.outputs import NORM_ROWS
 from core.training.recovery import counts
+from core.training.targets import about_targets
 from core.training.tasks import METRIC_PREFIX, TASKS
 from core.training.trainer import Outcome, Trainer
 from data_loader import stored
@@ -245,7 +246,7 @@ def summarise(plan: Plan, outcome: Outcome, wall_time: float, about: Dict[str, A
     config, data = plan.config, plan.data
     return {
         "metrics": outcome.metrics,
-        "units": plan.design.task.units,
+        "units": plan.design.task.units(data), **about_targets(data),
         "dataset": config.dataset, "optimizer": config.optimizer, "model_name": config.model_name,
         "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
         "evaluate_on": config.evaluate_on, "test_particles": config.test_particles,
