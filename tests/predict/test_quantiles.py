@@ -27,7 +27,7 @@ def bisected(outputs, precisions, level, dofs):
     outputs, cdf = np.broadcast_to(outputs, (len(scales), outputs.shape[1])), cdf_of(dofs)
     own = outputs + scales * np.array([noise_quantile(level, dof) for dof in dofs])[:, None]
     low, high = own.min(axis=0) - 1e-9, own.max(axis=0) + 1e-9
-    for _ in range(200):
+    for _ in range(80):
         middle = 0.5 * (low + high)
         below = cdf((middle - outputs) / scales).mean(axis=0) < level
         low, high = np.where(below, middle, low), np.where(below, high, middle)
