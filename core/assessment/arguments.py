@@ -1,4 +1,4 @@
-"""Checks what evaluate.py and predict.py are asked for. Imports no TensorFlow, which must wait for the mode of the runs."""
+"""Checks the flags of evaluate.py and predict.py. Imports no TensorFlow, which must wait for the mode of the runs."""
 import argparse
 import pathlib
 import typing
