@@ -39,10 +39,10 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
 def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
     args = parse_args(argv)
     with one_line_errors("predict.py", "an earlier file stays as it was"):
-        from core.assessment.arguments import check_probabilities, mode_of
+        from core.assessment.arguments import check_predictions, mode_of
         from misc.folders import without_evaluations
 
-        check_probabilities(args)
+        check_predictions(args)
         roots = [pathlib.Path(args.run), *args.ensemble]
         if without_evaluations(roots) != roots:
             raise UserError("a folder that evaluate.py wrote is no run: give the folder that train.py wrote to")

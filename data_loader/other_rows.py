@@ -184,7 +184,7 @@ def _by_name(header: Header, data: TableData, needs_target: bool) -> Matched:
     transform, names = data.transform, list(header.names or ())
     missing = _missing(header, transform, needs_target)
     if missing:
-        wanted = _wanted(transform, True)
+        wanted = [*_wanted(transform, True), *([] if transform.row_id is None else [transform.row_id.name])]
         further = [name for name in names if name not in wanted]
         has = f" and has the further {', '.join(map(repr, further[:5]))}" if further else ""
         raise UserError(f"{header.source} misses {', '.join(map(repr, missing[:5]))}{has}: its columns must be those "

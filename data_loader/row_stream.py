@@ -63,14 +63,12 @@ def stream_table(path: str, form: TableFormat, expect: Expect, on_bad: OnBad = N
         sample = list(itertools.islice(lines, SAMPLE))
         layout = layout_of(name, iter(sample), form)
         rows = (pair for pair in itertools.chain(sample, lines) if pair[0] > layout.n_skipped and pair[1].strip())
-        reader, first = _Reader(name, layout, form, expect), 0
+        reader, first = _Reader(name, layout, form, _widths(name, sample, layout), on_bad is not None, expect), 0
         for block in _blocks(rows):
             n_rows, tables = reader.read(block, on_bad)
             for offset, table in tables:
                 yield RowBlock(first + offset, table)
             first += n_rows
-        if not first:
-            raise UserError(f"{name} has no rows")
 
 
 @contextlib.contextmanager
@@ -142,13 +140,24 @@ def bisected(rows: typing.Any, read: typing.Callable[[typing.Any], T],
 class _Reader:
     """Turns lines of one file into Tables."""
 
-    def __init__(self, name: str, layout: Layout, form: TableFormat, expect: Expect) -> None:
-        self._name, self._layout, self._expect = name, layout, expect
+    def __init__(self, name: str, layout: Layout, form: TableFormat, widths: typing.Sequence[int], skips_bad: bool,
+                 expect: Expect) -> None:
+        """Finds number and names of the columns.
+
+        Args:
+          widths: numbers of columns of the first rows; if bad ones are skipped, the most common that fits the header
+            counts, else the first.
+        """
+        self._name, self._layout = name, layout
         self._marks = MISSING | {NOT_A_NUMBER} | {mark.strip().lower() for mark in form.missing_marks}
         self._is_plain = layout.decimal == "." and not form.missing_marks  # numbers are as Python writes them
-        self._width = 0
+        self._width = self._common_width(widths) if skips_bad else widths[0]
+        words, _ = names_of(pathlib.Path(name), layout, self._width, may_lack_first=True)
         self._names: typing.Optional[typing.Tuple[str, ...]] = None
-        self._expected = Expected(frozenset(), frozenset())
+        if words is not None and not layout.is_numbered:
+            self._names = tuple(f"({label(column, None)})" if is_nameless(word) else word
+                                for column, word in enumerate(words))
+        self._expected = expect(Header(self._names, self._width, name, self._is_commented))
 
     def read(self, lines: typing.List[Line],
              on_bad: OnBad) -> typing.Tuple[int, typing.Iterable[typing.Tuple[int, Table]]]:
@@ -156,15 +165,11 @@ class _Reader:
 
         It is one Table, or several without the lines that `on_bad` is told of.
         """
-        rows: typing.Optional[typing.List[typing.Tuple[int, typing.List[str]]]] = None
-        if not self._width:
-            rows = list(rows_of_lines(lines, self._layout.separator))
-            self._find_columns([len(words) for _, words in rows], on_bad)
         if self._is_plain and not self._expected.words:
             frame = self._numbers(lines)
             if frame is not None:
                 return len(lines), [(0, self._table(frame, lines))]
-        texts = list(rows_of_lines(lines, self._layout.separator)) if rows is None else rows
+        texts = list(rows_of_lines(lines, self._layout.separator))
 
         def read(positions: range) -> typing.Tuple[int, Table]:
             return positions.start, self._texts(texts[positions.start:positions.stop])
@@ -180,14 +185,11 @@ class _Reader:
         columns = {column: self._convert(rows, column) for column in range(self._width)}
         return self._table(pandas.DataFrame(columns), rows)
 
-    def _find_columns(self, widths: typing.Sequence[int], on_bad: OnBad) -> None:
-        """Finds number and names of the columns; widths: of the first rows, the most common of which counts."""
-        self._width = widths[0] if on_bad is None else collections.Counter(widths).most_common(1)[0][0]
-        words, _ = names_of(pathlib.Path(self._name), self._layout, self._width, may_lack_first=True)
-        if words is not None and not self._layout.is_numbered:
-            self._names = tuple(f"({label(column, None)})" if is_nameless(word) else word
-                                for column, word in enumerate(words))
-        self._expected = self._expect(Header(self._names, self._width, self._name, self._is_commented))
+    def _common_width(self, widths: typing.Sequence[int]) -> int:
+        """Returns the most common width that fits the header, which may lack a field for an index."""
+        words = None if self._layout.is_comment else self._layout.words
+        fitting = [width for width in widths if words is None or width - len(words) in (0, 1)]
+        return collections.Counter(fitting or [len(words or ())]).most_common(1)[0][0]
 
     @property
     def _is_commented(self) -> bool:
@@ -228,6 +230,15 @@ class _Reader:
             return f"{self._name} line {number} column {column + 1}", words[column]
 
         return Table(frame, self._names, self._name, self._layout.notices, self._is_commented, field)
+
+
+def _widths(name: str, sample: typing.Sequence[Line], layout: Layout) -> typing.List[int]:
+    """Returns the number of columns of each of the first rows. Raises a UserError if there is none."""
+    rows = rows_of_lines([line for line in sample if line[0] > layout.n_skipped], layout.separator)
+    widths = [len(words) for _, words in rows]
+    if not widths:
+        raise UserError(f"{name} has no rows")
+    return widths if len(widths) < 2 else widths[:-1]  # the last one may go on in the next line
 
 
 def _plain_numbers(fields: np.ndarray) -> typing.Optional[np.ndarray]:
