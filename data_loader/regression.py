@@ -81,8 +81,7 @@ def standardise(values: np.ndarray, rows: np.ndarray, is_scaled: np.ndarray, sou
 
 def _standardise(loaded: SplitTable) -> RegressionData:
     table, split, train_rows, valid_rows = loaded.table, loaded.split, loaded.train_rows, loaded.valid_rows
-    plain = table.frame.shape[1] == loaded.inputs.shape[1] + 1 and not loaded.transform.is_encoding
-    values = table.values if plain else np.column_stack([loaded.inputs, loaded.target.to_numpy(np.float64)])
+    values = table.values if loaded.is_plain else np.column_stack([loaded.inputs, loaded.target.to_numpy(np.float64)])
     standards = standardise(values, train_rows, np.append(loaded.transform.scaled, True), table.source)
     scaled, mean, std, constant = standards
     if constant[-1]:

@@ -100,7 +100,7 @@ def column_split(request: Request) -> Split:
     """Returns the split that a column gives: train, valid and test, or numbers of folds, of which `index` tests."""
     assert request.groups is not None, "the config's check has asked for a split column"
     words = np.char.lower(np.char.strip(request.groups.astype(str)))
-    kinds = sorted(set(words))
+    kinds = sorted(set(map(str, words)))
     if set(kinds) <= {*TRAIN_WORDS, *VALID_WORDS, *TEST_WORDS}:
         train, valid, test = (np.flatnonzero(np.isin(words, list(those))) for those in (
             TRAIN_WORDS, VALID_WORDS, TEST_WORDS))

@@ -20,6 +20,7 @@ NOT_A_NUMBER = "nan"  # a missing value that is not finite either
 WITH_UNIT = re.compile(r"[-+\u2212\u2013(]?\s*[$€£¥]?\s*\d[\d.,'\u00a0\u202f ]*"
                        r"\s*(%|[$€£¥]|[A-Za-zµ°][A-Za-z0-9/²³]{0,7})?\)?")
 IN_QUOTES = re.compile(r"['\u2018\u2019\u201c\u201d`=\"]+\s*[-+]?[\d.,]*\d[\d.,]*\s*['\u2018\u2019\u201c\u201d`\"]+")
+DOTTED_DATE = re.compile(r"\d{1,2}\.\d{1,2}\.\d{2,4}|\d{4}\.\d{1,2}\.\d{1,2}")  # no number, in spite of its points
 WITH_COMMA = re.compile(r"[-+]?\d+,\d+")
 MOSTLY = 0.8  # share of the different words of a column that look like numbers with units, from which it is refused
 
@@ -204,7 +205,7 @@ def position(path: "pathlib.Path", layout: Layout, row: int) -> str:
 
 def _refuse_units(words: typing.Sequence[str]) -> None:
     for pattern, what in LOOK_ALIKES:
-        alike = [word for word in words if pattern.fullmatch(word)]
+        alike = [word for word in words if pattern.fullmatch(word) and not DOTTED_DATE.fullmatch(word)]
         if alike and len(alike) >= MOSTLY * len(words):
             raise BadCell(f"fields such as {alike[0]!r} look like numbers {what}, or list the column in categories",
                           None)

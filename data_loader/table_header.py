@@ -83,6 +83,8 @@ def layout_of(path: str, lines: typing.Iterator[typing.Tuple[int, str]], form: T
         following = [split_line(line, separator) for line in sample[1:]]
     except (UserError, csv.Error) as error:
         raise UserError(f"{path}: {error}") from None
+    if separator == WHITE_SPACE and form.separator is None:
+        _refuse_title(path, first, sample, len(words) == len(following[0]) if following else True)
     words = [" ".join(word.split()) if len(word.splitlines()) > 1 else word for word in words]
     name = pathlib.Path(path).name
     if separator not in (",", WHITE_SPACE) and form.separator is None:
@@ -90,6 +92,9 @@ def layout_of(path: str, lines: typing.Iterator[typing.Tuple[int, str]], form: T
     if decimal == "," and form.decimal is None:
         notices.append(f"note: {name}: the comma is the decimal mark (key decimal)")
     found = Layout(separator, last, None, decimal=decimal, notices=tuple(notices))
+    names = split_line(comment, separator)
+    if form.header and len(names) == len(words) and _are_names(names, decimal) and not _are_names(words, decimal):
+        return found._replace(n_skipped=first - 1, words=names)
     if form.header is not None:
         return found._replace(words=words) if form.header else found._replace(n_skipped=first - 1)
     is_numbered = _is_numbered(words)
@@ -99,7 +104,6 @@ def layout_of(path: str, lines: typing.Iterator[typing.Tuple[int, str]], form: T
         return found._replace(words=words, is_numbered=is_numbered,
                               is_indented=separator == WHITE_SPACE and sample[0][0].isspace())
     _refuse_mixed_names(path, first, words, following, decimal)
-    names = split_line(comment, separator)
     return found._replace(n_skipped=first - 1, words=names if _are_names(names, decimal) else None, is_comment=True)
 
 
@@ -109,14 +113,26 @@ def _sample(lines: typing.Iterator[typing.Tuple[int, str]]) -> typing.Tuple[int,
     """
     comment = ""
     for line_number, line in lines:
-        if line.lstrip().startswith("#"):
-            comment = line.lstrip().lstrip("#")
+        if line.lstrip(" ").startswith("#"):
+            comment = line.lstrip(" ").lstrip("#")
         elif line.strip() and not SEPARATOR_LINE.fullmatch(line):
             joined = join_quoted(itertools.chain([(line_number, line)], lines))
             last, text = next(joined)
             rest = itertools.islice((text for _, text in joined if text.strip()), SAMPLE_LINES)
             return line_number, last, comment, [text, *rest]
     return 0, 0, comment, []
+
+
+def _refuse_title(path: str, line_number: int, sample: typing.Sequence[str], fits: bool) -> None:
+    """Raises a UserError if the first line is not separated as those after it are.
+
+    fits: whether it has as many words as the second one.
+    """
+    for mark in ",;|":
+        counts = {line.count(mark) for line in sample[1:]}
+        if not fits and mark not in sample[0] and len(counts) == 1 and counts != {0}:
+            raise UserError(f"{path} line {line_number}: there are no {NAMES[mark]}, which separate the fields after "
+                            "it: remove this line if it is a title")
 
 
 def _recurs(words: typing.Sequence[str], following: typing.Sequence[typing.Sequence[str]], decimal: str) -> bool:

@@ -32,6 +32,7 @@ class SplitTable(typing.NamedTuple):
     valid_rows: np.ndarray
     transform: TableTransform
     inputs: np.ndarray       # encoded, before they are standardised, float64 [n, d]
+    is_plain: bool           # whether inputs and target are all columns of `table` as they are
     ids: typing.Optional[np.ndarray]  # what the rows are called, text [n]; None without a column row_id
     rows_hash: str           # of all rows in their order, before the split
     notices: typing.Tuple[str, ...]
@@ -62,7 +63,7 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
         whole = table
     table = _only(table, used)
     _refuse_missing(table, config)
-    _check_target(table, class_target)
+    _check_target(table, label(roles.target, whole.names), class_target)
     n_rows = len(table.frame)
     if n_rows < MIN_ROWS:
         raise UserError(f"{table.source}: {n_rows} rows are too few to split, at least {MIN_ROWS} are needed")
@@ -74,14 +75,15 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
     columns = _fit_columns(table, roles, train_rows, config)
     transform = TableTransform(columns, config.missing, _place(whole, roles.target),
                                None if roles.row_id is None else _place(whole, roles.row_id), whole.frame.shape[1])
-    if _is_plain(table, transform):
+    is_plain = _is_plain(table, transform)
+    if is_plain:
         inputs, notices = table.values[:, :-1], list(table.notices)
     else:
         inputs, unknown = transform.encode(table.frame.iloc[:, :-1])
         notices = [*table.notices, *unknown]
     ids = None if roles.row_id is None else _texts(whole.frame.iloc[:, roles.row_id])
-    return SplitTable(whole, table, roles, split, train_rows, valid_rows, transform, inputs, ids, _hash(table),
-                      tuple(notices))
+    return SplitTable(whole, table, roles, split, train_rows, valid_rows, transform, inputs, is_plain, ids,
+                      _hash(table), tuple(notices))
 
 
 def read_rows(config: Config, class_target: bool = False) -> Table:
@@ -160,8 +162,7 @@ def _only(table: Table, used: typing.Sequence[int]) -> Table:
 def _refuse_missing(table: Table, config: Config) -> None:
     """Raises a UserError for a missing target, and for missing inputs unless the config says how to replace them."""
     if config.missing == "refuse":
-        refuse_missing(table)
-        return
+        refuse_missing(table._replace(frame=table.frame.iloc[:, :-1]))
     gone = np.flatnonzero(table.frame.iloc[:, -1].isna().to_numpy())
     if len(gone):
         where, _ = table.field(int(gone[0]), table.frame.shape[1] - 1)
@@ -169,11 +170,11 @@ def _refuse_missing(table: Table, config: Config) -> None:
                         "these rows (predict.py predicts rows without a target)")
 
 
-def _check_target(table: Table, class_target: bool) -> None:
+def _check_target(table: Table, name: str, class_target: bool) -> None:
     last = table.frame.shape[1] - 1
     if not class_target and not table.is_number(last):
         word = str(table.frame.iloc[0, last])
-        raise UserError(f"{table.source}: the target, {label(last, table.names)}, holds words such as {word!r}: name "
+        raise UserError(f"{table.source}: the target, {name}, holds words such as {word!r}: name "
                         "another column with the key target, or set mode to classification")
 
 
