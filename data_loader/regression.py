@@ -5,6 +5,7 @@ import numpy as np
 
 from data_loader.parts import Part, Spec
 from data_loader.splits import Split, about_repeated, hash_of_rows, n_common, split_hash
+from data_loader.table_notices import about_copies, about_two_values
 from data_loader.table_transform import TableTransform
 from data_loader.tables import SplitTable, load_split_table
 from misc.config import Config
@@ -80,8 +81,7 @@ def standardise(values: np.ndarray, rows: np.ndarray, is_scaled: np.ndarray, sou
 
 def _standardise(loaded: SplitTable) -> RegressionData:
     table, split, train_rows, valid_rows = loaded.table, loaded.split, loaded.train_rows, loaded.valid_rows
-    plain = table.frame.shape[1] == loaded.inputs.shape[1] + 1 and not loaded.transform.is_encoding
-    values = table.values if plain else np.column_stack([loaded.inputs, loaded.target.to_numpy(np.float64)])
+    values = table.values if loaded.is_plain else np.column_stack([loaded.inputs, loaded.target.to_numpy(np.float64)])
     standards = standardise(values, train_rows, np.append(loaded.transform.scaled, True), table.source)
     scaled, mean, std, constant = standards
     if constant[-1]:
@@ -92,10 +92,10 @@ def _standardise(loaded: SplitTable) -> RegressionData:
     def part(rows: np.ndarray) -> Part:
         return Part(scaled[rows, :-1], scaled[rows, -1], ids=names_of_rows(loaded, rows))
 
-    hashes = hash_of_rows(values)
+    train, hashes = part(train_rows), hash_of_rows(values)
     n_valid, n_test = (n_common(hashes[rows], hashes[train_rows]) for rows in (valid_rows, split.test))
     return RegressionData(
-        train=part(train_rows), valid=part(valid_rows) if len(valid_rows) else None, test=part(split.test),
+        train=train, valid=part(valid_rows) if len(valid_rows) else None, test=part(split.test),
         spec=Spec(len(train_rows), (values.shape[1] - 1,), 1, None),
         input_mean=mean[:-1], input_std=std[:-1],
         target_mean=float(mean[-1]), target_std=float(std[-1]), constant=constant[:-1], transform=loaded.transform,
@@ -103,6 +103,8 @@ def _standardise(loaded: SplitTable) -> RegressionData:
         split_hash=split_hash([split]), rows_hash=loaded.rows_hash,
         train_hashes=hashes[train_rows], n_valid_in_train=n_valid if len(valid_rows) else None, n_test_in_train=n_test,
         notices=(*loaded.notices, *about_constant(loaded.transform, values, train_rows, constant),
+                 *about_copies(loaded.transform, train.x, scaled[train_rows, -1]),
+                 *about_two_values(values[:, -1]),
                  *about_repeated("rows", validation=(n_valid, len(valid_rows)), test=(n_test, len(split.test)))),
     )
 

@@ -6,7 +6,8 @@ import typing
 import numpy as np
 
 from data_loader.table_dialect import WHITE_SPACE, split_line
-from data_loader.table_header import MISSING, TRUTH, Layout, lines_of, number
+from data_loader.table_header import MISSING, TRUTH, Layout, is_nameless, lines_of, number
+from data_loader.table_text import open_rows
 from misc.errors import UserError
 
 if typing.TYPE_CHECKING:
@@ -16,7 +17,11 @@ if typing.TYPE_CHECKING:
 
 LAST = -1  # the last column, where columns are numbered from 1
 NOT_A_NUMBER = "nan"  # a missing value that is not finite either
-WITH_UNIT = re.compile(r"[-+(]?\s*[$€£¥]?\s*\d[\d.,'\u00a0 ]*\s*(%|[$€£¥]|[A-Za-zµ°][A-Za-z0-9/²³]{0,7})?\)?")
+WITH_UNIT = re.compile(r"[-+\u2212\u2013(]?\s*[$€£¥]?\s*\d[\d.,'\u00a0\u202f ]*"
+                       r"\s*(%|[$€£¥]|[A-Za-zµ°][A-Za-z0-9/²³]{0,7})?\)?")
+IN_QUOTES = re.compile(r"['\u2018\u2019\u201c\u201d`=\"]+\s*[-+]?[\d.,]*\d[\d.,]*\s*['\u2018\u2019\u201c\u201d`\"]+")
+DOTTED_DATE = re.compile(r"\d{1,2}\.\d{1,2}\.\d{2,4}|\d{4}\.\d{1,2}\.\d{1,2}")  # no number, in spite of its points
+WITH_COMMA = re.compile(r"[-+]?\d+,\d+")
 MOSTLY = 0.8  # share of the different words of a column that look like numbers with units, from which it is refused
 
 
@@ -25,8 +30,17 @@ def label(column: int, names: typing.Optional[typing.Sequence[str]]) -> str:
     return f"column {column + 1}" + (f" ('{names[column]}')" if names else "")
 
 
+class Texts(typing.NamedTuple):
+    """The columns that were read from text."""
+
+    frame: "pandas.DataFrame"                # as in Table
+    truth: typing.List[int] = []             # columns of true and false, which are read as 1 and 0
+    n_left_out: int = 0                      # nameless and empty columns at the end, which the frame does not have
+
+
 def read_texts(path: "pathlib.Path", layout: Layout, missing_marks: typing.Collection[str] = (),
-               words_in: typing.Container[typing.Union[str, int]] = ()) -> "pandas.DataFrame":
+               words_in: typing.Container[typing.Union[str, int]] = (),
+               unused: typing.Container[typing.Union[str, int]] = ()) -> Texts:
     """Reads all fields as text and converts each column; arguments as in `read_table`.
 
     Raises a UserError for a line of another length, and for what `convert` refuses.
@@ -34,25 +48,69 @@ def read_texts(path: "pathlib.Path", layout: Layout, missing_marks: typing.Colle
     import pandas
 
     width = _check_widths(path, layout)
-    frame = pandas.read_csv(
-        str(path), sep=layout.separator, header=None, skiprows=layout.n_skipped, dtype=str, index_col=False,
-        skipinitialspace=True, na_filter=False, encoding=layout.encoding, names=range(width))
+    try:
+        with open_rows(path, layout.encoding, layout.n_skipped) as handle:
+            frame = pandas.read_csv(handle, sep=layout.separator, header=None, dtype=str, index_col=False,
+                                    skipinitialspace=True, na_filter=False, names=range(width))
+    except ValueError:  # pandas' parser errors are ValueErrors
+        raise UserError(f"{path} line {_last_row_line(path, layout)}: a quote is opened and never closed") from None
+    n_left_out = _n_empty_at_end(frame, layout)
+    width -= n_left_out
     marks = MISSING | {NOT_A_NUMBER} | {mark.strip().lower() for mark in missing_marks}
-    names = layout.words if layout.words and len(layout.words) == width and not layout.is_comment else None
-
-    def converted(column: int) -> np.ndarray:
-        references = [column + 1] + [LAST] * (column == width - 1) + ([names[column]] if names else [])
-        holds_words = any(reference in words_in for reference in references)
+    converted = {}
+    for column, (references, shown) in enumerate(_references(layout, width)):
+        holds_words, is_unused = (any(reference in columns for reference in references)
+                                  for columns in (words_in, unused))
+        fields = frame.iloc[:, column].to_numpy()
         try:
-            return convert(frame.iloc[:, column].to_numpy(), layout.decimal, marks, holds_words)
+            converted[column] = convert_fields(fields, layout.decimal, marks, holds_words)
         except BadCell as bad:
+            if is_unused:
+                converted[column] = convert_fields(fields, layout.decimal, marks, True)
+                continue
             where = position(path, layout, bad.row) if bad.row is not None else str(path)
-            raise UserError(f"{where} column {column + 1}: {bad}") from None
+            raise UserError(f"{where} {shown}: {bad}") from None
+    return Texts(pandas.DataFrame({column: values.values for column, values in converted.items()}),
+                 [column for column, values in converted.items() if values.is_truth], n_left_out)
 
-    return pandas.DataFrame({column: converted(column) for column in range(width)})
+
+def _n_empty_at_end(frame: "pandas.DataFrame", layout: Layout) -> int:
+    """Returns how many columns at the end have neither a name nor a value, because separators end every line."""
+    width, words = frame.shape[1], layout.words or []
+    count = 0
+    while count < width - 1 and not frame.iloc[:, width - 1 - count].str.strip().any():
+        column = width - 1 - count
+        if column < len(words) and words[column] != "":
+            break
+        count += 1
+    return count
 
 
-class BadCell(Exception):
+def _references(layout: Layout, width: int) -> typing.List[typing.Tuple[typing.List[typing.Union[str, int]], str]]:
+    """Returns for each column (what a config may call it, what messages call it).
+
+    A column without a name, which is an index, has no number; the columns after it have the numbers that they have
+    without it.
+    """
+    words = list(layout.words or [])[:width]
+    if len(words) == width - 1 and not layout.is_comment:
+        words = ["", *words]  # as R writes an index
+    found, number = [], 0
+    for column in range(width):
+        name = words[column] if len(words) == width else None
+        is_index = name is not None and is_nameless(name) and column < width - 1
+        number += not is_index
+        references: typing.List[typing.Union[str, int]] = [] if is_index else [number]
+        references += [LAST] * (column == width - 1)
+        shown = f"column {column + 1}"
+        if name and not layout.is_numbered:
+            references.append(name)
+            shown += f" ('{name}')"
+        found.append((references, shown))
+    return found
+
+
+class BadCell(UserError):
     """A column that cannot be read; `row` is the number of the first bad field, if there is one."""
 
     def __init__(self, message: str, row: typing.Optional[int]) -> None:
@@ -60,7 +118,20 @@ class BadCell(Exception):
         self.row = row
 
 
+class Converted(typing.NamedTuple):
+    """A column that was read from text."""
+
+    values: np.ndarray      # float64 [n], nan where missing; or words, object [n], None where missing
+    is_truth: bool = False  # whether the fields are true and false, which are 1 and 0
+
+
 def convert(fields: np.ndarray, decimal: str, marks: typing.Container[str], holds_words: bool = False) -> np.ndarray:
+    """Returns the values of `convert_fields`."""
+    return convert_fields(fields, decimal, marks, holds_words).values
+
+
+def convert_fields(fields: np.ndarray, decimal: str, marks: typing.Container[str],
+                   holds_words: bool = False) -> Converted:
     """Returns the column that these fields, text [n], spell.
 
     Args:
@@ -69,8 +140,8 @@ def convert(fields: np.ndarray, decimal: str, marks: typing.Container[str], hold
       holds_words: whether all fields are words, even those that could be numbers.
 
     Returns:
-      float64 [n], nan where a value is missing; or words, object [n], None where missing, if no field is a number.
-      Raises BadCell if some fields are numbers and others are not, and if all look like numbers with units.
+      Numbers, or words if no field is a number. Raises BadCell if some fields are numbers and others are not, and if
+      all look like numbers with units.
     """
     import pandas
 
@@ -86,7 +157,7 @@ def convert(fields: np.ndarray, decimal: str, marks: typing.Container[str], hold
     if holds_words or (not found.any() and not missing.all()):
         if not holds_words:
             _refuse_units([word for word, gone in zip(words, missing) if not gone])
-        return np.array([None if gone else word for word, gone in zip(words, missing)], object)[codes]
+        return Converted(np.array([None if gone else word for word, gone in zip(words, missing)], object)[codes])
     other = ~found & ~missing
     if other.any():
         row = first(other)
@@ -100,7 +171,7 @@ def convert(fields: np.ndarray, decimal: str, marks: typing.Container[str], hold
     if np.isinf(numbers).any():
         row = first(np.isinf(numbers))
         raise BadCell(f"{words[codes[row]]} is not finite; remove or impute it", row)
-    return numbers[codes]
+    return Converted(numbers[codes], bool(truth.any()))
 
 
 def about_word(word: str) -> str:
@@ -121,7 +192,7 @@ def about_missing(word: str) -> str:
 
 def field_at(path: "pathlib.Path", layout: Layout, row: int, column: int) -> typing.Tuple[str, str]:
     """Returns ("PATH line L column C", the text there); row and column: from 0, without blank lines."""
-    for n_rows, (line_number, words) in enumerate(_rows(path, layout)):
+    for n_rows, (line_number, words) in enumerate(rows_of_file(path, layout)):
         if n_rows == row:
             return f"{path} line {line_number} column {column + 1}", words[column] if column < len(words) else ""
     return f"{path} row {row + 1} column {column + 1}", ""
@@ -133,25 +204,44 @@ def position(path: "pathlib.Path", layout: Layout, row: int) -> str:
 
 
 def _refuse_units(words: typing.Sequence[str]) -> None:
-    alike = [word for word in words if WITH_UNIT.fullmatch(word)]
-    if alike and len(alike) >= MOSTLY * len(words):
-        raise BadCell(f"fields such as {alike[0]!r} look like numbers with thousands separators, signs or units: write "
-                      "plain numbers, or list the column in categories", None)
+    for pattern, what in LOOK_ALIKES:
+        alike = [word for word in words if pattern.fullmatch(word) and not DOTTED_DATE.fullmatch(word)]
+        if alike and len(alike) >= MOSTLY * len(words):
+            raise BadCell(f"fields such as {alike[0]!r} look like numbers {what}, or list the column in categories",
+                          None)
+
+
+# Words that are nearly numbers, and what is said of a column of them.
+LOOK_ALIKES = (
+    (WITH_COMMA, "with a decimal comma or thousands: set decimal to \",\", write plain numbers"),
+    (WITH_UNIT, "with thousands separators, signs or units: write plain numbers"),
+    (IN_QUOTES, "in single, double or curly quotes: write plain numbers"),
+)
 
 
 def _check_widths(path: "pathlib.Path", layout: Layout) -> int:
     """Returns the number of columns. Raises a UserError for the first line that has another, or if there is none."""
     width = None
-    for line_number, words in _rows(path, layout):
+    for line_number, words in rows_of_file(path, layout):
         width = width or len(words)
         if len(words) != width:
-            raise UserError(f"{path} line {line_number}: {len(words)} columns where the lines before have {width}")
+            quoted = any(len(word.splitlines()) > 1 for word in words)
+            raise UserError(f"{path} line {line_number}: {len(words)} columns where the lines before have {width}"
+                            + " (a quoted field goes on over ends of lines: is a quote not closed?)" * quoted)
     if width is None:
         raise UserError(f"{path} has no rows")
     return width
 
 
-def _rows(path: "pathlib.Path", layout: Layout) -> typing.Iterator[typing.Tuple[int, typing.List[str]]]:
+def _last_row_line(path: "pathlib.Path", layout: Layout) -> int:
+    """Returns the number of the line in which the last row begins."""
+    before, last = layout.n_skipped, layout.n_skipped
+    for line_number, _ in rows_of_file(path, layout):
+        before, last = last, line_number
+    return before + 1
+
+
+def rows_of_file(path: "pathlib.Path", layout: Layout) -> typing.Iterator[typing.Tuple[int, typing.List[str]]]:
     """Yields (number of its last line, fields) of every row."""
     lines = (pair for pair in lines_of(path, layout.encoding) if pair[0] > layout.n_skipped)
     try:

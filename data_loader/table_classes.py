@@ -8,6 +8,7 @@ from data_loader.parts import Part, Spec
 from data_loader.regression import about_constant, names_of_rows, standardise
 from data_loader.splits import Split, about_repeated, hash_of_rows, n_common, split_hash
 from data_loader.table_cells import about_missing
+from data_loader.table_notices import about_class_copies
 from data_loader.table_transform import TableTransform
 from data_loader.tables import SplitTable, load_split_table
 from misc.config import Config
@@ -63,6 +64,7 @@ def load_class_table(config: Config) -> ClassTableData:
         n_valid_in_train=n_valid if len(valid_rows) else None, n_test_in_train=n_test,
         notices=(*loaded.notices, *_about_absent(classes, labels[train_rows]),
                  *about_constant(loaded.transform, loaded.inputs, train_rows, constant),
+                 *about_class_copies(loaded.transform, table.frame.iloc[train_rows, :-1], labels[train_rows]),
                  *about_repeated("rows", validation=(n_valid, len(valid_rows)), test=(n_test, len(split.test)))))
     return data if config.evaluate_on == "test" else data._replace(test=None, n_test_in_train=None)
 

@@ -7,13 +7,16 @@ from misc.errors import UserError
 
 WHITE_SPACE = r"\s+"  # as a separator of pandas
 SAMPLE_LINES = 60  # from which separator and decimal mark are found
+MOST_JOINED = 20  # further lines over which a quoted field of the sample may go on
 NAMES = {WHITE_SPACE: "white space", ",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 _INTEGER = r"[+-]?\d+"
 _COMMA_NUMBER = re.compile(_INTEGER + r",\d+([eE][+-]?\d+)?")        # 1,5
 _POINT_NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")   # 1.5
-_THOUSANDS = re.compile(r"[+-]?\d{1,3},\d{3}")                        # 1,500: a comma of thousands or of decimals
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")                   # 1,500: a comma of thousands or of decimals
 _WHOLE = re.compile(_INTEGER)
+_QUOTED = re.compile(r'"[^"]*"')
+_OPENING = re.compile(r'(^|[,;|\s])"')  # a quote that begins a field
 
 
 class Dialect(typing.NamedTuple):
@@ -31,19 +34,59 @@ def split_line(line: str, separator: str) -> typing.List[str]:
     return [word.strip() for word in next(csv.reader([stripped], delimiter=separator, skipinitialspace=True), [])]
 
 
+def join_quoted(lines: typing.Iterable[typing.Tuple[int, str]]) -> typing.Iterator[typing.Tuple[int, str]]:
+    """Yields (number of its last line, text) of lines, of which some go on where a quoted field holds a line end.
+
+    A quote that is not closed in MOST_JOINED lines is taken for a part of its field, such as inches.
+
+    Args:
+      lines: (line number, line).
+    """
+    waiting = iter(lines)
+    pending: typing.List[typing.Tuple[int, str]] = []
+    while True:
+        first = pending.pop(0) if pending else next(waiting, None)
+        if first is None:
+            return
+        number, text = first
+        taken: typing.List[typing.Tuple[int, str]] = []
+        while _is_open(text) and len(taken) < MOST_JOINED:
+            following = pending.pop(0) if pending else next(waiting, None)
+            if following is None:
+                break
+            taken.append(following)
+            text += following[1]
+        if taken and _is_open(text):  # it is never closed
+            pending = taken + pending
+            yield first
+        else:
+            yield (taken[-1][0] if taken else number), text
+
+
+def _is_open(text: str) -> bool:
+    """Tells whether a text ends within quotes."""
+    if '"' not in text:
+        return False
+    return _OPENING.search(_QUOTED.sub("", text)) is not None
+
+
 def find_dialect(lines: typing.Sequence[str], separator: typing.Optional[str],
                  decimal: typing.Optional[str]) -> Dialect:
     """Finds the dialect of a table from its first lines, which are neither blank nor comments.
 
     Semicolons and bars separate if every line has as many; tabs if every line has as many and commas or words of
-    several parts stand between them; otherwise commas, if the first line has one that is no decimal mark; otherwise
-    white space. The decimal mark is a comma if numbers such as 1,5 stand between other separators and no 1.5 does.
+    several parts stand between them; semicolons and bars also if every line has some, and not every line as many
+    commas; otherwise commas, if the first line has one that is no decimal mark; otherwise white space. The decimal mark
+    is a comma if numbers such as 1,5 stand between other separators and no 1.5 does.
 
     Args:
+      lines: quoted fields may hold line ends.
       separator, decimal: keys of the config; None: to be found.
 
     Raises a UserError if 1,234 may be a little more than one, or more than a thousand.
     """
+    if separator is not None and (len(separator) != 1 or separator in '"\r\n') and separator != "whitespace":
+        raise UserError(f"separator {separator!r} cannot separate fields: give one character, such as \";\"")
     found = separator or _separator(lines)
     if found in (" ", "whitespace"):
         found = WHITE_SPACE
@@ -60,12 +103,16 @@ def find_dialect(lines: typing.Sequence[str], separator: typing.Optional[str],
 
 
 def _separator(lines: typing.Sequence[str]) -> str:
-    bare = [re.sub(r'"[^"]*"', "", line) for line in lines]
+    bare = [_QUOTED.sub("", line) for line in lines]
     for mark in ";|":
         if mark in bare[0] and len({line.count(mark) for line in bare}) == 1:
             return mark
     if _has_columns_of_tabs(bare) and any("," in line or _holds_words(line) for line in bare):
         return "\t"
+    commas = {line.count(",") for line in bare}
+    for mark in ";|":
+        if all(mark in line for line in bare) and (len(commas) > 1 or commas == {0}):
+            return mark
     if "," in bare[0]:
         return WHITE_SPACE if _is_comma_decimal(bare) else ","
     return WHITE_SPACE

@@ -5,16 +5,17 @@ import typing
 
 import numpy as np
 
-from data_loader.table_cells import about_missing, field_at, label, read_texts
+from data_loader.table_cells import Texts, about_missing, field_at, label, read_texts, rows_of_file
 from data_loader.table_dialect import WHITE_SPACE
-from data_loader.table_header import Layout, is_nameless, lines_of, names_of, read_layout
-from data_loader.table_text import ANY_FORMAT, TableFormat
+from data_loader.table_header import TRUTH, Layout, is_nameless, lines_of, names_of, read_layout
+from data_loader.table_text import ANY_FORMAT, TableFormat, open_rows
 from misc.errors import UserError
 
 if typing.TYPE_CHECKING:
     import pandas
 
 MISSING_MARKS = (-999.0, -8888.0, -9999.0, -99999.0)  # numbers that stand for missing values in many files
+MOST_NAMED = 10  # columns that a notice names
 PARQUET = (".parquet", ".pq")
 
 
@@ -47,17 +48,19 @@ def table_of(values: np.ndarray, source: str) -> Table:
 
 
 def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
-               words_in: typing.Container[typing.Union[str, int]] = ()) -> Table:
+               words_in: typing.Container[typing.Union[str, int]] = (),
+               unused: typing.Container[typing.Union[str, int]] = ()) -> Table:
     """Reads a table from a file: text, compressed or not, or Parquet.
 
     In text, values are separated by white space, commas, semicolons, tabs or bars, and may stand in quotes. A first
     line without any number, or with the numbers 0, 1, ..., one per column, is a header; blank lines are skipped. A
-    column without a name that numbers the rows is an index that pandas or R wrote, and is left out. A column holds
-    numbers, or words if none of its fields is a number.
+    column without a name that numbers the rows is an index that pandas or R wrote, and is left out, as are columns at
+    the end without name and values. A column holds numbers, or words if none of its fields is a number.
 
     Args:
       form: how the file is written; what is not given is found.
       words_in: columns that hold words, whatever their fields are: names, or numbers from 1.
+      unused: columns that hold words if they cannot be read otherwise.
 
     Raises a UserError that names the first bad line, or what may be read in two ways.
     """
@@ -68,26 +71,30 @@ def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
     layout = read_layout(path, form)
     _refuse_empty_fields(path, layout)
     frame = _read_numbers(path, layout) if not form.missing_marks and not words_in else None
-    is_numeric = frame is not None
-    if frame is None:
-        frame = read_texts(path, layout, form.missing_marks, words_in)
-    return _named(path, layout, frame, is_numeric)
+    if frame is not None:
+        return _named(path, layout, Texts(frame))
+    return _named(path, layout, read_texts(path, layout, form.missing_marks, words_in, unused))
 
 
-def _named(path: pathlib.Path, layout: Layout, frame: "pandas.DataFrame", is_numeric: bool) -> Table:
+def _named(path: pathlib.Path, layout: Layout, texts: Texts) -> Table:
     """Returns the Table with its names, without an index column."""
-    first = frame.iloc[:, 0]
+    frame = texts.frame
+    first, width = frame.iloc[:, 0], frame.shape[1]
+    if texts.n_left_out:
+        left_out = _columns(range(width, width + texts.n_left_out))
+        layout = layout._replace(words=layout.words and layout.words[:width], notices=(
+            *layout.notices, f"note: {path.name}: {left_out}, at the end, without name and values: left out"))
     numbers_rows = _numbers_rows if layout.is_indented else _counts_rows
     words, found = names_of(path, layout, frame.shape[1], may_lack_first=numbers_rows(first))
     notices = [*layout.notices, *found]
     field = functools.partial(field_at, path, layout)
     if words is None:
-        notices += _about_values(path, frame, None)
+        notices += [*_about_truth(path, texts.truth, None), *_about_values(path, frame, None)]
         return Table(frame, None, str(path), tuple(notices), field=field)
     if layout.is_numbered:
         notices.append(f"note: {path.name}: the first line numbers the columns from 0 to {words[-1]} and is taken for "
                        "a header (if it is a row, write 0.0 for its 0)")
-    elif not layout.is_comment and not is_numeric and not any(_is_number(frame, c) for c in range(frame.shape[1])):
+    elif not layout.is_comment and not any(_is_number(frame, column) for column in range(width)):
         notices.append(f"note: {path.name}: the first line is taken for a header (key header)")
     kept = []
     for column, name in enumerate(words):
@@ -102,9 +109,22 @@ def _named(path: pathlib.Path, layout: Layout, frame: "pandas.DataFrame", is_num
     columns = list(kept)
     frame = frame.iloc[:, kept].set_axis(range(len(kept)), axis=1)
     names = None if layout.is_numbered else tuple(words[column] for column in kept)
-    notices += _about_values(path, frame, names)
+    truth = [kept.index(column) for column in texts.truth if column in kept]
+    notices += [*_about_truth(path, truth, names), *_about_values(path, frame, names)]
     return Table(frame, names, str(path), tuple(notices), is_commented=names is not None and layout.is_comment,
                  field=lambda row, column: field(row, columns[column]))
+
+
+def _about_truth(path: pathlib.Path, columns: typing.Sequence[int],
+                 names: typing.Optional[typing.Sequence[str]]) -> typing.Iterator[str]:
+    if columns:
+        yield f"note: {path.name}: true and false are read as 1 and 0: {_columns(columns, names)}"
+
+
+def _columns(columns: typing.Sequence[int], names: typing.Optional[typing.Sequence[str]] = None) -> str:
+    """Returns what messages call these columns; many are counted."""
+    more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
+    return ", ".join(label(column, names) for column in columns[:MOST_NAMED]) + more
 
 
 def refuse_missing(table: Table) -> None:
@@ -123,19 +143,24 @@ def may_be_header(row: np.ndarray) -> bool:
 
 
 def _read_numbers(path: pathlib.Path, layout: Layout) -> typing.Optional["pandas.DataFrame"]:
-    """Returns the rows as numbers, or None unless every field is a finite number with a decimal point."""
+    """Returns the rows as numbers, or None unless every field is a finite number with a decimal point.
+
+    Columns of true and false are left to `read_texts`, which tells them from others.
+    """
     import pandas
 
     if layout.decimal != ".":
         return None
     try:
-        frame = pandas.read_csv(
-            str(path), sep=layout.separator, header=None, skiprows=layout.n_skipped, dtype=np.float64,
-            index_col=False, skipinitialspace=True, na_filter=False, encoding=layout.encoding, **exact_rounding(),
-        )
+        with open_rows(path, layout.encoding, layout.n_skipped) as handle:
+            frame = pandas.read_csv(handle, sep=layout.separator, header=None, dtype=np.float64, index_col=False,
+                                    skipinitialspace=True, na_filter=False, **exact_rounding())
     except (ValueError, OSError):  # pandas' parser errors are ValueErrors
         return None
-    return frame if np.isfinite(frame.to_numpy()).all() else None
+    if not np.isfinite(frame.to_numpy()).all():
+        return None
+    _, words = next(rows_of_file(path, layout))  # pandas reads true and false as 1 and 0
+    return None if any(word.strip().lower() in TRUTH for word in words) else frame
 
 
 def exact_rounding() -> typing.Dict[str, str]:

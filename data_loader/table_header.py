@@ -1,16 +1,19 @@
 """The first line of a table: how its fields are separated, and whether it names the columns."""
+import collections
+import csv
 import itertools
 import pathlib
 import re
 import typing
 
-from data_loader.table_dialect import NAMES, SAMPLE_LINES, WHITE_SPACE, find_dialect, split_line
+from data_loader.table_dialect import NAMES, SAMPLE_LINES, WHITE_SPACE, find_dialect, join_quoted, split_line
 from data_loader.table_text import ANY_FORMAT, TableFormat, find_encoding, lines_of
 from misc.errors import UserError
 
 # A line of these is a row, not a header. (Words such as nan count as numbers.)
 MISSING = {"", "?", "-", "--", ".", "*", "na", "n/a", "#n/a", "<na>", "none", "null", "missing"}
 TRUTH = {"false": 0.0, "true": 1.0}
+SEPARATOR_LINE = re.compile(r"\"?sep=(\S|\t)\"?\s*", re.IGNORECASE)  # how Excel is told the separator of a file
 NAMELESS = r"(Unnamed: \d+(\.\d+)*)?"  # what pandas calls a column without a name
 
 
@@ -71,23 +74,29 @@ def layout_of(path: str, lines: typing.Iterator[typing.Tuple[int, str]], form: T
       lines: (line number from 1, line).
     """
     notices: typing.List[str] = []
-    first, comment, sample = _sample(lines)
+    first, last, comment, sample = _sample(lines)
     if not sample:
         raise UserError(f"{path} is empty")
     try:
         separator, decimal = find_dialect(sample, form.separator, form.decimal)
-    except UserError as error:
+        words = _first_words(sample[0], sample[1] if len(sample) > 1 else "", separator)
+        following = [split_line(line, separator) for line in sample[1:]]
+    except (UserError, csv.Error) as error:
         raise UserError(f"{path}: {error}") from None
+    if separator == WHITE_SPACE and form.separator is None:
+        _refuse_title(path, first, sample, len(words) == len(following[0]) if following else True)
+    words = [" ".join(word.split()) if len(word.splitlines()) > 1 else word for word in words]
     name = pathlib.Path(path).name
     if separator not in (",", WHITE_SPACE) and form.separator is None:
         notices.append(f"note: {name}: fields are separated by {NAMES[separator]} (key separator)")
     if decimal == "," and form.decimal is None:
         notices.append(f"note: {name}: the comma is the decimal mark (key decimal)")
-    found = Layout(separator, first, None, decimal=decimal, notices=tuple(notices))
-    words = _first_words(sample[0], sample[1] if len(sample) > 1 else "", separator)
+    found = Layout(separator, last, None, decimal=decimal, notices=tuple(notices))
+    names = split_line(comment, separator)
+    if form.header and len(names) == len(words) and _are_names(names, decimal) and not _are_names(words, decimal):
+        return found._replace(n_skipped=first - 1, words=names)
     if form.header is not None:
         return found._replace(words=words) if form.header else found._replace(n_skipped=first - 1)
-    following = [split_line(line, separator) for line in sample[1:]]
     is_numbered = _is_numbered(words)
     if is_numbered and words[0] != "":
         _refuse_ambiguous_numbers(path, first, words, following[0] if following else [])
@@ -95,21 +104,35 @@ def layout_of(path: str, lines: typing.Iterator[typing.Tuple[int, str]], form: T
         return found._replace(words=words, is_numbered=is_numbered,
                               is_indented=separator == WHITE_SPACE and sample[0][0].isspace())
     _refuse_mixed_names(path, first, words, following, decimal)
-    names = split_line(comment, separator)
     return found._replace(n_skipped=first - 1, words=names if _are_names(names, decimal) else None, is_comment=True)
 
 
-def _sample(lines: typing.Iterator[typing.Tuple[int, str]]) -> typing.Tuple[int, str, typing.List[str]]:
-    """Returns (number of the first line that is neither blank nor a comment, the comment before it, lines from it on).
+def _sample(lines: typing.Iterator[typing.Tuple[int, str]]) -> typing.Tuple[int, int, str, typing.List[str]]:
+    """Returns (first and last number of the first line that is neither blank, a comment nor sep=;, the comment before
+    it, lines from it on). A line ends where no quoted field is open.
     """
     comment = ""
     for line_number, line in lines:
-        if line.lstrip().startswith("#"):
-            comment = line.lstrip().lstrip("#")
-        elif line.strip():
-            rest = itertools.islice((text for _, text in lines if text.strip()), SAMPLE_LINES)
-            return line_number, comment, [line, *rest]
-    return 0, comment, []
+        if line.lstrip(" ").startswith("#"):
+            comment = line.lstrip(" ").lstrip("#")
+        elif line.strip() and not SEPARATOR_LINE.fullmatch(line):
+            joined = join_quoted(itertools.chain([(line_number, line)], lines))
+            last, text = next(joined)
+            rest = itertools.islice((text for _, text in joined if text.strip()), SAMPLE_LINES)
+            return line_number, last, comment, [text, *rest]
+    return 0, 0, comment, []
+
+
+def _refuse_title(path: str, line_number: int, sample: typing.Sequence[str], fits: bool) -> None:
+    """Raises a UserError if the first line is not separated as those after it are.
+
+    fits: whether it has as many words as the second one.
+    """
+    for mark in ",;|":
+        counts = {line.count(mark) for line in sample[1:]}
+        if not fits and mark not in sample[0] and len(counts) == 1 and counts != {0}:
+            raise UserError(f"{path} line {line_number}: there are no {NAMES[mark]}, which separate the fields after "
+                            "it: remove this line if it is a title")
 
 
 def _recurs(words: typing.Sequence[str], following: typing.Sequence[typing.Sequence[str]], decimal: str) -> bool:
@@ -187,13 +210,15 @@ def names_of(path: pathlib.Path, layout: Layout, width: int,
     """
     words = layout.words
     if words is not None and len(words) == width:
-        twice = [name for name in words if not is_nameless(name) and words.count(name) > 1]
+        twice = [(name, count) for name, count in collections.Counter(words).items()
+                 if count > 1 and not is_nameless(name)]
         if not twice:
             return words, []
         if layout.is_comment:  # a sentence
             return None, []
-        raise UserError(f"{path} line {layout.n_skipped} names {words.count(twice[0])} columns {twice[0]!r}: give "
-                        "every column a name of its own")
+        name, count = twice[0]
+        raise UserError(f"{path} line {layout.n_skipped} names {count} columns {name!r}: give every column a name of "
+                        "its own")
     if words is None:
         return None, []
     if len(words) == width - 1 and may_lack_first and not layout.is_comment:

@@ -52,6 +52,10 @@ def find_roles(table: Table, config: Config) -> Roles:
     if not free:
         raise UserError(f"{table.source}: there is one column only; inputs and, in the last column, a target are needed"
                         if width == 1 else f"{table.source}: no column is left as an input beside the target")
+    for reference in config.categories or []:
+        column = find_column(table, reference, "categories")
+        if column not in free:
+            raise UserError(f"{table.source}: {label(column, table.names)} is listed in categories, but is no input")
     return Roles(single["target"], tuple(free), single.get("row_id"), single.get("group"), single.get("split_column"))
 
 

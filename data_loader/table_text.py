@@ -51,7 +51,8 @@ def find_encoding(path: pathlib.Path) -> typing.Tuple[str, typing.List[str]]:
                 if first.startswith(mark):
                     return encoding, []
             if b"\x00" in first:
-                raise UserError(f"{path} is not a text file (it holds NUL characters): save the table as CSV")
+                raise UserError(f"{path} is not a text file (it holds NUL characters): save the table as CSV, or set "
+                                "encoding, for example to utf-16-le")
             decoder = codecs.getincrementaldecoder("utf-8")()
             while first:
                 decoder.decode(first)
@@ -89,5 +90,18 @@ def lines_of(path: pathlib.Path, encoding: str = "utf-8-sig") -> typing.Iterator
 
 
 def open_text(path: pathlib.Path, encoding: str) -> typing.TextIO:
-    """Opens a file as text, decompressed as by `open_bytes`; line ends are as in the file."""
+    """Opens a file as text, decompressed as by `open_bytes`; line ends are as in the file.
+
+    A byte-order mark is no part of a text in UTF-8.
+    """
+    if codecs.lookup(encoding).name == "utf-8":
+        encoding = "utf-8-sig"
     return io.TextIOWrapper(typing.cast(typing.BinaryIO, open_bytes(path)), encoding=encoding, newline="")
+
+
+def open_rows(path: pathlib.Path, encoding: str, n_skipped: int) -> typing.TextIO:
+    """Opens a file as text, after its first `n_skipped` lines."""
+    handle = open_text(path, encoding)
+    for _ in range(n_skipped):
+        handle.readline()
+    return handle

@@ -7,7 +7,7 @@ import typing
 
 import numpy as np
 
-from data_loader.table_dates import DATE_PARTS, date_parts, is_date
+from data_loader.table_dates import DATE_PARTS, date_parts, find_day_first, is_date
 from misc.errors import UserError
 
 if typing.TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Column(typing.NamedTuple):
     has_indicator: bool = False                  # whether a further input says which values were missing
     levels: typing.Tuple[str, ...] = ()          # of a category, sorted: each is an input, 1 where the field has it
     parts: typing.Tuple[str, ...] = ()           # of a date: the inputs that are made of it, keys of DATE_PARTS
+    day_first: bool = False                      # of a date: whether 01/02/2020 is the first of February
 
     @property
     def label(self) -> str:
@@ -172,11 +173,14 @@ def _fit_date(column: Column, words: "pandas.Series", dates: str, missing: str) 
     example = words.dropna().iloc[0]
     if dates == "refuse":
         raise UserError(f"{column.label} holds dates, such as {example!r}: set dates to expand, which makes year, "
-                        "month, day and weekday of it, or list it in drop (protocol ordered tests on the last rows)")
+                        "month, day and weekday of it, or list it in drop, or in categories (protocol ordered tests "
+                        "on the last rows)")
     if words.isna().any():
         raise UserError(f"{column.label} holds dates, and some are missing: remove these rows, or list it in drop")
-    parts = date_parts(words, column.label)
-    return column._replace(parts=tuple(name for name in DATE_PARTS if len(np.unique(parts[name])) > 1) or ("year",))
+    day_first = find_day_first(words, column.label)
+    parts = date_parts(words, column.label, day_first)
+    varying = tuple(name for name in DATE_PARTS if len(np.unique(parts[name])) > 1)
+    return column._replace(parts=varying or ("year",), day_first=day_first)
 
 
 def _scaled(column: Column) -> typing.List[bool]:
@@ -208,30 +212,8 @@ def _encode_category(column: Column, values: "pandas.Series") -> typing.Tuple[np
 
 
 def _encode_date(column: Column, values: "pandas.Series") -> typing.Tuple[np.ndarray, typing.List[str]]:
-    parts = date_parts(values, column.label)
+    parts = date_parts(values, column.label, column.day_first)
     return np.column_stack([parts[name] for name in column.parts]).astype(np.float64), []
 
 
 _ENCODERS = {NUMBER: _encode_number, CATEGORY: _encode_category, DATE: _encode_date}
-
-
-def about_columns(transform: TableTransform, frame: "pandas.DataFrame") -> typing.Iterator[str]:
-    """Yields a line per input column: what it is, its range or its categories, and the share of missing values."""
-    for position, column in enumerate(transform.columns):
-        values = frame.iloc[:, position]
-        gone = float(values.isna().mean())
-        about = _ABOUT[column.kind](column, values)
-        missing = f", {gone:.1%} missing" if gone else ""
-        yield f"{column.label}: {column.kind}, {about}{missing}"
-
-
-_ABOUT = {NUMBER: lambda column, values: f"{values.min():.6g} to {values.max():.6g}",
-          CATEGORY: lambda column, values: _some(column.levels),
-          DATE: lambda column, values: ", ".join(column.parts)}
-
-
-def _some(levels: typing.Sequence[str], most: int = 8) -> str:
-    more = f" and {len(levels) - most} more" if len(levels) > most else ""
-    return f"{len(levels)} categories ({', '.join(levels[:most])}{more})"
-
-

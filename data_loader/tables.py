@@ -8,11 +8,12 @@ import numpy as np
 from data_loader import DATASETS, IMAGE_SETS, Dataset
 from data_loader.known_tables import check_known, put_target_last
 from data_loader.splits import PROTOCOLS, Request, Split, rows_hash, split_hash, standard_split, training_rows
-from data_loader.table_cells import LAST, label
+from data_loader.table_cells import LAST, BadCell, label
 from data_loader.table_file import Table, read_table, refuse_missing, table_of
 from data_loader.table_roles import ROLE_KEYS, Roles, find_roles
+from data_loader.table_test_rows import append_test_rows
 from data_loader.table_text import TableFormat
-from data_loader.table_transform import Place, TableTransform, fit_columns
+from data_loader.table_transform import Column, Place, TableTransform, fit_columns
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import did_you_mean, lookup
@@ -23,6 +24,7 @@ MIN_ROWS = 10  # so that a tenth of them is at least one test row
 class SplitTable(typing.NamedTuple):
     """A table, split and encoded."""
 
+    whole: Table             # all columns
     table: Table             # only the columns that are used: the inputs and, last, the target
     roles: Roles             # positions in the whole table
     split: Split
@@ -30,6 +32,7 @@ class SplitTable(typing.NamedTuple):
     valid_rows: np.ndarray
     transform: TableTransform
     inputs: np.ndarray       # encoded, before they are standardised, float64 [n, d]
+    is_plain: bool           # whether inputs and target are all columns of `table` as they are
     ids: typing.Optional[np.ndarray]  # what the rows are called, text [n]; None without a column row_id
     rows_hash: str           # of all rows in their order, before the split
     notices: typing.Tuple[str, ...]
@@ -55,11 +58,12 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
     whole, used = table, [*roles.inputs, roles.target]
     n_test = 0
     if config.protocol == "file":
-        table, n_test = _with_test_rows(table, config, used, class_target)
+        kept = used if roles.row_id is None else [*used, roles.row_id]
+        table, n_test = append_test_rows(table, config, kept)
         whole = table
     table = _only(table, used)
     _refuse_missing(table, config)
-    _check_target(table, class_target)
+    _check_target(table, label(roles.target, whole.names), class_target)
     n_rows = len(table.frame)
     if n_rows < MIN_ROWS:
         raise UserError(f"{table.source}: {n_rows} rows are too few to split, at least {MIN_ROWS} are needed")
@@ -68,18 +72,18 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
     if not len(train_rows) or not len(split.test):
         raise UserError(f"{table.source}: the split leaves {len(train_rows)} rows to train and {len(split.test)} to "
                         "test: both must have some")
-    columns = fit_columns(table.frame.iloc[:, :-1], train_rows, table.names, [column + 1 for column in roles.inputs],
-                          config.missing, config.dates, config.categories or ())
+    columns = _fit_columns(table, roles, train_rows, config)
     transform = TableTransform(columns, config.missing, _place(whole, roles.target),
                                None if roles.row_id is None else _place(whole, roles.row_id), whole.frame.shape[1])
-    if _is_plain(table, transform):
+    is_plain = _is_plain(table, transform)
+    if is_plain:
         inputs, notices = table.values[:, :-1], list(table.notices)
     else:
         inputs, unknown = transform.encode(table.frame.iloc[:, :-1])
         notices = [*table.notices, *unknown]
-    ids = None if roles.row_id is None else whole.frame.iloc[:, roles.row_id].astype(str).to_numpy(object)
-    return SplitTable(table, roles, split, train_rows, valid_rows, transform, inputs, ids, _hash(table),
-                      tuple(notices))
+    ids = None if roles.row_id is None else _texts(whole.frame.iloc[:, roles.row_id])
+    return SplitTable(whole, table, roles, split, train_rows, valid_rows, transform, inputs, is_plain, ids,
+                      _hash(table), tuple(notices))
 
 
 def read_rows(config: Config, class_target: bool = False) -> Table:
@@ -93,7 +97,7 @@ def read_rows(config: Config, class_target: bool = False) -> Table:
     if class_target:
         words_in.append(LAST if config.target is None else config.target)
     if path.is_file():
-        return read_table(path, TableFormat(**config.table_format), words_in)
+        return read_table(path, TableFormat(**config.table_format), words_in, config.drop or ())
     if config.data_file:
         raise UserError(f"data_file {path}: there is no such file")
     if config.dataset in IMAGE_SETS:
@@ -114,6 +118,19 @@ def fetch_known(name: str, data_path: str) -> Table:
     return table_of(values, source)
 
 
+def _fit_columns(table: Table, roles: Roles, train_rows: np.ndarray,
+                 config: Config) -> typing.Tuple[Column, ...]:
+    """Returns `fit_columns` of the inputs. Its errors name the file, and the line if there is one."""
+    try:
+        return fit_columns(table.frame.iloc[:, :-1], train_rows, table.names, [column + 1 for column in roles.inputs],
+                           config.missing, config.dates, config.categories or ())
+    except BadCell as bad:
+        where = table.source if bad.row is None else table.field(bad.row, 0)[0].rsplit(" column", 1)[0]
+        raise UserError(f"{where}: {bad}") from None
+    except UserError as error:
+        raise UserError(f"{table.source}: {error}") from None
+
+
 def split_of(config: Config) -> int:
     """Returns the index of the config's split: as set, else by the seed. Raises a UserError if it has none."""
     first_seed = lookup(PROTOCOLS, config.protocol, "protocol").first_seed
@@ -125,45 +142,6 @@ def split_of(config: Config) -> int:
     if index < 0:
         raise UserError(f"protocol {config.protocol} with seed 0 has no default split: set split")
     return index
-
-
-def _with_test_rows(table: Table, config: Config, used: typing.Sequence[int],
-                    class_target: bool) -> typing.Tuple[Table, int]:
-    """Returns (the table with the rows of test_file after its own, how many these are)."""
-    import pandas
-
-    path = pathlib.Path(str(config.test_file))
-    if not path.is_file():
-        raise UserError(f"test_file {path}: there is no such file")
-    words = [table.names[column] if table.names else column + 1 for column in range(table.frame.shape[1])
-             if not table.is_number(column)]
-    other = read_table(path, TableFormat(**config.table_format), words)
-    if (table.names is None) != (other.names is None):
-        raise UserError(f"{table.source} and {path}: only one of the two names its columns")
-    order: typing.List[typing.Optional[int]]
-    if table.names is not None and other.names is not None:
-        there = {name: position for position, name in enumerate(other.names)}
-        missing = [table.names[column] for column in used if table.names[column] not in there]
-        if missing:
-            raise UserError(f"{path} has no column {', '.join(map(repr, missing[:5]))}, which {table.source} has")
-        order = [there.get(name) for name in table.names]
-    elif other.frame.shape[1] != table.frame.shape[1]:
-        raise UserError(f"{path} has {other.frame.shape[1]} columns, {table.source} has {table.frame.shape[1]}")
-    else:
-        order = list(range(table.frame.shape[1]))
-    empty = np.full(len(other.frame), None, object)
-    columns = {new: empty if old is None else other.frame.iloc[:, old].to_numpy() for new, old in enumerate(order)}
-    for new, old in enumerate(order):
-        if new in used and old is not None and other.is_number(old) != table.is_number(new):
-            numeric = table.source if table.is_number(new) else path
-            raise UserError(f"{label(new, table.names)} holds numbers in {numeric} and words in the other file")
-    both = pandas.concat([table.frame, pandas.DataFrame(columns)], ignore_index=True)
-    n_own, own, others = len(table.frame), table.field, other.field
-
-    def field(row: int, column: int) -> typing.Tuple[str, str]:
-        return own(row, column) if row < n_own else others(row - n_own, int(order[column] or 0))
-
-    return table._replace(frame=both, notices=(*table.notices, *other.notices), field=field), len(other.frame)
 
 
 def _place(table: Table, column: int) -> Place:
@@ -184,8 +162,7 @@ def _only(table: Table, used: typing.Sequence[int]) -> Table:
 def _refuse_missing(table: Table, config: Config) -> None:
     """Raises a UserError for a missing target, and for missing inputs unless the config says how to replace them."""
     if config.missing == "refuse":
-        refuse_missing(table)
-        return
+        refuse_missing(table._replace(frame=table.frame.iloc[:, :-1]))
     gone = np.flatnonzero(table.frame.iloc[:, -1].isna().to_numpy())
     if len(gone):
         where, _ = table.field(int(gone[0]), table.frame.shape[1] - 1)
@@ -193,11 +170,11 @@ def _refuse_missing(table: Table, config: Config) -> None:
                         "these rows (predict.py predicts rows without a target)")
 
 
-def _check_target(table: Table, class_target: bool) -> None:
+def _check_target(table: Table, name: str, class_target: bool) -> None:
     last = table.frame.shape[1] - 1
     if not class_target and not table.is_number(last):
         word = str(table.frame.iloc[0, last])
-        raise UserError(f"{table.source}: the target, {label(last, table.names)}, holds words such as {word!r}: name "
+        raise UserError(f"{table.source}: the target, {name}, holds words such as {word!r}: name "
                         "another column with the key target, or set mode to classification")
 
 
@@ -215,7 +192,7 @@ def _check(table: Table, config: Config, known: typing.Optional[Dataset]) -> Non
                             "own another name)")
     if n_columns < 2:
         raise UserError(f"{table.source}: there is one column only; inputs and, in the last column, a target are "
-                        "needed")
+                        "needed (set separator if fields are separated otherwise; no line may stand before the header)")
 
 
 def _split(whole: Table, roles: Roles, config: Config, known: typing.Optional[Dataset], n_rows: int,
@@ -233,7 +210,11 @@ def _split(whole: Table, roles: Roles, config: Config, known: typing.Optional[Da
         groups = words.to_numpy()
     request = Request(n_rows, split_of(config), known.n_standard_splits if known else 20, config.test_fraction,
                       config.folds, groups, n_test)
-    return lookup(PROTOCOLS, config.protocol, "protocol").split(request)
+    split = lookup(PROTOCOLS, config.protocol, "protocol").split(request)
+    if config.split not in (None, split.index):
+        raise UserError(f"split {config.split} does not exist: split_column holds no folds, so there is one split, "
+                        f"number {split.index}")
+    return split
 
 
 def _is_plain(table: Table, transform: TableTransform) -> bool:
@@ -241,6 +222,11 @@ def _is_plain(table: Table, transform: TableTransform) -> bool:
     return (all(table.is_number(column) for column in range(table.frame.shape[1]))
             and not any(column.has_indicator for column in transform.columns)
             and not table.frame.isna().to_numpy().any())
+
+
+def _texts(column: typing.Any) -> np.ndarray:
+    """Returns the words of a pandas Series, object [n], empty where they are missing."""
+    return np.array(["" if gone else str(value) for value, gone in zip(column, column.isna())], object)
 
 
 def _hash(table: Table) -> str:
@@ -251,8 +237,11 @@ def _hash(table: Table) -> str:
     digest = hashlib.sha256()
     for column in range(table.frame.shape[1]):
         values = table.frame.iloc[:, column]
-        digest.update(np.ascontiguousarray(values.to_numpy(), "<f8").tobytes() if column in numbers else
-                      "\x1f".join("\x00" if value is None else str(value) for value in values).encode("utf-8"))
+        if column in numbers:
+            digest.update(np.ascontiguousarray(values.to_numpy(), "<f8").tobytes())
+        else:
+            words = ("\x00" if gone else str(value) for value, gone in zip(values, values.isna()))
+            digest.update("\x1f".join(words).encode("utf-8"))
     return digest.hexdigest()[:16]
 
 

@@ -72,7 +72,8 @@ def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: 
 
     Args:
       overrides: values of config keys that do not touch the training.
-      best: take the checkpoint of the best validation log-likelihood instead.
+      best: take the checkpoint of the best validation log-likelihood instead, as for every run with `patience` that
+        has been evaluated.
       read_data: function (folder, config) that reads the run's data: `own_data` (the default), `data_if_there` or
         `data_without_rows`.
     """
@@ -80,8 +81,10 @@ def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: 
     if "data_path" in overrides:
         config = _with_moved_files(config)
     folder = folder_at(pathlib.Path(root))
-    if not checkpoints.progress_notes(folder.checkpoint):
+    notes = checkpoints.progress_notes(folder.checkpoint)
+    if not notes:
         raise UserError(f"{root} has no checkpoint (yet): there are no weights to evaluate")
+    keeps_best = config.patience is not None and any(note and note.score is not None for note in notes.values())
     data = (read_data or own_data)(folder, config)
     config = with_schedule(config, data.spec.n_rows)
     design = design_run(config, data.spec)
@@ -95,11 +98,15 @@ def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: 
         print(f"{root}: note: {planned.device_reason}", file=sys.stderr)
     with one_line_failures(ADVICE), backend.session(model.graph, config.n_threads, "GPU" in planned.device) as session:
         try:
-            progress = checkpoints.restore(session, model.saver, folder.checkpoint, best, on_damaged=damaged.append)
+            progress = checkpoints.restore(session, model.saver, folder.checkpoint, best or keeps_best,
+                                           on_damaged=damaged.append)
         except checkpoints.UnreadableCheckpoint as error:
             raise UserError(str(error)) from None
         for prefix in damaged:
             print(f"{root}: checkpoint {prefix.name} is damaged or incomplete and is skipped", file=sys.stderr)
+        if keeps_best:
+            print(f"{root}: weights of epoch {progress.step // planned.design.steps_per_epoch}, the best by validation "
+                  "log-likelihood (patience)", file=sys.stderr)
         model.graph.finalize()
         yield Restored(folder, config, planned.data, planned.design, model, session, progress)
 

@@ -1,12 +1,11 @@
 """What a file of predictions says of each row, from draws of its predictive distribution. SUMMARIES has a row per mode.
 """
-from typing import Any, List, NamedTuple, Sequence
+from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
 from core.assessment.inputs import together
-from core.metrics.predictive import shared
-from core.training.evaluation import Draws
+from core.metrics.draws import Draws
 from core.training.row_columns import INTERVAL, Columns, class_columns, regression_columns
 from misc.config import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION
 from misc.seeding import stream
@@ -61,11 +60,9 @@ def _mixed(draws: Sequence[Draws]) -> Draws:
     """Returns the draws of all runs together, of degrees of freedom that are shared or those of each draw."""
     if len(draws) == 1:
         return draws[0]
-    full: List[Draws] = [each._replace(outputs=np.broadcast_to(
-        each.outputs, (len(each.precisions), each.outputs.shape[1]))) for each in draws]
-    dofs = [np.broadcast_to(each.dof, len(each.precisions)) for each in full]
-    return Draws(together([each.outputs for each in full]), together([each.precisions for each in full]),
-                 shared(together(dofs)))
+    return together([each._replace(outputs=np.broadcast_to(each.outputs, (len(each.precisions),
+                                                                          *each.outputs.shape[1:])))
+                     for each in draws])
 
 
 def _in_units(draws: Draws, data: Any) -> Draws:
@@ -83,7 +80,7 @@ def _samples(draws: Draws, n_samples: int, first: int, seed: int) -> np.ndarray:
     noise = rng.standard_normal((n_samples, n_rows))
     finite = np.where(np.isinf(dof), 1.0, dof)
     stretch = np.where(np.isinf(dof), 1.0, np.sqrt(finite / np.maximum(rng.chisquare(finite), 1e-300)))
-    return outputs + noise * stretch / np.sqrt(draws.precisions[chosen])
+    return outputs + noise * stretch / np.sqrt(draws.precisions_per_row()[chosen, np.arange(n_rows)])
 
 
 SUMMARIES = {REGRESSION: summarise_regression, CLASSIFICATION: summarise_classes,

@@ -4,11 +4,11 @@ from typing import Any, Dict, NamedTuple, Optional, Union
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from core.metrics.draws import Draws
+from core.metrics.joint import JointPrediction, joint_statistics, predict_jointly
 from core.metrics.predictive import (
-    PREDICTION_COLUMNS,
     ClassPrediction,
     Prediction,
-    Values,
     classification_statistics,
     predict,
     predict_classes,
@@ -17,7 +17,8 @@ from core.metrics.predictive import (
 )
 from core.training.noise import Noise
 from core.training.outputs import WrapBatches, network_outputs
-from core.training.row_columns import class_columns, regression_columns, with_ids
+from core.training.row_columns import class_columns, with_ids
+from core.training.targets import prediction_columns, target_names
 from misc.image_figures import misclassified_figure
 from misc.records import write_columns
 
@@ -25,24 +26,17 @@ from misc.records import write_columns
 class Evaluation(NamedTuple):
     """Predictions for the rows of one Part, and how good they are."""
 
-    prediction: Union[Prediction, ClassPrediction]  # of a regression; of a classification
+    prediction: Union[Prediction, JointPrediction, ClassPrediction]  # of a regression; of several targets; of classes
     metrics: Dict[str, float]
-    targets: np.ndarray                             # [n], in the data's own units, or labels
-    draws: Any = None                               # Draws, or logits [K, n, C], of which the prediction is made
-
-
-class Draws(NamedTuple):
-    """Draws from the predictive distribution of a regression, standardised."""
-
-    outputs: np.ndarray     # [K, n], or [1, n] without weight noise
-    precisions: np.ndarray  # [K], of the noise
-    dof: Values             # degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian
+    targets: np.ndarray  # [n] or [n, m], in the data's own units, or labels
+    draws: Any = None    # Draws, or logits [K, n, C], of which the prediction is made
 
 
 def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: Noise,
                      wrap: WrapBatches = iter) -> Draws:
     """Draws outputs for the inputs [n, d], as functions of (seed, step); noise: of `regression_noise`."""
-    return Draws(network_outputs(session, model, x, rows_of(data), wrap=wrap)[..., 0], noise.precisions, noise.dof)
+    outputs = network_outputs(session, model, x, rows_of(data), wrap=wrap)
+    return model.design.likelihood.draws(outputs, noise.precisions, noise.dof)
 
 
 def class_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: None = None,
@@ -60,8 +54,12 @@ def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, n
                         wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step; noise: of `regression_noise`."""
     draws = regression_draws(session, model, part.x, data, noise, wrap)
-    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     targets = data.target_mean + data.target_std * part.y
+    if draws.n_targets > 1:
+        joint = predict_jointly(draws, part.y, data.target_mean, data.target_std)
+        statistics = joint_statistics(joint, targets, data.target_std, target_names(data))
+        return Evaluation(joint, values_of(statistics, len(targets)), targets, draws)
+    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets, draws)
 
 
@@ -80,12 +78,10 @@ def evaluate_classification(session: tf.Session, model: Any, part: Any, data: An
 def write_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
     """Writes predictions.csv, a line per test row in the data's own units.
 
-    Columns: what identifies the row, target, mean, std, epistemic_std, lower and upper end of the central 90 %
-    interval, log density of the target, predictive cdf at the target; with every digit, since mixtures are made from
-    them.
+    Behind the column that identifies the row stand those of `prediction_columns`, with every digit, since mixtures are
+    made from them.
     """
-    columns = {"target": evaluation.targets, **regression_columns(evaluation.draws, data.target_mean, data.target_std)}
-    columns.update({name: getattr(evaluation.prediction, name) for name in PREDICTION_COLUMNS})
+    columns = prediction_columns(evaluation.prediction, evaluation.targets, evaluation.draws, data)
     write_columns(folder.predictions, with_ids(evaluated_part(data).ids, data, columns))
 
 

@@ -7,9 +7,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Union
 import numpy as np
 
 from core.training.auto_schedule import schedule_for
+from data_loader.regression import load_regression
+from data_loader.table_classes import load_class_table
 from data_loader.table_dates import is_date
 from data_loader.table_file import Table, read_table
 from data_loader.table_roles import find_column
+from data_loader.table_transform import FEW_ROWS, MOST_LEVELS
 from misc.config import CLASSIFICATION, REGRESSION, Config
 from misc.errors import UserError
 
@@ -18,6 +21,7 @@ FEW_VALUES = 2  # different numbers of a target up to which it is taken for clas
 HIDDEN, WIDE_HIDDEN, MANY_ROWS = [50], [100, 100], 5000
 ID_NAMES = re.compile(r"(.*[_ ])?(id|index|idx|key|uuid|rowid|row_id|name)", re.IGNORECASE)
 TEST_FRACTION = 0.1
+MOST_DIFFERENT = 0.4  # words per row of a column that is a category (beyond 0.5 of the training rows, it is refused)
 CLASS_STEPS = 4000  # of a classification
 RECIPE = {"auto_schedule": True, "kl": 1.0, "likelihood": "student_t", "noise_dof": 8.0, "noise_prior_shape": 0.01,
           "noise_prior_rate": 0.0001, "noise_update": "conjugate", "learning_rate": 0.02,
@@ -32,10 +36,11 @@ class Suggestion(NamedTuple):
 
 
 def suggest(path: pathlib.Path, target: Optional[Union[str, int]] = None) -> Suggestion:
-    """Looks at a table and returns a config that trains on it. Raises UserError if the table cannot be read.
+    """Looks at a table and returns a config that trains on it. Raises UserError if no network can be trained on it.
 
-    The config lists every input. Columns that number or name the rows are dropped, the first of them as row_id; missing
-    values are replaced by the median, with an indicator if more than 5 % of a column are missing; dates are expanded.
+    The config lists every input. Columns that number or name the rows are dropped, the first of them as row_id, and so
+    are columns of too many words and dates of which some are missing. Missing values are replaced by the median, with
+    an indicator if more than 5 % of a column are missing; dates are expanded.
     A target of words, or of two numbers, is a class.
 
     Args:
@@ -62,6 +67,7 @@ def suggest(path: pathlib.Path, target: Optional[Union[str, int]] = None) -> Sug
             named = ", ".join(_name(table, column) for column in columns)
             reasons.append(f"not among the inputs: {named}, which {why}")
     inputs = [column for column in range(width) if column not in (position, *row_ids, *constant)]
+    inputs = _without_unusable(table, inputs, reasons)
     if not inputs:
         raise UserError(f"{path}: no column is left as an input beside the target")
     values["inputs"] = [_reference(table, column) for column in inputs]
@@ -75,7 +81,8 @@ def suggest(path: pathlib.Path, target: Optional[Union[str, int]] = None) -> Sug
     values.update(_for_classes(n_train) if is_class else _for_numbers(n_train))
     reasons.append(f"mode {values['mode']}: the target holds " + (
         "words" if not table.is_number(position) else f"{table.frame.iloc[:, position].nunique()} different numbers"))
-    Config.from_dict(values, "the suggested config")
+    config = Config.from_dict(values, "the suggested config")
+    (load_class_table if is_class else load_regression)(config)  # what cannot be trained on is refused here
     return Suggestion(values, [*table.notices, *reasons])
 
 
@@ -85,6 +92,26 @@ def print_suggestion(path: str, target: Optional[str]) -> Dict[str, Any]:
     for reason in suggestion.reasons:
         print(reason, file=sys.stderr)
     return suggestion.config
+
+
+def _without_unusable(table: Table, inputs: List[int], reasons: List[str]) -> List[int]:
+    """Returns the inputs without those that would be refused, and says why."""
+    dates, words = [], []
+    for column in inputs:
+        values = table.frame.iloc[:, column]
+        known = values.dropna()
+        if table.is_number(column):
+            continue
+        if is_date(values):
+            if len(known) < len(values):
+                dates.append(column)
+        elif known.nunique() > min(MOST_LEVELS, MOST_DIFFERENT * max(len(known), FEW_ROWS)):
+            words.append(column)
+    for columns, why in ((dates, "are dates and sometimes missing"), (words, "hold too many different words")):
+        if columns:
+            named = ", ".join(_name(table, column) for column in columns)
+            reasons.append(f"not among the inputs: {named}, which {why}")
+    return [column for column in inputs if column not in (*dates, *words)]
 
 
 def _for_numbers(n_train: int) -> Dict[str, Any]:
