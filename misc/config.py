@@ -16,6 +16,8 @@ from misc.synonyms import key_hint
 
 SMALLEST, LARGEST = 1e-30, 1e30  # of float keys, so that squares and quotients still fit into a float32
 OUTPUT_NOISE = ("heteroscedastic",)  # likelihoods whose noise is an output of the network: noise_update has no effect
+FULL_COVARIANCE_NEEDS = {"likelihood": ("gaussian",), "noise_update": ("conjugate", "held_out"),
+                         "predictive_noise": ("trained",)}
 
 
 class ModeDefaults(typing.NamedTuple):
@@ -64,6 +66,10 @@ class Config(Keys):
         if self.noise_update in ("conjugate", "leave_one_out") and self.learning_rate > 1:
             raise ValueError(f"learning_rate {self.learning_rate:g}: with noise_update {self.noise_update} it is the "
                              "weight of a new value in a moving average, at most 1")
+        for name, allowed in FULL_COVARIANCE_NEEDS.items():
+            if self.noise_covariance == "full" and getattr(self, name) not in allowed:
+                raise ValueError(f"noise_covariance full is for {name} {' or '.join(allowed)}, not "
+                                 f"{getattr(self, name)}: set {name}, or noise_covariance to diagonal")
         if self.kl_candidates and len(set(self.kl_candidates)) < len(self.kl_candidates):
             raise ValueError("kl_candidates has a value twice")
         # `images` may have validation images of their own, which only the loader knows

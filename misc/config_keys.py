@@ -128,6 +128,10 @@ class Keys(pydantic.BaseModel):
     noise_dof: float = key(
         NOISE, 8.0, "Degrees of freedom of likelihood student_t. The noise precision is that of its scale, so the "
         "noise variance is noise_dof / (noise_dof - 2) times the squared scale.", REGRESSION, gt=2)
+    noise_covariance: Literal["diagonal", "full"] = key(
+        NOISE, "diagonal", "Noise of several targets. diagonal: independent. full: correlated, with a Wishart "
+        "posterior of its precision matrix; for likelihood gaussian, noise_update conjugate or held_out, and "
+        "predictive_noise trained. With a single target there is no difference.", REGRESSION)
     noise_update: Literal["adam", "conjugate", "leave_one_out", "held_out"] = key(
         NOISE, "adam", "How the posterior of the noise precision is fitted. adam: by Adam on the bound. conjugate: in "
         "closed form, from squared errors on the minibatches. leave_one_out: as conjugate in training; predictions "

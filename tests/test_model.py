@@ -198,7 +198,8 @@ CHANGES = {
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
              "test_particles", "num_workers", "epoch_rate", "save_interval", "max_to_keep", "steps_per_run", "threads",
              "curvature_device", "epoch", "lr_decay_interval", "lr_decay_ratio", "evaluate_on", "runs",
-             "max_skipped_steps", "auto_schedule", "kl_candidates", "predictive_noise"}
+             "max_skipped_steps", "auto_schedule", "kl_candidates", "predictive_noise",
+             "noise_covariance"}
 
 
 @pytest.fixture(scope="module")

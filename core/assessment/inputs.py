@@ -129,13 +129,25 @@ def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
             for name, first in collected[0].items()}
 
 
+def _roots_together(draws: Sequence[Draws]) -> Optional[np.ndarray]:
+    """Returns the roots of all draws if some have any, [K, m, m]; otherwise None."""
+    if all(each.roots is None for each in draws):
+        return None
+    for each in draws:
+        if each.roots is None and (each.precisions.ndim != 2 or np.ndim(each.dof) or np.isfinite(each.dof)):
+            raise UserError("--ensemble: a run with noise_covariance full can be mixed with likelihood gaussian only")
+    return _together([np.sqrt(each.precisions)[:, :, None] * np.eye(each.n_targets) if each.roots is None
+                      else each.roots for each in draws])
+
+
 def _together(draws: Sequence[Any]) -> Any:
     if isinstance(draws[0], Draws):
         dofs = [np.broadcast_to(each.dof, (len(each.precisions), *each.outputs.shape[2:])) for each in draws]
         precisions = [each.precisions for each in draws]
         if len({values.ndim for values in precisions}) > 1:  # only some of the runs have one per row
             precisions = [each.precisions_per_row() for each in draws]
-        return Draws(_together([each.outputs for each in draws]), _together(precisions), shared(_together(dofs)))
+        return Draws(_together([each.outputs for each in draws]), _together(precisions), shared(_together(dofs)),
+                     _roots_together(draws))
     n_draws = {len(each) for each in draws} - {1}
     if len(n_draws) > 1:
         raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would "
