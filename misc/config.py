@@ -17,6 +17,8 @@ from misc.synonyms import key_hint
 FIXED_TEST_FRACTION = ("published", "standard")  # values of protocol with which test_fraction has no effect
 SMALLEST, LARGEST = 1e-30, 1e30  # of float keys, so that squares and quotients still fit into a float32
 OUTPUT_NOISE = ("heteroscedastic",)  # likelihoods whose noise is an output of the network: noise_update has no effect
+FULL_COVARIANCE_NEEDS = {"likelihood": ("gaussian",), "noise_update": ("conjugate", "held_out"),
+                         "predictive_noise": ("trained",)}
 
 
 class ModeDefaults(typing.NamedTuple):
@@ -76,6 +78,10 @@ class Config(Keys):
         if self.is_table and self.sets("test_fraction") and self.protocol in FIXED_TEST_FRACTION:
             raise ValueError(f"test_fraction {self.test_fraction:g}: protocol {self.protocol} fixes the test "
                              "rows, a tenth of all: remove test_fraction")
+        for name, allowed in FULL_COVARIANCE_NEEDS.items():
+            if self.noise_covariance == "full" and getattr(self, name) not in allowed:
+                raise ValueError(f"noise_covariance full is for {name} {' or '.join(allowed)}, not "
+                                 f"{getattr(self, name)}: set {name}, or noise_covariance to diagonal")
         if self.kl_candidates and len(set(self.kl_candidates)) < len(self.kl_candidates):
             raise ValueError("kl_candidates has a value twice")
         self._check_splits()

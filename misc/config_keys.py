@@ -80,8 +80,7 @@ class Keys(pydantic.BaseModel):
         DATA, None, "File of the table: text (.csv, .tsv, .data, .txt; also .gz, .bz2, .xz, .zip) or .parquet. "
         "Default: NAME.data in data_path.", pattern=PATH)
     target: typing.Optional[Column] = key(
-        DATA, None, "Column of the target: its name, or its number from 1. Default: the last column without another "
-        "role.")
+        DATA, None, "Column of the target: its name, or its number from 1. Default: the last one without another role.")
     inputs: typing.Optional[typing.List[Column]] = key(
         DATA, None, "Columns that are inputs. Default: all that have no other role.", min_length=1)
     drop: typing.Optional[typing.List[Column]] = key(DATA, None, "Columns that are not used.")
@@ -100,11 +99,9 @@ class Keys(pydantic.BaseModel):
     separator: typing.Optional[str] = key(
         DATA, None, "What separates the fields: \",\", \";\", \"\\t\", \"|\", or \" \" for white space. Default: found "
         "from the file.", min_length=1, max_length=1)
-    decimal: typing.Optional[Literal[".", ","]] = key(
-        DATA, None, "The decimal mark. Default: found from the file.")
+    decimal: typing.Optional[Literal[".", ","]] = key(DATA, None, "The decimal mark. Default: found from the file.")
     encoding: typing.Optional[str] = key(
-        DATA, None, "Encoding of the file, as Python calls it. Default: UTF-8 or UTF-16, or else cp1252.",
-        min_length=1)
+        DATA, None, "Encoding of the file, as Python calls it. Default: UTF-8 or UTF-16, or else cp1252.", min_length=1)
     header: typing.Optional[bool] = key(
         DATA, None, "Whether the first line names the columns. Default: found from the file.")
     protocol: Literal["published", "standard", "random", "kfold", "ordered", "group", "column", "file"] = key(
@@ -116,8 +113,7 @@ class Keys(pydantic.BaseModel):
     group: typing.Optional[Column] = key(DATA, None, "Column of the groups with protocol group; it is no input.")
     split_column: typing.Optional[Column] = key(
         DATA, None, "Column that holds train, valid or test, or the number of a fold, with protocol column.")
-    test_file: typing.Optional[str] = key(DATA, None, "File of the test rows with protocol file.",
-                                          pattern=PATH)
+    test_file: typing.Optional[str] = key(DATA, None, "File of the test rows with protocol file.", pattern=PATH)
     image_size: typing.Optional[typing.List[ImageSide]] = key(
         DATA, None, "[height, width] in pixels to which the images of dataset images are resized. Default: they must "
         "be of one size.", CLASSIFICATION, min_length=2, max_length=2)
@@ -200,6 +196,10 @@ class Keys(pydantic.BaseModel):
     noise_dof: float = key(
         NOISE, 8.0, "Degrees of freedom of likelihood student_t. The noise precision is that of its scale, so the "
         "noise variance is noise_dof / (noise_dof - 2) times the squared scale.", REGRESSION, gt=2)
+    noise_covariance: Literal["diagonal", "full"] = key(
+        NOISE, "diagonal", "Noise of several targets. diagonal: independent. full: correlated, with a Wishart "
+        "posterior of its precision matrix; for likelihood gaussian, noise_update conjugate or held_out, and "
+        "predictive_noise trained. With a single target there is no difference.", REGRESSION)
     noise_update: Literal["adam", "conjugate", "leave_one_out", "held_out"] = key(
         NOISE, "adam", "How the posterior of the noise precision is fitted. adam: by Adam on the bound. conjugate: in "
         "closed form, from squared errors on the minibatches. leave_one_out: as conjugate in training; predictions "

@@ -11,13 +11,14 @@ from core.assessment.inputs import collect, make_inputs, mixture
 from core.assessment.restore import restored
 from core.baseline.ensembles import mixture_row
 from core.baseline.results import run_row
+from core.metrics.joint import joint_log_prob
 from core.metrics.noise_fit import fit_noise, leave_one_out
 from core.training import noise, run
 from core.training.design import Plan, design_run
 from core.training.outputs import network_outputs
 from core.training.tasks import TASKS
 from misc.config import Config
-from misc.errors import RunError
+from misc.errors import RunError, UserError
 from misc.folders import run_folder
 from tests.assessment.runs import NOTHING, evaluated, figures, numbers
 from tests.several_targets import correlated_noise, single_target, standardised_data
@@ -59,7 +60,8 @@ def columns_of(path):
 @pytest.mark.parametrize("settings", [
     dict(noise_update="adam"), dict(), dict(likelihood="student_t"), dict(noise_update="held_out"),
     dict(noise_update="leave_one_out"), dict(predictive_noise="leave_one_out"), dict(likelihood="heteroscedastic"),
-    dict(likelihood="heteroscedastic", predictive_noise="leave_one_out", optimizer="kfac"), dict(optimizer="adam")],
+    dict(likelihood="heteroscedastic", predictive_noise="leave_one_out", optimizer="kfac"), dict(optimizer="adam"),
+    dict(noise_covariance="full"), dict(noise_covariance="full", noise_update="held_out", optimizer="adam")],
     ids=lambda settings: " ".join(map(str, settings.values())) or "conjugate")
 def test_a_run_and_its_evaluation(trained, curves, settings, no_figures):
     """All metrics are those of predictions.csv, and evaluate.py finds them again."""
@@ -142,6 +144,53 @@ def test_mixtures_of_runs(trained, curves, no_figures):
         mixture_row(roots[:2])
 
 
+# Correlated noise.
+
+def test_correlated_noise_is_predicted(trained, rng, no_figures):
+    """The joint log-likelihood gains what the correlation tells, -1/2 log(1 - 0.8^2) = 0.51; each target's stays."""
+    data = linear_data(rng, 1200)
+    found = {}
+    for covariance in ("diagonal", "full"):
+        root = trained(data, model_name="linear", hidden=None, epoch=10, epoch_rate=10, noise_covariance=covariance,
+                       exp_name=covariance)
+        found[covariance] = json.loads((root / "result.json").read_text())["metrics"]
+    gain = found["full"]["test_log_likelihood"] - found["diagonal"]["test_log_likelihood"]
+    each = [found["full"][name] - found["diagonal"][name] for name in
+            ("test_log_likelihood_1", "test_log_likelihood_2")]
+    assert 0.3 < gain < 0.7 and np.abs(each).max() < 0.05
+
+
+def test_runs_with_and_without_correlated_noise_are_mixed(trained, curves, no_figures):
+    roots = [trained(curves, exp_name=name, epoch=3, epoch_rate=3, **settings) for name, settings in (
+        ("full", dict(noise_covariance="full")), ("diagonal", {}), ("t", dict(likelihood="student_t")))]
+    collected, densities = [], []
+    for root in roots:
+        with restored(root, {}) as there:
+            collected.append(collect(there, make_inputs(there.config, there.data, NOTHING))["test"])
+        draws = collected[-1].draws
+        densities.append(np.exp(joint_log_prob(draws, collected[-1].rows)).mean(axis=0))
+    both = mixture([{"test": one} for one in collected[:2]])["test"]
+    np.testing.assert_allclose(np.exp(joint_log_prob(both.draws, both.rows)).mean(axis=0),
+                               np.mean(densities[:2], axis=0), rtol=1e-6)
+    with pytest.raises(UserError, match="noise_covariance full can be mixed with likelihood gaussian only"):
+        mixture([{"test": collected[0]}, {"test": collected[2]}])
+
+
+def test_one_target_has_no_covariance_matrix(trained, curves):
+    tables = [columns_of(trained(single_target(curves), epoch=2, epoch_rate=2, noise_covariance=covariance,
+                                 exp_name=covariance) / "predictions.csv") for covariance in ("full", "diagonal")]
+    assert all(np.array_equal(tables[0][name], tables[1][name]) for name in tables[1])
+
+
+@pytest.mark.parametrize("settings, message", [
+    (dict(noise_update="adam"), "noise_covariance full is for noise_update conjugate or held_out, not adam: set noise"),
+    (dict(likelihood="student_t"), "noise_covariance full is for likelihood gaussian, not student_t"),
+    (dict(predictive_noise="leave_one_out"), "is for predictive_noise trained, not leave_one_out")])
+def test_what_correlated_noise_does_not_go_with(settings, message):
+    with pytest.raises(UserError, match=message):
+        Config.from_dict(dict(SETTINGS, **dict(settings, noise_covariance="full")))
+
+
 # A linear model, whose exact posterior is known.
 
 def predictive_of_rows(data, noise_precision, prior_var):
@@ -157,8 +206,8 @@ def predictive_of_rows(data, noise_precision, prior_var):
 
 LINEAR = dict(model_name="linear", hidden=None, scale_init="exact", re_init=False, kfac_init_after_basis=False,
               epoch=300, batch_size=20, train_particles=10, test_particles=20000, alpha=0.02, beta=0.02, omega=0.01,
-              eta=0.5, learning_rate=0.01, lr_decay_interval=100, epoch_rate=300, save_interval=300,
-              precision="float64")
+              learning_rate=0.01, lr_decay_interval=100, epoch_rate=300, save_interval=300, noise_prior_shape=0.1,
+              noise_prior_rate=0.001, precision="float64")
 
 
 def linear_data(rng, n_rows=220):
@@ -168,16 +217,21 @@ def linear_data(rng, n_rows=220):
 
 
 @pytest.mark.parametrize("optimizer, eta", [("ekfac", 0.5), ("kfac", 100.0)])
-def test_a_linear_model_reaches_its_exact_posterior(trained, rng, optimizer, eta, no_figures):
-    """At the fitted noise levels; K-FAC's factored damping is not exact, and therefore small here."""
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_a_linear_model_reaches_its_exact_posterior(trained, rng, covariance, optimizer, eta, no_figures):
+    """At the fitted noise; K-FAC's factored damping is not exact, and therefore small here."""
     data = linear_data(rng)
-    root = trained(data, **dict(SETTINGS, **dict(LINEAR, optimizer=optimizer, eta=eta)))
+    root = trained(data, **dict(SETTINGS, **dict(LINEAR, optimizer=optimizer, eta=eta, noise_covariance=covariance)))
     with restored(root, {}) as there:
-        log_shape, log_rate = there.session.run(there.model.variables["likelihood"]["log_noise"])
+        state, likelihood = there.session.run(there.model.evaluate.likelihood), there.design.likelihood
         draws = collect(there, make_inputs(there.config, there.data, NOTHING))["test"].draws
-    precisions = np.exp(log_shape - log_rate)
-    mean, covariance = predictive_of_rows(data, np.diag(precisions), eta)
-    assert abs(np.log(precisions[0] / precisions[1])) > 0.5
+    if covariance == "diagonal":
+        precision = np.diag(likelihood.mean_precision(state))
+        assert abs(np.log(precision[0, 0] / precision[1, 1])) > 0.5
+    else:
+        precision = state["basis"] * state["dof"] / state["rates"] @ state["basis"].T
+        assert precision[0, 1]**2 > 0.4 * precision[0, 0] * precision[1, 1]
+    mean, covariance = predictive_of_rows(data, precision, eta)
     assert np.abs(draws.outputs.mean(axis=0) - mean).max() < 0.02 * np.ptp(mean)
     found = np.stack([np.cov(draws.outputs[:, row].T) for row in range(len(mean))])
     std = np.sqrt(np.einsum("njj->nj", covariance))

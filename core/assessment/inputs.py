@@ -139,6 +139,17 @@ def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
             for name, first in collected[0].items()}
 
 
+def _roots_together(draws: Sequence[Draws]) -> Optional[np.ndarray]:
+    """Returns the roots of all draws if some have any, [K, m, m]; otherwise None."""
+    if all(each.roots is None for each in draws):
+        return None
+    for each in draws:
+        if each.roots is None and (each.precisions.ndim != 2 or np.ndim(each.dof) or np.isfinite(each.dof)):
+            raise UserError("--ensemble: a run with noise_covariance full can be mixed with likelihood gaussian only")
+    return together([np.sqrt(each.precisions)[:, :, None] * np.eye(each.n_targets) if each.roots is None
+                      else each.roots for each in draws])
+
+
 def together(draws: Sequence[Any]) -> Any:
     """Returns the draws of several runs as one; see `mixture`."""
     if isinstance(draws[0], Draws):
@@ -146,7 +157,8 @@ def together(draws: Sequence[Any]) -> Any:
         precisions = [each.precisions for each in draws]
         if len({values.ndim for values in precisions}) > 1:  # only some of the runs have one per row
             precisions = [each.precisions_per_row() for each in draws]
-        return Draws(together([each.outputs for each in draws]), together(precisions), shared(together(dofs)))
+        return Draws(together([each.outputs for each in draws]), together(precisions), shared(together(dofs)),
+                     _roots_together(draws))
     n_draws = {len(each) for each in draws} - {1}
     if len(n_draws) > 1:
         raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would "

@@ -7,11 +7,11 @@ import tensorflow.compat.v1 as tf
 from core.inference.noise_model import GammaPrior
 from core.inference.noise_precision import HeldOut
 from core.inference.types import Scalar, State
-from core.metrics.draws import Draws, FixedLevel, GammaLevel
+from core.metrics.draws import Draws, FixedLevel, GammaLevel, WishartLevel
 from core.metrics.predictive import Values
 from misc.config import Config
 
-Level = Union[GammaLevel, FixedLevel]
+Level = Union[GammaLevel, WishartLevel, FixedLevel]
 
 
 class Likelihood:
@@ -130,6 +130,6 @@ class RegressionLikelihood(Likelihood):
     def draws(self, outputs: np.ndarray, precisions: np.ndarray, dof: Values) -> Draws:
         """Returns the Draws of a network's outputs, [K or 1, n, n_outputs].
 
-        precisions, dof: [K] or [K, m] as drawn from a Level, and its degrees of freedom.
+        precisions, dof: what was drawn from a Level, [K], [K, m] or [K, m, m], and its degrees of freedom.
         """
         raise NotImplementedError

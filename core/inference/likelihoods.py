@@ -20,6 +20,7 @@ from core.inference.noise_model import (
 )
 from core.inference.noise_precision import NOISE_UPDATES, HeldOut, NoiseBatch, predictive_noise
 from core.inference.types import Scalar, State
+from core.inference.wishart import WishartLikelihood
 from core.metrics.draws import Draws, GammaLevel
 from core.metrics.noise_fit import student_information, student_weight
 from core.metrics.predictive import Values, noise_name
@@ -39,7 +40,8 @@ class GaussianLikelihood(RegressionLikelihood):
     (core/inference/noise_precision.py).
     """
 
-    reads: FrozenSet[str] = frozenset({"noise_prior_shape", "noise_prior_rate", "noise_update", "learning_rate",
+    reads: FrozenSet[str] = frozenset({"noise_prior_shape", "noise_prior_rate", "noise_update",
+                                       "noise_covariance", "learning_rate",
                                        "held_out", "held_out_epochs"})
     covered_by_mean_check = ("average", "mean_square", "predictive_mean_square")
     has_precision = True
@@ -203,8 +205,8 @@ class Categorical(Likelihood):
 
 
 LIKELIHOODS: Dict[str, Type[Likelihood]] = {
-    "gaussian": GaussianLikelihood, "student_t": StudentTLikelihood, "heteroscedastic": HeteroscedasticLikelihood,
-    "categorical": Categorical}
+    "gaussian": GaussianLikelihood, "gaussian_full": WishartLikelihood, "student_t": StudentTLikelihood,
+    "heteroscedastic": HeteroscedasticLikelihood, "categorical": Categorical}
 
 NOISE_KEYS: FrozenSet[str] = frozenset().union(*(kind.reads for kind in LIKELIHOODS.values()))
 """Config keys of the noise that some likelihoods read and others do not."""

@@ -1,5 +1,5 @@
 """Draws from the predictive distribution of a regression, and distributions that its noise precision is drawn from."""
-from typing import Dict, NamedTuple
+from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
@@ -17,6 +17,7 @@ class Draws(NamedTuple):
     outputs: np.ndarray     # [K, n], or [1, n] without weight noise
     precisions: np.ndarray  # of the noise: [K], or [K, n] if it differs between the rows
     dof: Values             # degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian
+    roots: Optional[np.ndarray] = None  # [K, m, m]: R with R R^T = the noise precision matrix; None: independent noise
 
     @property
     def n_targets(self) -> int:
@@ -35,6 +36,16 @@ class Draws(NamedTuple):
         return np.broadcast_to(self.precisions[:, None], (len(self.precisions), *self.outputs.shape[1:]))
 
 
+def draws_of_roots(outputs: np.ndarray, roots: np.ndarray) -> Draws:
+    """Returns the Draws of correlated Gaussian noise of m targets.
+
+    Args:
+      outputs: [K or 1, n, m].
+      roots: R with R R^T = the noise precision matrix of each draw, [K, m, m].
+    """
+    return Draws(outputs, 1.0 / np.square(np.linalg.inv(roots)).sum(axis=1), np.inf, roots)
+
+
 class GammaLevel(NamedTuple):
     """The noise precision ~ Gamma(shape, rate), for standardised targets; of each of m targets."""
 
@@ -47,6 +58,24 @@ class GammaLevel(NamedTuple):
         """Draws precisions [n_draws] or [n_draws, m]."""
         drawn = stream.gamma(self.shape, 1.0 / self.rate, (n_draws, *np.shape(self.rate)))
         return np.maximum(drawn, SMALLEST_PRECISION)
+
+
+class WishartLevel(NamedTuple):
+    """The noise precision matrix ~ W(nu, B) with B = basis diag(rates) basis^T, as in core/inference/wishart.py."""
+
+    nu: float
+    rates: np.ndarray         # [m]
+    basis: np.ndarray         # [m, m]
+    report: Dict[str, float]
+    dof: float = np.inf       # of the noise, which is Gaussian
+
+    def draw(self, stream: np.random.RandomState, n_draws: int) -> np.ndarray:
+        """Draws roots R of precision matrices R R^T, [n_draws, m, m], by the Bartlett decomposition."""
+        m = len(self.rates)
+        triangle = np.tril(stream.standard_normal((n_draws, m, m)), -1)
+        squares = stream.chisquare(self.nu - np.arange(m), (n_draws, m))
+        triangle[:, np.arange(m), np.arange(m)] = np.sqrt(np.maximum(squares, SMALLEST_PRECISION))
+        return self.basis / np.sqrt(self.rates) @ triangle
 
 
 class FixedLevel(NamedTuple):

@@ -51,6 +51,10 @@ def predict_jointly(draws: Draws, targets: np.ndarray, target_mean: np.ndarray,
 
 def joint_log_prob(draws: Draws, targets: np.ndarray) -> np.ndarray:
     """Returns log p(y; f_k, noise_k) of every draw and row, standardised, [K, n]; targets: [n, m]."""
+    if draws.roots is not None:
+        scaled = (targets - draws.outputs) @ draws.roots
+        log_det = np.linalg.slogdet(draws.roots)[1]
+        return log_det[:, None] - 0.5 * (targets.shape[1] * np.log(2.0 * np.pi) + np.square(scaled).sum(axis=-1))
     variance = 1.0 / draws.precisions_per_row()
     dof = draws.dof if np.ndim(draws.dof) == 0 else np.asarray(draws.dof)[:, None]
     return noise_log_prob(targets, draws.outputs.astype(np.float64), variance, dof).sum(axis=-1)
@@ -70,6 +74,9 @@ def _covariance(draws: Draws) -> np.ndarray:
     deviation = draws.outputs.astype(np.float64)
     deviation = deviation - deviation.mean(axis=0)
     covariance = np.einsum("kni,knj->nij", deviation, deviation) / len(deviation)
+    if draws.roots is not None:
+        inverses = np.linalg.inv(draws.roots)
+        return covariance + np.mean(np.swapaxes(inverses, 1, 2) @ inverses, axis=0)
     for number in range(draws.n_targets):
         one = draws.of_target(number)
         covariance[:, number, number] += mean_noise_variance(1.0 / one.precisions, one.dof)

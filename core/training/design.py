@@ -64,7 +64,7 @@ def design_run(config: Config, spec: Spec) -> Design:
         raise UserError(f"model_name {config.model_name} takes images, but {config.dataset} has rows of "
                         f"{spec.shape[0]} numbers: take ffn50 or another network of dense layers")
     network = known.make(config)
-    likelihood = lookup(LIKELIHOODS, task.likelihood(config), "likelihood")(config, spec.n_outputs)
+    likelihood = lookup(LIKELIHOODS, task.likelihood(config, spec.n_outputs), "likelihood")(config, spec.n_outputs)
     prior = Prior(spec.n_rows, config.kl, config.eta)
     specs = layer_specs(network, spec.shape, likelihood.n_outputs)
     batch_size = min(config.batch_size, spec.n_rows)
@@ -150,7 +150,7 @@ def _scale_notices(config: Config) -> List[str]:
 
 
 def _noise_notices(config: Config, n_epochs: int) -> List[str]:
-    kind = lookup(LIKELIHOODS, TASKS[config.kind].likelihood(config), "likelihood")
+    kind = lookup(LIKELIHOODS, TASKS[config.kind].likelihood(config, 1), "likelihood")
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
     sentences = _without_effect(config, kind.reads.intersection(unread), "noise_update", config.noise_update)
     method = lookup(optimizer.METHODS, config.optimizer, "optimizer")

@@ -7,8 +7,19 @@ from core.metrics.draws import Draws
 from core.metrics.joint import METRICS_OF_EACH, JointPrediction
 from core.metrics.predictive import PREDICTION_COLUMNS
 from core.training.row_columns import Columns, regression_columns
+from misc.config import Config
 
 METRICS = ("rmse", "log_likelihood", "moment_log_likelihood", "coverage_90")
+
+
+FULL_COVARIANCE = {"gaussian": "gaussian_full"}  # likelihood -> row of LIKELIHOODS with noise_covariance full
+
+
+def regression_likelihood(config: Config, n_targets: int) -> str:
+    """Returns the name in LIKELIHOODS; the covariance of a single target's noise is a number, whatever it is called."""
+    if config.noise_covariance == "full" and n_targets > 1:
+        return FULL_COVARIANCE[config.likelihood]
+    return config.likelihood
 
 
 def target_names(data: Any) -> Tuple[str, ...]:

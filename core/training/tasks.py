@@ -30,7 +30,7 @@ class Task(NamedTuple):
     load: Callable[[Config], Any]            # reads, checks, splits and standardises the data set
     load_other: Callable[[str, Config, Any], Part]  # other rows, by name or path, as the run's own test rows
     has_images: bool                         # whether inputs are images, which can be corrupted
-    likelihood: Callable[[Config], str]      # name of the likelihood in LIKELIHOODS
+    likelihood: Callable[[Config, int], str]  # name of the likelihood of so many targets in LIKELIHOODS
 
     # Steps
     step_rule: Callable[..., List[Dict]]     # preconditions, clips and applies the steps of all layers
@@ -66,7 +66,7 @@ TASKS = {
         load=load_regression,
         load_other=other_table,
         has_images=False,
-        likelihood=lambda config: config.likelihood,
+        likelihood=targets.regression_likelihood,
         step_rule=averaged_steps,
         step_sizes=regression_step_sizes,
         step_key="alpha",
@@ -92,7 +92,7 @@ TASKS = {
         load=load_classification,
         load_other=labelled_images,
         has_images=True,
-        likelihood=lambda config: "categorical",
+        likelihood=lambda config, n_targets: "categorical",
         step_rule=clipped_steps,
         step_sizes=classification_step_sizes,
         step_key="learning_rate",

@@ -97,7 +97,7 @@ def _check_methods(config: Config, source: Config) -> None:
     if families[0] is not families[1]:
         raise UserError(f"init_from: {root} was trained by optimizer {source.optimizer}, whose state does not fit "
                         f"optimizer {config.optimizer}")
-    kind = lookup(LIKELIHOODS, TASKS[config.kind].likelihood(config), "likelihood")
+    kind = lookup(LIKELIHOODS, TASKS[config.kind].likelihood(config, 1), "likelihood")
     if kind.has_precision and source.noise_update != config.noise_update:
         raise UserError(f"init_from: {root} has noise_update {source.noise_update}, whose state does not fit "
                         f"noise_update {config.noise_update}")
