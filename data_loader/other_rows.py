@@ -39,7 +39,7 @@ class Matched(typing.NamedTuple):
     """Where the columns of a run stand in another table: positions from 0."""
 
     inputs: typing.List[int]
-    target: typing.Optional[int]  # None if the table has none
+    targets: typing.Optional[typing.List[int]]  # None if the table lacks one of them
     row_id: typing.Optional[int]
 
 
@@ -48,9 +48,14 @@ class OtherRows(typing.NamedTuple):
 
     table: Table                                    # the whole table
     inputs: typing.List[int]                        # positions in it of the transform's columns
-    target: typing.Optional[int]                    # position of the target; None if the table has none
+    targets: typing.Optional[typing.List[int]]      # positions of the targets; None if the table lacks one of them
     row_id: typing.Optional[int]
     notices: typing.Tuple[str, ...]
+
+    @property
+    def target(self) -> typing.Optional[int]:
+        """Position of a single target; None if the table has none."""
+        return None if self.targets is None else self.targets[0]
 
     @property
     def frame(self) -> "pandas.DataFrame":
@@ -88,18 +93,20 @@ def match_columns(table: Table, data: TableData, needs_target: bool) -> OtherRow
     notices = [*table.notices, *_about_match(header, data, needs_target)]
     matched = _match(header, data, needs_target)
     if _is_by_name(header, data, needs_target):
-        used = [*matched.inputs, matched.target, matched.row_id]
+        names = table.names or ()
+        known = [names.index(place.name) for place in data.transform.targets if place.name in names]
+        used = [*matched.inputs, *known, matched.row_id]
         unused = [name for position, name in enumerate(table.names or ()) if position not in used]
         if unused:
             notices.append(f"note: {table.source}: columns that the run does not know are not used: "
                            f"{', '.join(map(repr, unused[:MOST_NAMED]))}{', ...' if len(unused) > MOST_NAMED else ''}")
-        targets = [] if matched.target is None else [(data.transform.target.number, matched.target)]
+        targets = zip((place.number for place in data.transform.targets), matched.targets or ())
         pairs = sorted([*zip((column.number for column in data.transform.columns), matched.inputs), *targets])
         if [here for _, here in pairs] != sorted(here for _, here in pairs):
             notices.append("note: columns are matched by their names: their order is not that of the run's table")
     for position, column in zip(matched.inputs, data.transform.columns):
         _check_kind(table, position, column)
-    return OtherRows(table, matched.inputs, matched.target, matched.row_id, tuple(notices))
+    return OtherRows(table, matched.inputs, matched.targets, matched.row_id, tuple(notices))
 
 
 def expected_columns(header: Header, data: TableData) -> Expected:
@@ -159,20 +166,26 @@ def encode_as(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typi
 
 
 def targets_of(data: TableData, rows: OtherRows) -> np.ndarray:
-    """Returns the targets [n] in their own units. Raises a UserError for words and for missing values."""
-    assert rows.target is not None, "the table has no target"
-    if not rows.table.is_number(rows.target):
-        raise UserError(f"{rows.table.source}: the target, {data.transform.target.label}, holds words")
-    values = rows.table.frame.iloc[:, rows.target].to_numpy(np.float64)
-    gone = np.flatnonzero(np.isnan(values))
-    if len(gone):
-        where, word = rows.table.field(int(gone[0]), rows.target)
-        raise UserError(f"{where}: {about_missing(word)}")
-    return values
+    """Returns the targets, [n] or [n, m] of several, in their own units.
+
+    Raises a UserError for words and for missing values.
+    """
+    assert rows.targets is not None, "the table has no target"
+    columns = []
+    for position, place in zip(rows.targets, data.transform.targets):
+        if not rows.table.is_number(position):
+            raise UserError(f"{rows.table.source}: the target, {place.label}, holds words")
+        columns.append(rows.table.frame.iloc[:, position].to_numpy(np.float64))
+        gone = np.flatnonzero(np.isnan(columns[-1]))
+        if len(gone):
+            where, word = rows.table.field(int(gone[0]), position)
+            raise UserError(f"{where}: {about_missing(word)}")
+    return columns[0] if len(columns) == 1 else np.column_stack(columns)
 
 
 def _wanted(transform: TableTransform, needs_target: bool) -> typing.List[str]:
-    names = [column.name for column in transform.columns] + [transform.target.name] * needs_target
+    targets = transform.targets if needs_target else ()
+    names = [column.name for column in transform.columns] + [place.name for place in targets]
     return [str(name) for name in names]
 
 
@@ -194,29 +207,32 @@ def _by_name(header: Header, data: TableData, needs_target: bool) -> Matched:
         return names.index(place.name) if place is not None and place.name in names else None
 
     inputs = [names.index(str(column.name)) for column in transform.columns]
-    return Matched(inputs, find(transform.target), find(transform.row_id))
+    targets = [names.index(str(place.name)) for place in transform.targets if place.name in names]
+    return Matched(inputs, targets if len(targets) == len(transform.targets) else None, find(transform.row_id))
 
 
 def _by_order(header: Header, data: TableData, needs_target: bool) -> Matched:
-    """Matches columns by their numbers in the run's table; a table without a target has one column less."""
+    """Matches columns by their numbers in the run's table; a table without targets has as many columns less."""
     transform, width = data.transform, header.width
     numbers = [column.number for column in transform.columns]
     row_id = None if transform.row_id is None else transform.row_id.number
-    target: typing.Optional[int] = transform.target.number
-    if width == transform.n_columns - 1 and not needs_target:
-        numbers, row_id, target = _closed_up(numbers, target), row_id and _closed_up([row_id], target)[0], None
-    elif width == len(numbers) + 1 and width != transform.n_columns:  # the columns that are used, and no others
-        numbers, row_id, target = list(range(1, width)), None, width
+    targets: typing.Optional[typing.List[int]] = [place.number for place in transform.targets]
+    gaps, n_targets = [place.number for place in transform.targets], len(transform.targets)
+    if width == transform.n_columns - n_targets and not needs_target:
+        numbers, row_id, targets = _closed_up(numbers, gaps), row_id and _closed_up([row_id], gaps)[0], None
+    elif width == len(numbers) + n_targets and width != transform.n_columns:  # the columns that are used, and no others
+        numbers, row_id, targets = list(range(1, len(numbers) + 1)), None, list(range(len(numbers) + 1, width + 1))
     elif width == len(numbers) and not needs_target and width != transform.n_columns:
-        numbers, row_id, target = list(range(1, width + 1)), None, None
+        numbers, row_id, targets = list(range(1, width + 1)), None, None
     elif width != transform.n_columns:
-        inputs = f"{len(numbers)} inputs and a target"
-        raise UserError(f"{header.source} has {width} columns, but the network takes {inputs}")
-    return Matched([number - 1 for number in numbers], None if target is None else target - 1, row_id and row_id - 1)
+        what = "a target" if n_targets == 1 else f"{n_targets} targets"
+        raise UserError(f"{header.source} has {width} columns, but the network takes {len(numbers)} inputs and {what}")
+    return Matched([number - 1 for number in numbers], None if targets is None else [target - 1 for target in targets],
+                   row_id and row_id - 1)
 
 
-def _closed_up(numbers: typing.Sequence[int], gap: typing.Optional[int]) -> typing.List[int]:
-    return [number - (number > (gap or 0)) for number in numbers]
+def _closed_up(numbers: typing.Sequence[int], gaps: typing.Sequence[int]) -> typing.List[int]:
+    return [number - sum(number > gap for gap in gaps) for number in numbers]
 
 
 def _check_kind(table: Table, position: int, column: Column) -> None:

@@ -51,7 +51,9 @@ def _write_columns(data: typing.Any) -> Stored:
     """Describes the columns of RegressionData or ClassTableData."""
     transform = data.transform
     return {"columns": [dict(column._asdict()) for column in transform.columns], "missing": transform.missing,
-            "target": dict(transform.target._asdict()), "row_id": transform.row_id and dict(transform.row_id._asdict()),
+            "target": dict(transform.target._asdict()),
+            "further_targets": [dict(place._asdict()) for place in transform.further],
+            "row_id": transform.row_id and dict(transform.row_id._asdict()),
             "n_columns": transform.n_columns,
             "inputs": [{"name": name, "mean": float(mean), "std": float(std), "constant": bool(constant)}
                        for name, mean, std, constant in zip(transform.names, data.input_mean, data.input_std,
@@ -63,7 +65,8 @@ def _read_columns(stored: Stored) -> Stored:
     columns = tuple(Column(**dict(column, levels=tuple(column["levels"]), parts=tuple(column["parts"])))
                     for column in stored["columns"])
     transform = TableTransform(columns, stored["missing"], Place(**stored["target"]),
-                               stored["row_id"] and Place(**stored["row_id"]), stored["n_columns"])
+                               stored["row_id"] and Place(**stored["row_id"]), stored["n_columns"],
+                               tuple(Place(**place) for place in stored.get("further_targets", ())))
     mean, std, constant = (np.array([column[key] for column in stored["inputs"]], kind)
                            for key, kind in (("mean", float), ("std", float), ("constant", bool)))
     if not [len(mean)] == [len(transform.names)] == stored["shape"] or not (std > 0).all():
@@ -73,12 +76,14 @@ def _read_columns(stored: Stored) -> Stored:
 
 
 def _write_table(data: RegressionData) -> Stored:
-    return dict(_write_columns(data), target_mean=data.target_mean, target_std=data.target_std)
+    numbers = {"target_mean": data.target_mean, "target_std": data.target_std}
+    return dict(_write_columns(data), **{name: np.asarray(value).tolist() for name, value in numbers.items()})
 
 
 def _read_table(stored: Stored, common: Stored) -> RegressionData:
-    return RegressionData(target_mean=float(stored["target_mean"]), target_std=float(stored["target_std"]),
-                          **_read_columns(stored), **common)
+    mean, std = (np.array(value) if isinstance(value, list) else float(value)
+                 for value in (stored["target_mean"], stored["target_std"]))
+    return RegressionData(target_mean=mean, target_std=std, **_read_columns(stored), **common)
 
 
 def _write_class_table(data: ClassTableData) -> Stored:

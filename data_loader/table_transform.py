@@ -71,6 +71,12 @@ class TableTransform(typing.NamedTuple):
     target: Place
     row_id: typing.Optional[Place]   # the column that names the rows
     n_columns: int                   # of the training table, with those that are not used
+    further: typing.Tuple[Place, ...] = ()  # further targets of a regression
+
+    @property
+    def targets(self) -> typing.Tuple[Place, ...]:
+        """All targets."""
+        return (self.target, *self.further)
 
     @property
     def names(self) -> typing.List[str]:

@@ -96,6 +96,10 @@ class Config(Keys):
             raise ValueError(f"{asked[0]} needs validation rows: set validation_fraction, e.g. to 0.1")
 
     def _check_splits(self):
+        if self.target == [] or len(set(self.targets)) < len(self.targets):
+            raise ValueError("target is a list without columns, or with one twice")
+        if self.mode == CLASSIFICATION and len(self.targets) > 1:
+            raise ValueError("target: a classification has one target")
         for protocol, name in (("group", "group"), ("column", "split_column"), ("file", "test_file")):
             if (self.protocol == protocol) != (getattr(self, name) is not None):
                 raise ValueError(f"protocol {protocol} and the key {name} need each other")
@@ -138,6 +142,13 @@ class Config(Keys):
     def name(self) -> str:
         """Name of the experiment, and of its folder."""
         return self.exp_name or f"{self.optimizer}_{self.dataset}"
+
+    @property
+    def targets(self) -> typing.List[typing.Union[int, str]]:
+        """The columns that `target` names; empty if the last one is meant."""
+        if self.target is None:
+            return []
+        return self.target if isinstance(self.target, list) else [self.target]
 
     @property
     def kind(self) -> str:

@@ -79,8 +79,9 @@ class Keys(pydantic.BaseModel):
     data_file: typing.Optional[str] = key(
         DATA, None, "File of the table: text (.csv, .tsv, .data, .txt; also .gz, .bz2, .xz, .zip) or .parquet. "
         "Default: NAME.data in data_path.", pattern=PATH)
-    target: typing.Optional[Column] = key(
-        DATA, None, "Column of the target: its name, or its number from 1. Default: the last one without another role.")
+    target: typing.Union[Column, typing.List[Column], None] = key(
+        DATA, None, "Column of the target: its name, or its number from 1, or a list of several for a regression. "
+        "Default: the last one without another role.")
     inputs: typing.Optional[typing.List[Column]] = key(
         DATA, None, "Columns that are inputs. Default: all that have no other role.", min_length=1)
     drop: typing.Optional[typing.List[Column]] = key(DATA, None, "Columns that are not used.")
@@ -115,8 +116,8 @@ class Keys(pydantic.BaseModel):
         DATA, None, "Column that holds train, valid or test, or the number of a fold, with protocol column.")
     test_file: typing.Optional[str] = key(DATA, None, "File of the test rows with protocol file.", pattern=PATH)
     image_size: typing.Optional[typing.List[ImageSide]] = key(
-        DATA, None, "[height, width] in pixels to which the images of dataset images are resized. Default: they must "
-        "be of one size.", CLASSIFICATION, min_length=2, max_length=2)
+        DATA, None, "[height, width] in pixels of the images of dataset images. Default: they must be of one size.",
+        CLASSIFICATION, min_length=2, max_length=2)
     image_fit: Literal["crop", "pad", "stretch"] = key(
         DATA, "crop", "How an image becomes one of image_size: the largest part about its centre that has the aspect "
         "ratio (crop), the whole image with black beside it (pad), or the whole image with another aspect ratio "

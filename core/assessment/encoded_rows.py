@@ -122,4 +122,4 @@ def _say(notices: Sequence[str], said: Set[str]) -> None:
 def target_of(run: Restored) -> Any:
     """Returns what the run predicts, for a comparison: the name of the target, and the classes."""
     transform = getattr(run.data, "transform", None)
-    return transform and transform.target.name, getattr(run.data, "classes", None)
+    return transform and [place.name for place in transform.targets], getattr(run.data, "classes", None)

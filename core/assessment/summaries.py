@@ -7,7 +7,9 @@ import numpy as np
 from core.assessment.inputs import together
 from core.metrics.draws import Draws
 from core.training.row_columns import INTERVAL, Columns, class_columns, regression_columns
+from core.training.targets import of_target, target_names
 from misc.config import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION
+from misc.errors import UserError
 from misc.seeding import stream
 
 
@@ -29,6 +31,8 @@ def summarise_regression(draws: Sequence[Draws], data: Sequence[Any], asked: Ask
       first: number of the first of these rows, from 0, which keys the samples.
       seed: of the samples.
     """
+    if len(target_names(data[0])) > 1:
+        return _of_several(draws, data, asked, first, seed)
     mean, std = data[0].target_mean, data[0].target_std
     if any((other.target_mean, other.target_std) != (mean, std) for other in data[1:]):
         draws, mean, std = [_in_units(each, of) for each, of in zip(draws, data)], 0.0, 1.0
@@ -37,6 +41,18 @@ def summarise_regression(draws: Sequence[Draws], data: Sequence[Any], asked: Ask
     if asked.samples:
         samples = mean + std * _samples(mixed, asked.samples, first, seed)
         columns.update({f"sample_{number}": values for number, values in enumerate(samples, start=1)})
+    return columns
+
+
+def _of_several(draws: Sequence[Draws], data: Sequence[Any], asked: Asked, first: int, seed: int) -> Columns:
+    """Returns the columns of each of several targets, with _NAME."""
+    if asked.samples and any(each.roots is not None for each in draws):
+        raise UserError("--samples: samples of several targets with noise_covariance full would lack their correlation")
+    columns: Columns = {}
+    for number, name in enumerate(target_names(data[0])):
+        of_one = summarise_regression([each.of_target(number) for each in draws],
+                                      [of_target(each, number) for each in data], asked, first, seed + number)
+        columns.update({f"{column}_{name}": values for column, values in of_one.items()})
     return columns
 
 

@@ -9,6 +9,7 @@ from core.metrics.joint import JointPrediction, joint_statistics, predict_jointl
 from core.metrics.predictive import (
     ClassPrediction,
     Prediction,
+    WeightedMetric,
     classification_statistics,
     predict,
     predict_classes,
@@ -55,12 +56,23 @@ def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, n
     """Evaluates one Part at the present step; noise: of `regression_noise`."""
     draws = regression_draws(session, model, part.x, data, noise, wrap)
     targets = data.target_mean + data.target_std * part.y
-    if draws.n_targets > 1:
-        joint = predict_jointly(draws, part.y, data.target_mean, data.target_std)
-        statistics = joint_statistics(joint, targets, data.target_std, target_names(data))
-        return Evaluation(joint, values_of(statistics, len(targets)), targets, draws)
-    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
-    return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets, draws)
+    prediction = (predict_jointly(draws, part.y, data.target_mean, data.target_std) if draws.n_targets > 1 else
+                  predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof))
+    statistics = statistics_of_targets(prediction, targets, data)
+    return Evaluation(prediction, values_of(statistics, len(targets)), targets, draws)
+
+
+def statistics_of_targets(prediction: Union[Prediction, JointPrediction], targets: np.ndarray,
+                          data: Any) -> Dict[str, WeightedMetric]:
+    """Returns the metrics of a regression of one target, or of several, as functions of row weights."""
+    if isinstance(prediction, JointPrediction):
+        return joint_statistics(prediction, targets, data.target_std, target_names(data))
+    return regression_statistics(prediction, targets)
+
+
+def statistics_of_classes(prediction: ClassPrediction, labels: np.ndarray, data: Any) -> Dict[str, WeightedMetric]:
+    """Returns the metrics of a classification as functions of row weights."""
+    return classification_statistics(prediction, labels)
 
 
 def evaluate_classification(session: tf.Session, model: Any, part: Any, data: Any, noise: None = None,

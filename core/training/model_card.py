@@ -43,7 +43,8 @@ def _about_model(plan: Plan, result: Dict[str, Any]) -> List[str]:
     if classes:
         what = f"one of {len(classes)} classes ({_some(classes)})"
     else:
-        what = f"a number, {data.transform.target.label}"
+        targets = [place.label for place in data.transform.targets]
+        what = f"a number, {targets[0]}" if len(targets) == 1 else f"{len(targets)} numbers: {_some(targets)}"
     rows = [("predicts", what), ("trained on", f"{result['n_train']} rows of {data.source} (hash {data.rows_hash})"),
             ("network", f"{config.model_name}, {config.activation}"),
             ("method", f"{config.optimizer}: {METHODS[config.optimizer].meaning}"),
@@ -83,7 +84,7 @@ _ABOUT = {NUMBER: lambda column, mean, std: f"mean {mean:.4g}, standard deviatio
 
 def _about_metrics(plan: Plan, evaluation: Evaluation, result: Dict[str, Any]) -> List[str]:
     n_rows = len(evaluation.targets)
-    statistics = plan.design.task.statistics(evaluation.prediction, evaluation.targets)
+    statistics = plan.design.task.statistics(evaluation.prediction, evaluation.targets, plan.data)
     intervals = with_intervals(statistics, n_rows, RESAMPLES)
     lines = [[name, f"{interval.value:.4g}",
               "" if interval.low is None else f"{interval.low:.4g} to {interval.high:.4g}"]

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 from core.inference.optimizer import averaged_steps, clipped_steps
 from core.inference.step_sizes import StepSizes, classification_step_sizes, regression_step_sizes
-from core.metrics.predictive import WeightedMetric, classification_statistics, regression_statistics
+from core.metrics.predictive import WeightedMetric
 from core.training import evaluation, noise, schedule, targets, wording
 from core.training.evaluation import Evaluation
 from data_loader.classification import load_classification
@@ -49,7 +49,7 @@ class Task(NamedTuple):
     noise_columns: Callable[[Config], Tuple[str, ...]]  # what it reports, as further columns of metrics.csv
     draws: Callable[..., Any]                # draws from the predictive distribution of inputs
     evaluate: Callable[..., Evaluation]      # predictions and metrics of a Part
-    statistics: Callable[..., Dict[str, WeightedMetric]]  # metrics as functions of row weights: (prediction, targets)
+    statistics: Callable[..., Dict[str, WeightedMetric]]  # metrics of row weights: (prediction, targets, data)
     write_predictions: Callable[[Any, Evaluation, Any], None]            # the file of predictions in the run's folder
     write_images: Callable[[Any, Evaluation, Any, Any, int], None]       # images for TensorBoard
 
@@ -81,7 +81,7 @@ TASKS = {
         noise_columns=noise.noise_columns,
         draws=evaluation.regression_draws,
         evaluate=evaluation.evaluate_regression,
-        statistics=regression_statistics,
+        statistics=evaluation.statistics_of_targets,
         write_predictions=evaluation.write_predictions,
         write_images=evaluation.write_no_images,
         about_data=wording.about_table,
@@ -108,7 +108,7 @@ TASKS = {
         noise_columns=lambda config: (),
         draws=evaluation.class_draws,
         evaluate=evaluation.evaluate_classification,
-        statistics=classification_statistics,
+        statistics=evaluation.statistics_of_classes,
         write_predictions=evaluation.write_probabilities,
         write_images=evaluation.write_misclassified,
         about_data=wording.about_images,
