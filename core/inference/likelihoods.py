@@ -57,7 +57,8 @@ class GaussianLikelihood(RegressionLikelihood):
         return noise_name(np.inf)
 
     def about(self, config: Config) -> str:
-        return (f"{self.noise_name(config.model_dump())} noise, precision ~ Gamma({self.prior.shape:g}, "
+        whose = "precision of each target" if self.target_shape else "precision"
+        return (f"{self.noise_name(config.model_dump())} noise, {whose} ~ Gamma({self.prior.shape:g}, "
                 f"{self.prior.rate:g}), estimated by noise_update {config.noise_update}")
 
     def init(self, dtype: tf.DType) -> State:

@@ -108,7 +108,7 @@ def test_heteroscedastic_outputs_of_several_targets(session, config, rng):
         assert_allclose(*session.run([one.score(state, both, y), tf.gather(score, [j, 2 + j], axis=-1)]), rtol=1e-12)
         total += session.run(one.update(state, both, y, 0.1, 1.0, tensor(1.0))[1])
         alone = one.draws(outputs[..., [j, 2 + j]], factors, np.inf)
-        for ours, theirs in zip(draws.of_target(j), alone):
+        for ours, theirs in zip(draws.of_target(j)[:3], alone[:3]):
             assert_allclose(ours, theirs, rtol=1e-12)
     assert_allclose(session.run(log_prob), total, rtol=1e-12)
 
