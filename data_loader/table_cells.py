@@ -21,7 +21,7 @@ WITH_UNIT = re.compile(r"[-+\u2212\u2013(]?\s*[$€£¥]?\s*\d[\d.,'\u00a0\u202f
                        r"\s*(%|[$€£¥]|[A-Za-zµ°][A-Za-z0-9/²³]{0,7})?\)?")
 IN_QUOTES = re.compile(r"['\u2018\u2019\u201c\u201d`=\"]+\s*[-+]?[\d.,]*\d[\d.,]*\s*['\u2018\u2019\u201c\u201d`\"]+")
 DOTTED_DATE = re.compile(r"\d{1,2}\.\d{1,2}\.\d{2,4}|\d{4}\.\d{1,2}\.\d{1,2}")  # no number, in spite of its points
-WITH_COMMA = re.compile(r"[-+]?\d+,\d+")
+WITH_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 MOSTLY = 0.8  # share of the different words of a column that look like numbers with units, from which it is refused
 
 
@@ -204,11 +204,17 @@ def position(path: "pathlib.Path", layout: Layout, row: int) -> str:
 
 
 def _refuse_units(words: typing.Sequence[str]) -> None:
-    for pattern, what in LOOK_ALIKES:
-        alike = [word for word in words if pattern.fullmatch(word) and not DOTTED_DATE.fullmatch(word)]
-        if alike and len(alike) >= MOSTLY * len(words):
-            raise BadCell(f"fields such as {alike[0]!r} look like numbers {what}, or list the column in categories",
-                          None)
+    alike = [word for word in words if _likeness(word) is not None]
+    if alike and len(alike) >= MOSTLY * len(words):
+        raise BadCell(f"fields such as {alike[0]!r} look like numbers {_likeness(alike[0])}, or list the column in "
+                      "categories", None)
+
+
+def _likeness(word: str) -> typing.Optional[str]:
+    """Returns how a word differs from a number, and what would be right; None if it is no number at all."""
+    if DOTTED_DATE.fullmatch(word):
+        return None
+    return next((what for pattern, what in LOOK_ALIKES if pattern.fullmatch(word)), None)
 
 
 # Words that are nearly numbers, and what is said of a column of them.

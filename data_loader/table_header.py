@@ -160,7 +160,7 @@ def _refuse_mixed_names(path: str, line_number: int, words: typing.Sequence[str]
         return
     if any(row[column] == words[column] for column in texts for row in rows):
         return
-    if all(number(row[column], decimal) is None for column in texts for row in rows):
+    if all(number(row[column], decimal) is None or row[column].lower() == "nan" for column in texts for row in rows):
         raise UserError(f"{path} line {line_number}: these words and numbers may be a row or the names of the columns: "
                         "set header to true or false")
 

