@@ -29,7 +29,8 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
                         help="also evaluate on images corrupted by noise, blur, ..., at five strengths")
     parser.add_argument("--rows", type=int, metavar="N", help="only the first N rows for --corrupt (default: all)")
     parser.add_argument("--ensemble", action="store_true", help="also evaluate the mixture of all RUNs")
-    parser.add_argument("--best", action="store_true", help="use the checkpoint of the best validation log-likelihood")
+    parser.add_argument("--best", action="store_true", help="use the checkpoint of the best validation log-likelihood, "
+                        "as is done for runs with the key patience anyway")
     parser.add_argument("--data-path", metavar="FOLDER", help="folder of the data files, if they have moved")
     parser.add_argument("--out", metavar="FOLDER", help="folder for the comparison of several runs (default: beside "
                         "them)")

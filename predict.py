@@ -1,4 +1,4 @@
-"""Predicts rows of a table with a trained run: mean, spread and interval, or class probabilities, for every row."""
+"""Predicts rows of a table, or images, with a trained run: mean, spread and interval, or class probabilities."""
 import argparse
 import pathlib
 import sys
@@ -19,7 +19,7 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
         prog="predict.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="folder of a run, which need not be where its data are")
     parser.add_argument("rows", metavar="ROWS", help="table of rows, with or without the target, or - for CSV on "
-                        "standard input")
+                        "standard input; for images: a folder, an image, or a list of paths (.txt)")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="file to write: .csv, .parquet or .npz "
                         "(default: CSV on standard output)")
     parser.add_argument("--interval", type=float, default=0.9, metavar="P", help="probability of the central interval, "
@@ -39,10 +39,10 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
 def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
     args = parse_args(argv)
     with one_line_errors("predict.py", "an earlier file stays as it was"):
-        from core.assessment.arguments import check_probabilities, mode_of
+        from core.assessment.arguments import check_predictions, mode_of
         from misc.folders import without_evaluations
 
-        check_probabilities(args)
+        check_predictions(args)
         roots = [pathlib.Path(args.run), *args.ensemble]
         if without_evaluations(roots) != roots:
             raise UserError("a folder that evaluate.py wrote is no run: give the folder that train.py wrote to")

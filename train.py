@@ -7,7 +7,7 @@ import typing
 from misc import backend
 from misc.config import Config
 from misc.config_table import config_table
-from misc.errors import one_line_errors
+from misc.errors import UserError, one_line_errors
 
 EXAMPLES = """examples:
   python train.py --config config/regression/ekfac_concrete.json
@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   python train.py --config config/regression/ekfac_concrete.json --seed 3 --explain
   python train.py --config config/regression/ekfac_concrete.json --resume
   python train.py --init houses.csv --target price > mine.json
+  python train.py --config config/regression/ekfac_concrete.json --resume --epochs 2000
   tensorboard --logdir=experiments/concrete/ekfac_concrete/summary"""
 
 
@@ -36,6 +37,8 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
     parser.add_argument("--seed", type=int, metavar="N", help="the same as a last --set seed=N")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="where the operations run")
     parser.add_argument("--resume", action="store_true", help="continue the run from its newest checkpoint")
+    parser.add_argument("--epochs", type=int, metavar="N",
+                        help="with --resume: lengthen the run to N epochs; decays that follow from epoch stay")
     parser.add_argument("--explain", action="store_true", help="describe what the run would do, and stop")
     return parser.parse_args(argv)
 
@@ -52,6 +55,9 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
 
             print(json.dumps(print_suggestion(args.init, args.target), indent=2, ensure_ascii=False))
             return
+        if args.epochs is not None and not args.resume:
+            raise UserError("--epochs lengthens a run that is there: add --resume, or set the length of a new run by "
+                            f"--set epoch={args.epochs}")
         overrides = args.set + ([f"seed={args.seed}"] if args.seed is not None else [])
         config = None if args.list else Config.from_file(args.config, overrides, args.overlays)
         backend.prepare(*([config.mode] if config else []))
@@ -62,9 +68,9 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
             return
         plan = run.plan(config, args.device)
         if args.explain:
-            print("\n".join(explain.explain(plan, args.overlays)))
+            print("\n".join(explain.explain(run.prepared(plan, args.resume, args.epochs), args.overlays)))
         else:
-            run.execute(plan, resume=args.resume)
+            run.execute(plan, args.resume, args.epochs)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import numpy as np
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.archives import Loaded
 from data_loader.classification import ImageData
-from data_loader.image_files import skipped_note
-from data_loader.images import LabelledImages, read_folder, read_images, size_text
+from data_loader.image_files import read_notes, skipped_note
+from data_loader.image_sizes import Fit, fit_of
+from data_loader.images import LabelledImages, read_folder, read_unlabelled, size_text, with_channels
 from data_loader.known_tables import put_target_last
 from data_loader.other_rows import MAX_DISTANCE, encode_as, match_columns, targets_of, word_columns
 from data_loader.parts import Part
@@ -27,7 +28,8 @@ from misc.seeding import stream
 NOISE = "noise"
 
 
-def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise: int = 1000) -> np.ndarray:
+def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise: int = 1000,
+               fit: typing.Optional[Fit] = None) -> np.ndarray:
     """Returns images to be told apart from a run's own: uint8 [n, *shape], scaled, and grey or coloured, to fit.
 
     Args:
@@ -35,6 +37,7 @@ def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise
         `n_noise` images of uniformly random pixels.
       data_path: the folder in which known sets are looked for.
       shape: (height, width, channels) of the network's input.
+      fit: how the run resizes its own images, and the files in a folder, too; None: images are stretched.
 
     Raises a UserError if there are no such images.
     """
@@ -42,10 +45,10 @@ def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise
         # NOTE: the noise follows from the name of its stream, so another name would change published numbers.
         return stream(0, "foreign noise").randint(0, 256, (n_noise, *shape)).astype(np.uint8)
     if name not in IMAGE_SETS and _is_folder(name):
-        read = read_images(pathlib.Path(name))
+        read = read_unlabelled(pathlib.Path(name), fit)
         _say(skipped_note(read.skipped, pathlib.Path(name)))
         return np.concatenate([fit_to_shape(image[None], shape) for image in read.images])
-    return fit_to_shape(_load_images(name, data_path, [*IMAGE_SETS, NOISE])[0].images, shape)
+    return fit_to_shape(_load_images(name, data_path, [*IMAGE_SETS, NOISE], fit)[0].images, shape)
 
 
 def labelled_images(name: str, config: Config, data: ImageData) -> Part:
@@ -59,7 +62,8 @@ def labelled_images(name: str, config: Config, data: ImageData) -> Part:
     """
     if name == config.dataset:
         raise UserError(f"--data {name} is what the run was trained on; evaluate without --data to use its test rows")
-    other, classes = _load_images(name, config.data_path, list(IMAGE_SETS))
+    other, classes = _load_images(name, config.data_path, list(IMAGE_SETS), fit_of(config))
+    other = with_channels(other, data.spec.shape[2])
     if other.images.shape[1:] != tuple(data.spec.shape):
         raise UserError(f"{name} has images of {size_text(other.images.shape[1:])}, but the network takes "
                         f"{size_text(data.spec.shape)}")
@@ -114,7 +118,7 @@ def _read_other(name: str, config: Config, data: typing.Union[RegressionData, Cl
     """Reads a table's file, or a known data set."""
     known = DATASETS.get(config.dataset) if not config.data_file else None
     if _exists(name) and pathlib.Path(name).is_file():
-        table = read_table(pathlib.Path(name), TableFormat(**config.table_format), word_columns(data.transform))
+        table = read_table(pathlib.Path(name), TableFormat(**config.table_format), word_columns(data))
     elif pathlib.Path(name).suffix:
         raise UserError(f"--data {name}: there is no such file")
     else:
@@ -152,11 +156,13 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _load_images(name: str, data_path: str,
-                 known: typing.Sequence[str]) -> typing.Tuple[LabelledImages, typing.List[str]]:
+                 known: typing.Sequence[str],
+                 fit: typing.Optional[Fit]) -> typing.Tuple[LabelledImages, typing.List[str]]:
     """Returns the test part (or all, without one) of a known set, or a folder of images; and its class names.
 
     Args:
       known: names that the message about an unknown one lists.
+      fit: how files in a folder are resized, if at all.
     """
     if name == "images":
         raise UserError("images stands for your own images: give the path of their folder instead")
@@ -170,8 +176,9 @@ def _load_images(name: str, data_path: str,
     if any(child.is_dir() for child in (pathlib.Path(name) / "train").glob("*")):
         raise UserError(f"{name} holds a folder of training images and its other parts: give one of them, e.g. "
                         f"{pathlib.Path(name) / 'test'}")
-    images = read_folder(pathlib.Path(name))
+    images = read_folder(pathlib.Path(name), fit=fit)
     _say(skipped_note(images.skipped, pathlib.Path(name), images.outside))
+    _say(read_notes(images.sources, fit))
     return images, images.classes or []
 
 

@@ -19,14 +19,43 @@ MAX_DISTANCE = 1e12  # in standard deviations: well below 1e19, where squares ov
 TableData = typing.Any  # RegressionData or ClassTableData
 
 
+class Header(typing.NamedTuple):
+    """What is known of a table before its fields are read."""
+
+    names: typing.Optional[typing.Sequence[str]]  # of the columns; None if the table does not name them
+    width: int                                    # number of columns
+    source: str                                   # what messages call the table
+    is_commented: bool = False                    # whether the names are the words of a comment
+
+
+class Expected(typing.NamedTuple):
+    """Positions, from 0, of columns."""
+
+    used: typing.FrozenSet[int]
+    words: typing.FrozenSet[int]  # of those, whose fields are words even where they could be numbers
+
+
+class Matched(typing.NamedTuple):
+    """Where the columns of a run stand in another table: positions from 0."""
+
+    inputs: typing.List[int]
+    targets: typing.Optional[typing.List[int]]  # None if the table lacks one of them
+    row_id: typing.Optional[int]
+
+
 class OtherRows(typing.NamedTuple):
     """The columns of another table that a run uses."""
 
     table: Table                                    # the whole table
     inputs: typing.List[int]                        # positions in it of the transform's columns
-    target: typing.Optional[int]                    # position of the target; None if the table has none
+    targets: typing.Optional[typing.List[int]]      # positions of the targets; None if the table lacks one of them
     row_id: typing.Optional[int]
     notices: typing.Tuple[str, ...]
+
+    @property
+    def target(self) -> typing.Optional[int]:
+        """Position of a single target; None if the table has none."""
+        return None if self.targets is None else self.targets[0]
 
     @property
     def frame(self) -> "pandas.DataFrame":
@@ -41,11 +70,14 @@ class OtherRows(typing.NamedTuple):
         return self.table.frame.iloc[:, self.row_id].astype(str).to_numpy(object)
 
 
-def word_columns(transform: TableTransform) -> typing.List[typing.Union[str, int]]:
-    """Returns the columns that hold words in the run's table, for `read_table`."""
+def word_columns(data: TableData) -> typing.List[typing.Union[str, int]]:
+    """Returns the columns that hold words in the run's table, for `read_table`: also a target that is a class."""
+    transform = data.transform
     places = [Place(column.name, column.number) for column in transform.columns if column.kind != NUMBER]
     if transform.row_id is not None:
         places.append(transform.row_id)
+    if hasattr(data, "classes"):
+        places.append(transform.target)
     return [place.number if place.name is None else place.name for place in places]
 
 
@@ -57,26 +89,57 @@ def match_columns(table: Table, data: TableData, needs_target: bool) -> OtherRow
 
     Raises a UserError that lists what is missing, and for a column of words where the run's table has numbers.
     """
-    transform, notices = data.transform, list(table.notices)
-    by_name = table.names is not None and transform.target.name is not None
-    if by_name and (table.is_commented or data.is_commented) and _missing(table, transform, needs_target):
-        by_name = False
-        notices.append("note: columns are matched by their order, because the words of a comment in "
-                       f"{table.source if table.is_commented else data.source} are not the names of the other table")
-    elif not by_name and (table.names is None) != (transform.target.name is None):
-        nameless = table.source if table.names is None else "the run's table"
-        notices.append(f"note: columns are matched by their order, because {nameless} does not name them")
-    inputs, target, row_id = (_by_name if by_name else _by_order)(table, data, needs_target)
-    if by_name:
-        unused = [name for position, name in enumerate(table.names or ()) if position not in [*inputs, target, row_id]]
+    header = Header(table.names, table.frame.shape[1], table.source, table.is_commented)
+    notices = [*table.notices, *_about_match(header, data, needs_target)]
+    matched = _match(header, data, needs_target)
+    if _is_by_name(header, data, needs_target):
+        names = table.names or ()
+        known = [names.index(place.name) for place in data.transform.targets if place.name in names]
+        used = [*matched.inputs, *known, matched.row_id]
+        unused = [name for position, name in enumerate(table.names or ()) if position not in used]
         if unused:
             notices.append(f"note: {table.source}: columns that the run does not know are not used: "
                            f"{', '.join(map(repr, unused[:MOST_NAMED]))}{', ...' if len(unused) > MOST_NAMED else ''}")
-        if inputs != sorted(inputs):
+        targets = zip((place.number for place in data.transform.targets), matched.targets or ())
+        pairs = sorted([*zip((column.number for column in data.transform.columns), matched.inputs), *targets])
+        if [here for _, here in pairs] != sorted(here for _, here in pairs):
             notices.append("note: columns are matched by their names: their order is not that of the run's table")
-    for position, column in zip(inputs, transform.columns):
+    for position, column in zip(matched.inputs, data.transform.columns):
         _check_kind(table, position, column)
-    return OtherRows(table, inputs, target, row_id, tuple(notices))
+    return OtherRows(table, matched.inputs, matched.targets, matched.row_id, tuple(notices))
+
+
+def expected_columns(header: Header, data: TableData) -> Expected:
+    """Returns which columns of a table, whose rows are to be predicted, the run uses, and which hold words.
+
+    Raises a UserError that lists what is missing.
+    """
+    matched = _match(header, data, needs_target=False)
+    words = {position for position, column in zip(matched.inputs, data.transform.columns) if column.kind != NUMBER}
+    identifies = set() if matched.row_id is None else {matched.row_id}
+    return Expected(frozenset({*matched.inputs, *identifies}), frozenset(words | identifies))
+
+
+def _match(header: Header, data: TableData, needs_target: bool) -> Matched:
+    return (_by_name if _is_by_name(header, data, needs_target) else _by_order)(header, data, needs_target)
+
+
+def _is_by_name(header: Header, data: TableData, needs_target: bool) -> bool:
+    if header.names is None or data.transform.target.name is None:
+        return False
+    return not ((header.is_commented or data.is_commented) and _missing(header, data.transform, needs_target))
+
+
+def _about_match(header: Header, data: TableData, needs_target: bool) -> typing.Iterator[str]:
+    """Yields a notice if columns are matched by their order although one of the tables names them."""
+    if _is_by_name(header, data, needs_target):
+        return
+    if header.names is not None and data.transform.target.name is not None:
+        yield ("note: columns are matched by their order, because the words of a comment in "
+               f"{header.source if header.is_commented else data.source} are not the names of the other table")
+    elif (header.names is None) != (data.transform.target.name is None):
+        nameless = header.source if header.names is None else "the run's table"
+        yield f"note: columns are matched by their order, because {nameless} does not name them"
 
 
 def encode_as(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typing.List[str]]:
@@ -91,7 +154,8 @@ def encode_as(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typi
         x = np.where(data.constant, 0.0, (values - data.input_mean) / data.input_std)
     if len(x) and not np.abs(x).max() <= MAX_DISTANCE:
         row, column = (int(index) for index in np.argwhere(~(np.abs(x) <= MAX_DISTANCE))[0])
-        raise UserError(f"{rows.table.source} row {row + 1}: {data.transform.label(column)} is more than "
+        made_of = [position for position, of in zip(rows.inputs, data.transform.columns) for _ in of.inputs][column]
+        raise UserError(f"{rows.table.field(row, made_of)[0]}: {data.transform.label(column)} is more than "
                         f"{MAX_DISTANCE:g} standard deviations of the training rows away from their mean")
     distance = np.abs(values - data.input_mean)
     other = data.constant & (distance > ROUNDING * np.abs(data.input_mean)).any(axis=0)
@@ -102,66 +166,73 @@ def encode_as(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typi
 
 
 def targets_of(data: TableData, rows: OtherRows) -> np.ndarray:
-    """Returns the targets [n] in their own units. Raises a UserError for words and for missing values."""
-    assert rows.target is not None, "the table has no target"
-    if not rows.table.is_number(rows.target):
-        raise UserError(f"{rows.table.source}: the target, {data.transform.target.label}, holds words")
-    values = rows.table.frame.iloc[:, rows.target].to_numpy(np.float64)
-    gone = np.flatnonzero(np.isnan(values))
-    if len(gone):
-        where, word = rows.table.field(int(gone[0]), rows.target)
-        raise UserError(f"{where}: {about_missing(word)}")
-    return values
+    """Returns the targets, [n] or [n, m] of several, in their own units.
+
+    Raises a UserError for words and for missing values.
+    """
+    assert rows.targets is not None, "the table has no target"
+    columns = []
+    for position, place in zip(rows.targets, data.transform.targets):
+        if not rows.table.is_number(position):
+            raise UserError(f"{rows.table.source}: the target, {place.label}, holds words")
+        columns.append(rows.table.frame.iloc[:, position].to_numpy(np.float64))
+        gone = np.flatnonzero(np.isnan(columns[-1]))
+        if len(gone):
+            where, word = rows.table.field(int(gone[0]), position)
+            raise UserError(f"{where}: {about_missing(word)}")
+    return columns[0] if len(columns) == 1 else np.column_stack(columns)
 
 
 def _wanted(transform: TableTransform, needs_target: bool) -> typing.List[str]:
-    names = [column.name for column in transform.columns] + [transform.target.name] * needs_target
+    targets = transform.targets if needs_target else ()
+    names = [column.name for column in transform.columns] + [place.name for place in targets]
     return [str(name) for name in names]
 
 
-def _missing(table: Table, transform: TableTransform, needs_target: bool) -> typing.List[str]:
-    return [name for name in _wanted(transform, needs_target) if name not in (table.names or ())]
+def _missing(header: Header, transform: TableTransform, needs_target: bool) -> typing.List[str]:
+    return [name for name in _wanted(transform, needs_target) if name not in (header.names or ())]
 
 
-def _by_name(table: Table, data: TableData,
-             needs_target: bool) -> typing.Tuple[typing.List[int], typing.Optional[int], typing.Optional[int]]:
-    transform, names = data.transform, list(table.names or ())
-    missing = _missing(table, transform, needs_target)
+def _by_name(header: Header, data: TableData, needs_target: bool) -> Matched:
+    transform, names = data.transform, list(header.names or ())
+    missing = _missing(header, transform, needs_target)
     if missing:
-        wanted = _wanted(transform, True)
+        wanted = [*_wanted(transform, True), *([] if transform.row_id is None else [transform.row_id.name])]
         further = [name for name in names if name not in wanted]
         has = f" and has the further {', '.join(map(repr, further[:5]))}" if further else ""
-        raise UserError(f"{table.source} misses {', '.join(map(repr, missing[:5]))}{has}: its columns must be those of "
-                        f"the run's table ({data.source})")
+        raise UserError(f"{header.source} misses {', '.join(map(repr, missing[:5]))}{has}: its columns must be those "
+                        f"of the run's table ({data.source})")
 
     def find(place: typing.Optional[Place]) -> typing.Optional[int]:
         return names.index(place.name) if place is not None and place.name in names else None
 
     inputs = [names.index(str(column.name)) for column in transform.columns]
-    return inputs, find(transform.target), find(transform.row_id)
+    targets = [names.index(str(place.name)) for place in transform.targets if place.name in names]
+    return Matched(inputs, targets if len(targets) == len(transform.targets) else None, find(transform.row_id))
 
 
-def _by_order(table: Table, data: TableData,
-              needs_target: bool) -> typing.Tuple[typing.List[int], typing.Optional[int], typing.Optional[int]]:
-    """Matches columns by their numbers in the run's table; a table without a target has one column less."""
-    transform, width = data.transform, table.frame.shape[1]
+def _by_order(header: Header, data: TableData, needs_target: bool) -> Matched:
+    """Matches columns by their numbers in the run's table; a table without targets has as many columns less."""
+    transform, width = data.transform, header.width
     numbers = [column.number for column in transform.columns]
     row_id = None if transform.row_id is None else transform.row_id.number
-    target: typing.Optional[int] = transform.target.number
-    if width == transform.n_columns - 1 and not needs_target:
-        numbers, row_id, target = _closed_up(numbers, target), row_id and _closed_up([row_id], target)[0], None
-    elif width == len(numbers) + 1 and width != transform.n_columns:  # the columns that are used, and no others
-        numbers, row_id, target = list(range(1, width)), None, width
+    targets: typing.Optional[typing.List[int]] = [place.number for place in transform.targets]
+    gaps, n_targets = [place.number for place in transform.targets], len(transform.targets)
+    if width == transform.n_columns - n_targets and not needs_target:
+        numbers, row_id, targets = _closed_up(numbers, gaps), row_id and _closed_up([row_id], gaps)[0], None
+    elif width == len(numbers) + n_targets and width != transform.n_columns:  # the columns that are used, and no others
+        numbers, row_id, targets = list(range(1, len(numbers) + 1)), None, list(range(len(numbers) + 1, width + 1))
     elif width == len(numbers) and not needs_target and width != transform.n_columns:
-        numbers, row_id, target = list(range(1, width + 1)), None, None
+        numbers, row_id, targets = list(range(1, width + 1)), None, None
     elif width != transform.n_columns:
-        inputs = f"{len(numbers)} inputs and a target"
-        raise UserError(f"{table.source} has {width} columns, but the network takes {inputs}")
-    return [number - 1 for number in numbers], None if target is None else target - 1, row_id and row_id - 1
+        what = "a target" if n_targets == 1 else f"{n_targets} targets"
+        raise UserError(f"{header.source} has {width} columns, but the network takes {len(numbers)} inputs and {what}")
+    return Matched([number - 1 for number in numbers], None if targets is None else [target - 1 for target in targets],
+                   row_id and row_id - 1)
 
 
-def _closed_up(numbers: typing.Sequence[int], gap: typing.Optional[int]) -> typing.List[int]:
-    return [number - (number > (gap or 0)) for number in numbers]
+def _closed_up(numbers: typing.Sequence[int], gaps: typing.Sequence[int]) -> typing.List[int]:
+    return [number - sum(number > gap for gap in gaps) for number in numbers]
 
 
 def _check_kind(table: Table, position: int, column: Column) -> None:

@@ -24,8 +24,8 @@ class RegressionData(typing.NamedTuple):
     spec: Spec
     input_mean: np.ndarray  # [d]
     input_std: np.ndarray  # [d]; 1 where a column is constant
-    target_mean: float
-    target_std: float
+    target_mean: typing.Any  # a float, or [m] of m targets
+    target_std: typing.Any  # likewise
     constant: np.ndarray  # bool [d]: inputs that are constant over the training rows; they are 0 in every row
     transform: TableTransform  # from the table's columns to inputs, before they are standardised
     names: typing.Optional[typing.Tuple[str, ...]]  # of the columns, inputs and, last, the target; None: they have none
@@ -81,32 +81,44 @@ def standardise(values: np.ndarray, rows: np.ndarray, is_scaled: np.ndarray, sou
 
 def _standardise(loaded: SplitTable) -> RegressionData:
     table, split, train_rows, valid_rows = loaded.table, loaded.split, loaded.train_rows, loaded.valid_rows
-    values = table.values if loaded.is_plain else np.column_stack([loaded.inputs, loaded.target.to_numpy(np.float64)])
-    standards = standardise(values, train_rows, np.append(loaded.transform.scaled, True), table.source)
-    scaled, mean, std, constant = standards
-    if constant[-1]:
-        spread = np.ptp(values[train_rows, -1])
-        why = f"varies by {spread:.2g} only, as rounding does (subtract an offset from it)" if spread else "is constant"
-        raise UserError(f"{table.source}: the target {why} over the training rows; there is nothing to learn")
+    values = table.values if loaded.is_plain else np.column_stack([loaded.inputs, loaded.targets])
+    n_targets = len(loaded.roles.targets)
+    n_inputs, one = values.shape[1] - n_targets, n_targets == 1
+    is_scaled = np.append(loaded.transform.scaled, np.ones(n_targets, bool))
+    scaled, mean, std, constant = standardise(values, train_rows, is_scaled, table.source)
+    for column in range(n_inputs, values.shape[1]):
+        if constant[column]:
+            _refuse_constant(loaded, values[train_rows, column], column - n_inputs)
 
     def part(rows: np.ndarray) -> Part:
-        return Part(scaled[rows, :-1], scaled[rows, -1], ids=names_of_rows(loaded, rows))
+        return Part(scaled[rows, :n_inputs], scaled[rows, n_inputs] if one else scaled[rows, n_inputs:],
+                    ids=names_of_rows(loaded, rows))
 
     train, hashes = part(train_rows), hash_of_rows(values)
     n_valid, n_test = (n_common(hashes[rows], hashes[train_rows]) for rows in (valid_rows, split.test))
     return RegressionData(
         train=train, valid=part(valid_rows) if len(valid_rows) else None, test=part(split.test),
-        spec=Spec(len(train_rows), (values.shape[1] - 1,), 1, None),
-        input_mean=mean[:-1], input_std=std[:-1],
-        target_mean=float(mean[-1]), target_std=float(std[-1]), constant=constant[:-1], transform=loaded.transform,
+        spec=Spec(len(train_rows), (n_inputs,), n_targets, None),
+        input_mean=mean[:n_inputs], input_std=std[:n_inputs],
+        target_mean=float(mean[-1]) if one else mean[n_inputs:], target_std=float(std[-1]) if one else std[n_inputs:],
+        constant=constant[:n_inputs], transform=loaded.transform,
         names=table.names, is_commented=table.is_commented, source=table.source, split=split,
         split_hash=split_hash([split]), rows_hash=loaded.rows_hash,
         train_hashes=hashes[train_rows], n_valid_in_train=n_valid if len(valid_rows) else None, n_test_in_train=n_test,
         notices=(*loaded.notices, *about_constant(loaded.transform, values, train_rows, constant),
-                 *about_copies(loaded.transform, train.x, scaled[train_rows, -1]),
-                 *about_two_values(values[:, -1]),
+                 *(notice for column in range(n_inputs, values.shape[1]) for notice in (
+                     *about_copies(loaded.transform, train.x, scaled[train_rows, column]),
+                     *about_two_values(values[:, column]))),
                  *about_repeated("rows", validation=(n_valid, len(valid_rows)), test=(n_test, len(split.test)))),
     )
+
+
+def _refuse_constant(loaded: SplitTable, targets: np.ndarray, number: int) -> typing.NoReturn:
+    """Raises a UserError for a target that does not vary over the training rows; number: which of them, from 0."""
+    spread, places = np.ptp(targets), loaded.transform.targets
+    why = f"varies by {spread:.2g} only, as rounding does (subtract an offset from it)" if spread else "is constant"
+    name = "the target" if len(places) == 1 else f"the target {places[number].label}"
+    raise UserError(f"{loaded.table.source}: {name} {why} over the training rows; there is nothing to learn")
 
 
 def names_of_rows(loaded: SplitTable, rows: np.ndarray) -> np.ndarray:

@@ -10,11 +10,13 @@ import numpy as np
 from misc.config import Config
 from misc.errors import UserError
 
+TRAIN_SHARES = {"published": 0.9, "standard": 0.9, "random": 0.8}  # of protocols, unless a config sets another one
+
 
 class Split(typing.NamedTuple):
     """A division of the rows into those to train on and those to test on."""
 
-    protocol: str  # how it was made: a key of PROTOCOLS, or given (by the data set itself)
+    protocol: str  # how it was made: a key of PROTOCOLS, stratified, or given (by the data set itself)
     index: int  # type: ignore[assignment]  # which of the protocol's splits (hides tuple.index)
     train: np.ndarray  # int [n_train] row numbers, in random order
     test: np.ndarray  # int [n_test] row numbers
@@ -41,9 +43,9 @@ def standard_split(n_rows: int, index: int, n_splits: int) -> Split:
     return _cut("standard", index, order)
 
 
-def random_split(n_rows: int, index: int) -> Split:
-    """Returns a random 80/20 split by RandomState(index), for images that come without a test set."""
-    return _cut("random", index, np.random.RandomState(index).permutation(n_rows), train_share=0.8)
+def random_split(n_rows: int, index: int, test_fraction: float = 0.2) -> Split:
+    """Returns a random split by RandomState(index), for images that come without a test set."""
+    return _cut("random", index, np.random.RandomState(index).permutation(n_rows), train_share=1.0 - test_fraction)
 
 
 class Request(typing.NamedTuple):
@@ -156,8 +158,11 @@ def hold_out(rows: np.ndarray, fraction: float, fold: int = 0) -> typing.Tuple[n
     return np.concatenate([rows[: end - n_valid], rows[end:]]), rows[end - n_valid: end]
 
 
-def training_rows(split: Split, config: Config) -> typing.Tuple[np.ndarray, np.ndarray]:
-    """Returns (training rows, validation rows) of a split, as the config sets them.
+HoldOut = typing.Callable[[np.ndarray, float, int], typing.Tuple[np.ndarray, np.ndarray]]  # as hold_out
+
+
+def training_rows(split: Split, config: Config, choose: HoldOut = hold_out) -> typing.Tuple[np.ndarray, np.ndarray]:
+    """Returns (training rows, validation rows) of a split, as the config sets them; `choose` chooses them.
 
     Raises a UserError for a fold that does not exist, or if evaluate_on needs validation rows and there are none.
     """
@@ -165,7 +170,7 @@ def training_rows(split: Split, config: Config) -> typing.Tuple[np.ndarray, np.n
         if config.validation_fraction:
             raise UserError("validation_fraction: the split column has validation rows of its own: leave it out")
         return split.train, split.valid
-    train, valid = hold_out(split.train, config.validation_fraction, config.validation_fold)
+    train, valid = choose(split.train, config.validation_fraction, config.validation_fold)
     if split.protocol == "ordered":  # the validation rows are the last ones before the test rows
         train = _shuffled(train, 0)
     if config.evaluate_on == "validation" and not len(valid):
@@ -204,10 +209,14 @@ def about_repeated(what: str, **counts: typing.Tuple[int, int]) -> typing.Iterat
 
 
 def split_hash(splits: typing.Iterable[Split]) -> str:
-    """Returns the first 16 hex digits of the SHA-256 of all train and test indices, as little-endian int32."""
+    """Returns the first 16 hex digits of the SHA-256 of all train and test indices, as little-endian int32.
+
+    The number of training rows goes before them unless it follows from the protocol.
+    """
     digest = hashlib.sha256()
     for split in splits:
-        for rows in (split.train, split.test):
+        cut = [] if _is_cut_as_usual(split) else [[len(split.train)]]
+        for rows in (*cut, split.train, split.test):
             digest.update(np.asarray(rows, "<i4").tobytes())
     return digest.hexdigest()[:16]
 
@@ -216,6 +225,16 @@ def _shuffled(rows: np.ndarray, seed: int) -> np.ndarray:
     return np.random.RandomState(seed).permutation(rows)
 
 
+def _is_cut_as_usual(split: Split) -> bool:
+    """Tells whether the protocol says how many rows train. If not, one order of the rows could be of many splits."""
+    n_rows = len(split.train) + len(split.test)
+    return split.protocol == "given" or len(split.train) == _n_train(n_rows, TRAIN_SHARES.get(split.protocol, -1.0))
+
+
 def _cut(protocol: str, index: int, order: np.ndarray, train_share: float = 0.9) -> Split:
-    n_train = int(round(train_share * len(order)))
+    n_train = _n_train(len(order), train_share)
     return Split(protocol, index, order[:n_train], order[n_train:])
+
+
+def _n_train(n_rows: int, train_share: float) -> int:
+    return int(round(train_share * n_rows))

@@ -12,6 +12,7 @@ from data_loader.regression import RegressionData
 from data_loader.splits import Split
 from data_loader.table_classes import ClassTableData
 from data_loader.table_transform import Column, Place, TableTransform
+from misc.errors import UserError
 
 VERSION = 1  # of the format
 Stored = typing.Dict[str, typing.Any]
@@ -30,7 +31,13 @@ def describe(data: typing.Any) -> Stored:
 
 
 def restore(stored: Stored) -> typing.Any:
-    """Returns the data that `describe` has described, without rows. Raises KeyError or TypeError for other objects."""
+    """Returns the data that `describe` has described, without rows.
+
+    Raises KeyError, TypeError or ValueError for other objects, and UserError for those of a later version.
+    """
+    if stored["version"] > VERSION:
+        raise UserError(f"its format is version {stored['version']}, of a later release (this one reads version "
+                        f"{VERSION})")
     spec = Spec(stored["n_rows"], tuple(stored["shape"]), stored["n_outputs"], None)
     none = np.zeros(0, int)
     common = {"train": None, "valid": None, "test": None, "spec": spec, "source": stored["source"],
@@ -44,7 +51,9 @@ def _write_columns(data: typing.Any) -> Stored:
     """Describes the columns of RegressionData or ClassTableData."""
     transform = data.transform
     return {"columns": [dict(column._asdict()) for column in transform.columns], "missing": transform.missing,
-            "target": dict(transform.target._asdict()), "row_id": transform.row_id and dict(transform.row_id._asdict()),
+            "target": dict(transform.target._asdict()),
+            "further_targets": [dict(place._asdict()) for place in transform.further],
+            "row_id": transform.row_id and dict(transform.row_id._asdict()),
             "n_columns": transform.n_columns,
             "inputs": [{"name": name, "mean": float(mean), "std": float(std), "constant": bool(constant)}
                        for name, mean, std, constant in zip(transform.names, data.input_mean, data.input_std,
@@ -56,20 +65,25 @@ def _read_columns(stored: Stored) -> Stored:
     columns = tuple(Column(**dict(column, levels=tuple(column["levels"]), parts=tuple(column["parts"])))
                     for column in stored["columns"])
     transform = TableTransform(columns, stored["missing"], Place(**stored["target"]),
-                               stored["row_id"] and Place(**stored["row_id"]), stored["n_columns"])
-    mean, std, constant = (np.array([column[key] for column in stored["inputs"]])
-                           for key in ("mean", "std", "constant"))
+                               stored["row_id"] and Place(**stored["row_id"]), stored["n_columns"],
+                               tuple(Place(**place) for place in stored.get("further_targets", ())))
+    mean, std, constant = (np.array([column[key] for column in stored["inputs"]], kind)
+                           for key, kind in (("mean", float), ("std", float), ("constant", bool)))
+    if not [len(mean)] == [len(transform.names)] == stored["shape"] or not (std > 0).all():
+        raise ValueError("the inputs do not fit the columns")
     return {"input_mean": mean, "input_std": std, "constant": constant, "transform": transform, "train_hashes": None,
             "names": stored["names"] and tuple(stored["names"]), "is_commented": stored["is_commented"]}
 
 
 def _write_table(data: RegressionData) -> Stored:
-    return dict(_write_columns(data), target_mean=data.target_mean, target_std=data.target_std)
+    numbers = {"target_mean": data.target_mean, "target_std": data.target_std}
+    return dict(_write_columns(data), **{name: np.asarray(value).tolist() for name, value in numbers.items()})
 
 
 def _read_table(stored: Stored, common: Stored) -> RegressionData:
-    return RegressionData(target_mean=stored["target_mean"], target_std=stored["target_std"], **_read_columns(stored),
-                          **common)
+    mean, std = (np.array(value) if isinstance(value, list) else float(value)
+                 for value in (stored["target_mean"], stored["target_std"]))
+    return RegressionData(target_mean=mean, target_std=std, **_read_columns(stored), **common)
 
 
 def _write_class_table(data: ClassTableData) -> Stored:

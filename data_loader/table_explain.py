@@ -19,7 +19,7 @@ def about_columns(loaded: SplitTable) -> typing.Iterator[str]:
         values = whole.frame.iloc[:, position]
         if position in columns:
             about = f"input, {_about_input(columns[position], values)}"
-        elif position == roles.target:
+        elif position in roles.targets:
             about = f"the target, {_about_target(values)}"
         else:
             about = others.get(position, "not used")

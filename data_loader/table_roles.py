@@ -14,7 +14,7 @@ ROLE_KEYS = ("target", "inputs", "drop", "row_id", "group", "split_column")
 class Roles(typing.NamedTuple):
     """Positions of columns, from 0."""
 
-    target: int
+    targets: typing.Tuple[int, ...]            # several in a regression of several targets
     inputs: typing.Tuple[int, ...]
     row_id: typing.Optional[int] = None
     group: typing.Optional[int] = None         # rows with the same value stand on one side of a split
@@ -28,24 +28,25 @@ def find_roles(table: Table, config: Config) -> Roles:
     exist or has two roles.
     """
     width = table.frame.shape[1]
-    given = {"target": config.target, "row_id": config.row_id, "group": config.group,
-             "split_column": config.split_column}
+    given = {"row_id": config.row_id, "group": config.group, "split_column": config.split_column}
+    targets = [find_column(table, reference, "target") for reference in config.targets]
     single = {key: find_column(table, reference, key) for key, reference in given.items() if reference is not None}
     dropped = [find_column(table, reference, "drop") for reference in config.drop or []]
     taken: typing.Dict[int, str] = {}
-    for key, column in [*single.items(), *(("drop", column) for column in dropped)]:
+    for key, column in [*(("target", column) for column in targets), *single.items(),
+                        *(("drop", column) for column in dropped)]:
         if column in taken and {key, taken[column]} != {"group", "row_id"}:
             raise UserError(f"{table.source}: {label(column, table.names)} cannot be {taken[column]} and {key}, too")
         taken[column] = key
     free = [column for column in range(width) if column not in taken]
-    if "target" not in single:
+    if not targets:
         if not free:
             raise UserError(f"{table.source}: no column is left for the target")
-        single["target"] = free.pop()
+        targets = [free.pop()]
     if config.inputs is not None:
         listed = [find_column(table, reference, "inputs") for reference in config.inputs]
         for column in listed:
-            if column == single["target"] or column in taken:
+            if column in targets or column in taken:
                 raise UserError(f"{table.source}: {label(column, table.names)} cannot be an input and "
                                 f"{taken.get(column, 'target')}, too")
         free = sorted(set(listed))
@@ -56,7 +57,7 @@ def find_roles(table: Table, config: Config) -> Roles:
         column = find_column(table, reference, "categories")
         if column not in free:
             raise UserError(f"{table.source}: {label(column, table.names)} is listed in categories, but is no input")
-    return Roles(single["target"], tuple(free), single.get("row_id"), single.get("group"), single.get("split_column"))
+    return Roles(tuple(targets), tuple(free), single.get("row_id"), single.get("group"), single.get("split_column"))
 
 
 def find_column(table: Table, reference: Reference, key: str) -> int:

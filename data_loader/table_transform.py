@@ -13,6 +13,7 @@ from misc.errors import UserError
 if typing.TYPE_CHECKING:
     import pandas
 
+ROW = "row"  # what files of predictions call the numbers of the rows, from 1
 NUMBER, CATEGORY, DATE = "number", "category", "date"
 FILLS: typing.Dict[str, typing.Callable] = {"mean": np.nanmean, "median": np.nanmedian, "indicator": np.nanmean}
 MOST_LEVELS = 1000
@@ -52,6 +53,11 @@ class Place(typing.NamedTuple):
     number: int                 # from 1
 
     @property
+    def text(self) -> str:
+        """How files of predictions call the column."""
+        return f"column {self.number}" if self.name is None else self.name
+
+    @property
     def label(self) -> str:
         """How messages call the column."""
         return f"column {self.number}" if self.name is None else f"column {self.number} ('{self.name}')"
@@ -65,11 +71,22 @@ class TableTransform(typing.NamedTuple):
     target: Place
     row_id: typing.Optional[Place]   # the column that names the rows
     n_columns: int                   # of the training table, with those that are not used
+    further: typing.Tuple[Place, ...] = ()  # further targets of a regression
+
+    @property
+    def targets(self) -> typing.Tuple[Place, ...]:
+        """All targets."""
+        return (self.target, *self.further)
 
     @property
     def names(self) -> typing.List[str]:
         """A name for each input of the network."""
         return [name for column in self.columns for name in column.inputs]
+
+    @property
+    def id_name(self) -> str:
+        """How files of predictions call what identifies the rows: the column row_id, or else their numbers."""
+        return ROW if self.row_id is None else self.row_id.text
 
     @property
     def is_encoding(self) -> bool:

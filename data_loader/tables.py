@@ -25,7 +25,7 @@ class SplitTable(typing.NamedTuple):
     """A table, split and encoded."""
 
     whole: Table             # all columns
-    table: Table             # only the columns that are used: the inputs and, last, the target
+    table: Table             # only the columns that are used: the inputs and, last, the targets
     roles: Roles             # positions in the whole table
     split: Split
     train_rows: np.ndarray   # row numbers, int
@@ -39,8 +39,13 @@ class SplitTable(typing.NamedTuple):
 
     @property
     def target(self) -> "typing.Any":
-        """The target's column, as a pandas Series."""
+        """The column of a single target, as a pandas Series."""
         return self.table.frame.iloc[:, -1]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The targets of a regression, float64 [n, m]."""
+        return self.table.frame.iloc[:, len(self.roles.inputs):].to_numpy(np.float64)
 
 
 def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
@@ -55,15 +60,16 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
         table = put_target_last(table, known)
         check_known(table, config.dataset, known)
     roles = find_roles(table, config)
-    whole, used = table, [*roles.inputs, roles.target]
+    whole, used, n_inputs = table, [*roles.inputs, *roles.targets], len(roles.inputs)
     n_test = 0
     if config.protocol == "file":
         kept = used if roles.row_id is None else [*used, roles.row_id]
         table, n_test = append_test_rows(table, config, kept)
         whole = table
     table = _only(table, used)
-    _refuse_missing(table, config)
-    _check_target(table, label(roles.target, whole.names), class_target)
+    _refuse_missing(table, config, n_inputs)
+    for column, target in enumerate(roles.targets, start=n_inputs):
+        _check_target(table, column, label(target, whole.names), class_target)
     n_rows = len(table.frame)
     if n_rows < MIN_ROWS:
         raise UserError(f"{table.source}: {n_rows} rows are too few to split, at least {MIN_ROWS} are needed")
@@ -73,13 +79,14 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
         raise UserError(f"{table.source}: the split leaves {len(train_rows)} rows to train and {len(split.test)} to "
                         "test: both must have some")
     columns = _fit_columns(table, roles, train_rows, config)
-    transform = TableTransform(columns, config.missing, _place(whole, roles.target),
-                               None if roles.row_id is None else _place(whole, roles.row_id), whole.frame.shape[1])
+    transform = TableTransform(columns, config.missing, _place(whole, roles.targets[0]),
+                               None if roles.row_id is None else _place(whole, roles.row_id), whole.frame.shape[1],
+                               tuple(_place(whole, column) for column in roles.targets[1:]))
     is_plain = _is_plain(table, transform)
     if is_plain:
-        inputs, notices = table.values[:, :-1], list(table.notices)
+        inputs, notices = table.values[:, :n_inputs], list(table.notices)
     else:
-        inputs, unknown = transform.encode(table.frame.iloc[:, :-1])
+        inputs, unknown = transform.encode(table.frame.iloc[:, :n_inputs])
         notices = [*table.notices, *unknown]
     ids = None if roles.row_id is None else _texts(whole.frame.iloc[:, roles.row_id])
     return SplitTable(whole, table, roles, split, train_rows, valid_rows, transform, inputs, is_plain, ids,
@@ -95,7 +102,7 @@ def read_rows(config: Config, class_target: bool = False) -> Table:
     path = pathlib.Path(config.data_file or pathlib.Path(config.data_path) / f"{config.dataset}.data")
     words_in = [*(config.categories or ()), *(reference for reference in (config.row_id, config.group) if reference)]
     if class_target:
-        words_in.append(LAST if config.target is None else config.target)
+        words_in += config.targets or [LAST]
     if path.is_file():
         return read_table(path, TableFormat(**config.table_format), words_in, config.drop or ())
     if config.data_file:
@@ -122,8 +129,9 @@ def _fit_columns(table: Table, roles: Roles, train_rows: np.ndarray,
                  config: Config) -> typing.Tuple[Column, ...]:
     """Returns `fit_columns` of the inputs. Its errors name the file, and the line if there is one."""
     try:
-        return fit_columns(table.frame.iloc[:, :-1], train_rows, table.names, [column + 1 for column in roles.inputs],
-                           config.missing, config.dates, config.categories or ())
+        return fit_columns(table.frame.iloc[:, :len(roles.inputs)], train_rows, table.names,
+                           [column + 1 for column in roles.inputs], config.missing, config.dates,
+                           config.categories or ())
     except BadCell as bad:
         where = table.source if bad.row is None else table.field(bad.row, 0)[0].rsplit(" column", 1)[0]
         raise UserError(f"{where}: {bad}") from None
@@ -159,21 +167,22 @@ def _only(table: Table, used: typing.Sequence[int]) -> Table:
         field=lambda row, column: field(row, chosen[column]))
 
 
-def _refuse_missing(table: Table, config: Config) -> None:
+def _refuse_missing(table: Table, config: Config, n_inputs: int) -> None:
     """Raises a UserError for a missing target, and for missing inputs unless the config says how to replace them."""
     if config.missing == "refuse":
-        refuse_missing(table._replace(frame=table.frame.iloc[:, :-1]))
-    gone = np.flatnonzero(table.frame.iloc[:, -1].isna().to_numpy())
-    if len(gone):
-        where, _ = table.field(int(gone[0]), table.frame.shape[1] - 1)
-        raise UserError(f"{where}: the target is missing in {len(gone)} row{'s' if len(gone) > 1 else ''}: remove "
+        refuse_missing(table._replace(frame=table.frame.iloc[:, :n_inputs]))
+    gone = table.frame.iloc[:, n_inputs:].isna().to_numpy()
+    if gone.any():
+        row, column = (int(index) for index in np.argwhere(gone)[0])
+        where, _ = table.field(row, n_inputs + column)
+        n_rows = int(gone.any(axis=1).sum())
+        raise UserError(f"{where}: the target is missing in {n_rows} row{'s' if n_rows > 1 else ''}: remove "
                         "these rows (predict.py predicts rows without a target)")
 
 
-def _check_target(table: Table, name: str, class_target: bool) -> None:
-    last = table.frame.shape[1] - 1
-    if not class_target and not table.is_number(last):
-        word = str(table.frame.iloc[0, last])
+def _check_target(table: Table, column: int, name: str, class_target: bool) -> None:
+    if not class_target and not table.is_number(column):
+        word = str(table.frame.iloc[0, column])
         raise UserError(f"{table.source}: the target, {name}, holds words such as {word!r}: name "
                         "another column with the key target, or set mode to classification")
 

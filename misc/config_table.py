@@ -76,7 +76,7 @@ def _type_name(annotation):
         return " / ".join(annotation.__args__)
     names = [name for name in ("float", "int", "str") if name in str(annotation).lower()]
     if getattr(annotation, "__origin__", None) is typing.Union:  # of a column: its number or its name
-        return " / ".join(names)
+        return " / ".join(names + ["list"] * ("List" in str(annotation)))
     if "List" not in str(annotation):
         return annotation.__name__
     return "list of " + " / ".join(names[:1] if "float" in names else names)

@@ -14,6 +14,7 @@ from misc.records import read_json, write_json
 
 EVALUATION = {"comparison.md", "metrics.json", "predictions.npz", "predictions.csv", "summary"}  # and figures, *.png
 SELECTION = "selection"  # entry of config.json: the kl that was chosen of kl_candidates, and why
+EXTENDED_FROM, EXTENDED_TO = "extended_from", "extended_to"  # of a lengthened run: its former and its present length
 ROWS_HASH = "rows_hash"  # entry of config.json: a hash of all rows of the data
 LOCK, OWNER = "lock", "owner"  # .NAME.lock and .NAME.owner beside a run's folder, which may be deleted while it trains
 
@@ -31,6 +32,7 @@ class Folder(typing.NamedTuple):
     metrics: pathlib.Path  # a row per evaluation
     incidents: pathlib.Path  # a row per skipped or recovered step
     result: pathlib.Path  # final metrics; there if and only if the run is finished
+    card: pathlib.Path  # what the model predicts, how well, and within what limits, for people
     predictions: pathlib.Path  # of a regression
     probabilities: pathlib.Path  # of a classification
     evaluation: pathlib.Path  # folder of what evaluate.py wrote
@@ -59,6 +61,7 @@ def folder_at(root: pathlib.Path) -> Folder:
         metrics=root / "metrics.csv",
         incidents=root / "incidents.csv",
         result=root / "result.json",
+        card=root / "MODEL_CARD.md",
         predictions=root / "predictions.csv",
         probabilities=root / "predictions.npz",
         evaluation=root / "evaluation",

@@ -31,6 +31,11 @@ SYNONYMS: typing.Dict[str, str] = {
     "features": "inputs", "columns": "inputs", "categorical": "categories", "categorical_features": "categories",
     "na_values": "missing_marks", "sep": "separator", "delimiter": "separator", "file": "data_file",
     "path": "data_file", "groups": "group", "imputation": "missing", "impute": "missing",
+    "img_size": "image_size", "input_size": "image_size", "resize": "image_size",
+    "stratify": "stratified", "labels": "labels_file", "labels_csv": "labels_file",
+    "early_stopping": "patience", "early_stopping_patience": "patience",
+    "n_iter_no_change": "patience", "warm_start": "init_from", "pretrained": "init_from", "load_from": "init_from",
+    "init_checkpoint": "init_from",
 }
 
 # A key that others use and that has no counterpart here, or more than one -> a sentence.

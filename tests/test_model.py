@@ -199,7 +199,9 @@ CHANGES = {
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
              "test_particles", "num_workers", "epoch_rate", "save_interval", "max_to_keep", "steps_per_run", "threads",
              "curvature_device", "epoch", "lr_decay_interval", "lr_decay_ratio", "evaluate_on", "runs",
-             "max_skipped_steps", "auto_schedule", "kl_candidates", "predictive_noise", *TABLE_KEYS} - set(CHANGES)
+             "max_skipped_steps", "auto_schedule", "kl_candidates", "predictive_noise", "test_fraction", "patience",
+             "init_from", "noise_covariance",
+             *TABLE_KEYS} - set(CHANGES)
 
 
 @pytest.fixture(scope="module")

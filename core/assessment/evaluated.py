@@ -5,7 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from core.assessment.inputs import OOD, TEST, Collected, Input, Options, collect, make_inputs, mixture
-from core.assessment.restore import restored
+from core.assessment.restore import data_if_there, own_data, restored
 from core.assessment.results import ASSESSMENTS, Results
 from core.assessment.weight_noise import layers, precisions
 from misc.config import Config
@@ -39,7 +39,8 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
 
     overrides: values of config keys that do not touch the training.
     """
-    with restored(root, overrides, device, options.best, needs_rows=options.data is None) as run:
+    read_data = own_data if options.data is None else data_if_there
+    with restored(root, overrides, device, options.best, read_data) as run:
         inputs = make_inputs(run.config, run.data, options)
         collected = collect(run, inputs)
         results, noise = ASSESSMENTS[run.config.kind].results(collected, run.data, options), layers(run)

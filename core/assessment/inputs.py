@@ -9,14 +9,16 @@ import numpy as np
 import tqdm
 
 from core.assessment.restore import Restored
+from core.metrics.draws import Draws
 from core.metrics.predictive import predict_classes, shared
-from core.training.evaluation import Draws
+from core.training.evaluation import evaluated_part
 from core.training.tasks import TASKS
 from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
+from data_loader.image_sizes import fit_of
 from data_loader.ood import ood_images
 from data_loader.parts import Part
-from misc.config import Config
+from misc.config import REGRESSION, Config
 from misc.errors import UserError
 
 TEST, OOD, BAND = "test", "ood", "band"
@@ -44,8 +46,9 @@ class Input(NamedTuple):
 class Collected(NamedTuple):
     """Draws from the predictive distribution of a run."""
 
-    rows: np.ndarray                 # targets or labels [n]; of a band its inputs [n, 1]
+    rows: np.ndarray                 # targets [n] or [n, m], or labels [n]; of a band its inputs [n, 1]
     draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]
+    ids: Optional[np.ndarray] = None  # what predictions call the rows, [n]; of images None
 
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
@@ -59,8 +62,9 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
     if options.ood:
         if options.ood == config.dataset:
             raise UserError(f"--ood {options.ood} is the run's own data set: give another one")
-        parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test), None)
-    if data.spec.shape == (1,) and task.has_noise and data.train is not None:
+        parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test,
+                                     fit_of(config)), None)
+    if data.spec.shape == (1,) and config.mode == REGRESSION and data.train is not None:
         parts[BAND] = Part(band_inputs(data), None)
     inputs = {name: Input(len(part.x), functools.partial(Part, *part),
                           _in_train(part, data, task.has_images), part.notices)
@@ -84,9 +88,8 @@ def _corrupted(part: Part, name: str, strength: int) -> Part:
 
 
 def _own_rows(data: Any) -> Part:
-    if data.test is not None:
-        return data.test._replace(n_in_train=data.n_test_in_train)
-    return data.valid._replace(n_in_train=data.n_valid_in_train)
+    n_in_train = data.n_valid_in_train if data.test is None else data.n_test_in_train
+    return evaluated_part(data)._replace(n_in_train=n_in_train)
 
 
 def band_inputs(data: Any, n: int = 241, margin: float = 0.5) -> np.ndarray:
@@ -114,8 +117,9 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
                                       functools.partial(_counted, display))
             kept = draws if name in (TEST, OOD, BAND) else predict_classes(draws).log_probabilities[None]
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
-                kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))
-            collected[name] = Collected(part.x if name == BAND else part.y, kept)
+                shape = (len(kept.precisions), *kept.outputs.shape[1:])
+                kept = kept._replace(outputs=np.broadcast_to(kept.outputs, shape))
+            collected[name] = Collected(part.x if name == BAND else part.y, kept, part.ids)
     return collected
 
 
@@ -135,12 +139,26 @@ def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
             for name, first in collected[0].items()}
 
 
+def _roots_together(draws: Sequence[Draws]) -> Optional[np.ndarray]:
+    """Returns the roots of all draws if some have any, [K, m, m]; otherwise None."""
+    if all(each.roots is None for each in draws):
+        return None
+    for each in draws:
+        if each.roots is None and (each.precisions.ndim != 2 or np.ndim(each.dof) or np.isfinite(each.dof)):
+            raise UserError("--ensemble: a run with noise_covariance full can be mixed with likelihood gaussian only")
+    return together([np.sqrt(each.precisions)[:, :, None] * np.eye(each.n_targets) if each.roots is None
+                      else each.roots for each in draws])
+
+
 def together(draws: Sequence[Any]) -> Any:
     """Returns the draws of several runs as one; see `mixture`."""
     if isinstance(draws[0], Draws):
-        dofs = [np.broadcast_to(each.dof, len(each.precisions)) for each in draws]
-        return Draws(together([each.outputs for each in draws]), together([each.precisions for each in draws]),
-                     shared(together(dofs)))
+        dofs = [np.broadcast_to(each.dof, (len(each.precisions), *each.outputs.shape[2:])) for each in draws]
+        precisions = [each.precisions for each in draws]
+        if len({values.ndim for values in precisions}) > 1:  # only some of the runs have one per row
+            precisions = [each.precisions_per_row() for each in draws]
+        return Draws(together([each.outputs for each in draws]), together(precisions), shared(together(dofs)),
+                     _roots_together(draws))
     n_draws = {len(each) for each in draws} - {1}
     if len(n_draws) > 1:
         raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would "

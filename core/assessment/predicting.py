@@ -2,46 +2,39 @@
 import contextlib
 import pathlib
 import sys
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Dict, List, Optional, Sequence
 
-import numpy as np
 import tqdm
 
+from core.assessment.encoded_rows import Encoded, count_rows, encoded_rows, target_of
 from core.assessment.prediction_files import open_writer
-from core.assessment.restore import Restored, restored
+from core.assessment.restore import Restored, data_without_rows, restored
 from core.assessment.summaries import SUMMARIES, Asked
-from data_loader.other_rows import encode_as, match_columns, word_columns
-from data_loader.row_stream import RowBlock, bisected, count_lines, stream_table
-from data_loader.table_text import TableFormat
+from core.training.row_columns import unused_name
 from misc.errors import UserError
 
 Path = pathlib.Path
 
 
-class Encoded(NamedTuple):
-    """Rows that every run has standardised in its own way."""
-
-    ids: np.ndarray             # what predictions call the rows, [n]
-    inputs: List[np.ndarray]    # [n, d], of each run
-
-
 def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: Asked, overrides: Dict[str, Any],
                  device: str = "auto") -> int:
-    """Predicts every row of a table, block by block, and writes a row for each; returns how many were written.
+    """Predicts every row of a table, or every image, block by block. Returns how many rows were written.
 
     Args:
       roots: folders of runs; several are mixed with equal weights.
-      rows: file of the rows, or - for standard input.
+      rows: as in `encoded_rows`.
       out: file to write, by its ending .csv, .parquet or .npz; None: CSV on standard output.
       overrides: values of config keys that do not touch the training.
 
     Raises UserError for runs that do not fit together, for bad rows unless they are skipped, and for a file that
     cannot be written; an earlier file then stays as it was.
     """
-    if rows != "-" and not Path(rows).is_file():
-        raise UserError(f"{rows}: there is no such file")
+    _check_rows(rows, out)
     with contextlib.ExitStack() as stack:
-        runs = [stack.enter_context(restored(root, overrides, device, asked.best, needs_rows=False)) for root in roots]
+        write = stack.enter_context(open_writer(out))
+        runs = [stack.enter_context(restored(root, overrides, device, asked.best, data_without_rows))
+                for root in roots]
         _check_together(runs)
         noises = [run.noise() for run in runs]
         summarise, data, n_bad = SUMMARIES[runs[0].config.kind], [run.data for run in runs], 0
@@ -51,73 +44,52 @@ def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: A
             n_bad += 1
             print(f"left out: {' '.join(message.split())}", file=sys.stderr)
 
-        total = count_lines(rows)
-        bar = stack.enter_context(tqdm.tqdm(total=total, unit="row", unit_scale=True, dynamic_ncols=True, leave=False,
-                                            disable=None if out else True))
-        write, n_rows = stack.enter_context(open_writer(out)), 0
-        for block in _encoded_blocks(runs, rows, on_bad if asked.skip_bad else None):
+        def finish(block: Encoded, draws: List[Any]) -> int:
+            columns = summarise(draws, data, asked, block.first, runs[0].config.seed)
+            write({unused_name(block.id_name, columns): block.ids, **columns})
+            return len(block.ids)
+
+        bar = stack.enter_context(tqdm.tqdm(total=count_rows(runs, rows), unit="row", unit_scale=True, leave=False,
+                                            dynamic_ncols=True, disable=None if out else True))
+        # A block is summarised and written while the networks compute the next one.
+        worker, behind, n_rows = stack.enter_context(ThreadPoolExecutor(1)), _Behind(), 0
+        for block in encoded_rows(runs, rows, on_bad if asked.skip_bad else None):
             draws = [run.design.task.draws(run.session, run.model, x, run.data, noise)
                      for run, noise, x in zip(runs, noises, block.inputs)]
-            write({id_column(runs[0].data): block.ids,
-                   **summarise(draws, data, asked, n_rows, runs[0].config.seed)})
-            n_rows += len(block.ids)
-            bar.update(len(block.ids))
+            n_done = behind.swap(worker.submit(finish, block, draws))
+            n_rows += n_done
+            bar.update(n_done)
+        n_rows += behind.swap(None)
         if not n_rows:
-            raise UserError(f"{rows}: there is no row to predict" + (f" ({n_bad} were left out)" if n_bad else ""))
+            raise UserError(f"{rows}: there is no row to predict ({n_bad} were left out)")
     return n_rows
+
+
+class _Behind:
+    """The block that is being written; at most one, so that memory holds two."""
+
+    def __init__(self) -> None:
+        self._future: Optional[Future] = None
+
+    def swap(self, future: Optional[Future]) -> int:
+        """Waits for the block before, whose number of rows it returns; raises what went wrong there."""
+        before, self._future = self._future, future
+        return 0 if before is None else before.result()
+
+
+def _check_rows(rows: str, out: Optional[Path]) -> None:
+    if rows == "-":
+        return
+    if not Path(rows).exists():
+        raise UserError(f"{rows}: there is no such file")
+    if out is not None and out.exists() and out.resolve() == Path(rows).resolve():
+        raise UserError(f"--out {out} is the file of the rows: choose another one")
 
 
 def _check_together(runs: Sequence[Restored]) -> None:
     """Raises UserError unless the runs predict the same quantity."""
     first = runs[0]
     for other in runs[1:]:
-        same = first.config.kind == other.config.kind and _target(first) == _target(other)
+        same = first.config.kind == other.config.kind and target_of(first) == target_of(other)
         if not same:
             raise UserError(f"--ensemble: {first.folder.root} and {other.folder.root} do not predict the same target")
-
-
-def _target(run: Restored) -> Any:
-    return getattr(run.data, "classes", None) or run.data.transform.target.name
-
-
-def id_column(data: Any) -> str:
-    """Returns the name of the column that identifies the rows: row_id's own, or "row"."""
-    row_id = data.transform.row_id
-    return "row" if row_id is None else row_id.name or f"column {row_id.number}"
-
-
-def _encoded_blocks(runs: Sequence[Restored], rows: str,
-                    on_bad: Optional[Callable[[str], None]]) -> Iterator[Encoded]:
-    """Yields the rows of the table, block by block. Notices go to the screen once."""
-    words = [column for run in runs for column in word_columns(run.data.transform)]
-    form, said = TableFormat(**runs[0].config.table_format), set()
-    for block in stream_table(rows, form, words, on_bad):
-        def encode(positions: range, block: RowBlock = block) -> Encoded:
-            return _encode(runs, block, positions, said)
-
-        yield from bisected(range(len(block.table.frame)), encode, on_bad)
-
-
-def _encode(runs: Sequence[Restored], block: RowBlock, positions: range, said: Set[str]) -> Encoded:
-    table = block.table
-    if len(positions) < len(table.frame):
-        start, field = positions.start, table.field
-        table = table._replace(frame=table.frame.iloc[positions.start:positions.stop].reset_index(drop=True),
-                               field=lambda row, column: field(start + row, column))
-    inputs, ids = [], np.arange(block.first + positions.start, block.first + positions.stop) + 1
-    for run in runs:
-        matched = match_columns(table, run.data, needs_target=False)
-        x, notices = encode_as(run.data, matched)
-        inputs.append(x)
-        ids = ids if matched.row_id is None else matched.ids
-        _say([*matched.notices, *notices], said)
-    return Encoded(ids, inputs)
-
-
-def _say(notices: Sequence[str], said: Set[str]) -> None:
-    for notice in notices:
-        if notice not in said:
-            said.add(notice)
-            print(notice, file=sys.stderr)
-
-

@@ -1,6 +1,7 @@
 """Files of predictions, written block by block: CSV, Parquet or npz. The old file stays until the new one is complete.
 """
 import contextlib
+import csv
 import importlib
 import os
 import pathlib
@@ -8,7 +9,6 @@ import sys
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
-import pandas
 
 from misc.errors import UserError
 
@@ -62,7 +62,10 @@ def _csv(handle: Any) -> Iterator[Write]:
 
     def write(columns: Dict[str, np.ndarray]) -> None:
         nonlocal is_first
-        pandas.DataFrame(columns).to_csv(handle, index=False, header=is_first)
+        writer = csv.writer(handle, lineterminator="\n")
+        if is_first:
+            writer.writerow(columns)
+        writer.writerows(zip(*(values.tolist() for values in columns.values())))  # every digit of a float
         is_first = False
 
     yield write
@@ -90,7 +93,7 @@ def _parquet_file(path: Path) -> Iterator[Write]:
 
     def write(columns: Dict[str, np.ndarray]) -> None:
         nonlocal writer
-        table = arrow.Table.from_pandas(pandas.DataFrame(columns), preserve_index=False)
+        table = arrow.table({name: arrow.array(values) for name, values in columns.items()})
         writer = writer or parquet.ParquetWriter(str(path), table.schema)
         writer.write_table(table)
 

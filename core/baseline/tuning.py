@@ -26,7 +26,7 @@ from misc.synonyms import key_hint
 # Keys that say what is measured, where and how: numbers for different values of these cannot be compared.
 FIXED = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "seed", "split", "protocol", "runs",
          "evaluate_on", "validation_fraction", "validation_fold", "optimizer", "test_particles", "auto_schedule",
-         "kl_candidates"}
+         "kl_candidates", "init_from"}
 
 # metric -> (its name in result.json, direction).
 OBJECTIVES = {"log_likelihood": ("valid_log_likelihood", "maximize"), "rmse": ("valid_rmse", "minimize")}

@@ -51,11 +51,14 @@ class Family:
       natural: whether `precondition` uses a Fisher matrix, so that the KL divergence of a step can be clipped.
       averages: whether the step follows the moving average of gradients under every step rule, as in Adam.
       tempered: whether the posterior covariance is proportional to the temperature of the current step.
+      restarted: entries of a layer's state that a warm start (key `init_from`) begins anew, because their bias
+        correction counts steps from 0.
     """
 
     updates: Tuple[str, ...] = ()
     reads: Tuple[str, ...] = ()
     needs_factors, natural, averages, tempered = False, True, False, True
+    restarted: Tuple[str, ...] = ("momentum",)
 
     def __init__(self, prior: Prior, config: Config, solver: Solver = DEFAULT) -> None:
         self._prior, self._config, self._solver = prior, config, solver
@@ -145,6 +148,7 @@ class Adam(Identity):
     """
 
     averages = True
+    restarted = (*Identity.restarted, "square", "root")
 
     def init(self, shape: Shape, dtype: tf.DType) -> State:
         return {"square": tf.zeros(shape, dtype), "root": tf.ones(shape, dtype)}
@@ -168,6 +172,7 @@ class MeanField(Adam):
     """
 
     tempered = False  # the variance is learned, so it follows the temperature only gradually
+    restarted = (*Adam.restarted, "std_average", "std_square")
 
     _initial_log_std = -3.0
 

@@ -75,7 +75,8 @@ def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, 
     """Returns the step sizes of classification. Arguments as for `regression_step_sizes`.
 
     learning_rate is multiplied by 0.1 every decay_every_itr steps. The moving averages of A, S and f begin as plain
-    averages of all minibatches so far (a bias correction), until one update weighs less than 1 - cov_ema_decay.
+    averages of all minibatches so far (a bias correction), until one update weighs less than 1 - cov_ema_decay; with
+    init_from they go on from those of the other run.
 
     The clip grows from 0 to kl_clip over clip_warmup steps, because momentum can enlarge a step by a factor of up to 1
     / (1 - momentum), and early gradients are mostly noise. (With the full kl_clip from the first step, a VGG16 without
@@ -84,22 +85,26 @@ def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, 
     """
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
-    cov = tf.maximum(1.0 / count_of_updates(now, config.TCov), 1.0 - config.cov_ema_decay)
+    cov = 1.0 - config.cov_ema_decay
+    if config.init_from is None:
+        cov = tf.maximum(1.0 / count_of_updates(now, config.TCov), cov)
     growth = tf.minimum(now / config.clip_warmup, 1.0) if config.clip_warmup else 1.0
     clip = config.kl_clip * growth * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
     return StepSizes(learning_rate, cov, 1.0 - config.scale_ema_decay, now, kl_scale(config, now, steps_per_epoch),
                      clip)
 
 
-def norm_rate(now: tf.Tensor) -> tf.Tensor:
+def norm_rate(now: tf.Tensor, warm: bool = False) -> tf.Tensor:
     """Returns the weight of the minibatch in the moving averages of batch normalisation at step `now` (from 1).
 
     They normalise single values in the last minibatch; predictions use moments of training rows.
 
     The average covers about a twentieth of the steps so far, but at least 10 and at most 100 of them: a longer average
-    lags behind weights that move fast, a shorter one depends on too few weight draws.
+    lags behind weights that move fast, a shorter one depends on too few weight draws. The first value replaces what is
+    there, unless this is the average of another run (`warm`).
     """
-    return tf.maximum(1.0 / now, tf.clip_by_value(20.0 / now, 0.01, 0.1))
+    later = tf.clip_by_value(20.0 / now, 0.01, 0.1)
+    return later if warm else tf.maximum(1.0 / now, later)
 
 
 def count_of_updates(step: Scalar, period: int) -> Scalar:

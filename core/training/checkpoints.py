@@ -30,6 +30,16 @@ class Progress(NamedTuple):
     score: Optional[float] = None         # validation log-likelihood of that evaluation
     regular: bool = True                  # whether it was due by save_interval, not saved for its score alone
     row: Optional[Dict[str, Any]] = None  # of metrics.csv, which that evaluation gave
+    best: Optional[float] = None          # the highest validation log-likelihood of all evaluations so far
+    waited: int = 0                       # evaluations since that one
+
+    def with_evaluation(self, row: Dict[str, Any]) -> "Progress":
+        """Returns the progress after the evaluation that gave this row; an empty one: none was due."""
+        score, best, waited = row.get("valid_log_likelihood"), self.best, self.waited
+        if score is not None:
+            risen = best is None or score > best
+            best, waited = (score, 0) if risen else (best, waited + 1)
+        return self._replace(evaluated=True, score=score, row=row or None, best=best, waited=waited)
 
 
 class UnreadableCheckpoint(RunError):
@@ -46,8 +56,9 @@ def progress_notes(folder: Path) -> Dict[Path, Optional[Progress]]:
         prefix = path.with_suffix("")
         try:
             written = read_json(path)
-            progress = Progress(**{name: written[name] for name in Progress._fields})
-            valid = written["note"] == _progress_sum(progress, written["files"]) and progress.step == _step(prefix)
+            known = {name: written[name] for name in Progress._fields if name in written}  # earlier versions have fewer
+            progress, expected = Progress(**known), _progress_sum(list(known.values()), written["files"])
+            valid = written["note"] == expected and progress.step == _step(prefix)
             notes[prefix] = progress if valid else None
         except (OSError, ValueError, KeyError, TypeError):
             notes[prefix] = None
@@ -74,11 +85,11 @@ def restore(session: tf.Session, saver: tf.train.Saver, folder: Path, best: bool
     candidates = [(prefix, progress) for prefix, progress in progress_notes(folder).items()
                   if not best or (progress and progress.score is not None)]
     if best:
-        candidates.sort(key=lambda pair: -pair[1].score)
+        candidates.sort(key=lambda pair: (-pair[1].score, pair[1].step))  # of equal ones, the first
     for prefix, progress in candidates:
         if progress is not None and is_intact(prefix):
             try:
-                with _plain_path(prefix) as path:
+                with plain_path(prefix) as path:
                     saver.restore(session, str(path))
                 return progress
             except (tf.errors.OpError, ValueError) as error:  # of another network, or gone meanwhile
@@ -107,7 +118,7 @@ def save(session: tf.Session, saver: tf.train.Saver, folder: Path, progress: Pro
         _flush_to_disk(path)
     sums = {path.name: checksum(path) for path in files}
     write_json(prefix.with_suffix(".json"),
-               dict(progress._asdict(), files=sums, note=_progress_sum(progress, sums)))
+               dict(progress._asdict(), files=sums, note=_progress_sum(list(progress), sums)))
     _flush_to_disk(folder)
     kept = to_keep({prefix: progress, **progress_notes(folder)}, max_to_keep)
     tf.train.update_checkpoint_state(str(folder), prefix.name, [path.name for path in reversed(kept)])
@@ -130,8 +141,16 @@ def to_keep(notes: Dict[Path, Optional[Progress]], max_to_keep: int) -> List[Pat
             known[prefix] = progress
     kept = [prefix for prefix, progress in known.items() if progress.regular][:max_to_keep]
     scored = [prefix for prefix, progress in known.items() if progress.score is not None]
-    best = [max(scored, key=lambda prefix: known[prefix].score)] if scored else []
+    best = [max(scored, key=lambda prefix: (known[prefix].score, -known[prefix].step))] if scored else []
     return [prefix for prefix in known if prefix in kept + best + list(known)[:1]]
+
+
+def fingerprint(prefix: Path) -> Optional[str]:
+    """Returns a SHA-256 of the values in a checkpoint; None if its files do not match the checksums in its metadata."""
+    if not is_intact(prefix):
+        return None
+    sums = sorted(read_json(f"{prefix}.json")["files"].items())
+    return hashlib.sha256(json.dumps([value for _, value in sums]).encode()).hexdigest()
 
 
 def checksum(path: Path) -> str:
@@ -144,7 +163,7 @@ def checksum(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _plain_path(prefix: Path) -> Iterator[Path]:
+def plain_path(prefix: Path) -> Iterator[Path]:
     """Yields the prefix, through a link if TensorFlow would take its path for a pattern."""
     if not set("[\\") & set(str(prefix)):
         yield prefix
@@ -155,8 +174,8 @@ def _plain_path(prefix: Path) -> Iterator[Path]:
         yield link / prefix.name
 
 
-def _progress_sum(progress: Progress, sums: Dict[str, str]) -> str:
-    """Returns the SHA-256 of a Progress and its files' checksums."""
+def _progress_sum(progress: List[Any], sums: Dict[str, str]) -> str:
+    """Returns the SHA-256 of the values of a Progress and of its files' checksums."""
     return hashlib.sha256(json.dumps([progress, sums], sort_keys=True).encode()).hexdigest()
 
 

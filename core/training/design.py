@@ -1,10 +1,10 @@
 """Design: all that is known and checked before the graph is built. Plan: a Design with its data and device."""
-import math
-from typing import Any, Callable, Iterable, List, NamedTuple
+import pathlib
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
 from core.inference import optimizer
 from core.inference.gaussian import Prior
-from core.inference.likelihoods import LIKELIHOODS, Likelihood
+from core.inference.likelihoods import LIKELIHOODS, NOISE_KEYS, Likelihood
 from core.inference.optimizer import LayerMethod
 from core.training.schedule import Schedule
 from core.training.tasks import TASKS, Task
@@ -28,11 +28,22 @@ class Design(NamedTuple):
     prior: Prior                # N(0, eta I), and the weight of its KL
     likelihood: Likelihood      # p(y | outputs)
     schedule: Schedule          # which updates are due after which step
+    n_epochs: int               # epochs that are trained: config's `epoch`, or more if the run is lengthened
     steps_per_epoch: int
     batch_size: int             # rows of a minibatch
     last_batch_size: int        # rows of the last one of an epoch if it is smaller; 0: it is not
     n_test_particles: int       # weight draws of an evaluation: one is enough without weight noise
     particles_at_once: int      # of these, how many one evaluation call holds
+
+
+class Start(NamedTuple):
+    """The checkpoint of another run from which a run starts (config's `init_from`)."""
+
+    run: str               # that run's folder
+    prefix: pathlib.Path   # of the checkpoint's files
+    step: int              # steps of training behind it
+    sha256: str            # of its values
+    notices: Tuple[str, ...]  # sentences about what the run would take over
 
 
 class Plan(NamedTuple):
@@ -43,6 +54,7 @@ class Plan(NamedTuple):
     design: Design
     device: str     # TensorFlow's name of the device that the ops go to
     device_reason: str = "as asked for"  # why it is this one
+    start: Optional[Start] = None  # None: fresh weights, or a run that is resumed
 
 
 def design_run(config: Config, spec: Spec) -> Design:
@@ -52,7 +64,7 @@ def design_run(config: Config, spec: Spec) -> Design:
         raise UserError(f"model_name {config.model_name} takes images, but {config.dataset} has rows of "
                         f"{spec.shape[0]} numbers: take ffn50 or another network of dense layers")
     network = known.make(config)
-    likelihood = lookup(LIKELIHOODS, task.likelihood(config), "likelihood")(config, spec.n_outputs)
+    likelihood = lookup(LIKELIHOODS, task.likelihood(config, spec.n_outputs), "likelihood")(config, spec.n_outputs)
     prior = Prior(spec.n_rows, config.kl, config.eta)
     specs = layer_specs(network, spec.shape, likelihood.n_outputs)
     batch_size = min(config.batch_size, spec.n_rows)
@@ -65,6 +77,7 @@ def design_run(config: Config, spec: Spec) -> Design:
     return Design(
         config, task, spec, network, layers, prior, likelihood,
         schedule=Schedule(periods, task.early_steps(config, periods)),
+        n_epochs=config.epoch,
         steps_per_epoch=steps_per_epoch(spec.n_rows, config.batch_size),
         batch_size=batch_size,
         last_batch_size=spec.n_rows % batch_size,
@@ -86,11 +99,14 @@ def with_solver(design: Design, solver: Callable) -> Design:
     return design._replace(layers=optimizer.layer_methods(design.config, specs, design.prior, solver))
 
 
-def notices(config: Config) -> List[str]:
-    """Returns sentences about settings that are accepted, but have no effect or are known to do harm."""
+def notices(config: Config, n_epochs: Optional[int] = None) -> List[str]:
+    """Returns sentences about settings that are accepted, but have no effect or are known to do harm.
+
+    n_epochs: number of epochs that are trained; None: config's `epoch`.
+    """
     unread = lookup(NETWORKS, config.model_name, "model_name").ignores
     return (_method_notices(config) + _without_effect(config, unread, "model_name", config.model_name)
-            + _noise_notices(config) + _scale_notices(config))
+            + _noise_notices(config, n_epochs or config.epoch) + _scale_notices(config))
 
 
 def _without_effect(config: Config, names: Iterable[str], key: str, value: str) -> List[str]:
@@ -133,23 +149,23 @@ def _scale_notices(config: Config) -> List[str]:
             "network has learned: set scale_init damped and kfac_init_after_basis true"]
 
 
-def _noise_notices(config: Config) -> List[str]:
+def _noise_notices(config: Config, n_epochs: int) -> List[str]:
+    kind = lookup(LIKELIHOODS, TASKS[config.kind].likelihood(config, 1), "likelihood")
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
-    sentences = _without_effect(config, unread, "noise_update", config.noise_update)
+    sentences = _without_effect(config, kind.reads.intersection(unread), "noise_update", config.noise_update)
     method = lookup(optimizer.METHODS, config.optimizer, "optimizer")
     n_particles = config.train_particles if method.noisy else 1
-    if TASKS[config.kind].has_noise and config.noise_update == "leave_one_out" and n_particles == 1:
+    if kind.has_precision and config.noise_update == "leave_one_out" and n_particles == 1:
         sentences.append("note: with one weight draw per step, or without weight noise, noise_update leave_one_out is "
                          "the same as conjugate")
     if config.predictive_noise == "leave_one_out" and (not method.noisy or config.test_particles == 1):
         sentences.append("warning: without weight noise, or from a single draw (test_particles 1), the leverage of a "
                          "row is unknown, and predictive_noise leave_one_out fits the noise to the errors on the "
-                         "training rows, which is too low for new rows: set predictive_noise to trained and "
-                         "noise_update to held_out")
+                         "training rows, which is too low for new rows: set predictive_noise to trained"
+                         + (" and noise_update to held_out" if kind.has_precision else ""))
     if config.kl_candidates and config.sets("kl"):
         sentences.append("note: kl has no effect: one of kl_candidates is chosen before the training")
-    if math.isinf(config.dof):
-        sentences += _without_effect(config, ["noise_dof"], "likelihood", config.likelihood)
-    if config.holds_out and config.epochs_held_out >= config.epoch:
-        sentences.append(f"note: the rows held out until epoch {config.epochs_held_out} of {config.epoch} never train")
+    sentences += _without_effect(config, NOISE_KEYS - kind.reads, "likelihood", config.likelihood)
+    if config.holds_out and config.epochs_held_out >= n_epochs:
+        sentences.append(f"note: the rows held out until epoch {config.epochs_held_out} of {n_epochs} never train")
     return sentences

@@ -4,11 +4,12 @@ from typing import Any, Dict, NamedTuple, Optional, Union
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from core.metrics.draws import Draws
+from core.metrics.joint import JointPrediction, joint_statistics, predict_jointly
 from core.metrics.predictive import (
-    PREDICTION_COLUMNS,
     ClassPrediction,
     Prediction,
-    Values,
+    WeightedMetric,
     classification_statistics,
     predict,
     predict_classes,
@@ -17,30 +18,26 @@ from core.metrics.predictive import (
 )
 from core.training.noise import Noise
 from core.training.outputs import WrapBatches, network_outputs
+from core.training.row_columns import class_columns, with_ids
+from core.training.targets import prediction_columns, target_names
 from misc.image_figures import misclassified_figure
-from misc.records import write_rows
+from misc.records import write_columns
 
 
 class Evaluation(NamedTuple):
     """Predictions for the rows of one Part, and how good they are."""
 
-    prediction: Union[Prediction, ClassPrediction]  # of a regression; of a classification
+    prediction: Union[Prediction, JointPrediction, ClassPrediction]  # of a regression; of several targets; of classes
     metrics: Dict[str, float]
-    targets: np.ndarray                             # [n], in the data's own units, or labels
-
-
-class Draws(NamedTuple):
-    """Draws from the predictive distribution of a regression, standardised."""
-
-    outputs: np.ndarray     # [K, n], or [1, n] without weight noise
-    precisions: np.ndarray  # [K], of the noise
-    dof: Values             # degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian
+    targets: np.ndarray  # [n] or [n, m], in the data's own units, or labels
+    draws: Any = None    # Draws, or logits [K, n, C], of which the prediction is made
 
 
 def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: Noise,
                      wrap: WrapBatches = iter) -> Draws:
     """Draws outputs for the inputs [n, d], as functions of (seed, step); noise: of `regression_noise`."""
-    return Draws(network_outputs(session, model, x, rows_of(data), wrap=wrap)[..., 0], noise.precisions, noise.dof)
+    outputs = network_outputs(session, model, x, rows_of(data), wrap=wrap)
+    return model.design.likelihood.draws(outputs, noise.precisions, noise.dof)
 
 
 def class_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: None = None,
@@ -58,31 +55,46 @@ def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, n
                         wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step; noise: of `regression_noise`."""
     draws = regression_draws(session, model, part.x, data, noise, wrap)
-    prediction = predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof)
     targets = data.target_mean + data.target_std * part.y
-    return Evaluation(prediction, values_of(regression_statistics(prediction, targets), len(targets)), targets)
+    prediction = (predict_jointly(draws, part.y, data.target_mean, data.target_std) if draws.n_targets > 1 else
+                  predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof))
+    statistics = statistics_of_targets(prediction, targets, data)
+    return Evaluation(prediction, values_of(statistics, len(targets)), targets, draws)
+
+
+def statistics_of_targets(prediction: Union[Prediction, JointPrediction], targets: np.ndarray,
+                          data: Any) -> Dict[str, WeightedMetric]:
+    """Returns the metrics of a regression of one target, or of several, as functions of row weights."""
+    if isinstance(prediction, JointPrediction):
+        return joint_statistics(prediction, targets, data.target_std, target_names(data))
+    return regression_statistics(prediction, targets)
+
+
+def statistics_of_classes(prediction: ClassPrediction, labels: np.ndarray, data: Any) -> Dict[str, WeightedMetric]:
+    """Returns the metrics of a classification as functions of row weights."""
+    return classification_statistics(prediction, labels)
 
 
 def evaluate_classification(session: tf.Session, model: Any, part: Any, data: Any, noise: None = None,
                             wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step: probabilities averaged over the draws, and those of the mean weights."""
-    prediction = predict_classes(class_draws(session, model, part.x, data, wrap=wrap))
+    logits = class_draws(session, model, part.x, data, wrap=wrap)
+    prediction = predict_classes(logits)
     metrics = values_of(classification_statistics(prediction, part.y), len(part.y))
     of_mean = predict_classes(network_outputs(session, model, part.x, data.train.x, mean=True, wrap=wrap))
     metrics.update({f"mean_{name}": value for name, value in values_of(
         classification_statistics(of_mean, part.y), len(part.y)).items()})
-    return Evaluation(prediction, metrics, part.y)
+    return Evaluation(prediction, metrics, part.y, logits)
 
 
 def write_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
     """Writes predictions.csv, a line per test row in the data's own units.
 
-    Columns: target, mean, std, epistemic_std, log density of the target, predictive cdf at the target; with every
-    digit, since mixtures are made from them.
+    Behind the column that identifies the row stand those of `prediction_columns`, with every digit, since mixtures are
+    made from them.
     """
-    columns = ["target", *PREDICTION_COLUMNS]
-    table = zip(evaluation.targets, *(getattr(evaluation.prediction, name) for name in PREDICTION_COLUMNS))
-    write_rows(folder.predictions, columns, [dict(zip(columns, map(float, row))) for row in table])
+    columns = prediction_columns(evaluation.prediction, evaluation.targets, evaluation.draws, data)
+    write_columns(folder.predictions, with_ids(evaluated_part(data).ids, data, columns))
 
 
 def write_probabilities(folder: Any, evaluation: Evaluation, data: Any) -> None:
@@ -90,6 +102,23 @@ def write_probabilities(folder: Any, evaluation: Evaluation, data: Any) -> None:
     arrays = {name: values.astype(np.float32) for name, values in evaluation.prediction._asdict().items()}
     with open(str(folder.probabilities), "wb") as handle:
         np.savez_compressed(handle, labels=evaluation.targets, classes=np.array(data.classes), **arrays)
+
+
+def write_class_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
+    """Writes predictions.npz, as `write_probabilities`, and predictions.csv, a line per test row of a table.
+
+    Columns: what identifies the row, its class, the predicted class, its probability, entropy and mutual information
+    (nats), and the probability of every class.
+    """
+    write_probabilities(folder, evaluation, data)
+    names = np.array(data.classes, object)[evaluation.targets]
+    columns = {"target": names, **class_columns(evaluation.draws, data.classes)}
+    write_columns(folder.predictions, with_ids(evaluated_part(data).ids, data, columns))
+
+
+def evaluated_part(data: Any) -> Any:
+    """Returns the Part that a run is evaluated on: the test rows, or else the validation rows."""
+    return data.valid if data.test is None else data.test
 
 
 def write_no_images(writer: Any, evaluation: Evaluation, part: Any, data: Any, step: int) -> None:

@@ -26,7 +26,7 @@ def explain(plan: Plan, overlays: Iterable[str] = ()) -> List[str]:
     """
     design = plan.design
     return ([f"overlay    {describe_overlay(path)}" for path in overlays] + _about_data(design, plan.data)
-            + _about_objective(design) + _about_layers(design) + _about_schedule(design)
+            + _about_objective(design) + _about_start(plan) + _about_layers(design) + _about_schedule(design)
             + _about_cost(design) + [f"device     {plan.device}: {plan.device_reason}"])
 
 
@@ -70,13 +70,22 @@ def _about_objective(design: Design) -> List[str]:
         kl += f", until one of {', '.join(map('{:g}'.format, config.kl_candidates))} is chosen before the training,"
     return [
         f"method     {config.optimizer}: {METHODS[config.optimizer].meaning}",
-        *(INDENT + notice for notice in notices(config)),
+        *(INDENT + notice for notice in notices(config, design.n_epochs)),
         f"prior      every weight ~ N(0, {prior.prior_var:g}), std {prior.prior_var ** 0.5:.4g}"
-        + design.task.about_noise(config),
+        + design.task.about_noise(config, design.likelihood),
         f"KL         weight {kl} over {prior.n_data} rows: {prior.temperature():.4g} per example"
         + warmup,
         *_about_damping(design),
     ]
+
+
+def _about_start(plan: Plan) -> List[str]:
+    start = plan.start
+    if start is None:
+        return []
+    return [f"start      step {start.step} of {start.run} (init_from): means, curvature"
+            + (", noise level" if plan.design.likelihood.has_precision else "") + "; steps and epochs count from 0",
+            *(INDENT + notice for notice in start.notices)]
 
 
 def _about_damping(design: Design) -> List[str]:
@@ -109,11 +118,14 @@ def _about_layer(design: Design, layer: LayerMethod, cost: LayerCost) -> str:
 
 
 def _about_schedule(design: Design) -> List[str]:
-    config, n_steps = design.config, design.config.epoch * design.steps_per_epoch
+    config, n_steps = design.config, design.n_epochs * design.steps_per_epoch
     noisy = any(layer.noisy for layer in design.layers)
     draws = f"{_count(config.train_particles, 'weight draw')} per step" if noisy else "no weight noise"
-    lines = [f"steps      {_count(config.epoch, 'epoch')} of {_count(design.steps_per_epoch, 'step')} = {n_steps}; "
+    lines = [f"steps      {_count(design.n_epochs, 'epoch')} of {_count(design.steps_per_epoch, 'step')} = {n_steps}; "
              f"batch {_about_batch(design)}, {draws}; {design.task.about_step(config)}"]
+    if design.n_epochs != config.epoch:
+        lines.append(f"{INDENT}lengthened from {_count(config.epoch, 'epoch')}: all that follows from epoch stays "
+                     "as it was")
     if config.auto_schedule:
         lines += _about_auto_schedule(design)
     if design.likelihood.held_out:
@@ -143,7 +155,7 @@ def _about_held_out(design: Design) -> str:
     config = design.config
     n_held = len(held_out_rows(config, design.spec.n_rows))
     line = f"{INDENT}noise level from {_count(n_held, 'held-out training row')} until epoch {config.epochs_held_out}"
-    if config.epochs_held_out < config.epoch:
+    if config.epochs_held_out < design.n_epochs:
         line += "; then it stays, and these rows train, too"
     return line
 
@@ -152,16 +164,20 @@ def _about_evaluation(design: Design, noisy: bool) -> str:
     config, drawn = design.config, []
     if noisy:
         drawn.append("weights")
-    if design.task.has_noise:
+    if design.likelihood.has_precision:
         drawn.append("noise precision")
     how = f"{_count(config.test_particles, 'draw')} of {' and '.join(drawn)}" if drawn else "the weights as they are"
-    return (f"evaluate   every {_count(config.evaluate_every, 'epoch', one='')} with {how}; checkpoint every "
+    line = (f"evaluate   every {_count(config.evaluate_every, 'epoch', one='')} with {how}; checkpoint every "
             f"{_count(config.save_every, 'epoch', one='')}")
+    if config.patience is None:
+        return line
+    return (f"{line}\n{INDENT}ends when the validation log-likelihood has not risen for "
+            f"{_count(config.patience, 'evaluation')}; the result is that of the best one (patience)")
 
 
 def _about_cost(design: Design) -> List[str]:
     cost = run_cost(design)
-    n_steps = design.config.epoch * design.steps_per_epoch
+    n_steps = design.n_epochs * design.steps_per_epoch
     choice = []
     if design.config.kl_candidates:
         share = LENGTH_SHARE * (1.0 - VALIDATION_SHARE) * len(design.config.kl_candidates)

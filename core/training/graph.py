@@ -14,12 +14,13 @@ from core.inference.solvers import check_finite
 from core.inference.step_sizes import kl_scale, norm_rate
 from core.inference.types import Scalar
 from core.training.design import Design
+from core.training.initial import averaged_norms, initial_state
 from core.training.inputs import Load, TrainingData
 from core.training.predictions import Predictions, build_predictions
 from core.training.schedule import Due
 from core.training.variables import Nested, assign, changed_entries, make_variables, read, repeat
 from misc.seeding import stream_seed
-from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord, Moments, glorot
+from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord, Moments
 
 
 class RunArguments(NamedTuple):
@@ -75,9 +76,7 @@ class _Builder:
         self.config, self.design, self.device = design.config, design, device
         self.dtype = tf.as_dtype(design.config.precision)
         self.specs = [layer.spec for layer in design.layers]
-        # Batch normalisations that get a single value per channel, which has no variance, in the last minibatch.
-        self.averaged = [spec for spec in self.specs
-                         if not spec.has_weights and design.last_batch_size * spec.n_locations == 1]
+        self.averaged = averaged_norms(design)
         self.n_train_particles = self.config.train_particles if any(layer.noisy for layer in design.layers) else 1
 
     def model(self, graph: tf.Graph, training: bool) -> Model:
@@ -88,31 +87,13 @@ class _Builder:
             self.run_arguments = RunArguments(tf.placeholder(tf.int32, [], "n_rounds"),
                                               tf.placeholder(tf.int32, [], "n_base_steps"),
                                               tf.placeholder(tf.int32, [], "epoch"))
-        self.variables = make_variables(self._initial_state())
+        self.variables = make_variables(initial_state(self.design, self.dtype))
         advance = self._advance_ops() if training else {}
         with tf.name_scope("evaluate"):
             evaluate = self._evaluate()
         saver = tf.train.Saver(tf.global_variables(), max_to_keep=None, save_relative_paths=True)
         return Model(self.design, graph, tf.global_variables_initializer(), self.data.load, self.run_arguments,
                      advance, self.global_step, evaluate, saver, self.variables)
-
-    def _initial_state(self) -> Nested:
-        """Returns the initial means, the states of families and likelihood, and the running sums of a report."""
-        state = {}
-        for layer in self.design.layers:
-            name = layer.spec.name
-            with tf.name_scope(name + "_init"):
-                if layer.spec.has_weights:
-                    mean = glorot(layer.spec, [stream_seed(self.config.seed, "init", name), 0], self.dtype)
-                    state[name] = optimizer.initial_state(layer, mean)
-                else:
-                    zeros, ones = (tf.fill([layer.spec.d_out], tf.constant(value, self.dtype)) for value in (0.0, 1.0))
-                    state[name] = optimizer.initial_state(layer, tf.stack([ones, zeros]))  # scales and shifts
-                    if layer.spec in self.averaged:
-                        state[name].update(moving_mean=zeros, moving_variance=ones)
-        state["likelihood"] = self.design.likelihood.init(self.dtype)
-        state["train"] = {"log_prob": tf.zeros([], self.dtype), "steps": tf.zeros([], self.dtype)}
-        return state
 
     # Training.
 
@@ -128,7 +109,7 @@ class _Builder:
             return self._step(run_base_steps(step), due)
 
         ops = {}
-        n_steps = self.config.epoch * self.design.steps_per_epoch
+        n_steps = self.design.n_epochs * self.design.steps_per_epoch
         for due in [None] + self.design.schedule.due_sets(n_steps):
             name = "steps" if due is None else "steps_then_" + "_".join(sorted(due - base))
             with tf.name_scope(name), tf.device("/device:CPU:0"):
@@ -190,7 +171,7 @@ class _Builder:
         """Adds the moving averages of batch normalisations to the new state of the layers that have them."""
         if not self.averaged:
             return  # no op may be added in vain: it can change how TensorFlow groups the others, and so the rounding
-        rate = norm_rate(now) * self.data.share_of_batch(x)
+        rate = norm_rate(now, self.config.init_from is not None) * self.data.share_of_batch(x)
         for record in records:
             if record.spec in self.averaged:
                 for key, value in zip(("moving_mean", "moving_variance"), record.moments):

@@ -7,31 +7,23 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from core.inference.noise_precision import predictive_noise
-from core.metrics.noise_fit import fit_noise, leave_one_out
+from core.inference.likelihood_base import Level
+from core.metrics.draws import Draws, GammaLevel
+from core.metrics.noise_fit import NoiseFit, fit_noise, leave_one_out
+from core.metrics.predictive import Values
 from core.training.outputs import WrapBatches, network_outputs
 from misc.lookup import lookup
 from misc.seeding import stream
 
 FIT_ROWS, FIT_DRAWS = 5000, 100  # training rows and weight draws to which the noise of predictions is fitted
 FITTED = ("leave_one_out_log_likelihood", "inverse_noise_dof", "mean_leverage", "squared_noise_scale")
-SMALLEST_PRECISION = 1e-30  # draws of a Gamma distribution with a tiny shape underflow to 0
-
-
-class Level(NamedTuple):
-    """The distribution Gamma(shape, rate) of the noise precision, for standardised targets."""
-
-    shape: float
-    rate: float
-    dof: float                # degrees of freedom of the noise; infinite: Gaussian
-    report: Dict[str, float]  # numbers to watch: metrics.csv has them
 
 
 class Noise(NamedTuple):
     """The noise of a regression's predictions, for standardised targets."""
 
-    precisions: np.ndarray    # [K], draws
-    dof: float                # degrees of freedom; infinite: Gaussian
+    precisions: np.ndarray    # [K], or [K, m] of m targets; draws
+    dof: Values               # degrees of freedom, of all targets or of each, [1, m]; infinite: Gaussian
     report: Dict[str, float]  # numbers to watch: metrics.csv has them
 
 
@@ -44,34 +36,57 @@ class PredictiveNoise(NamedTuple):
 
 
 def trained_level(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> Level:
-    """Returns the posterior that training has fitted, with the degrees of freedom of the config."""
-    shape, rate = np.exp(session.run(predictive_noise(model.evaluate.likelihood)))
-    return Level(shape, rate, model.design.config.dof, {})
+    """Returns the posterior that training has fitted, with the degrees of freedom of the likelihood."""
+    return model.design.likelihood.level(session.run(model.evaluate.likelihood))
 
 
 def fitted_level(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> Level:
     """Returns Gamma(alpha_0 + n / 2, beta_0 + n s^2 / 2), for n training rows and the s^2 and nu of `fit_noise`.
 
-    The noise is fitted to FIT_DRAWS draws at the first FIT_ROWS training rows, which are in random order.
+    The noise is fitted to FIT_DRAWS draws at the first FIT_ROWS training rows, which are in random order. Where the
+    network puts out a precision for every row, s^2 is a common factor of the variances, without a prior, and a row's
+    precision is the mean over the draws in its leverage. Each of several targets has a fit of its own, as if it were
+    the only one; what is reported is the sum over targets of log-likelihoods, and means.
     """
-    config = model.design.config
-    log_noise, kl_scale = session.run([model.evaluate.likelihood["log_noise"], model.evaluate.kl_scale])
+    config, likelihood = model.design.config, model.design.likelihood
+    state, kl_scale = session.run([model.evaluate.likelihood, model.evaluate.kl_scale])
     outputs = network_outputs(session, model, data.train.x[:FIT_ROWS], data.train.x, wrap=wrap)
-    targets = data.train.y[:FIT_ROWS]
-    left_out = leave_one_out(outputs[:FIT_DRAWS, :, 0].astype(np.float64), targets,
-                             float(np.exp(log_noise[0] - log_noise[1])), config.kl * float(kl_scale), config.dof)
-    fit = fit_noise(left_out, targets)
-    report = (fit.log_likelihood - float(np.log(data.target_std)), 1.0 / fit.dof, fit.leverage, fit.squared_scale)
-    return restored_level(session, model, dict(zip(FITTED, report)))
+    targets, half = data.train.y[:FIT_ROWS], 0.5 * model.design.spec.n_rows
+    draws = likelihood.draws(outputs[:FIT_DRAWS].astype(np.float64), np.array([likelihood.mean_precision(state)]),
+                             likelihood.dof)
+    kl_weight = config.kl * float(kl_scale)
+    if draws.n_targets == 1:
+        fit = _fit(draws, targets, kl_weight)
+    else:
+        fits = [_fit(draws.of_target(number), targets[:, number], kl_weight) for number in range(draws.n_targets)]
+        fit = NoiseFit(*map(np.array, zip(*fits)))
+    report = dict(zip(FITTED, (float(np.sum(fit.log_likelihood - np.log(data.target_std))),
+                               float(np.mean(1.0 / fit.dof)), float(np.mean(fit.leverage)))))
+    if draws.n_targets == 1:
+        return restored_level(session, model, dict(report, squared_noise_scale=fit.squared_scale))
+    return GammaLevel(likelihood.prior.shape + half, likelihood.prior.rate + half * fit.squared_scale,
+                      np.asarray(fit.dof)[None], report)
 
 
-def restored_level(session: tf.Session, model: Any, row: Mapping[str, Any]) -> Level:
-    """Returns the level that `fitted_level` has reported in this row of metrics.csv."""
-    config, half = model.design.config, 0.5 * model.design.spec.n_rows
+def restored_level(session: tf.Session, model: Any, row: Mapping[str, Any]) -> GammaLevel:
+    """Returns the level that `fitted_level` has reported in this row of metrics.csv. Raises KeyError if it has not.
+
+    Of several targets no row holds all levels.
+    """
+    prior, half = model.design.likelihood.prior, 0.5 * model.design.spec.n_rows
     report = {name: float(row[name]) for name in FITTED}
     inverse = report["inverse_noise_dof"]
-    return Level(config.noise_prior_shape + half, config.noise_prior_rate + half * report["squared_noise_scale"],
-                 1.0 / inverse if inverse else np.inf, report)
+    return GammaLevel(prior.shape + half, prior.rate + half * report["squared_noise_scale"],
+                      1.0 / inverse if inverse else np.inf, report)
+
+
+def _fit(draws: Draws, targets: np.ndarray, kl_weight: float) -> NoiseFit:
+    """Returns the noise fitted to leave-one-out predictions of one target, [n].
+
+    draws: at its rows, under the noise with which the weights train.
+    """
+    left_out = leave_one_out(draws.outputs, targets, draws.precisions.mean(axis=0), kl_weight, draws.dof)
+    return fit_noise(left_out, targets, draws.precisions if draws.precisions.ndim == 2 else 1.0)
 
 
 PREDICTIVE_NOISES: Dict[str, PredictiveNoise] = {
@@ -104,8 +119,8 @@ def restored_noise(session: tf.Session, model: Any, row: Mapping[str, Any]) -> N
 
 def drawn_noise(level: Level, config: Any, step: int) -> Noise:
     """Returns a draw of the noise precision for each weight draw of an evaluation at this step."""
-    precisions = stream(config.seed, "test_precision", step).gamma(level.shape, 1.0 / level.rate, config.test_particles)
-    return Noise(np.maximum(precisions, SMALLEST_PRECISION), level.dof, level.report)
+    precisions = level.draw(stream(config.seed, "test_precision", step), config.test_particles)
+    return Noise(precisions, level.dof, level.report)
 
 
 def no_noise(session: tf.Session, model: Any, data: Any = None, wrap: WrapBatches = iter) -> None:

@@ -1,6 +1,6 @@
 """What a run shows while it trains: metrics.csv, TensorBoard's events, and lines of the log."""
 import logging
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -21,9 +21,10 @@ from misc.summary import SummaryWriter
 EVENTS, METRICS = "TensorBoard's events", "metrics.csv"
 
 
-def columns(task: Task, config: Config) -> List[str]:
+def columns(task: Task, config: Config, data: Any) -> List[str]:
     """Returns the columns of metrics.csv."""
-    return (["epoch", "step", "seconds"] + [prefix + name for prefix in METRIC_PREFIX.values() for name in task.metrics]
+    metrics = task.metrics(data)
+    return (["epoch", "step", "seconds"] + [prefix + name for prefix in METRIC_PREFIX.values() for name in metrics]
             + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", *task.extra_columns,
                *task.noise_columns(config)])
 
@@ -44,11 +45,11 @@ class Reporter:
                  on_screen: bool) -> None:
         self._model, self._data, self._folder, self._log, self._retry = model, data, folder, log, retry
         self._on_screen, self._task = on_screen, model.design.task
-        self._columns = columns(self._task, model.design.config)
+        self._columns = columns(self._task, model.design.config, data)
         parts = ((METRIC_PREFIX["test"], data.test), (METRIC_PREFIX["validation"], data.valid))
         self._parts = [(prefix, part) for prefix, part in parts if part is not None]
         self._final_prefix, self._final_part = self._parts[0]  # validation rows if the test rows are hidden
-        self._latest: Optional[Evaluation] = None  # of the final part
+        self._latest: Optional[Tuple[int, Evaluation]] = None  # number of steps, and the evaluation of the final part
         self._table = Table(folder.metrics, self._columns)
 
     def open(self, session: tf.Session, progress: Progress, resumed: bool) -> None:
@@ -84,7 +85,8 @@ class Reporter:
         rows = read_rows_until(self._folder.metrics, last_step)
         if progress.row and (not rows or int(rows[-1]["step"]) != progress.step):
             rows.append(progress.row)
-        n_missing = last_step // design.steps_per_epoch // design.config.evaluate_every - len(rows)
+        epochs, every, length = last_step // design.steps_per_epoch, design.config.evaluate_every, design.config.epoch
+        n_missing = epochs // every + (epochs >= length and length % every > 0) - len(rows)
         if n_missing > 0:
             self._log.warning("metrics.csv lacks the rows of %d earlier evaluation(s); only its curve is affected, not "
                               "the weights or the results", n_missing)
@@ -92,10 +94,14 @@ class Reporter:
         self.try_to_write_metrics()
 
     def evaluate(self, session: tf.Session, progress: Progress, recovery: Recovery,
-                 batches: WrapBatches = iter) -> Dict[str, Any]:
+                 batches: WrapBatches = iter, reset: bool = True) -> Dict[str, Any]:
         """Evaluates all parts, and writes metrics.csv, TensorBoard's curves and a line of the log. Returns the row.
 
-        batches: wraps the batches of an evaluation. Raises RunError if a value is not finite.
+        Args:
+          batches: wraps the batches of an evaluation.
+          reset: whether the training bound is averaged anew from here; otherwise the state stays as it is.
+
+        Raises RunError if a value is not finite.
         """
         model, design = self._model, self._model.design
         epoch = progress.step // design.steps_per_epoch
@@ -107,10 +113,11 @@ class Reporter:
             evaluation = self._task.evaluate(session, model, part, self._data, noise, batches)
             values.update({f"{prefix[:-1]}/{name}": value for name, value in evaluation.metrics.items()})
             if prefix == self._final_prefix:
-                self._latest = evaluation
+                self._latest = progress.step, evaluation
         self._check_finite(values, epoch)
-        session.run(model.evaluate.reset)
-        recovery.reset_counter()
+        if reset:
+            session.run(model.evaluate.reset)
+            recovery.reset_counter()
         values["speed/steps_per_second"] = progress.step / progress.seconds
         values.update({f"incidents/{name}": count for name, count in counts(recovery.table.rows).items()})
         self._retry.attempt(EVENTS, lambda: self._write_curves(values, weight_std, progress.step))
@@ -131,16 +138,17 @@ class Reporter:
             f"{label} {row[self._final_prefix + name]:.3f}" for name, label in self._task.headline.items())
 
     def final(self, session: tf.Session, step: int) -> Evaluation:
-        """Returns the Evaluation of the final part, and shows its images in TensorBoard."""
-        if self._latest is None:
+        """Returns the Evaluation of the final part after `step` steps, which the session holds; shows its images."""
+        if self._latest is None or self._latest[0] != step:
             noise = self._task.noise(session, self._model, self._data)
-            self._latest = self._task.evaluate(session, self._model, self._final_part, self._data, noise)
-        self._task.write_images(self._writer, self._latest, self._final_part, self._data, step)
-        return self._latest
+            self._latest = step, self._task.evaluate(session, self._model, self._final_part, self._data, noise)
+        evaluation = self._latest[1]
+        self._task.write_images(self._writer, evaluation, self._final_part, self._data, step)
+        return evaluation
 
-    def final_metrics(self, evaluation: Evaluation) -> Dict[str, float]:
-        """Returns the metrics of the last evaluation, which followed the last epoch."""
-        row = self._table.rows[-1] if self._table.rows else {}
+    def final_metrics(self, evaluation: Evaluation, row: Optional[Dict[str, Any]] = None) -> Dict[str, float]:
+        """Returns the metrics of an evaluation and its row of metrics.csv; None: the last one."""
+        row = row or (self._table.rows[-1] if self._table.rows else {})
         metrics = {name: float(row[name]) for name in self._columns[3:] if row.get(name, "") != ""}
         metrics.update({self._final_prefix + name: value for name, value in evaluation.metrics.items()})
         return metrics

@@ -1,4 +1,5 @@
 """One run from config to result: plan it (checks everything, writes nothing), then execute it."""
+import contextlib
 import functools
 import logging
 import platform
@@ -11,15 +12,17 @@ import scipy
 import tensorflow.compat.v1 as tf
 
 from core.inference.optimizer import check_layers
-from core.training import selection
+from core.training import lengthening, selection, warm_start
 from core.training.auto_schedule import with_schedule
 from core.training.checkpoints import UnreadableCheckpoint
 from core.training.design import Plan, design_run, notices
 from core.training.devices import check_curvature_device, choose_device, uses_gpu
 from core.training.failures import one_line_failures
 from core.training.graph import build_model
+from core.training.model_card import model_card
 from core.training.outputs import NORM_ROWS
 from core.training.recovery import counts
+from core.training.targets import about_targets
 from core.training.tasks import METRIC_PREFIX, TASKS
 from core.training.trainer import Outcome, Trainer
 from data_loader import stored
@@ -27,6 +30,7 @@ from misc import backend, gpu
 from misc.config import Config
 from misc.errors import RunError, UserError
 from misc.folders import (
+    EXTENDED_TO,
     SELECTION,
     Folder,
     archive_and_create,
@@ -49,23 +53,37 @@ def plan(config: Config, device: str = "auto") -> Plan:
     """Loads the data and looks up every part. Raises UserError for whatever would not work."""
     check_curvature_device(config)
     data = TASKS[config.kind].load(config)
+    if config.patience is not None and data.valid is None:  # of images, whose loader alone knows
+        raise UserError(f"patience {config.patience} needs validation rows: set validation_fraction, e.g. to 0.1")
     config = with_schedule(config, data.spec.n_rows)
     design = design_run(config, data.spec)
     return Plan(config, data, design, *choose_device(device, design))
 
 
-def execute(plan: Plan, resume: bool = False) -> Dict[str, Any]:
+def prepared(plan: Plan, resume: bool = False, epochs: Optional[int] = None) -> Plan:
+    """Returns the plan of what `execute` would do, with the start or the length that other files tell.
+
+    Raises UserError if it cannot be done; writes nothing.
+    """
+    if not resume:
+        return warm_start.begun(plan)
+    folder = run_folder(plan.config)
+    check_resumable(folder, plan.config, plan.data.rows_hash, FREE_ON_RESUME)
+    return lengthening.continued(plan, folder, epochs)
+
+
+def execute(plan: Plan, resume: bool = False, epochs: Optional[int] = None) -> Dict[str, Any]:
     """Trains in the run's own folder, with a progress bar; returns what result.json holds.
 
-    An earlier run of the same name is archived, or continued if `resume` (a finished one stays as it is).
+    An earlier run of the same name is archived, or continued if `resume` (a finished one stays as it is, unless
+    `epochs` lengthens it to that many).
     """
     folder = run_folder(plan.config)
     check_writable(folder)
     check_layers(plan.design.layers, plan.config)
-    if resume:
-        check_resumable(folder, plan.config, plan.data.rows_hash, FREE_ON_RESUME)
+    plan = prepared(plan, resume, epochs)
     with claim(folder):
-        result = read_result(folder.result) if resume else None
+        result = read_result(folder.result) if resume and epochs is None else None
         if result:
             print(f"the run in {folder.root} is already finished: nothing to do", file=sys.stderr)
             return result
@@ -88,21 +106,28 @@ def finish(config: Config, folder: Folder, device: str = "auto", reason: Optiona
     planned = planned._replace(device_reason=reason or planned.device_reason)
     if is_finished(folder, planned.config, planned.data.rows_hash):
         return
-    try:
-        train(planned, folder, resume=is_resumable(folder, planned.config, planned.data.rows_hash), quiet=True)
-    except UnreadableCheckpoint:
-        train(planned, folder, quiet=True)
+    if is_resumable(folder, planned.config, planned.data.rows_hash):
+        with contextlib.suppress(UnreadableCheckpoint):
+            train(planned, folder, resume=True, quiet=True)
+            return
+    train(warm_start.begun(planned), folder, quiet=True)
 
 
 def is_finished(folder: Folder, config: Config, rows_hash: str) -> bool:
     """Tells whether the folder holds the result of exactly this run."""
     return (folder.config.is_file() and read_result(folder.result) is not None
-            and not changed_settings(folder, config, rows_hash, FREE_ON_RESUME))
+            and _is_of(folder, config, rows_hash))
 
 
 def is_resumable(folder: Folder, config: Config, rows_hash: str) -> bool:
     """Tells whether the folder holds a checkpoint of exactly this run."""
-    return has_checkpoint(folder) and not changed_settings(folder, config, rows_hash, FREE_ON_RESUME)
+    return has_checkpoint(folder) and _is_of(folder, config, rows_hash)
+
+
+def _is_of(folder: Folder, config: Config, rows_hash: str) -> bool:
+    """Tells whether the folder's run has this config and data, and was not lengthened."""
+    return (not changed_settings(folder, config, rows_hash, FREE_ON_RESUME)
+            and EXTENDED_TO not in read_json(folder.config))
 
 
 def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False) -> Dict[str, Any]:
@@ -117,11 +142,16 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
             log.info("the earlier run has been moved to %s", archived)
         plan, chosen = _with_chosen_kl(plan, folder, log, resume, quiet)
         about = {"config": config.model_dump(), "seed": config.seed, "device": plan.device, "source": plan.data.source,
-                 "rows_hash": plan.data.rows_hash, **chosen, **provenance(on_gpu)}
+                 "rows_hash": plan.data.rows_hash, "split_hash": plan.data.split_hash, **chosen,
+                 **warm_start.about(plan, folder, resume), **lengthening.lengths(plan), **provenance(on_gpu)}
         if not resume:
             _write_config(folder, about, plan)
+        elif lengthening.record(plan, folder):
+            log.info("the run of %d epochs is lengthened to %d; all that follows from epoch stays as it was",
+                     config.epoch, plan.design.n_epochs)
         changes = changes_of_provenance(folder, about) if resume else []
-        for notice in (*notices(config), *plan.data.notices, *changes):
+        begins = plan.start.notices if plan.start else ()
+        for notice in (*notices(config, plan.design.n_epochs), *plan.data.notices, *begins, *changes):
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         log.info("device %s: %s", plan.device, plan.device_reason)
@@ -173,6 +203,7 @@ def _write_result(plan: Plan, folder: Folder, log: logging.Logger, outcome: Outc
     task, evaluate_on = plan.design.task, plan.config.evaluate_on
     try:
         task.write_predictions(folder, outcome.evaluation, plan.data)
+        folder.card.write_text(model_card(plan, outcome.evaluation, result, folder), encoding="utf-8")
         write_json(folder.result, result)
     except OSError as error:
         raise RunError(f"cannot write the result to {folder.root} ({error.strerror}); training is saved: make "
@@ -181,6 +212,9 @@ def _write_result(plan: Plan, folder: Folder, log: logging.Logger, outcome: Outc
                          for name, label in task.headline.items())
     log.info("%s %s; %d steps in %.1f s (%.3g steps/s)", evaluate_on, headline, outcome.steps, outcome.seconds,
              result["steps_per_second"])
+    if outcome.best_epoch is not None:
+        log.info("this is the result of epoch %d, which has the best validation log-likelihood%s", outcome.best_epoch,
+                 f"; patience {plan.config.patience} has ended the training" if outcome.stopped_early else "")
     return result
 
 
@@ -212,7 +246,7 @@ def summarise(plan: Plan, outcome: Outcome, wall_time: float, about: Dict[str, A
     config, data = plan.config, plan.data
     return {
         "metrics": outcome.metrics,
-        "units": plan.design.task.units,
+        "units": plan.design.task.units(data), **about_targets(data),
         "dataset": config.dataset, "optimizer": config.optimizer, "model_name": config.model_name,
         "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
         "evaluate_on": config.evaluate_on, "test_particles": config.test_particles,
@@ -221,5 +255,7 @@ def summarise(plan: Plan, outcome: Outcome, wall_time: float, about: Dict[str, A
         "n_test_in_train": data.n_test_in_train,
         "steps": outcome.steps, "train_time_s": outcome.seconds, "wall_time_s": wall_time,
         "steps_per_second": outcome.steps / outcome.seconds, "incidents": counts(outcome.incidents),
+        **({} if outcome.best_epoch is None else
+           {"best_epoch": outcome.best_epoch, "stopped_early": outcome.stopped_early}),
         **about,
     }

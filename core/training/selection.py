@@ -82,7 +82,7 @@ def candidate_plan(plan: Plan, kl: float) -> Plan:
                for name in ("kl_warmup", "held_out_epochs") if getattr(asked, name)}
     shorter["lr_decay_interval"] = max(1, min(round(LENGTH_SHARE * asked.decay_interval), epochs - 1))
     config = Config.from_dict(dict(
-        asked.model_dump(exclude_unset=True), kl=kl, kl_candidates=None, evaluate_on="validation",
+        asked.model_dump(exclude_unset=True), kl=kl, kl_candidates=None, patience=None, evaluate_on="validation",
         validation_fraction=VALIDATION_SHARE, epoch=epochs, epoch_rate=asked.epoch, save_interval=asked.epoch,
         **shorter, **rates))
     data = plan.data._replace(train=_rows(plan.data.train, slice(n_valid, None)),
@@ -94,7 +94,8 @@ def candidate_plan(plan: Plan, kl: float) -> Plan:
 def with_kl(plan: Plan, kl: float) -> Plan:
     """Returns the plan with this value of kl."""
     config = Config.from_dict(dict(plan.config.model_dump(exclude_unset=True), kl=kl))
-    return plan._replace(config=config, design=design_run(config, plan.data.spec))
+    design = design_run(config, plan.data.spec)._replace(n_epochs=plan.design.n_epochs)
+    return plan._replace(config=config, design=design)
 
 
 def _rows(part: Part, rows: slice) -> Part:

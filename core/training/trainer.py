@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 import tqdm
 
-from core.training import checkpoints
+from core.training import checkpoints, warm_start
 from core.training.checkpoints import Progress
 from core.training.design import Plan
 from core.training.evaluation import Evaluation
@@ -40,6 +40,8 @@ class Outcome(NamedTuple):
     seconds: float             # training time
     steps: int                 # number of training steps
     incidents: List[Dict]      # rows of incidents.csv
+    best_epoch: Optional[int]  # whose evaluation this is, if the best one is kept (key `patience`)
+    stopped_early: bool        # whether `patience` ended the training
 
 
 class _Interrupted(Exception):
@@ -69,6 +71,7 @@ class Trainer:
     def __init__(self, plan: Plan, model: Model, folder: Folder, log: logging.Logger, about: Dict[str, Any],
                  bar: bool = True) -> None:
         self._config, self._design, self._model, self._data = plan.config, plan.design, model, plan.data
+        self._start = plan.start
         self._folder, self._log, self._about = folder, log, about
         self._bar = bar and sys.stderr.isatty()
         self._signals, self._retry = Signals(), Retry(log, (OSError, tf.errors.OpError))
@@ -93,12 +96,14 @@ class Trainer:
             self._show_inputs(session, progress)
             with self._signals:
                 progress = self._train(session, progress)
-            evaluation = self._reporter.final(session, progress.step)
             self._save_all(session, progress)
+            best = self._restore_best(session) if self._config.patience else None
+            evaluation = self._reporter.final(session, (best or progress).step)
         finally:
             self._reporter.close()
-        return Outcome(self._reporter.final_metrics(evaluation), evaluation, progress.seconds, progress.step,
-                       self._recovery.table.rows)
+        metrics = self._reporter.final_metrics(evaluation, best and best.row)
+        return Outcome(metrics, evaluation, progress.seconds, progress.step, self._recovery.table.rows,
+                       best and best.step // self._per_epoch, self._has_waited(progress))
 
     @property
     def _per_epoch(self) -> int:
@@ -108,6 +113,8 @@ class Trainer:
 
     def _initialise(self, session: tf.Session) -> Progress:
         session.run(self._model.init)
+        if self._start:
+            warm_start.load(session, self._model, self._start)
         self._reporter.try_to_write_metrics()
         return Progress(evaluated=True)
 
@@ -115,11 +122,8 @@ class Trainer:
         """Restores the state of the newest intact checkpoint; rows written after it are dropped."""
         damaged: List[pathlib.Path] = []
 
-        def skip(prefix: pathlib.Path) -> None:
-            self._log.warning("checkpoint %s is damaged or incomplete and is skipped", prefix.name)
-            damaged.append(prefix)
-
-        progress = checkpoints.restore(session, self._model.saver, self._folder.checkpoint, on_damaged=skip)
+        progress = checkpoints.restore(session, self._model.saver, self._folder.checkpoint,
+                                       on_damaged=functools.partial(self._skip, damaged))
         for prefix in damaged:  # archived, or they would count among the newest
             self._retry.attempt("a damaged checkpoint", functools.partial(checkpoints.archive_damaged, prefix))
         self._reporter.resume(progress)
@@ -135,9 +139,18 @@ class Trainer:
                        f", step {progress.step}" if within else "")
         return progress
 
+    def _restore_best(self, session: tf.Session) -> Progress:
+        """Restores the state of the best validation log-likelihood and returns the Progress there."""
+        return checkpoints.restore(session, self._model.saver, self._folder.checkpoint, best=True,
+                                   on_damaged=functools.partial(self._skip, []))
+
+    def _skip(self, skipped: List[pathlib.Path], prefix: pathlib.Path) -> None:
+        self._log.warning("checkpoint %s is damaged or incomplete and is skipped", prefix.name)
+        skipped.append(prefix)
+
     def _show_inputs(self, session: tf.Session, progress: Progress) -> None:
         """Shows the first training images as the network sees them, unless training is over."""
-        if self._data.spec.pixels and progress.step < self._config.epoch * self._per_epoch:
+        if self._data.spec.pixels and progress.step < self._design.n_epochs * self._per_epoch:
             self._stepper.load_epoch(progress.step // self._per_epoch + 1)
             self._reporter.show_inputs(session, progress.step)
         self._reporter.flush()
@@ -145,16 +158,16 @@ class Trainer:
     # Training.
 
     def _train(self, session: tf.Session, progress: Progress) -> Progress:
-        """Trains epochs until the last; evaluates and saves when due."""
-        n_steps = self._config.epoch * self._per_epoch
-        with tqdm.tqdm(total=self._config.epoch, initial=progress.step // self._per_epoch, unit="epoch",
+        """Trains epochs until the last, or until patience ends; evaluates and saves when due."""
+        n_steps = self._design.n_epochs * self._per_epoch
+        with tqdm.tqdm(total=self._design.n_epochs, initial=progress.step // self._per_epoch, unit="epoch",
                        dynamic_ncols=True, file=SCREEN, disable=not self._bar) as bar:
             try:
                 while True:
                     self._reached = progress
                     if progress.step % self._per_epoch == 0 and not progress.evaluated:
                         self._reached = progress = self._after_epoch(session, progress, bar)
-                    if progress.step == n_steps:
+                    if progress.step >= n_steps or self._has_waited(progress):
                         return progress
                     progress = self._epoch(progress)
                     bar.update()
@@ -175,7 +188,8 @@ class Trainer:
             for segment in self._segments(progress.step + 1, last):
                 planned = progress.step + segment.n_steps
                 step = self._run_segment(segment, progress.step)
-                self._reached = progress = Progress(step=step, seconds=time.perf_counter() - started)
+                self._reached = progress = progress._replace(
+                    step=step, seconds=time.perf_counter() - started, evaluated=False, score=None, row=None)
                 if self._signals.received:
                     raise _Interrupted(progress)
                 if step != planned:
@@ -207,12 +221,19 @@ class Trainer:
             self._retry.attempt(INCIDENTS, self._recovery.table.write)
 
     def _after_epoch(self, session: tf.Session, progress: Progress, bar: tqdm.tqdm) -> Progress:
-        """Evaluates and saves, if due."""
+        """Evaluates and saves, if due.
+
+        The evaluation at the end of a lengthened run is no part of its state, unless it is due anyway, so that a run
+        that is lengthened twice equals one that is lengthened once.
+        """
         epoch, row = progress.step // self._per_epoch, {}
-        if self._is_due(epoch, self._config.evaluate_every):
-            row = self._reporter.evaluate(session, progress, self._recovery, self._interruptible)
+        due = self._is_due(epoch, self._config.evaluate_every)
+        if due or epoch == self._design.n_epochs:
+            row = self._reporter.evaluate(session, progress, self._recovery, self._interruptible, reset=due)
             bar.set_postfix_str(self._reporter.headline(row))
-        progress = progress._replace(evaluated=True, score=row.get("valid_log_likelihood"), row=row or None)
+            if not due:
+                return progress
+        progress = progress.with_evaluation(row)
         better = progress.score is not None and progress.score > self._best_score
         due = self._is_due(epoch, self._config.save_every) or better or CHECKPOINT in self._retry.pending
         if due and self._retry.attempt(CHECKPOINT, lambda: self._save(session, progress)) and better:
@@ -221,6 +242,9 @@ class Trainer:
 
     def _is_due(self, epoch: int, period: int) -> bool:
         return epoch % period == 0 or epoch == self._config.epoch
+
+    def _has_waited(self, progress: Progress) -> bool:
+        return self._config.patience is not None and progress.waited >= self._config.patience
 
     def _interruptible(self, batches: Iterable) -> Iterator:
         """Yields the batches of an evaluation until a signal arrives."""

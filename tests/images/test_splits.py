@@ -1,14 +1,18 @@
 """Splits, statistics, hashes, crops and flips of images."""
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
+from core.training import run
 from data_loader import IMAGE_SETS
 from data_loader.archives import IDX_NAMES
 from data_loader.batches import crop_and_flip, epoch_crops, epoch_order, epoch_plan
 from data_loader.classification import pixel_statistics
 from data_loader.splits import random_split
+from misc.errors import UserError
 from tests.images.files import idx, write_cifar10, write_idx, write_images
 
 # Splits, validation rows, statistics, hashes.
@@ -65,6 +69,16 @@ def test_evaluating_on_validation_rows_hides_the_test_rows(load, refuse):
     assert len(kept.test.x) == 359 and (kept.valid.x == data.valid.x).all()
     refuse("validation_fraction 0.0001 of 1438 training rows leaves no row to evaluate on", "digits",
            validation_fraction=0.0001, evaluate_on="validation")
+
+
+def test_patience_needs_validation_images(settings, tmp_path, rng):
+    """Only the loader knows whether a folder of images has validation images of its own."""
+    for part in ("train", "val"):
+        write_images(tmp_path / part, rng, ["cat", "dog"], n=4)
+    assert len(run.plan(settings("images", patience=2)).data.valid.x) == 8
+    shutil.rmtree(str(tmp_path / "val"))
+    with pytest.raises(UserError, match="patience 2 needs validation rows: set validation_fraction, e.g. to 0.1"):
+        run.plan(settings("images", patience=2))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -39,7 +39,7 @@ def test_columns_are_called_by_name_or_number(split_table, call):
 def test_columns_that_are_dropped(split_table, call):
     loaded = split_table(TEXT, target=call("price"), drop=[call("id"), call("note")])
     assert [each.name for each in loaded.transform.columns] == INPUTS
-    assert loaded.ids is None and loaded.roles.target == NAMES.index("price")
+    assert loaded.ids is None and loaded.roles.targets == (NAMES.index("price"),)
 
 
 def test_the_target_is_the_last_column_that_has_no_other_role(split_table):

@@ -1,0 +1,149 @@
+"""Warm starts: a run whose posterior begins as that of the newest checkpoint of another run (config's `init_from`).
+
+All variables are taken over, except for averages whose bias correction counts steps from 0 (`Family.restarted`), such
+as the momentum: these begin anew, as do the number of the step and the epoch.
+"""
+import pathlib
+from typing import Any, Dict, List, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from core.inference.likelihoods import LIKELIHOODS
+from core.inference.optimizer import METHODS, check_layers
+from core.training import checkpoints
+from core.training.design import Design, Plan, Start
+from core.training.initial import initial_state
+from core.training.tasks import TASKS
+from core.training.variables import put
+from misc.config import Config
+from misc.errors import RunError, UserError
+from misc.folders import Folder, folder_at, read_config, run_folder
+from misc.lookup import lookup
+from misc.records import read_json, read_result
+
+START = "start"  # entry of config.json
+Shapes = Dict[str, Tuple[int, ...]]  # name of a variable, LAYER/ENTRY -> its shape
+
+
+def begun(plan: Plan) -> Plan:
+    """Returns the plan with the Start that its config asks for. Raises UserError if it does not fit; writes nothing."""
+    root = plan.config.init_from
+    if root is None:
+        return plan
+    check_layers(plan.design.layers, plan.config)
+    folder = folder_at(pathlib.Path(root))
+    if folder.root.resolve() == run_folder(plan.config).root.resolve():
+        raise UserError(f"init_from: {root} is the folder of this run itself: set another exp_name")
+    try:
+        source, rows_hash = read_config(folder.root, {})
+    except UserError as error:
+        raise UserError(f"init_from: {error}") from None
+    _check_methods(plan.config, source)
+    notes = checkpoints.progress_notes(folder.checkpoint)
+    for prefix, progress in notes.items():
+        sha256 = checkpoints.fingerprint(prefix) if progress else None
+        if sha256:
+            _check_shapes(plan.design, root, _shapes(prefix))
+            return plan._replace(start=Start(root, prefix, progress.step, sha256,
+                                             tuple(_warnings(plan, folder, source, rows_hash))))
+    what = "none of its checkpoints is intact" if notes else "it has no checkpoint (yet)"
+    raise UserError(f"init_from: {root} cannot be a start: {what}")
+
+
+def about(plan: Plan, folder: Folder, resume: bool) -> Dict[str, Any]:
+    """Returns what config.json and result.json say of a warm start; a resumed run's config.json says it already."""
+    if resume:
+        written = read_json(folder.config)
+        return {START: written[START]} if START in written else {}
+    if plan.start is None:
+        return {}
+    start = plan.start
+    return {START: {"run": start.run, "checkpoint": start.prefix.name, "step": start.step, "sha256": start.sha256}}
+
+
+def load(session: tf.Session, model: Any, start: Start) -> None:
+    """Writes the start's values into the variables of a Model that has been initialised. Adds nothing to the graph."""
+    if checkpoints.fingerprint(start.prefix) != start.sha256:
+        raise RunError(f"init_from: checkpoint {start.prefix.name} of {start.run} has been changed or removed "
+                       "meanwhile: start again")
+    wanted = _wanted(model.design, model.variables)
+    variables = {scope: {name: model.variables[scope][name] for name in names} for scope, names in wanted.items()}
+    with checkpoints.plain_path(start.prefix) as path:
+        reader = tf.train.load_checkpoint(str(path))
+        put(session, variables, {
+            scope: {name: reader.get_tensor(f"{scope}/{name}").astype(variable.dtype.as_numpy_dtype)
+                    for name, variable in entries.items()} for scope, entries in variables.items()})
+
+
+def _wanted(design: Design, state: Dict[str, Dict[str, Any]]) -> Dict[str, List[str]]:
+    """Returns {scope: names of the entries that are taken over} of a state."""
+    restarted = {layer.spec.name: layer.curvature().restarted for layer in design.layers}
+    restarted.update(likelihood=design.likelihood.restarted, train=tuple(state["train"]))
+    return {scope: [name for name in entries if name not in restarted[scope]] for scope, entries in state.items()}
+
+
+def _shapes(prefix: pathlib.Path) -> Shapes:
+    with checkpoints.plain_path(prefix) as path:
+        shapes = tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
+    return {name: tuple(shape) for name, shape in shapes.items()}
+
+
+def _check_methods(config: Config, source: Config) -> None:
+    """Raises UserError if the states of the two runs are of different kinds."""
+    root = config.init_from
+    if source.mode != config.mode:
+        raise UserError(f"init_from: {root} is a {source.mode}, this run is a {config.mode}")
+    families = [lookup(METHODS, one.optimizer, "optimizer").family for one in (config, source)]
+    if families[0] is not families[1]:
+        raise UserError(f"init_from: {root} was trained by optimizer {source.optimizer}, whose state does not fit "
+                        f"optimizer {config.optimizer}")
+    kind = lookup(LIKELIHOODS, TASKS[config.kind].likelihood(config, 1), "likelihood")
+    if kind.has_precision and source.noise_update != config.noise_update:
+        raise UserError(f"init_from: {root} has noise_update {source.noise_update}, whose state does not fit "
+                        f"noise_update {config.noise_update}")
+
+
+def _check_shapes(design: Design, root: str, there: Shapes) -> None:
+    """Raises UserError, which names the first layer that differs, if the checkpoint is of another network."""
+    with tf.Graph().as_default():
+        state = initial_state(design, tf.as_dtype(design.config.precision))
+    here = {f"{scope}/{name}": tuple(state[scope][name].shape.as_list())
+            for scope, names in _wanted(design, state).items() for name in names}
+    names = [layer.spec.name for layer in design.layers]
+    names += sorted(name.split("/")[0] for name in there if name.endswith("/mean") and name not in here)
+    for i, layer in enumerate(names):
+        ours, theirs = here.get(f"{layer}/mean"), there.get(f"{layer}/mean")
+        if ours != theirs:
+            also = ""
+            if i == 0 and ours and theirs and ours[0] != theirs[0] and len(design.spec.shape) == 1:
+                also = f" (another number of inputs: {theirs[0] - 1} there, {ours[0] - 1} here)"
+            raise UserError(f"init_from: {root} has another network: layer {layer} has {_words(theirs)} there, "
+                            f"{_words(ours)} here{also}")
+    for name, shape in here.items():
+        if there.get(name) != shape:
+            layer, entry = name.split("/")
+            raise UserError(f"init_from: {root} keeps another state: {entry} of {layer} is {_words(there.get(name))} "
+                            f"there, {_words(shape)} here: set damping, max_factor_dim, large_layers and batch_size as "
+                            "there")
+
+
+def _words(shape: Any) -> str:
+    if shape is None:
+        return "nothing"
+    return " x ".join(map(str, shape)) if shape else "a scalar"
+
+
+def _warnings(plan: Plan, folder: Folder, source: Config, rows_hash: Any) -> List[str]:
+    """Returns sentences about rows that the source was trained on and that this run takes for unseen ones."""
+    config, about, sentences = plan.config, read_json(folder.config), []
+    if rows_hash != plan.data.rows_hash:
+        return []
+    split = about.get("split_hash") or (read_result(folder.result) or {}).get("split_hash")
+    folds = [(one.validation_fraction, one.validation_fold) for one in (config, source)]
+    if split not in (None, plan.data.split_hash):
+        sentences.append("has another split of the same rows: it was trained on some of this run's test rows")
+    elif plan.data.valid is not None and folds[0] != folds[1]:
+        sentences.append("has other validation rows: it was trained on some of this run's")
+    if config.holds_out:
+        sentences.append("may have been trained on the rows that are held out here: the noise would come out too low")
+    return [f"warning: init_from {config.init_from} {sentence}" for sentence in sentences]
