@@ -178,7 +178,8 @@ def _first_words(line: str, second: str, separator: str) -> typing.List[str]:
 def _are_names(words: typing.Sequence[str], decimal: str = ".") -> bool:
     """Tells whether no field is a number, or one with a decimal comma, and some say more than that a value is missing.
     """
-    return all(number(word, decimal) is None and number(word, ",") is None for word in words) and not all(word.lower() in MISSING for word in words)
+    return (all(number(word, mark) is None for word in words for mark in (decimal, ","))
+            and not all(word.lower() in MISSING for word in words))
 
 
 def _is_numbered(words: typing.Sequence[str]) -> bool:

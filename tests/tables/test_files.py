@@ -58,7 +58,7 @@ READ = {
     "doubled quotes": Good('a,b,y\n"5"" pipe",2,3\nz,5,6\n', "aby", ['5" pipe', 2, 3]),
     "decimal commas and words between spaces": Good("a b\n1,5 red\n2 blue\n", "ab", [1.5, "red"], [COMMA]),
     "the same without a header": Good("1,5 red\n2,5 blue\n", None, [1.5, "red"], [COMMA], {"separator": " "}),
-    "words of two parts between commas": Good("1,so red,3\n2,so blue,4\n", None, [1, "so red", 3]),
+    "words of two parts between commas": Good("4,so red,3\n2,so blue,4\n", None, [4, "so red", 3]),
     "inches": Good('a,b,y\n5" pipe,2,3\n6" pipe,5,6\n', "aby", ['5" pipe', 2, 3]),
     "quoted line ends": Good('a,b,y\n"x\ny",2,3\nz,5,6\n', "aby", ["x\ny", 2, 3]),
     "quoted line ends between semicolons": Good(
