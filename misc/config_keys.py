@@ -127,8 +127,7 @@ class Keys(pydantic.BaseModel):
         CLASSIFICATION, pattern=PATH)
     split: typing.Optional[int] = key(
         DATA, None, "Index of the split. Default: the seed; with protocol standard, random, kfold, group and column, "
-        "seed - 1 (counted from 0).",
-        ge=0, lt=2**32)
+        "seed - 1 (counted from 0).", ge=0, lt=2**32)
     test_fraction: float = key(
         DATA, 0.2, "Fraction of the rows that are test rows: of images without a test set of their own, and of tables "
         "with protocol random, ordered and group.", gt=0, lt=1)
