@@ -81,9 +81,13 @@ def _write_table(data: RegressionData) -> Stored:
 
 
 def _read_table(stored: Stored, common: Stored) -> RegressionData:
-    mean, std = (np.array(value) if isinstance(value, list) else float(value)
+    mean, std = (np.array(value, float) if isinstance(value, list) else float(value)
                  for value in (stored["target_mean"], stored["target_std"]))
-    return RegressionData(target_mean=mean, target_std=std, **_read_columns(stored), **common)
+    columns = _read_columns(stored)
+    n_targets = 1 + len(columns["transform"].further)
+    if not np.size(mean) == np.size(std) == n_targets or not np.all(np.asarray(std) > 0):
+        raise ValueError("the statistics of the targets do not fit their columns")
+    return RegressionData(target_mean=mean, target_std=std, **columns, **common)
 
 
 def _write_class_table(data: ClassTableData) -> Stored:
@@ -102,7 +106,7 @@ def _write_images(data: ImageData) -> Stored:
 
 
 def _read_images(stored: Stored, common: Stored) -> ImageData:
-    pixels = Pixels(np.array(stored["pixel_mean"]), np.array(stored["pixel_std"]))
+    pixels = Pixels(np.array(stored["pixel_mean"], float), np.array(stored["pixel_std"], float))
     return ImageData(classes=stored["classes"], **dict(common, spec=common["spec"]._replace(pixels=pixels)))
 
 

@@ -128,7 +128,7 @@ def test_mixtures_of_runs(trained, curves, no_figures):
     for root in roots:
         with restored(root, {}) as restored_run:
             collected.append(collect(restored_run, make_inputs(restored_run.config, restored_run.data, NOTHING)))
-        y, draws = collected[-1]["test"]
+        y, draws = collected[-1]["test"][:2]
         shape = stats.norm if np.ndim(draws.dof) == 0 and np.isinf(draws.dof) else stats.t(8.0)
         scale = draws.precisions_per_row()**-0.5
         densities.append((shape.pdf((y - draws.outputs) / scale) / scale).prod(axis=-1).mean(axis=0))

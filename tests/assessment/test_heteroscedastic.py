@@ -97,7 +97,7 @@ def test_a_mixture_with_a_run_of_homoscedastic_noise(cones):
     for root in cones[1].values():
         with restored(root, {}) as run:
             collected.append(collect(run, make_inputs(run.config, run.data, NOTHING)))
-        y, draws = collected[-1]["test"]
+        y, draws = collected[-1]["test"][:2]
         scale = draws.precisions.reshape(100, -1)**-0.5
         densities.append(stats.norm.pdf(y, draws.outputs, scale).mean(axis=0))
     both = mixture(collected)["test"].draws

@@ -34,7 +34,8 @@ def test_regression_metrics_are_those_of_the_run(toys):
         assert report["metrics"][name]["value"] == pytest.approx(result["metrics"]["test_" + name], rel=1e-5)
     with open(str(toys["ekfac"] / "evaluation" / "predictions.csv")) as handle:
         rows = list(csv.DictReader(handle))
-    assert list(rows[0]) == ["target", "mean", "std", "epistemic_std", "crps", "cdf"] and len(rows) == 2
+    assert list(rows[0]) == ["row", "target", "mean", "std", "epistemic_std", "lower", "upper", "crps", "cdf"]
+    assert len(rows) == 2
     assert np.mean([float(row["crps"]) for row in rows]) == pytest.approx(report["metrics"]["crps"]["value"], rel=1e-6)
     assert figures(toys["ekfac"] / "evaluation") == ["band", "coverage", "noise", "precision", "predictions",
                                                      "residuals"]

@@ -123,11 +123,14 @@ def damaged(text):
     yield "[1, 2]"
     yield "null"
     for key in values:
-        if key not in ("source", "version", "names", "is_commented", "protocol", "split", "split_hash", "rows_hash"):
+        if key not in ("source", "version", "names", "is_commented", "protocol", "split", "split_hash", "rows_hash",
+                       "further_targets"):
             yield json.dumps({name: value for name, value in values.items() if name != key})
     yield json.dumps(dict(values, inputs=values["inputs"][1:]))
     yield json.dumps(dict(values, target_std="wide"))
     yield json.dumps(dict(values, shape=[3]))
+    yield json.dumps(dict(values, further_targets=[{"name": "price", "number": 9}]))
+    yield json.dumps(dict(values, target_std=0.0))
     yield json.dumps(dict(values, columns=[dict(column, kind="sound") for column in values["columns"]]))
     yield json.dumps(dict(values, inputs=[dict(column, std=0.0) for column in values["inputs"]]))
     yield json.dumps(dict(values, kind="sound"))
