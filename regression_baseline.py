@@ -31,7 +31,8 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
     what.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
     what.add_argument("--runs", type=int, metavar="N", help="seeds 1 to N (default: the config's runs)")
     what.add_argument("--seeds", metavar="LIST", help="these seeds, e.g. 1-20 or 1,3,5-7")
-    what.add_argument("--protocol", choices=["published", "standard"], help="splits to use instead of the config's")
+    what.add_argument("--protocol", choices=["published", "standard", "random", "kfold", "ordered"],
+                      help="splits to use instead of the config's")
     what.add_argument("--validate", action="store_true", help="evaluate on validation rows; test rows are not used")
     what.add_argument("--tune", metavar="SPACE.json", help="search hyper-parameters inside each split's training rows")
     what.add_argument("--ensemble", type=int, default=1, metavar="M",

@@ -1,5 +1,6 @@
 """Trains one network as a configuration file describes, and writes its curves, checkpoints and results."""
 import argparse
+import json
 import sys
 import typing
 
@@ -14,6 +15,7 @@ EXAMPLES = """examples:
   python train.py --config config/regression/kfac_yacht.json --with config/overlays/recipe.json
   python train.py --config config/regression/ekfac_concrete.json --seed 3 --explain
   python train.py --config config/regression/ekfac_concrete.json --resume
+  python train.py --init houses.csv --target price > mine.json
   python train.py --config config/regression/ekfac_concrete.json --resume --epochs 2000
   tensorboard --logdir=experiments/concrete/ekfac_concrete/summary"""
 
@@ -26,6 +28,8 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
     what.add_argument("--list", action="store_true", help="list networks, data sets, optimizers and overlays")
     what.add_argument("--help-config", nargs="?", const="simple", metavar="FORMAT",
                       help="list all config keys (FORMAT as in tabulate: simple, github, html, ...)")
+    what.add_argument("--init", metavar="TABLE", help="look at a table and print a config for it")
+    parser.add_argument("--target", metavar="COLUMN", help="with --init: column of the target, by name or number")
     parser.add_argument("--with", dest="overlays", action="append", default=[], metavar="OVERLAY.json",
                         help="JSON file of keys to lay over the config, before --set; repeatable")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
@@ -44,6 +48,12 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
     with one_line_errors("train.py", "--resume continues from the last checkpoint, if there is one"):
         if args.help_config:
             print(config_table(args.help_config))
+            return
+        if args.init:
+            backend.prepare()
+            from core.training.suggested import print_suggestion
+
+            print(json.dumps(print_suggestion(args.init, args.target), indent=2, ensure_ascii=False))
             return
         if args.epochs is not None and not args.resume:
             raise UserError("--epochs lengthens a run that is there: add --resume, or set the length of a new run by "

@@ -1,8 +1,9 @@
 """Exact Gaussian-process regression with a lengthscale per input, for benchmarks.peers.
 
-The covariance of standardised targets is c k(r^2) + noise I, where r^2 = sum_j (x_j - x'_j)^2 / l_j^2 and k is the RBF
-or the Matern-3/2 kernel; the mean is zero. The kernel and the hyper-parameters log (c, l_1, ..., l_d, noise), [d + 2],
-maximise the marginal likelihood (Rasmussen and Williams 2006, Sec. 5.4.1), so that no cross-validation is needed.
+The covariance of standardised targets is c k(r^2) + (noise + c JITTER) I, where r^2 = sum_j (x_j - x'_j)^2 / l_j^2 and
+k is the RBF or the Matern-3/2 kernel; the mean is zero. The kernel and the hyper-parameters log (c, l_1, ..., l_d,
+noise), [d + 2], maximise the marginal likelihood (Rasmussen and Williams 2006, Sec. 5.4.1), so that no cross-validation
+is needed.
 
 An evaluation of the marginal likelihood costs n^3 operations. L-BFGS therefore starts from several points on at most
 `DRAFT_ROWS` random training rows, and goes on from the best of them on at most `FIT_ROWS`: on all rows of the UCI sets
@@ -19,7 +20,8 @@ STARTS, DRAFT_ROWS, FIT_ROWS = 4, 400, 1500
 MOST_STEPS = 200                # of L-BFGS
 CONSTANTS = (1e-3, 1e4)         # bounds of c
 LENGTHSCALES = (1e-2, 1e4)      # in standard deviations of the input
-NOISES = (1e-6, 10.0)           # variances; the least one keeps the Cholesky factorisation of 10^4 rows stable
+NOISES = (1e-6, 10.0)           # variances
+JITTER = 1e-8                   # of c, beside the noise: rounding makes k(r^2) indefinite where distances are small
 
 
 class GaussianFit(NamedTuple):
@@ -97,7 +99,7 @@ def negative_log_evidence(logs, kernel, x, y):
     scaled = x / lengths
     values, slopes = kernel(squared_distances(scaled, scaled))
     values *= constant
-    covariance = values + noise * np.eye(len(y))
+    covariance = values + (noise + JITTER * constant) * np.eye(len(y))
     factor = scipy.linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
     solved = scipy.linalg.cho_solve((factor, True), y, check_finite=False)
     loss = 0.5 * y @ solved + np.log(np.diag(factor)).sum() + 0.5 * len(y) * np.log(2.0 * np.pi)
@@ -107,8 +109,9 @@ def negative_log_evidence(logs, kernel, x, y):
     slopes *= weights
     slopes *= constant
     of_lengths = 2.0 * ((slopes @ scaled) * scaled).sum(axis=0) - 2.0 * slopes.sum(axis=0) @ scaled**2
-    of_constant = 0.5 * np.vdot(weights, values)
-    return loss, np.concatenate([[of_constant], of_lengths, [0.5 * noise * np.trace(weights)]])
+    trace = np.trace(weights)
+    of_constant = 0.5 * (np.vdot(weights, values) + JITTER * constant * trace)
+    return loss, np.concatenate([[of_constant], of_lengths, [0.5 * noise * trace]])
 
 
 def optimise(logs, kernel, x, y):
@@ -144,7 +147,7 @@ def condition(kernel, logs, x, y):
     scaled = x / lengths
     covariance = kernel(squared_distances(scaled, scaled))[0]
     covariance *= constant
-    covariance[np.diag_indices(len(x))] += noise
+    covariance[np.diag_indices(len(x))] += noise + JITTER * constant
     factor = scipy.linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
     solved = scipy.linalg.cho_solve((factor, True), y, check_finite=False)
 

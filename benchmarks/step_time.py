@@ -128,7 +128,7 @@ def main():
         from core.training.tasks import TASKS
 
         imported = time.perf_counter() - start
-        data = TASKS[config.mode].load(config)
+        data = TASKS[config.kind].load(config)
         if args.only_memory:
             train_and_evaluate(with_method(config, args.only_memory), data)
             return

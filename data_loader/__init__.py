@@ -7,14 +7,14 @@ in data_path is the data set `images`.
 
 Reading order: parts (the records that all loaders return), splits (which rows train and which test), regression and
 classification (the loaders), batches (minibatches). Behind them are table_file, table_header, known_tables and sources
-(tables), archives, images, image_files, cifar and idx (images). For evaluation: corruptions and ood
-(out-of-distribution data).
+(tables); archives, cifar and idx (known sets of images); own_images, labels_file, images, image_files, image_sizes and
+image_pixels (own images); stratified (splits by class). For evaluation: corruptions and ood (out-of-distribution data).
 """
 import typing
 
 import numpy as np
 
-from data_loader import archives
+from data_loader import archives, own_images
 from data_loader.sources import by_hand, openml, rdataset, toy_cubic
 
 
@@ -73,6 +73,7 @@ class ImageSet(typing.NamedTuple):
     meaning: str  # for --list
     load: archives.Loader
     classes: typing.Optional[typing.List[str]] = None  # in the order of the labels; None: numbers, or folders' names
+    keys: typing.Tuple[str, ...] = ()  # config keys that the loader takes beside data_path
 
 
 _CIFAR = "https://www.cs.toronto.edu/~kriz/"
@@ -101,6 +102,6 @@ IMAGE_SETS: typing.Dict[str, ImageSet] = {
         ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]),
     "digits": ImageSet("1797 grey digits of 8 x 8 that come with scikit-learn, 10 classes", archives.digits),
     "images": ImageSet("your own images: data_path/CLASS/FILE, or data_path/train/CLASS/FILE with test/ and val/ "
-                       "beside train/",
-                       archives.image_folder),
+                       "beside train/, or data_path/FILE with labels_file",
+                       own_images.image_folder, keys=("image_size", "image_fit", "labels_file")),
 }

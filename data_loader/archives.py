@@ -1,4 +1,4 @@
-"""Where sets of images come from: data_path, or a download.
+"""Where known sets of images come from: data_path, or a download. (Own images are read by own_images.)
 
 A loader is a function (data_path) -> Loaded. Files in data_path are used as they are;
 missing ones are downloaded once, checked and cached by pooch. A loader raises a UserError if the images can neither be
@@ -12,11 +12,8 @@ import typing
 
 from data_loader.cifar import read_cifar
 from data_loader.idx import read_idx
-from data_loader.image_files import UnusableImages, skipped_note
-from data_loader.images import LabelledImages, read_digits, read_folder
+from data_loader.images import LabelledImages, read_digits
 from misc.errors import UserError
-
-VALIDATION = ("val", "valid", "validation")  # names of a folder of validation images
 
 
 class Loaded(typing.NamedTuple):
@@ -29,7 +26,7 @@ class Loaded(typing.NamedTuple):
     notes: typing.Sequence[str] = ()       # sentences about what was left out
 
 
-Loader = typing.Callable[[str], Loaded]
+Loader = typing.Callable[..., Loaded]  # of data_path, and of the config keys that its row of IMAGE_SETS names
 
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -85,51 +82,6 @@ def idx_files(name: str, url: str, md5s: typing.Sequence[str]) -> Loader:
 def digits(data_path: str) -> Loaded:
     """Loads scikit-learn's digits; nothing is read from data_path."""
     return Loaded(read_digits(), None, "scikit-learn")
-
-
-def image_folder(data_path: str) -> Loaded:
-    """Loads image files: data_path/CLASS/FILE, or data_path/train/CLASS/FILE with test/ and val/ beside train/."""
-    path = pathlib.Path(data_path)
-    if not path.is_dir():
-        raise UserError(f"there is no folder {path}: set data_path to the folder of your images, which holds a folder "
-                        "per class")
-    if not (path / "train").is_dir():
-        train = read_folder(path)
-        return Loaded(train, None, str(path), notes=skipped_note(train.skipped, path, train.outside))
-    folders = sorted(child.name for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-    validation = [name for name in folders if name in VALIDATION]
-    if len(validation) > 1:
-        raise UserError(f"{path} holds {' and '.join(validation)}: keep one folder of validation images")
-    parts = _read_parts(path, ["train", *(name for name in folders if name == "test"), *validation])
-    train, test, valid = parts["train"], parts.get("test"), parts.get(validation[0]) if validation else None
-    read = [part for part in (train, valid, test) if part]
-    notes = skipped_note([file for part in read for file in part.skipped], path,
-                         [file for part in read for file in part.outside])
-    other = [name for name in folders if name not in ("train", "test", *VALIDATION)]
-    if other:
-        notes.append(f"note: {path} also holds {', '.join(other)}, which {'is' if len(other) == 1 else 'are'} not read "
-                     "(only train, test and val are)")
-    return Loaded(train, test, str(path), valid, notes)
-
-
-def _read_parts(path: pathlib.Path, names: typing.Sequence[str]) -> typing.Dict[str, LabelledImages]:
-    """Reads the folders `names`, the training images first, which the others must fit.
-
-    Raises UnusableImages, which names those of all folders; what else is wrong is said once these can be read.
-    """
-    parts: typing.Dict[str, LabelledImages] = {}
-    unusable: typing.List[str] = []
-    for name in names:
-        try:
-            parts[name] = read_folder(path / name, parts.get("train"))
-        except UnusableImages as error:
-            unusable += error.unusable
-        except UserError:
-            if not unusable:
-                raise
-    if unusable:
-        raise UnusableImages(unusable)
-    return parts
 
 
 def _find_idx_file(folder: pathlib.Path, name: str, file: str) -> typing.Optional[pathlib.Path]:

@@ -1,11 +1,14 @@
 """Loads a set of labelled images and splits it. Pixels stay bytes; the graph standardises them."""
+import functools
 import hashlib
+import os
 import typing
 
 import numpy as np
 
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.archives import Loaded
+from data_loader.images import LabelledImages, with_channels
 from data_loader.parts import Part, Pixels, Spec
 from data_loader.splits import (
     Split,
@@ -16,6 +19,7 @@ from data_loader.splits import (
     split_hash,
     training_rows,
 )
+from data_loader.stratified import hold_out_by_class, stratified_split
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import lookup
@@ -43,12 +47,14 @@ def load_classification(config: Config) -> ImageData:
     if config.dataset in DATASETS:
         raise UserError(f"dataset {config.dataset} is for mode regression, but this config's mode is classification")
     known = lookup(IMAGE_SETS, config.dataset, "dataset for mode classification")
-    loaded = known.load(config.data_path)
+    _check_keys(known.keys, config)
+    loaded = known.load(config.data_path, **{key: getattr(config, key) for key in known.keys})
     train, source = loaded.train, loaded.source
     images, labels, split = _split(loaded, config)
     rows, valid_rows = _training_rows(loaded, split, config)
     if config.evaluate_on == "test" and not len(split.test):
-        raise UserError(f"{source}: {len(labels)} images are too few to set a fifth of them aside as a test set")
+        raise UserError(f"{source}: {len(labels)} images are too few to set {config.test_fraction:g} of them aside as "
+                        "a test set (test_fraction)")
     if len(np.unique(labels[rows])) < 2:
         raise UserError(f"{source}: the training images are all of one class; there is nothing to learn")
 
@@ -58,6 +64,7 @@ def load_classification(config: Config) -> ImageData:
     fit = part(rows)
     hashes = hash_of_rows(images)
     n_valid, n_test = (n_common(hashes[others], hashes[rows]) for others in (valid_rows, split.test))
+    repeated = about_repeated("images", validation=(n_valid, len(valid_rows)), test=(n_test, len(split.test)))
     return ImageData(
         train=fit, valid=part(valid_rows) if len(valid_rows) else None,
         test=part(split.test) if config.evaluate_on == "test" else None,
@@ -66,8 +73,7 @@ def load_classification(config: Config) -> ImageData:
         source=source, split=split, split_hash=split_hash([split]), rows_hash=images_hash(images, labels),
         n_valid_in_train=n_valid if len(valid_rows) else None,
         n_test_in_train=n_test if config.evaluate_on == "test" else None,
-        notices=(*loaded.notes, *about_repeated("images", validation=(n_valid, len(valid_rows)),
-                                                test=(n_test, len(split.test)))),
+        notices=(*loaded.notes, *_about_contradictions(loaded, hashes, labels), *repeated),
     )
 
 
@@ -99,12 +105,50 @@ def n_equal_images(images: np.ndarray, others: np.ndarray) -> int:
     return n_common(hash_of_rows(images), hash_of_rows(others))
 
 
+def _about_contradictions(loaded: Loaded, hashes: np.ndarray, labels: np.ndarray) -> typing.List[str]:
+    """Returns a sentence that counts the images which stand, equal to the last bit, in several classes.
+
+    It names the first pair: by their files, or by their numbers.
+
+    Args:
+      loaded: the set, in the order of training, validation and test images.
+      hashes, labels: of its images, int [n].
+    """
+    first_rows: typing.Dict[int, int] = {}
+    pairs: typing.Dict[int, typing.Tuple[int, int]] = {}
+    for row, (image, label) in enumerate(zip(hashes.tolist(), labels.tolist())):
+        first = first_rows.setdefault(image, row)
+        if labels[first] != label:
+            pairs.setdefault(image, (first, row))
+    if not pairs:
+        return []
+    sources = [source for part in _parts_of(loaded) for source in part.sources]
+    one, other = (os.path.relpath(str(sources[row].path), loaded.source) if sources else f"number {row}"
+                  for row in next(iter(pairs.values())))
+    return [f"note: {'1 image stands' if len(pairs) == 1 else f'{len(pairs)} images stand'} in more than one class: "
+            f"{one} and {other} are equal" + (", for example" if len(pairs) > 1 else "")]
+
+
+def _parts_of(loaded: Loaded) -> typing.List[LabelledImages]:
+    return [part for part in (loaded.train, loaded.valid, loaded.test) if part is not None]
+
+
+def _check_keys(keys: typing.Sequence[str], config: Config) -> None:
+    """Raises a UserError if the config sets a key of another image set's loader than that of `keys`."""
+    others = {key: name for name, known in IMAGE_SETS.items() for key in known.keys if key not in keys}
+    for key, name in others.items():
+        if config.sets(key):
+            raise UserError(f"{key} is for dataset {name}, but this config's dataset is {config.dataset}: remove {key}")
+
+
 def _training_rows(loaded: Loaded, split: Split, config: Config) -> typing.Tuple[np.ndarray, np.ndarray]:
     """Returns (training rows, validation rows): the set's own, or those that the config sets aside."""
     if loaded.valid is None:
         if config.evaluate_on == "validation" and config.validation_fraction == 0:
             raise UserError("evaluate_on validation needs validation rows: set validation_fraction, e.g. to 0.1, or "
                             "put a folder val beside train")
+        if config.stratified:
+            return training_rows(split, config, functools.partial(hold_out_by_class, loaded.train.labels))
         return training_rows(split, config)
     for key in ("validation_fraction", "validation_fold"):
         if getattr(config, key):
@@ -114,17 +158,24 @@ def _training_rows(loaded: Loaded, split: Split, config: Config) -> typing.Tuple
 
 def _split(loaded: Loaded, config: Config) -> typing.Tuple[np.ndarray, np.ndarray, Split]:
     """Returns all images and all labels in one order (of training, validation, test), and which train and test."""
-    train, test = loaded.train, loaded.test
-    parts = [part for part in (train, loaded.valid, test) if part is not None]
-    images, labels = train.images, train.labels
+    train, test, parts = loaded.train, loaded.test, _parts_of(loaded)
+    n_channels = max(part.images.shape[3] for part in parts)
+    parts = [with_channels(part, n_channels) for part in parts]
+    images, labels = parts[0].images, train.labels
     if len(parts) > 1:
         images, labels = (np.concatenate(arrays) for arrays in zip(*((part.images, part.labels) for part in parts)))
     if test is None:
         index = config.split if config.split is not None else config.seed
-        return images, labels, random_split(len(train.labels), index)
-    if config.split is not None:
-        raise UserError(f"split: {config.dataset} has test images of its own, so there is nothing to split; remove "
-                        "split (validation_fraction sets training images aside)")
+        if config.stratified:
+            return images, labels, stratified_split(train.labels, index, config.test_fraction)
+        return images, labels, random_split(len(train.labels), index, config.test_fraction)
+    for key in ("split", "test_fraction"):
+        if config.sets(key):
+            raise UserError(f"{key}: {config.dataset} has test images of its own, so there is nothing to split; remove "
+                            f"{key} (validation_fraction sets training images aside)")
+    if config.stratified and (loaded.valid is not None or not config.validation_fraction):
+        raise UserError(f"stratified: {config.dataset} has test images of its own and no validation rows are chosen: "
+                        "remove stratified, which has no effect")
     n_train, n_test = len(train.labels), len(test.labels)
     order = np.random.RandomState(0).permutation(n_train)  # files may be sorted; validation rows need all classes
     return images, labels, Split("given", 0, order, len(labels) - n_test + np.arange(n_test))

@@ -5,7 +5,8 @@ import typing
 import numpy as np
 
 from data_loader import Dataset
-from data_loader.table_file import Table, label
+from data_loader.table_cells import label
+from data_loader.table_file import Table
 from misc.errors import UserError
 
 TARGET_NAMES = ("target", "y", "label", "response", "output", "outcome")  # what people call the target
@@ -31,16 +32,18 @@ def put_target_last(table: Table, known: typing.Optional[Dataset]) -> Table:
         return table._replace(notices=(*table.notices, notice))
     order = [column for column in range(last + 1) if column != found[0]] + found
     notice = f"note: {label(found[0], table.names)} is the target, as its name says, and not the last one"
-    return table._replace(values=table.values[:, order], names=tuple(table.names[column] for column in order),
+    field = table.field
+    return table._replace(frame=table.frame.iloc[:, order].set_axis(range(last + 1), axis=1), field=lambda row, column:
+                          field(row, order[column]), names=tuple(table.names[column] for column in order),
                           notices=(*table.notices, notice))
 
 
 def check_known(table: Table, name: str, known: typing.Optional[Dataset]) -> None:
     """Raises a UserError unless the last column has the range of the known set's target."""
-    if known is None or known.target_range is None:
+    if known is None or known.target_range is None or not table.is_number(table.frame.shape[1] - 1):
         return
     low, high = known.target_range
-    target = table.values[:, -1]
+    target = table.frame.iloc[:, -1].to_numpy()
     slack = SLACK * (high - low)
     if np.abs(target.min() - low) > slack or np.abs(target.max() - high) > slack:
         raise UserError(f"{table.source}: the last column goes from {target.min():g} to {target.max():g}, but the "

@@ -8,24 +8,28 @@ import numpy as np
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.archives import Loaded
 from data_loader.classification import ImageData
-from data_loader.image_files import skipped_note
-from data_loader.images import LabelledImages, read_folder, read_images, size_text
+from data_loader.image_files import read_notes, skipped_note
+from data_loader.image_sizes import Fit, fit_of
+from data_loader.images import LabelledImages, read_folder, read_unlabelled, size_text, with_channels
 from data_loader.known_tables import put_target_last
+from data_loader.other_rows import MAX_DISTANCE, encode_as, match_columns, targets_of, word_columns
 from data_loader.parts import Part
-from data_loader.regression import MOST_NAMED, RegressionData, read_rows
+from data_loader.regression import RegressionData
 from data_loader.splits import hash_of_rows, n_common, rows_hash
-from data_loader.table_file import Table, label, may_be_header, read_table
+from data_loader.table_classes import ClassTableData, class_part
+from data_loader.table_file import Table, may_be_header, read_table
+from data_loader.table_text import TableFormat
+from data_loader.tables import fetch_known
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import did_you_mean
 from misc.seeding import stream
 
 NOISE = "noise"
-ROUNDING = 1e-9  # relative difference from a constant that needs no mention
-MAX_DISTANCE = 1e12  # in standard deviations: well below 1e19, where squares overflow in float32
 
 
-def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise: int = 1000) -> np.ndarray:
+def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise: int = 1000,
+               fit: typing.Optional[Fit] = None) -> np.ndarray:
     """Returns images to be told apart from a run's own: uint8 [n, *shape], scaled, and grey or coloured, to fit.
 
     Args:
@@ -33,6 +37,7 @@ def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise
         `n_noise` images of uniformly random pixels.
       data_path: the folder in which known sets are looked for.
       shape: (height, width, channels) of the network's input.
+      fit: how the run resizes its own images, and the files in a folder, too; None: images are stretched.
 
     Raises a UserError if there are no such images.
     """
@@ -40,10 +45,10 @@ def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise
         # NOTE: the noise follows from the name of its stream, so another name would change published numbers.
         return stream(0, "foreign noise").randint(0, 256, (n_noise, *shape)).astype(np.uint8)
     if name not in IMAGE_SETS and _is_folder(name):
-        read = read_images(pathlib.Path(name))
+        read = read_unlabelled(pathlib.Path(name), fit)
         _say(skipped_note(read.skipped, pathlib.Path(name)))
         return np.concatenate([fit_to_shape(image[None], shape) for image in read.images])
-    return fit_to_shape(_load_images(name, data_path, [*IMAGE_SETS, NOISE])[0].images, shape)
+    return fit_to_shape(_load_images(name, data_path, [*IMAGE_SETS, NOISE], fit)[0].images, shape)
 
 
 def labelled_images(name: str, config: Config, data: ImageData) -> Part:
@@ -57,7 +62,8 @@ def labelled_images(name: str, config: Config, data: ImageData) -> Part:
     """
     if name == config.dataset:
         raise UserError(f"--data {name} is what the run was trained on; evaluate without --data to use its test rows")
-    other, classes = _load_images(name, config.data_path, list(IMAGE_SETS))
+    other, classes = _load_images(name, config.data_path, list(IMAGE_SETS), fit_of(config))
+    other = with_channels(other, data.spec.shape[2])
     if other.images.shape[1:] != tuple(data.spec.shape):
         raise UserError(f"{name} has images of {size_text(other.images.shape[1:])}, but the network takes "
                         f"{size_text(data.spec.shape)}")
@@ -74,80 +80,55 @@ def other_table(name: str, config: Config, data: RegressionData) -> Part:
     """Returns the rows of another table, standardised as the training rows of `data` were.
 
     Args:
-      name: of a .data file, or of a data set.
+      name: of a table's file, or of a data set.
       config, data: of the run.
 
     Raises a UserError if there is no such table, its rows do not fit, or the run was trained on them.
     """
-    is_file = _exists(name) and pathlib.Path(name).is_file()
-    if not is_file and name.endswith(".data"):
-        raise UserError(f"--data {name}: there is no such file")
-    table = read_table(pathlib.Path(name)) if is_file else read_rows(name, config.data_path)
-    known = DATASETS.get(config.dataset)
-    table = match_columns(put_target_last(table, known) if known else table, data)
-    if rows_hash(table.values) == data.rows_hash:
-        raise UserError(f"--data {name}: the run was trained on these rows; evaluate without --data to use its test "
-                        "rows")
-    values, n_inputs = table.values, data.spec.shape[0]
-    if values.shape[1] != n_inputs + 1 or not len(values):
-        raise UserError(f"{table.source} has {values.shape[1]} columns, but the network takes {n_inputs} inputs and a "
-                        "target")
-    if table.names is None and data.names is None and may_be_header(values[0]):
-        raise UserError(f"{table.source}: the first line holds the numbers {values[0].min():g} to "
-                        f"{values[0].max():g}, each once: remove it if it is a header (its columns must be in "
+    table = _read_other(name, config, data)
+    rows = match_columns(table, data, needs_target=True)
+    if table.names is None and data.names is None and table.is_number(0) and may_be_header(
+            table.frame.iloc[0].to_numpy()):
+        first = table.frame.iloc[0].to_numpy(np.float64)
+        raise UserError(f"{table.source}: the first line holds the numbers {first.min():g} to "
+                        f"{first.max():g}, each once: remove it if it is a header (its columns must be in "
                         "the order of the run's table), or move it to another line if it is a row")
-    if not np.isfinite(values).all():
-        raise UserError(f"{table.source}: not all values are finite")
-    x, y, notices = standardise_as(data, table)
-    if max(np.abs(x).max(), np.abs(y).max()) > MAX_DISTANCE:
+    x, notices = encode_as(data, rows)
+    targets = targets_of(data, rows)
+    y = (targets - data.target_mean) / data.target_std
+    if not np.abs(y).max() <= MAX_DISTANCE:
         raise UserError(f"{table.source}: some values are more than {MAX_DISTANCE:g} standard deviations of the "
                         "training rows away from their mean")
-    n_in_train = n_common(hash_of_rows(values), data.train_hashes)
-    return Part(x, y, n_in_train, (*table.notices, *notices))
+    n_in_train = None
+    if data.train_hashes is not None:
+        values = np.column_stack([data.transform.encode(rows.frame)[0], targets])
+        if rows_hash(values) == data.rows_hash:
+            raise UserError(f"--data {name}: the run was trained on these rows; evaluate without --data to use its "
+                            "test rows")
+        n_in_train = n_common(hash_of_rows(values), data.train_hashes)
+    return Part(x, y, n_in_train, (*rows.notices, *notices), rows.ids)
 
 
-def match_columns(table: Table, data: RegressionData) -> Table:
-    """Puts the columns into the order of the run's, by their names.
-
-    The order stays if only one table has names, or if the names differ and those of one are the words of a comment.
-    Raises a UserError that lists the names that only one of the two has.
-    """
-    if table.names is None or data.names is None:
-        if (table.names is None) == (data.names is None):
-            return table
-        nameless = "the run's table" if data.names is None else table.source
-        return table._replace(notices=(*table.notices, f"note: columns are matched by their order, because {nameless} "
-                                       "does not name them"))
-    if table.names == data.names:
-        return table
-    wrong = [f"{what} {', '.join(map(repr, names[:5]))}" for what, names in (
-        ("misses", [name for name in data.names if name not in table.names]),
-        ("has the further", [name for name in table.names if name not in data.names])) if names]
-    if wrong and (table.is_commented or data.is_commented):
-        return table._replace(notices=(*table.notices, "note: columns are matched by their order, because the words of "
-                                       f"a comment in {table.source if table.is_commented else data.source} are not "
-                                       "the names of the other table"))
-    if wrong:
-        raise UserError(f"{table.source} {' and '.join(wrong)}: its columns must be those of the run's table "
-                        f"({data.source})")
-    order = [table.names.index(name) for name in data.names]
-    return table._replace(values=table.values[:, order], names=data.names, notices=(
-        *table.notices, "note: columns are matched by their names: their order is not that of the run's table"))
+def other_class_table(name: str, config: Config, data: ClassTableData) -> Part:
+    """Returns the rows of another table with their labels; arguments and errors are those of `other_table`."""
+    return class_part(data, match_columns(_read_other(name, config, data), data, needs_target=True))
 
 
-def standardise_as(data: RegressionData, table: Table) -> typing.Tuple[np.ndarray, np.ndarray, typing.List[str]]:
-    """Returns (inputs, targets, notices): the rows, standardised as the training rows were.
-
-    Inputs that are constant over the training rows become 0.
-    """
-    x = np.where(data.constant, 0.0, (table.values[:, :-1] - data.input_mean) / data.input_std)
-    y = (table.values[:, -1] - data.target_mean) / data.target_std
-    distance = np.abs(table.values[:, :-1] - data.input_mean)
-    other = data.constant & (distance > ROUNDING * np.abs(data.input_mean)).any(axis=0)
-    if not other.any():
-        return x, y, []
-    columns = [label(int(column), data.names) for column in np.flatnonzero(other)[:MOST_NAMED]]
-    return x, y, [f"note: constant over the training rows, so other values here are not used: {', '.join(columns)}"]
+def _read_other(name: str, config: Config, data: typing.Union[RegressionData, ClassTableData]) -> Table:
+    """Reads a table's file, or a known data set."""
+    known = DATASETS.get(config.dataset) if not config.data_file else None
+    if _exists(name) and pathlib.Path(name).is_file():
+        table = read_table(pathlib.Path(name), TableFormat(**config.table_format), word_columns(data))
+    elif pathlib.Path(name).suffix:
+        raise UserError(f"--data {name}: there is no such file")
+    else:
+        path = pathlib.Path(config.data_path) / f"{name}.data"
+        if not path.is_file() and name not in DATASETS:
+            raise UserError(f"--data {name}: there is no file of that name, nor {path}, and no known data set of that "
+                            f"name{did_you_mean(name, DATASETS)}")
+        table = read_table(path, TableFormat(**config.table_format)) if path.is_file() else fetch_known(
+            name, config.data_path)
+    return put_target_last(table, known) if known else table
 
 
 def fit_to_shape(images: np.ndarray, shape: typing.Tuple[int, ...]) -> np.ndarray:
@@ -175,11 +156,13 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _load_images(name: str, data_path: str,
-                 known: typing.Sequence[str]) -> typing.Tuple[LabelledImages, typing.List[str]]:
+                 known: typing.Sequence[str],
+                 fit: typing.Optional[Fit]) -> typing.Tuple[LabelledImages, typing.List[str]]:
     """Returns the test part (or all, without one) of a known set, or a folder of images; and its class names.
 
     Args:
       known: names that the message about an unknown one lists.
+      fit: how files in a folder are resized, if at all.
     """
     if name == "images":
         raise UserError("images stands for your own images: give the path of their folder instead")
@@ -193,8 +176,9 @@ def _load_images(name: str, data_path: str,
     if any(child.is_dir() for child in (pathlib.Path(name) / "train").glob("*")):
         raise UserError(f"{name} holds a folder of training images and its other parts: give one of them, e.g. "
                         f"{pathlib.Path(name) / 'test'}")
-    images = read_folder(pathlib.Path(name))
+    images = read_folder(pathlib.Path(name), fit=fit)
     _say(skipped_note(images.skipped, pathlib.Path(name), images.outside))
+    _say(read_notes(images.sources, fit))
     return images, images.classes or []
 
 

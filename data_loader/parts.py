@@ -11,6 +11,7 @@ class Part(typing.NamedTuple):
     y: typing.Optional[np.ndarray]  # standardised targets, float [n], or labels, int32 [n]; None if there are none
     n_in_train: typing.Optional[int] = None  # of other rows: how many the run was trained on; None: not looked for
     notices: typing.Tuple[str, ...] = ()  # of other rows: sentences about what was assumed
+    ids: typing.Optional[np.ndarray] = None  # what predictions call the rows, [n]: numbers from 1, or texts
 
 
 class Pixels(typing.NamedTuple):

@@ -1,29 +1,16 @@
-"""Loads a table of numbers, splits it and standardises it."""
-import pathlib
+"""Loads a table whose target is a number, splits it and standardises it."""
 import typing
 
 import numpy as np
 
-from data_loader import DATASETS, IMAGE_SETS, Dataset
-from data_loader.known_tables import check_known, put_target_last
 from data_loader.parts import Part, Spec
-from data_loader.splits import (
-    PROTOCOLS,
-    Split,
-    about_repeated,
-    hash_of_rows,
-    n_common,
-    rows_hash,
-    split_hash,
-    standard_split,
-    training_rows,
-)
-from data_loader.table_file import Table, label, read_table
+from data_loader.splits import Split, about_repeated, hash_of_rows, n_common, split_hash
+from data_loader.table_notices import about_copies, about_two_values
+from data_loader.table_transform import TableTransform
+from data_loader.tables import SplitTable, load_split_table
 from misc.config import Config
 from misc.errors import UserError
-from misc.lookup import did_you_mean, lookup
 
-MIN_ROWS = 10  # so that a tenth of them is at least one test row
 MOST_NAMED = 10  # constant columns that a notice names
 MIN_STD = 1e-150  # standard deviations below 1e-154 underflow when they are squared
 
@@ -37,143 +24,109 @@ class RegressionData(typing.NamedTuple):
     spec: Spec
     input_mean: np.ndarray  # [d]
     input_std: np.ndarray  # [d]; 1 where a column is constant
-    target_mean: float
-    target_std: float
+    target_mean: typing.Any  # a float, or [m] of m targets
+    target_std: typing.Any  # likewise
     constant: np.ndarray  # bool [d]: inputs that are constant over the training rows; they are 0 in every row
-    names: typing.Optional[typing.Tuple[str, ...]]  # of the columns, the target's last; None if they have none
+    transform: TableTransform  # from the table's columns to inputs, before they are standardised
+    names: typing.Optional[typing.Tuple[str, ...]]  # of the columns, inputs and, last, the target; None: they have none
     is_commented: bool  # whether the names are the words of a comment, which may be any sentence
     source: str  # where the rows came from
     split: Split
     split_hash: str
     rows_hash: str  # of all rows in their order, before the split
-    train_hashes: np.ndarray  # a hash per training row
+    train_hashes: typing.Optional[np.ndarray]  # a hash per training row; None if the rows are not at hand
     n_valid_in_train: typing.Optional[int]  # validation rows that also stand among the training rows; None without any
     n_test_in_train: typing.Optional[int]  # the same of test rows; None if only the validation rows are evaluated
     notices: typing.Tuple[str, ...]  # sentences about what was assumed
 
 
 def load_regression(config: Config) -> RegressionData:
-    """Reads, checks, splits and standardises `config.dataset`. Raises a UserError if that is impossible."""
-    known = DATASETS.get(config.dataset)
-    table = read_rows(config.dataset, config.data_path)
-    _check(table, config.dataset, known)
-    table = put_target_last(table, known)
-    check_known(table, config.dataset, known)
-    values = table.values
-    protocol = lookup(PROTOCOLS, config.protocol, "protocol")
-    split = protocol.split(len(values), split_of(config), known.n_standard_splits if known else 20)
-    if known and config.protocol == "standard":
-        _check_standard(values, table.source, config.dataset, known)
-    train_rows, valid_rows = training_rows(split, config)
-    data = _standardise(table, train_rows, valid_rows, split)
+    """Reads, checks, splits and standardises the config's table. Raises a UserError if that is impossible."""
+    data = _standardise(load_split_table(config))
     return data if config.evaluate_on == "test" else data._replace(test=None, n_test_in_train=None)
 
 
-def split_of(config: Config) -> int:
-    """Returns the index of the config's split: as set, else by the seed. Raises a UserError if it has none."""
-    first_seed = lookup(PROTOCOLS, config.protocol, "protocol").first_seed
-    index = config.split if config.split is not None else config.seed - first_seed
-    if index < 0:
-        raise UserError("protocol standard with seed 0 has no default split: set split")
-    return index
+class Standards(typing.NamedTuple):
+    """Columns [n, c], standardised by the training rows, and by what."""
+
+    scaled: np.ndarray    # [n, c]
+    mean: np.ndarray      # [c]
+    std: np.ndarray       # [c]
+    constant: np.ndarray  # bool [c]: constant over the training rows, and 0 in every row
 
 
-def read_rows(name: str, data_path: str) -> Table:
-    """Returns the rows of a data set.
+def standardise(values: np.ndarray, rows: np.ndarray, is_scaled: np.ndarray, source: str) -> Standards:
+    """Standardises columns by the training rows. A column that is constant over them becomes 0 in every row.
 
-    They are read from NAME.data in data_path if there is such a file; otherwise a known data set is fetched. Raises a
-    UserError if there is neither.
+    Args:
+      values: [n, c].
+      rows: numbers of the training rows.
+      is_scaled: bool [c]; the other columns, which hold 0 and 1, stay as they are.
+      source: where the table comes from.
+
+    Raises a UserError for values that float64 cannot standardise.
     """
-    path = pathlib.Path(data_path) / f"{name}.data"
-    if path.is_file():
-        return read_table(path)
-    if name in IMAGE_SETS:
-        raise UserError(f"dataset {name} is for mode classification, but this config's mode is regression")
-    if name not in DATASETS:
-        _raise_unknown(name, path)
-    try:
-        values, source = DATASETS[name].fetch()
-    except UserError as error:
-        raise UserError(f"data set {name}: there is no file {path}, and {error}; "
-                        "put the file there (numbers, target last), or set data_path to its folder") from None
-    return Table(values, None, source)
-
-
-def _raise_unknown(name: str, path: pathlib.Path) -> typing.NoReturn:
-    """Raises the UserError for a name that is neither a file nor known; it names the file or set that was meant."""
-    for other in (path.parent / name, path.parent / f"{name}.csv", path.parent / f"{name}.txt"):
-        if other.is_file():
-            rename = "" if other.suffix == ".data" else f"rename it to {other.stem}.data and "
-            raise UserError(f"unknown dataset {name!r}, but there is a file {other}: {rename}set dataset to "
-                            f"{other.stem}")
-    names = [*DATASETS, *(file.stem for file in path.parent.glob("*.data") if file.is_file())]
-    raise UserError(f"unknown dataset {name!r}{did_you_mean(name, names)}: there is no file {path}, and no known data "
-                    "set has that name (--list shows them)")
-
-
-def _check(table: Table, name: str, known: typing.Optional[Dataset]) -> None:
-    """Raises a UserError unless the values can be split and are what is known of the data set."""
-    values, source = table.values, table.source
-    n_rows, n_columns = values.shape
-    if known and (n_rows, n_columns) != (known.n_rows, known.n_inputs + 1):
-        raise UserError(f"{source}: {name} has {known.n_rows} rows of {known.n_inputs} inputs and the target, but this "
-                        f"table has {n_rows} rows of {n_columns} columns (give rows of your own another name)")
-    if n_columns < 2:
-        raise UserError(f"{source}: there is one column only; inputs and, in the last column, a target are needed")
-    if n_rows < MIN_ROWS:
-        raise UserError(f"{source}: {n_rows} rows are too few to split, at least {MIN_ROWS} are needed")
-    if not np.isfinite(values).all():
-        raise UserError(f"{source}: not all values are finite")
-
-
-def _check_standard(values: np.ndarray, source: str, name: str, known: Dataset) -> None:
-    """Raises a UserError unless rows and splits are those that papers share under this name."""
-    if known.rows_hash not in (None, rows_hash(values)):
-        raise UserError(f"{source}: these are not the rows of {name}, in the order for which the standard splits were "
-                        f"made (hash {rows_hash(values)}, not {known.rows_hash}): use that file, or protocol published")
-    splits = [standard_split(len(values), index, known.n_standard_splits) for index in range(known.n_standard_splits)]
-    if known.standard_hash not in (None, split_hash(splits)):
-        raise UserError(f"{source}: the standard splits of {name} come out as {split_hash(splits)}, not "
-                        f"{known.standard_hash}: the rows or numpy's random numbers are not those for which they were "
-                        "made; use protocol published")
-
-
-def _standardise(table: Table, train_rows: np.ndarray, valid_rows: np.ndarray, split: Split) -> RegressionData:
-    """Standardises by the training rows. A column that is constant over them becomes 0 in every row."""
-    values, source = table.values, table.source
-    train = values[train_rows]
+    train = values[rows]
     with np.errstate(all="ignore"):
         mean, std = train.mean(axis=0), train.std(axis=0)
-    constant = _is_constant(train, mean, std)
-    if constant[-1]:
-        spread = np.ptp(train[:, -1])
-        why = f"varies by {spread:.2g} only, as rounding does (subtract an offset from it)" if spread else "is constant"
-        raise UserError(f"{source}: the target {why} over the training rows; there is nothing to learn")
+    constant = is_constant(train, mean, std)
     mean[constant], std[constant] = train[0, constant], 1.0
+    mean[~is_scaled & ~constant], std[~is_scaled] = 0.0, 1.0
     with np.errstate(all="ignore"):
         scaled = np.where(constant, 0.0, (values - mean) / std)
     if not (np.isfinite(scaled).all() and np.isfinite(std).all() and std.min() >= MIN_STD):
         raise UserError(f"{source}: the values are too large or too small to standardise; change their units")
+    return Standards(scaled, mean, std, constant)
+
+
+def _standardise(loaded: SplitTable) -> RegressionData:
+    table, split, train_rows, valid_rows = loaded.table, loaded.split, loaded.train_rows, loaded.valid_rows
+    values = table.values if loaded.is_plain else np.column_stack([loaded.inputs, loaded.targets])
+    n_targets = len(loaded.roles.targets)
+    n_inputs, one = values.shape[1] - n_targets, n_targets == 1
+    is_scaled = np.append(loaded.transform.scaled, np.ones(n_targets, bool))
+    scaled, mean, std, constant = standardise(values, train_rows, is_scaled, table.source)
+    for column in range(n_inputs, values.shape[1]):
+        if constant[column]:
+            _refuse_constant(loaded, values[train_rows, column], column - n_inputs)
 
     def part(rows: np.ndarray) -> Part:
-        return Part(scaled[rows, :-1], scaled[rows, -1])
+        return Part(scaled[rows, :n_inputs], scaled[rows, n_inputs] if one else scaled[rows, n_inputs:],
+                    ids=names_of_rows(loaded, rows))
 
-    hashes = hash_of_rows(values)
+    train, hashes = part(train_rows), hash_of_rows(values)
     n_valid, n_test = (n_common(hashes[rows], hashes[train_rows]) for rows in (valid_rows, split.test))
     return RegressionData(
-        train=part(train_rows), valid=part(valid_rows) if len(valid_rows) else None, test=part(split.test),
-        spec=Spec(len(train_rows), (values.shape[1] - 1,), 1, None),
-        input_mean=mean[:-1], input_std=std[:-1],
-        target_mean=float(mean[-1]), target_std=float(std[-1]), constant=constant[:-1], names=table.names,
-        is_commented=table.is_commented, source=source, split=split, split_hash=split_hash([split]),
-        rows_hash=rows_hash(values),
+        train=train, valid=part(valid_rows) if len(valid_rows) else None, test=part(split.test),
+        spec=Spec(len(train_rows), (n_inputs,), n_targets, None),
+        input_mean=mean[:n_inputs], input_std=std[:n_inputs],
+        target_mean=float(mean[-1]) if one else mean[n_inputs:], target_std=float(std[-1]) if one else std[n_inputs:],
+        constant=constant[:n_inputs], transform=loaded.transform,
+        names=table.names, is_commented=table.is_commented, source=table.source, split=split,
+        split_hash=split_hash([split]), rows_hash=loaded.rows_hash,
         train_hashes=hashes[train_rows], n_valid_in_train=n_valid if len(valid_rows) else None, n_test_in_train=n_test,
-        notices=(*table.notices, *_about_constant(table, train, constant),
+        notices=(*loaded.notices, *about_constant(loaded.transform, values, train_rows, constant),
+                 *(notice for column in range(n_inputs, values.shape[1]) for notice in (
+                     *about_copies(loaded.transform, train.x, scaled[train_rows, column]),
+                     *about_two_values(values[:, column]))),
                  *about_repeated("rows", validation=(n_valid, len(valid_rows)), test=(n_test, len(split.test)))),
     )
 
 
-def _is_constant(train: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def _refuse_constant(loaded: SplitTable, targets: np.ndarray, number: int) -> typing.NoReturn:
+    """Raises a UserError for a target that does not vary over the training rows; number: which of them, from 0."""
+    spread, places = np.ptp(targets), loaded.transform.targets
+    why = f"varies by {spread:.2g} only, as rounding does (subtract an offset from it)" if spread else "is constant"
+    name = "the target" if len(places) == 1 else f"the target {places[number].label}"
+    raise UserError(f"{loaded.table.source}: {name} {why} over the training rows; there is nothing to learn")
+
+
+def names_of_rows(loaded: SplitTable, rows: np.ndarray) -> np.ndarray:
+    """Returns what predictions call these rows: the values of the column row_id, or their numbers from 1."""
+    return rows + 1 if loaded.ids is None else loaded.ids[rows]
+
+
+def is_constant(train: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Tells which columns of the training rows [n, d + 1] vary by no more than rounding can explain: bool [d + 1].
 
     As in scikit-learn (`_is_constant_feature`): var <= n eps var + (n mean eps)^2. Standard deviations are compared
@@ -186,16 +139,17 @@ def _is_constant(train: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.nda
         return below_rounding | (np.ptp(train, axis=0) == 0)
 
 
-def _about_constant(table: Table, train: np.ndarray, constant: np.ndarray) -> typing.List[str]:
+def about_constant(transform: TableTransform, values: np.ndarray, rows: np.ndarray,
+                   constant: np.ndarray) -> typing.List[str]:
     """Returns a notice that names the constant inputs and counts the rows in which they have other values."""
     columns = [int(column) for column in np.flatnonzero(constant)]
     if not columns:
         return []
     words = []
     for column in columns[:MOST_NAMED]:
-        low, high = train[:, column].min(), train[:, column].max()
-        n_other = int(((table.values[:, column] < low) | (table.values[:, column] > high)).sum())
+        low, high = values[rows, column].min(), values[rows, column].max()
+        n_other = int(((values[:, column] < low) | (values[:, column] > high)).sum())
         others = f" (other values in {n_other} row{'s' if n_other > 1 else ''} are not used)" if n_other else ""
-        words.append(label(column, table.names) + others)
+        words.append(transform.label(column) + others)
     more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
     return [f"note: constant over the training rows, so 0 in every row: {', '.join(words)}{more}"]

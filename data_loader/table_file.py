@@ -1,72 +1,139 @@
-"""Reads a NAME.data file: numbers, one row per line, the target in the last column."""
-import math
+"""Reads the file of a table: a column of numbers or of words for each field."""
+import functools
 import pathlib
 import typing
 
 import numpy as np
 
-from data_loader.table_header import (
-    MISSING,
-    WHITE_SPACE,
-    Layout,
-    is_nameless,
-    lines_of,
-    names_of,
-    number,
-    read_layout,
-    split_line,
-)
+from data_loader.table_cells import Texts, about_missing, field_at, label, read_texts, rows_of_file
+from data_loader.table_dialect import WHITE_SPACE
+from data_loader.table_header import TRUTH, Layout, is_nameless, lines_of, names_of, read_layout
+from data_loader.table_text import ANY_FORMAT, TableFormat, open_rows
 from misc.errors import UserError
 
+if typing.TYPE_CHECKING:
+    import pandas
+
 MISSING_MARKS = (-999.0, -8888.0, -9999.0, -99999.0)  # numbers that stand for missing values in many files
+MOST_NAMED = 10  # columns that a notice names
+PARQUET = (".parquet", ".pq")
 
 
 class Table(typing.NamedTuple):
     """The rows of a table, and what its file says of them."""
 
-    values: np.ndarray  # float64 [rows, columns]; the target is the last column
+    frame: "pandas.DataFrame"  # columns 0, 1, ...: float64, nan where a value is missing; or words, None where missing
     names: typing.Optional[typing.Tuple[str, ...]]  # of the columns; None if the file does not name them
     source: str  # where the rows come from
     notices: typing.Tuple[str, ...] = ()  # sentences about what was assumed
     is_commented: bool = False  # whether the names are the words of a comment, which may be any sentence
+    field: typing.Callable[[int, int], typing.Tuple[str, str]] = lambda row, column: (
+        f"row {row + 1} column {column + 1}", "")  # where (row, column), from 0, stands in the file, and the text there
+
+    @property
+    def values(self) -> np.ndarray:
+        """The rows as float64 [rows, columns]; only for tables of numbers."""
+        return self.frame.to_numpy(np.float64)
+
+    def is_number(self, column: int) -> bool:
+        """Tells whether a column holds numbers."""
+        return bool(self.frame.dtypes.iloc[column].kind == "f")
 
 
-def read_table(path: pathlib.Path) -> Table:
-    """Reads a file of numbers.
+def table_of(values: np.ndarray, source: str) -> Table:
+    """Returns the Table of rows in memory, float [rows, columns]."""
+    import pandas
 
-    Values are separated by white space or commas, and may stand in quotes. A first line without any number, or with
-    the numbers 0, 1, ..., one per column, is a header; blank lines are skipped. A column without a name that numbers
-    the rows is an index that pandas or R wrote, and is left out. Raises a UserError that names the first bad line.
+    return Table(pandas.DataFrame(np.asarray(values, np.float64)), None, source)
+
+
+def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
+               words_in: typing.Container[typing.Union[str, int]] = (),
+               unused: typing.Container[typing.Union[str, int]] = ()) -> Table:
+    """Reads a table from a file: text, compressed or not, or Parquet.
+
+    In text, values are separated by white space, commas, semicolons, tabs or bars, and may stand in quotes. A first
+    line without any number, or with the numbers 0, 1, ..., one per column, is a header; blank lines are skipped. A
+    column without a name that numbers the rows is an index that pandas or R wrote, and is left out, as are columns at
+    the end without name and values. A column holds numbers, or words if none of its fields is a number.
+
+    Args:
+      form: how the file is written; what is not given is found.
+      words_in: columns that hold words, whatever their fields are: names, or numbers from 1.
+      unused: columns that hold words if they cannot be read otherwise.
+
+    Raises a UserError that names the first bad line, or what may be read in two ways.
     """
-    layout = read_layout(path)
+    if path.suffix.lower() in PARQUET:
+        from data_loader.table_parquet import read_parquet
+
+        return read_parquet(path)
+    layout = read_layout(path, form)
     _refuse_empty_fields(path, layout)
-    values = _read_values(path, layout)
-    names_rows = _numbers_rows if layout.is_indented else _counts_rows
-    words, notices = names_of(path, layout, values.shape[1], may_lack_first=names_rows(values[:, 0]))
+    frame = _read_numbers(path, layout) if not form.missing_marks and not words_in else None
+    if frame is not None:
+        return _named(path, layout, Texts(frame))
+    return _named(path, layout, read_texts(path, layout, form.missing_marks, words_in, unused))
+
+
+def _named(path: pathlib.Path, layout: Layout, texts: Texts) -> Table:
+    """Returns the Table with its names, without an index column."""
+    frame = texts.frame
+    first, width = frame.iloc[:, 0], frame.shape[1]
+    if texts.n_left_out:
+        left_out = _columns(range(width, width + texts.n_left_out))
+        layout = layout._replace(words=layout.words and layout.words[:width], notices=(
+            *layout.notices, f"note: {path.name}: {left_out}, at the end, without name and values: left out"))
+    numbers_rows = _numbers_rows if layout.is_indented else _counts_rows
+    words, found = names_of(path, layout, frame.shape[1], may_lack_first=numbers_rows(first))
+    notices = [*layout.notices, *found]
+    field = functools.partial(field_at, path, layout)
     if words is None:
-        return Table(values, None, str(path), (*notices, *_about_values(path, values, None)))
+        notices += [*_about_truth(path, texts.truth, None), *_about_values(path, frame, None)]
+        return Table(frame, None, str(path), tuple(notices), field=field)
     if layout.is_numbered:
         notices.append(f"note: {path.name}: the first line numbers the columns from 0 to {words[-1]} and is taken for "
                        "a header (if it is a row, write 0.0 for its 0)")
+    elif not layout.is_comment and not any(_is_number(frame, column) for column in range(width)):
+        notices.append(f"note: {path.name}: the first line is taken for a header (key header)")
     kept = []
     for column, name in enumerate(words):
         if not is_nameless(name):
             kept.append(column)
-        elif column == len(words) - 1 or not _numbers_rows(values[:, column]):
+        elif column == len(words) - 1 or not _numbers_rows(frame.iloc[:, column]):
             raise UserError(f"{path}: column {column + 1} has no name, and is not an index of the rows before the "
                             "target: name it, or remove it")
         else:
             notices.append(f"note: {path.name}: column {column + 1} has no name and holds a different whole "
                            "number in every row, as an index does: it is left out")
-    values = values[:, kept]
+    columns = list(kept)
+    frame = frame.iloc[:, kept].set_axis(range(len(kept)), axis=1)
     names = None if layout.is_numbered else tuple(words[column] for column in kept)
-    notices += _about_values(path, values, names)
-    return Table(values, names, str(path), tuple(notices), is_commented=names is not None and layout.is_comment)
+    truth = [kept.index(column) for column in texts.truth if column in kept]
+    notices += [*_about_truth(path, truth, names), *_about_values(path, frame, names)]
+    return Table(frame, names, str(path), tuple(notices), is_commented=names is not None and layout.is_comment,
+                 field=lambda row, column: field(row, columns[column]))
 
 
-def label(column: int, names: typing.Optional[typing.Sequence[str]]) -> str:
-    """Returns how messages call a column: its number from 1, and its name if it has one."""
-    return f"column {column + 1}" + (f" ('{names[column]}')" if names else "")
+def _about_truth(path: pathlib.Path, columns: typing.Sequence[int],
+                 names: typing.Optional[typing.Sequence[str]]) -> typing.Iterator[str]:
+    if columns:
+        yield f"note: {path.name}: true and false are read as 1 and 0: {_columns(columns, names)}"
+
+
+def _columns(columns: typing.Sequence[int], names: typing.Optional[typing.Sequence[str]] = None) -> str:
+    """Returns what messages call these columns; many are counted."""
+    more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
+    return ", ".join(label(column, names) for column in columns[:MOST_NAMED]) + more
+
+
+def refuse_missing(table: Table) -> None:
+    """Raises a UserError for the first missing value of a table, in the order of its lines."""
+    gone = table.frame.isna().to_numpy()
+    if gone.any():
+        row, column = (int(index) for index in np.argwhere(gone)[0])
+        where, word = table.field(row, column)
+        raise UserError(f"{where}: {about_missing(word)}")
 
 
 def may_be_header(row: np.ndarray) -> bool:
@@ -75,23 +142,28 @@ def may_be_header(row: np.ndarray) -> bool:
     return bool(len(row) > 2 and ordered[0] % 1 == 0 and (np.diff(ordered) == 1).all())
 
 
-def _read_values(path: pathlib.Path, layout: Layout) -> np.ndarray:
+def _read_numbers(path: pathlib.Path, layout: Layout) -> typing.Optional["pandas.DataFrame"]:
+    """Returns the rows as numbers, or None unless every field is a finite number with a decimal point.
+
+    Columns of true and false are left to `read_texts`, which tells them from others.
+    """
     import pandas
 
+    if layout.decimal != ".":
+        return None
     try:
-        frame = pandas.read_csv(
-            str(path), sep=layout.separator, header=None, skiprows=layout.n_skipped, dtype=np.float64,
-            index_col=False, skipinitialspace=True, na_filter=False, **_exact_rounding(),
-        )
-        values = frame.to_numpy()
+        with open_rows(path, layout.encoding, layout.n_skipped) as handle:
+            frame = pandas.read_csv(handle, sep=layout.separator, header=None, dtype=np.float64, index_col=False,
+                                    skipinitialspace=True, na_filter=False, **exact_rounding())
     except (ValueError, OSError):  # pandas' parser errors are ValueErrors
-        values = None
-    if values is None or not np.isfinite(values).all():
-        _raise_for_bad_line(path, layout)  # pandas does not name line and column
-    return values
+        return None
+    if not np.isfinite(frame.to_numpy()).all():
+        return None
+    _, words = next(rows_of_file(path, layout))  # pandas reads true and false as 1 and 0
+    return None if any(word.strip().lower() in TRUTH for word in words) else frame
 
 
-def _exact_rounding() -> typing.Dict[str, str]:
+def exact_rounding() -> typing.Dict[str, str]:
     """Returns what makes pandas read the float64 nearest to each number, as it always does from version 3.1 on."""
     import pandas
 
@@ -99,33 +171,49 @@ def _exact_rounding() -> typing.Dict[str, str]:
     return {} if version >= (3, 1) else {"float_precision": "round_trip"}
 
 
-def _numbers_rows(column: np.ndarray) -> bool:
+def _is_number(frame: "pandas.DataFrame", column: int) -> bool:
+    return bool(frame.dtypes.iloc[column].kind == "f")
+
+
+def _numbers_rows(column: "pandas.Series") -> bool:
     """Tells whether a column holds whole numbers that are all different, as an index does, in whatever order."""
-    return bool((column >= 0).all() and (column == np.floor(column)).all() and len(np.unique(column)) == len(column))
+    if column.dtype.kind != "f":
+        return False
+    values = column.to_numpy()
+    return bool((values >= 0).all() and (values == np.floor(values)).all() and len(np.unique(values)) == len(values))
 
 
-def _counts_rows(column: np.ndarray) -> bool:
+def _counts_rows(column: "pandas.Series") -> bool:
     """Tells whether a column holds 0, ..., n - 1 or 1, ..., n for n rows, in whatever order."""
-    first = column.min()
-    return bool(first in (0, 1) and np.array_equal(np.sort(column), np.arange(len(column)) + first))
+    if column.dtype.kind != "f" or not len(column):
+        return False
+    values = column.to_numpy()
+    first = values.min()
+    return bool(first in (0, 1) and np.array_equal(np.sort(values), np.arange(len(values)) + first))
 
 
-def _about_values(path: pathlib.Path, values: np.ndarray,
+def _about_values(path: pathlib.Path, frame: "pandas.DataFrame",
                   names: typing.Optional[typing.Sequence[str]]) -> typing.Iterator[str]:
     """Yields a notice for a first row that may be a header, each input that counts the rows, and each missing mark."""
-    if names is None and may_be_header(values[0]):
-        yield (f"note: {path.name}: the first line holds the numbers {values[0].min():g} to {values[0].max():g} and is "
-               "taken for a row: remove it if it is a header")
-    for column in range(values.shape[1] - 1):
-        if values[0, column] in (0, 1) and len(values) > 1 and (np.diff(values[:, column]) == 1).all():
-            yield (f"note: {path.name}: {label(column, names)} counts the rows from {values[0, column]:g} and is used "
+    columns = {column: frame.iloc[:, column].to_numpy() for column in range(frame.shape[1])
+               if _is_number(frame, column)}
+    if names is None and len(columns) == frame.shape[1] and len(frame):
+        first = np.array([values[0] for values in columns.values()])
+        if may_be_header(first):
+            yield (f"note: {path.name}: the first line holds the numbers {first.min():g} to {first.max():g} and is "
+                   "taken for a row: remove it if it is a header")
+    for column, values in columns.items():
+        if column < frame.shape[1] - 1 and len(values) > 1 and values[0] in (0, 1) and (np.diff(values) == 1).all():
+            yield (f"note: {path.name}: {label(column, names)} counts the rows from {values[0]:g} and is used "
                    "as an input: remove it if it is an index")
-    for column, lowest in enumerate(values.min(axis=0)):
-        others = values[values[:, column] > lowest, column]
+    for column, values in columns.items():
+        known = values[~np.isnan(values)]
+        lowest = known.min() if len(known) else np.nan
+        others = known[known > lowest]
         if lowest in MISSING_MARKS and len(others) and others.min() > lowest / 2:
-            yield (f"note: {path.name}: {label(column, names)} holds {lowest:g} in {len(values) - len(others)} of "
+            yield (f"note: {path.name}: {label(column, names)} holds {lowest:g} in {len(known) - len(others)} of "
                    f"{len(values)} rows and is {others.min():g} or more in the others: if {lowest:g} marks a missing "
-                   "value, remove these rows or impute it")
+                   "value, remove these rows or impute it (key missing_marks)")
 
 
 def _refuse_empty_fields(path: pathlib.Path, layout: Layout) -> None:
@@ -140,7 +228,7 @@ def _refuse_empty_fields(path: pathlib.Path, layout: Layout) -> None:
     filled: typing.Set[int] = set()
     empty: typing.Dict[int, int] = {}  # column -> first line
     width = None
-    for line_number, line in lines_of(path):
+    for line_number, line in lines_of(path, layout.encoding):
         words = [word.strip() for word in line.rstrip("\r\n").split("\t")]
         if line_number <= layout.n_skipped:
             header = words if line_number == layout.n_skipped and layout.words and not layout.is_comment else []
@@ -159,30 +247,6 @@ def _refuse_empty_fields(path: pathlib.Path, layout: Layout) -> None:
     if missing:
         line_number, column = missing[0]
         raise UserError(f"{path} line {line_number} column {column + 1}: the field between tabs is empty; remove the "
-                        "row or impute the value")
+                        "row or impute the value (with separator \"\\t\", missing says how)")
 
 
-def _raise_for_bad_line(path: pathlib.Path, layout: Layout) -> typing.NoReturn:
-    """Raises a UserError for the first line that has another length, is not numeric or not finite."""
-    width = None
-    for line_number, line in lines_of(path):
-        if line_number <= layout.n_skipped or not line.strip():
-            continue
-        words = split_line(line, layout.separator)
-        width = width or len(words)
-        if len(words) != width:
-            raise UserError(f"{path} line {line_number}: {len(words)} columns where the lines before have {width}")
-        for column, word in enumerate(words, start=1):
-            value = number(word)
-            if value is None and word.strip().lower() in MISSING:
-                what = f"{word!r} stands for a missing value" if word.strip() else "the field is empty"
-                raise UserError(f"{path} line {line_number} column {column}: {what}; remove the row or impute the "
-                                "value")
-            if value is None:
-                raise UserError(f"{path} line {line_number} column {column}: {word!r} is not a number "
-                                "(numbers are separated by white space or commas)")
-            if not math.isfinite(value):
-                raise UserError(f"{path} line {line_number} column {column}: {word} is not finite; remove or impute it")
-    if width is None:
-        raise UserError(f"{path} has no rows")
-    raise UserError(f"{path} cannot be read as a table of numbers (a column of true and false holds no other values)")

@@ -1,15 +1,19 @@
 """The first line of a table: how its fields are separated, and whether it names the columns."""
+import collections
 import csv
+import itertools
 import pathlib
 import re
 import typing
 
+from data_loader.table_dialect import NAMES, SAMPLE_LINES, WHITE_SPACE, find_dialect, join_quoted, split_line
+from data_loader.table_text import ANY_FORMAT, TableFormat, find_encoding, lines_of
 from misc.errors import UserError
 
-WHITE_SPACE = r"\s+"  # as a separator of pandas
 # A line of these is a row, not a header. (Words such as nan count as numbers.)
 MISSING = {"", "?", "-", "--", ".", "*", "na", "n/a", "#n/a", "<na>", "none", "null", "missing"}
 TRUTH = {"false": 0.0, "true": 1.0}
+SEPARATOR_LINE = re.compile(r"\"?sep=(\S|\t)\"?\s*", re.IGNORECASE)  # how Excel is told the separator of a file
 NAMELESS = r"(Unnamed: \d+(\.\d+)*)?"  # what pandas calls a column without a name
 
 
@@ -22,64 +26,143 @@ class Layout(typing.NamedTuple):
     is_comment: bool = False  # whether these words come from a comment
     is_numbered: bool = False  # whether it holds the numbers 0, 1, ..., as pandas calls columns without names
     is_indented: bool = False  # whether white space stands before its first word, as if a name were empty
-
-
-def lines_of(path: pathlib.Path) -> typing.Iterator[typing.Tuple[int, str]]:
-    """Yields (line number from 1, line)."""
-    try:
-        with open(str(path), encoding="utf-8-sig") as handle:
-            yield from enumerate(handle, start=1)
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file in UTF-8: save it as one") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def split_line(line: str, separator: str) -> typing.List[str]:
-    """Returns the fields of a line, without quotes and the white space around them."""
-    if separator == WHITE_SPACE:
-        line, separator = " ".join(line.split()), " "
-    return [word.strip() for word in next(csv.reader([line.strip()], delimiter=separator, skipinitialspace=True), [])]
+    decimal: str = "."
+    encoding: str = "utf-8-sig"
+    notices: typing.Tuple[str, ...] = ()  # about what was found
 
 
 def split_at_tabs(line: str) -> typing.List[str]:
     """Returns what stands between the tabs of a line, without quotes and the white space around it."""
-    return [word.strip() for word in next(csv.reader([line.rstrip("\r\n")], delimiter="\t"), [])]
+    return split_line(line, "\t")
 
 
-def number(word: str) -> typing.Optional[float]:
+def number(word: str, decimal: str = ".") -> typing.Optional[float]:
     """Returns the float that `word` spells for pandas, or None: true and false are 1 and 0, 1_000 is a name."""
     if word.lower() in TRUTH:
         return TRUTH[word.lower()]
+    if decimal == ",":
+        if "." in word:
+            return None
+        word = word.replace(",", ".", 1)
     try:
         return float(word) if word.isascii() and "_" not in word else None
     except ValueError:
         return None
 
 
-def read_layout(path: pathlib.Path) -> Layout:
-    """Finds the separator and the header from the first line that is neither blank nor a comment (#).
+def read_layout(path: pathlib.Path, form: TableFormat = ANY_FORMAT) -> Layout:
+    """Finds encoding, separator, decimal mark and header of a table.
 
-    Without a header, a comment just before the first row may name the columns, as numpy's savetxt writes them.
+    The header is the first line that is neither blank nor a comment (#), if none of its fields is a number. Without
+    one, a comment just before the first row may name the columns, as numpy's savetxt writes them.
+
+    Args:
+      form: what the config says of the file.
+
+    Raises a UserError for an empty file, and for what may be read in two ways.
     """
-    comment, lines = "", lines_of(path)
+    encoding, notices = (form.encoding, []) if form.encoding else find_encoding(path)
+    found = layout_of(str(path), lines_of(path, encoding), form)
+    return found._replace(encoding=encoding, notices=(*notices, *found.notices))
+
+
+def layout_of(path: str, lines: typing.Iterator[typing.Tuple[int, str]], form: TableFormat) -> Layout:
+    """Returns the Layout of lines, which are read as far as needed; see `read_layout`.
+
+    Args:
+      path: what messages call the source of the lines.
+      lines: (line number from 1, line).
+    """
+    notices: typing.List[str] = []
+    first, last, comment, sample = _sample(lines)
+    if not sample:
+        raise UserError(f"{path} is empty")
+    try:
+        separator, decimal = find_dialect(sample, form.separator, form.decimal)
+        words = _first_words(sample[0], sample[1] if len(sample) > 1 else "", separator)
+        following = [split_line(line, separator) for line in sample[1:]]
+    except (UserError, csv.Error) as error:
+        raise UserError(f"{path}: {error}") from None
+    if separator == WHITE_SPACE and form.separator is None:
+        _refuse_title(path, first, sample, len(words) == len(following[0]) if following else True)
+    words = [" ".join(word.split()) if len(word.splitlines()) > 1 else word for word in words]
+    name = pathlib.Path(path).name
+    if separator not in (",", WHITE_SPACE) and form.separator is None:
+        notices.append(f"note: {name}: fields are separated by {NAMES[separator]} (key separator)")
+    if decimal == "," and form.decimal is None:
+        notices.append(f"note: {name}: the comma is the decimal mark (key decimal)")
+    found = Layout(separator, last, None, decimal=decimal, notices=tuple(notices))
+    names = split_line(comment, separator)
+    if form.header and len(names) == len(words) and _are_names(names, decimal) and not _are_names(words, decimal):
+        return found._replace(n_skipped=first - 1, words=names)
+    if form.header is not None:
+        return found._replace(words=words) if form.header else found._replace(n_skipped=first - 1)
+    is_numbered = _is_numbered(words)
+    if is_numbered and words[0] != "":
+        _refuse_ambiguous_numbers(path, first, words, following[0] if following else [])
+    if is_numbered or (_are_names(words, decimal) and not _recurs(words, following, decimal)):
+        return found._replace(words=words, is_numbered=is_numbered,
+                              is_indented=separator == WHITE_SPACE and sample[0][0].isspace())
+    _refuse_mixed_names(path, first, words, following, decimal)
+    return found._replace(n_skipped=first - 1, words=names if _are_names(names, decimal) else None, is_comment=True)
+
+
+def _sample(lines: typing.Iterator[typing.Tuple[int, str]]) -> typing.Tuple[int, int, str, typing.List[str]]:
+    """Returns (first and last number of the first line that is neither blank, a comment nor sep=;, the comment before
+    it, lines from it on). A line ends where no quoted field is open.
+    """
+    comment = ""
     for line_number, line in lines:
-        if line.lstrip().startswith("#"):
-            comment = line.lstrip().lstrip("#")
-        elif line.strip():
-            separator = "," if "," in re.sub(r'"[^"]*"', "", line) else WHITE_SPACE
-            second = next((text for _, text in lines if text.strip()), "")
-            following = split_line(second, separator)
-            words = _first_words(line, second, separator)
-            is_numbered = _is_numbered(words)
-            if is_numbered and words[0] != "":
-                _refuse_ambiguous_numbers(path, line_number, words, following)
-            if is_numbered or _are_names(words):
-                return Layout(separator, line_number, words, is_numbered=is_numbered,
-                              is_indented=separator == WHITE_SPACE and line[0].isspace())
-            words = split_line(comment, separator)
-            return Layout(separator, line_number - 1, words if _are_names(words) else None, is_comment=True)
-    raise UserError(f"{path} is empty")
+        if line.lstrip(" ").startswith("#"):
+            comment = line.lstrip(" ").lstrip("#")
+        elif line.strip() and not SEPARATOR_LINE.fullmatch(line):
+            joined = join_quoted(itertools.chain([(line_number, line)], lines))
+            last, text = next(joined)
+            rest = itertools.islice((text for _, text in joined if text.strip()), SAMPLE_LINES)
+            return line_number, last, comment, [text, *rest]
+    return 0, 0, comment, []
+
+
+def _refuse_title(path: str, line_number: int, sample: typing.Sequence[str], fits: bool) -> None:
+    """Raises a UserError if the first line is not separated as those after it are.
+
+    fits: whether it has as many words as the second one.
+    """
+    for mark in ",;|":
+        counts = {line.count(mark) for line in sample[1:]}
+        if not fits and mark not in sample[0] and len(counts) == 1 and counts != {0}:
+            raise UserError(f"{path} line {line_number}: there are no {NAMES[mark]}, which separate the fields after "
+                            "it: remove this line if it is a title")
+
+
+def _recurs(words: typing.Sequence[str], following: typing.Sequence[typing.Sequence[str]], decimal: str) -> bool:
+    """Tells whether no column holds numbers and some word of the first line stands below itself again: it is a row."""
+    if not following or any(number(word, decimal) is not None for row in following for word in row):
+        return False
+    return any(len(row) == len(words) and row[column] == word
+               for column, word in enumerate(words) for row in following if word)
+
+
+def _refuse_mixed_names(path: str, line_number: int, words: typing.Sequence[str],
+                        following: typing.Sequence[typing.Sequence[str]], decimal: str) -> None:
+    """Raises a UserError if a first line of words and numbers may be a header or a row.
+
+    It may be a header if its words stand above other words or numbers, none of them a second time, and its numbers are
+    whole, all different and of the size of years or counts.
+    """
+    rows = [row for row in following if len(row) == len(words)]
+    values = [number(word, decimal) for word in words]
+    texts = [column for column, value in enumerate(values) if value is None and words[column].lower() not in MISSING]
+    numbers = [words[column] for column, value in enumerate(values) if value is not None]
+    if len(rows) < 2 or not texts or not numbers or len(set(numbers)) < len(numbers):
+        return
+    if not all(re.fullmatch(r"[12]?\d{1,3}", word) for word in numbers):
+        return
+    if any(row[column] == words[column] for column in texts for row in rows):
+        return
+    if all(number(row[column], decimal) is None or row[column].lower() == "nan" for column in texts for row in rows):
+        raise UserError(f"{path} line {line_number}: these words and numbers may be a row or the names of the columns: "
+                        "set header to true or false")
 
 
 def _first_words(line: str, second: str, separator: str) -> typing.List[str]:
@@ -92,9 +175,9 @@ def _first_words(line: str, second: str, separator: str) -> typing.List[str]:
     return words
 
 
-def _are_names(words: typing.Sequence[str]) -> bool:
+def _are_names(words: typing.Sequence[str], decimal: str = ".") -> bool:
     """Tells whether no field is a number, and some say more than that a value is missing."""
-    return all(number(word) is None for word in words) and not all(word.lower() in MISSING for word in words)
+    return all(number(word, decimal) is None for word in words) and not all(word.lower() in MISSING for word in words)
 
 
 def _is_numbered(words: typing.Sequence[str]) -> bool:
@@ -103,7 +186,7 @@ def _is_numbered(words: typing.Sequence[str]) -> bool:
     return len(counted) > 1 and counted == [str(column) for column in range(len(counted))]
 
 
-def _refuse_ambiguous_numbers(path: pathlib.Path, line_number: int, words: typing.Sequence[str],
+def _refuse_ambiguous_numbers(path: str, line_number: int, words: typing.Sequence[str],
                               following: typing.Sequence[str]) -> None:
     """Raises a UserError if a first line of 0, 1, ... may be a row or a header: of two numbers, or above whole numbers.
     """
@@ -127,13 +210,15 @@ def names_of(path: pathlib.Path, layout: Layout, width: int,
     """
     words = layout.words
     if words is not None and len(words) == width:
-        twice = [name for name in words if not is_nameless(name) and words.count(name) > 1]
+        twice = [(name, count) for name, count in collections.Counter(words).items()
+                 if count > 1 and not is_nameless(name)]
         if not twice:
             return words, []
         if layout.is_comment:  # a sentence
             return None, []
-        raise UserError(f"{path} line {layout.n_skipped} names {words.count(twice[0])} columns {twice[0]!r}: give "
-                        "every column a name of its own")
+        name, count = twice[0]
+        raise UserError(f"{path} line {layout.n_skipped} names {count} columns {name!r}: give every column a name of "
+                        "its own")
     if words is None:
         return None, []
     if len(words) == width - 1 and may_lack_first and not layout.is_comment:

@@ -9,12 +9,16 @@ import typing
 import pydantic
 
 from misc.config_file import PathLike, parse_override, read_settings
-from misc.config_keys import CLASSIFICATION, PATTERNS, REGRESSION, Keys, key_mode
+from misc.config_keys import CLASSIFICATION, PATTERNS, REGRESSION, TABLE_CLASSIFICATION, TABLE_KEYS, Keys, key_mode
 from misc.config_overlays import OVERLAY_KEYS, read_overlay
 from misc.errors import UserError
 from misc.synonyms import key_hint
 
+FIXED_TEST_FRACTION = ("published", "standard")  # values of protocol with which test_fraction has no effect
 SMALLEST, LARGEST = 1e-30, 1e30  # of float keys, so that squares and quotients still fit into a float32
+OUTPUT_NOISE = ("heteroscedastic",)  # likelihoods whose noise is an output of the network: noise_update has no effect
+FULL_COVARIANCE_NEEDS = {"likelihood": ("gaussian",), "noise_update": ("conjugate", "held_out"),
+                         "predictive_noise": ("trained",)}
 
 
 class ModeDefaults(typing.NamedTuple):
@@ -56,6 +60,11 @@ class Config(Keys):
             raise ValueError(f"{', '.join(wrong)} belong{'s' if len(wrong) == 1 else ''} to mode {key_mode(wrong[0])}, "
                              f"but this config has mode {self.mode}: remove {'it' if len(wrong) == 1 else 'them'}")
 
+        tabular = sorted(name for name in TABLE_KEYS if self.sets(name))
+        if tabular and not self.is_table:
+            raise ValueError(f"{', '.join(tabular)}: for tables only: with mode classification, data_file names the "
+                             "table")
+
     def _check_combinations(self):
         if (self.model_name == "ffn") != (self.hidden is not None):
             raise ValueError("hidden is required by model_name ffn and allowed with no other network, e.g. "
@@ -63,16 +72,37 @@ class Config(Keys):
         if self.noise_update in ("conjugate", "leave_one_out") and self.learning_rate > 1:
             raise ValueError(f"learning_rate {self.learning_rate:g}: with noise_update {self.noise_update} it is the "
                              "weight of a new value in a moving average, at most 1")
+        if self.sets("image_fit") and self.image_size is None:
+            raise ValueError(f"image_fit {self.image_fit} has no effect without image_size: set image_size, e.g. to "
+                             "[32, 32], or remove image_fit")
+        if self.is_table and self.sets("test_fraction") and self.protocol in FIXED_TEST_FRACTION:
+            raise ValueError(f"test_fraction {self.test_fraction:g}: protocol {self.protocol} fixes the test "
+                             "rows, a tenth of all: remove test_fraction")
+        for name, allowed in FULL_COVARIANCE_NEEDS.items():
+            if self.noise_covariance == "full" and getattr(self, name) not in allowed:
+                raise ValueError(f"noise_covariance full is for {name} {' or '.join(allowed)}, not "
+                                 f"{getattr(self, name)}: set {name}, or noise_covariance to diagonal")
         if self.kl_candidates and len(set(self.kl_candidates)) < len(self.kl_candidates):
             raise ValueError("kl_candidates has a value twice")
+        self._check_splits()
         if self.kl_candidates and self.init_from is not None:
             raise ValueError("kl_candidates cannot be used with init_from, whose weights may have been trained on the "
                              "rows that judge the candidates: set kl")
-        # `images` may have validation images of their own, which only the loader knows
+        # `images` and a split column may have validation rows of their own, which only the loader knows
+        own_rows = self.dataset == "images" or self.protocol == "column"
         asked = [words for words, asks in (("evaluate_on validation", self.evaluate_on == "validation"),
                                            (f"patience {self.patience}", self.patience is not None)) if asks]
-        if asked and self.validation_fraction == 0 and self.dataset != "images":
+        if asked and self.validation_fraction == 0 and not own_rows:
             raise ValueError(f"{asked[0]} needs validation rows: set validation_fraction, e.g. to 0.1")
+
+    def _check_splits(self):
+        if self.target == [] or len(set(self.targets)) < len(self.targets):
+            raise ValueError("target is a list without columns, or with one twice")
+        if self.mode == CLASSIFICATION and len(self.targets) > 1:
+            raise ValueError("target: a classification has one target")
+        for protocol, name in (("group", "group"), ("column", "split_column"), ("file", "test_file")):
+            if (self.protocol == protocol) != (getattr(self, name) is not None):
+                raise ValueError(f"protocol {protocol} and the key {name} need each other")
 
     @classmethod
     def from_file(cls, path: PathLike, overrides: typing.Sequence[str] = (),
@@ -114,6 +144,29 @@ class Config(Keys):
         return self.exp_name or f"{self.optimizer}_{self.dataset}"
 
     @property
+    def targets(self) -> typing.List[typing.Union[int, str]]:
+        """The columns that `target` names; empty if the last one is meant."""
+        if self.target is None:
+            return []
+        return self.target if isinstance(self.target, list) else [self.target]
+
+    @property
+    def kind(self) -> str:
+        """What depends on likelihood and data at once: the mode, or TABLE_CLASSIFICATION."""
+        return TABLE_CLASSIFICATION if self.mode == CLASSIFICATION and self.is_table else self.mode
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the data are a table, and not images."""
+        return self.mode == REGRESSION or self.data_file is not None
+
+    @property
+    def table_format(self) -> typing.Dict[str, typing.Any]:
+        """How the file of the table is written, for data_loader.table_text.TableFormat."""
+        return dict(separator=self.separator, decimal=self.decimal, encoding=self.encoding, header=self.header,
+                    missing_marks=tuple(self.missing_marks or ()))
+
+    @property
     def warmup_epochs(self) -> int:
         """Epochs until the KL term has its full weight."""
         return self._or_default("kl_warmup")
@@ -141,7 +194,8 @@ class Config(Keys):
     @property
     def holds_out(self) -> bool:
         """Whether training rows are held out to estimate the noise precision."""
-        return self.mode == REGRESSION and self.noise_update == "held_out"
+        return (self.mode == REGRESSION and self.noise_update == "held_out"
+                and self.likelihood not in OUTPUT_NOISE)
 
     @property
     def epochs_held_out(self) -> int:

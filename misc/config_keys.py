@@ -6,9 +6,10 @@ must be given. `Config` (misc/config.py) adds the checks across keys and the val
 import typing
 
 import pydantic
-from typing_extensions import Literal
+from typing_extensions import Annotated, Literal
 
-REGRESSION, CLASSIFICATION = "regression", "classification"
+REGRESSION, CLASSIFICATION = "regression", "classification"  # modes
+TABLE_CLASSIFICATION = "table classification"  # kind of a run of mode classification whose data are a table
 
 # Groups of keys by purpose; docs/configuration.md has one table per group, in the order of the keys below.
 EXPERIMENT = "Experiment"
@@ -21,6 +22,11 @@ STEP = "Step sizes and moving averages"
 CURVATURE = "Curvature estimates"
 REFRESH = "Curvature refresh"
 EXECUTION = "Execution"
+
+Column = typing.Union[pydantic.StrictInt, pydantic.StrictStr]  # of a table: its number from 1, or its name
+
+TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
+              "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file")
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # a file or folder name, never a path
 PATH = r"^[^\x00]+$"
@@ -42,6 +48,9 @@ def key(group: str, default: typing.Any, meaning: str, mode: typing.Optional[str
       limits: its range, as keyword arguments of `pydantic.Field`.
     """
     return pydantic.Field(default, description=meaning, json_schema_extra={"mode": mode, "group": group}, **limits)
+
+
+ImageSide = Annotated[int, pydantic.Field(ge=1, le=4096)]  # pixels
 
 
 class Keys(pydantic.BaseModel):
@@ -67,12 +76,65 @@ class Keys(pydantic.BaseModel):
     data_path: str = key(DATA, "data", "Folder searched first for data files.", pattern=PATH)
     data_aug: bool = key(DATA, False, "Augments training images by random crops (after padding by 4 pixels) and "
                          "horizontal flips.", CLASSIFICATION)
-    protocol: Literal["published", "standard"] = key(
-        DATA, "published", "Train-test splits: random 90/10 splits by seed, or the 20 fixed splits that most papers "
-        "use.", REGRESSION)
+    data_file: typing.Optional[str] = key(
+        DATA, None, "File of the table: text (.csv, .tsv, .data, .txt; also .gz, .bz2, .xz, .zip) or .parquet. "
+        "Default: NAME.data in data_path.", pattern=PATH)
+    target: typing.Union[Column, typing.List[Column], None] = key(
+        DATA, None, "Column of the target: its name, or its number from 1, or a list of several for a regression. "
+        "Default: the last one without another role.")
+    inputs: typing.Optional[typing.List[Column]] = key(
+        DATA, None, "Columns that are inputs. Default: all that have no other role.", min_length=1)
+    drop: typing.Optional[typing.List[Column]] = key(DATA, None, "Columns that are not used.")
+    row_id: typing.Optional[Column] = key(
+        DATA, None, "Column that identifies the rows; it is no input, and predictions are listed under it.")
+    categories: typing.Optional[typing.List[Column]] = key(
+        DATA, None, "Columns whose values are categories although they could be numbers. Columns of words are "
+        "categories anyway. Each category of the training rows becomes an input, 0 or 1.")
+    dates: Literal["refuse", "expand"] = key(
+        DATA, "refuse", "Columns of dates: an error, or expanded into year, month, day, weekday and time of day.")
+    missing: Literal["refuse", "mean", "median", "indicator"] = key(
+        DATA, "refuse", "Missing values of inputs: an error, or replaced by the mean or the median of the training "
+        "rows; indicator: by the mean, and a further input says where. A missing category is none of the others.")
+    missing_marks: typing.Optional[typing.List[str]] = key(
+        DATA, None, "Fields that stand for a missing value, besides empty ones, NA, null, ? and the like.")
+    separator: typing.Optional[str] = key(
+        DATA, None, "What separates the fields: \",\", \";\", \"\\t\", \"|\", or \" \" for white space. Default: found "
+        "from the file.", min_length=1, max_length=1)
+    decimal: typing.Optional[Literal[".", ","]] = key(DATA, None, "The decimal mark. Default: found from the file.")
+    encoding: typing.Optional[str] = key(
+        DATA, None, "Encoding of the file, as Python calls it. Default: UTF-8 or UTF-16, or else cp1252.", min_length=1)
+    header: typing.Optional[bool] = key(
+        DATA, None, "Whether the first line names the columns. Default: found from the file.")
+    protocol: Literal["published", "standard", "random", "kfold", "ordered", "group", "column", "file"] = key(
+        DATA, "published", "Train-test splits. published: random 90/10 splits by seed; standard: the 20 fixed splits "
+        "that most papers use; random: test_fraction of the rows; kfold: folds parts of shuffled rows, of which split "
+        "number k tests on part k modulo folds, shuffled anew after each round; ordered: the last test_fraction of the "
+        "rows; group: random, with rows of equal `group` on one side; column: as split_column says; file: test_file.")
+    folds: int = key(DATA, 10, "Number of parts with protocol kfold.", ge=2)
+    group: typing.Optional[Column] = key(DATA, None, "Column of the groups with protocol group; it is no input.")
+    split_column: typing.Optional[Column] = key(
+        DATA, None, "Column that holds train, valid or test, or the number of a fold, with protocol column.")
+    test_file: typing.Optional[str] = key(DATA, None, "File of the test rows with protocol file.", pattern=PATH)
+    image_size: typing.Optional[typing.List[ImageSide]] = key(
+        DATA, None, "[height, width] in pixels of the images of dataset images. Default: they must be of one size.",
+        CLASSIFICATION, min_length=2, max_length=2)
+    image_fit: Literal["crop", "pad", "stretch"] = key(
+        DATA, "crop", "How an image becomes one of image_size: the largest part about its centre that has the aspect "
+        "ratio (crop), the whole image with black beside it (pad), or the whole image with another aspect ratio "
+        "(stretch).", CLASSIFICATION)
+    labels_file: typing.Optional[str] = key(
+        DATA, None, "A CSV of file names in data_path and their classes, for dataset images in place of class folders.",
+        CLASSIFICATION, pattern=PATH)
     split: typing.Optional[int] = key(
-        DATA, None, "Index of the split. Default: the seed; with protocol standard, seed - 1 (counted from 0).",
+        DATA, None, "Index of the split. Default: the seed; with protocol standard, random, kfold, group and column, "
+        "seed - 1 (counted from 0).",
         ge=0, lt=2**32)
+    test_fraction: float = key(
+        DATA, 0.2, "Fraction of the rows that are test rows: of images without a test set of their own, and of tables "
+        "with protocol random, ordered and group.", gt=0, lt=1)
+    stratified: bool = key(
+        DATA, False, "Gives test and validation rows the same share of each class, to within one row; false: they are "
+        "random.", CLASSIFICATION)
     validation_fraction: float = key(
         DATA, 0.0, "Fraction of the training rows set aside as validation rows.", ge=0, le=0.5)
     validation_fold: int = key(DATA, 0, "Which part of the training rows is set aside, counted from 0.", ge=0)
@@ -128,12 +190,17 @@ class Keys(pydantic.BaseModel):
     noise_prior_shape: float = key(NOISE, 6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)
     noise_prior_rate: float = key(
         NOISE, 6.0, "Rate of the Gamma prior over the noise precision, for standardised targets.", REGRESSION, gt=0)
-    likelihood: Literal["gaussian", "student_t"] = key(
-        NOISE, "gaussian", "Distribution of the noise: Gaussian, or Student's t, which gives outliers less weight.",
-        REGRESSION)
+    likelihood: Literal["gaussian", "student_t", "heteroscedastic"] = key(
+        NOISE, "gaussian", "Distribution of the noise. gaussian. student_t: gives outliers less weight. "
+        "heteroscedastic: Gaussian with a variance that differs between the rows; its logarithm is a second output of "
+        "the network.", REGRESSION)
     noise_dof: float = key(
         NOISE, 8.0, "Degrees of freedom of likelihood student_t. The noise precision is that of its scale, so the "
         "noise variance is noise_dof / (noise_dof - 2) times the squared scale.", REGRESSION, gt=2)
+    noise_covariance: Literal["diagonal", "full"] = key(
+        NOISE, "diagonal", "Noise of several targets. diagonal: independent. full: correlated, with a Wishart "
+        "posterior of its precision matrix; for likelihood gaussian, noise_update conjugate or held_out, and "
+        "predictive_noise trained. With a single target there is no difference.", REGRESSION)
     noise_update: Literal["adam", "conjugate", "leave_one_out", "held_out"] = key(
         NOISE, "adam", "How the posterior of the noise precision is fitted. adam: by Adam on the bound. conjugate: in "
         "closed form, from squared errors on the minibatches. leave_one_out: as conjugate in training; predictions "
@@ -141,8 +208,9 @@ class Keys(pydantic.BaseModel):
         "out at first.", REGRESSION)
     predictive_noise: Literal["trained", "leave_one_out"] = key(
         NOISE, "trained", "Noise of predictions. trained: the posterior of the noise precision, with noise_dof. "
-        "leave_one_out: its scale and its degrees of freedom (infinitely many: Gaussian) are fitted, at every "
-        "evaluation, to approximate leave-one-out predictions of the training rows.", REGRESSION)
+        "leave_one_out: its scale (likelihood heteroscedastic: a common factor of the variances) and its degrees of "
+        "freedom (infinitely many: Gaussian) are fitted, at every evaluation, to approximate leave-one-out predictions "
+        "of the training rows.", REGRESSION)
     held_out: float = key(NOISE, 0.1, "Fraction of the training rows from which noise_update held_out estimates the "
                           "noise precision.", REGRESSION, gt=0, le=0.5)
     held_out_epochs: typing.Optional[int] = key(

@@ -70,12 +70,16 @@ def _default(field):
 def _type_name(annotation):
     """'int', 'float', 'a / b / c' for choices; that a key may be null is left to its default."""
     if getattr(annotation, "__origin__", None) is typing.Union:
-        annotation = annotation.__args__[0]
+        kinds = tuple(kind for kind in annotation.__args__ if kind is not type(None))
+        annotation = kinds[0] if len(kinds) == 1 else typing.Union[kinds]
     if getattr(annotation, "__origin__", None) is Literal:
         return " / ".join(annotation.__args__)
+    names = [name for name in ("float", "int", "str") if name in str(annotation).lower()]
+    if getattr(annotation, "__origin__", None) is typing.Union:  # of a column: its number or its name
+        return " / ".join(names + ["list"] * ("List" in str(annotation)))
     if "List" not in str(annotation):
         return annotation.__name__
-    return "list of float" if "float" in str(annotation) else "list of int"
+    return "list of " + " / ".join(names[:1] if "float" in names else names)
 
 
 _SIGNS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))

@@ -26,10 +26,13 @@ class Folder(typing.NamedTuple):
     summary: pathlib.Path  # folder of TensorBoard's events
     checkpoint: pathlib.Path  # folder of checkpoints
     config: pathlib.Path  # settings and provenance
+    model: pathlib.Path  # what predictions must know of the data: columns, categories, classes, statistics
+    reference: pathlib.Path  # training images whose moments batch normalisations use in predictions
     log: pathlib.Path
     metrics: pathlib.Path  # a row per evaluation
     incidents: pathlib.Path  # a row per skipped or recovered step
     result: pathlib.Path  # final metrics; there if and only if the run is finished
+    card: pathlib.Path  # what the model predicts, how well, and within what limits, for people
     predictions: pathlib.Path  # of a regression
     probabilities: pathlib.Path  # of a classification
     evaluation: pathlib.Path  # folder of what evaluate.py wrote
@@ -52,10 +55,13 @@ def folder_at(root: pathlib.Path) -> Folder:
         summary=root / "summary",
         checkpoint=root / "checkpoint",
         config=root / "config.json",
+        model=root / "model.json",
+        reference=root / "reference.npz",
         log=root / "log.txt",
         metrics=root / "metrics.csv",
         incidents=root / "incidents.csv",
         result=root / "result.json",
+        card=root / "MODEL_CARD.md",
         predictions=root / "predictions.csv",
         probabilities=root / "predictions.npz",
         evaluation=root / "evaluation",

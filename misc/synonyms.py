@@ -4,7 +4,6 @@ import typing
 from misc.lookup import did_you_mean
 
 _STEP_SIZE = "alpha is the step size in mode regression, learning_rate in mode classification"
-_TARGET = "there is no such key: the last column of the table is the target"
 _DECAY = "there is no such key: the prior of variance eta, weighted by kl, regularises the weights"
 _PRIOR = "eta is the prior variance of the weights"
 
@@ -27,7 +26,14 @@ SYNONYMS: typing.Dict[str, str] = {
     "lambda": "kl", "prior_var": "eta", "prior_variance": "eta", "loss": "likelihood", "dof": "noise_dof",
     "df": "noise_dof", "dtype": "precision", "n_threads": "threads", "n_jobs": "threads", "n_runs": "runs",
     "n_seeds": "runs", "lr_decay": "lr_decay_ratio", "eval_every": "epoch_rate", "save_every": "save_interval",
-    "checkpoint_every": "save_interval", "early_stopping": "patience", "early_stopping_patience": "patience",
+    "checkpoint_every": "save_interval", "target_column": "target", "label": "target", "y": "target",
+    "test_size": "test_fraction", "n_splits": "folds", "id": "row_id", "id_column": "row_id", "index_col": "row_id",
+    "features": "inputs", "columns": "inputs", "categorical": "categories", "categorical_features": "categories",
+    "na_values": "missing_marks", "sep": "separator", "delimiter": "separator", "file": "data_file",
+    "path": "data_file", "groups": "group", "imputation": "missing", "impute": "missing",
+    "img_size": "image_size", "input_size": "image_size", "resize": "image_size",
+    "stratify": "stratified", "labels": "labels_file", "labels_csv": "labels_file",
+    "early_stopping": "patience", "early_stopping_patience": "patience",
     "n_iter_no_change": "patience", "warm_start": "init_from", "pretrained": "init_from", "load_from": "init_from",
     "init_checkpoint": "init_from",
 }
@@ -38,17 +44,12 @@ EXPLANATIONS: typing.Dict[str, str] = {
     "step_size": _STEP_SIZE,
     "eta0": _STEP_SIZE,
     "learning_rate_init": _STEP_SIZE,
-    "target": _TARGET,
-    "target_column": _TARGET,
-    "label": _TARGET,
-    "y": _TARGET,
     "dropout": "there is no dropout: the noise of the weights takes its place",
     "weight_decay": _DECAY,
     "l2": _DECAY,
     "regularization": _DECAY,
     "prior_precision": _PRIOR,
     "prior_std": _PRIOR,
-    "test_size": "there is no such key: protocol and split choose the test rows",
     "device": "there is no such key: give --device on the command line",
     "gpu": "there is no such key: give --device on the command line",
     "resume": "there is no such key: give --resume on the command line",

@@ -38,6 +38,8 @@ SPECIAL = {
     "exp_name": NAMES,
     "optimizer": st.sampled_from(sorted(METHODS) + ["ekfca", "SGD"]),
     "model_name": st.sampled_from(sorted(NETWORKS) + ["fnn50"]),
+    "image_size": st.lists(st.sampled_from([1, 8, 12, 0, -3, 10**9, 1.5, True]), max_size=3),
+    "labels_file": st.sampled_from(["tiny.data", "nowhere.csv", ".", "e", "x\0y", "a" * 300, ""]),
     "hidden": st.lists(st.sampled_from([1, 2, 7, 0, -3, 10**9, 1.5, True]), max_size=3),
     **{name: st.sampled_from(["e", "e/f", "tiny.data", "tiny.data/below", "x\0y", "a" * 300, "", ".", "\ud800"])
        for name in PATHS},

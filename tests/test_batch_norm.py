@@ -25,7 +25,7 @@ def config(tmp_path):
 
 def run_on(config, n_rows):
     """A Run whose training rows are the first `n_rows` of its own."""
-    whole = TASKS[config.mode].load(config)
+    whole = TASKS[config.kind].load(config)
     return Run(config, whole._replace(train=Part(whole.train.x[:n_rows], whole.train.y[:n_rows]),
                                       spec=whole.spec._replace(n_rows=n_rows)))
 

@@ -95,6 +95,13 @@ def test_how_long_rows_are_held_out():
     assert Config.from_dict(dict(GOOD, held_out_epochs=7)).epochs_held_out == 7
 
 
+def test_rows_are_held_out_for_a_noise_precision_only():
+    pairs = (("held_out", "gaussian"), ("held_out", "heteroscedastic"), ("adam", "gaussian"))
+    holds_out = [Config.from_dict(dict(GOOD, noise_update=update, likelihood=likelihood)).holds_out
+                 for update, likelihood in pairs]
+    assert holds_out == [True, False, False]
+
+
 SAME_AS_CONJUGATE = ("note: with one weight draw per step, or without weight noise, noise_update leave_one_out is the "
                      "same as conjugate")
 
@@ -109,6 +116,8 @@ SAME_AS_CONJUGATE = ("note: with one weight draw per step, or without weight noi
     (dict(noise_update="leave_one_out", optimizer="kfac_point"), [SAME_AS_CONJUGATE]),
     (dict(noise_dof=4.0), ["note: noise_dof has no effect with likelihood gaussian"]),
     (dict(noise_dof=4.0, likelihood="student_t"), []),
+    (dict(noise_update="held_out", held_out=0.2, learning_rate=0.1, likelihood="heteroscedastic"), [
+        "note: held_out, learning_rate, noise_update have no effect with likelihood heteroscedastic"]),
     (dict(noise_update="held_out", held_out_epochs=9, epoch=9), [
         "note: the rows held out until epoch 9 of 9 never train"]),
 ])
@@ -134,7 +143,7 @@ def test_the_tables_list_every_key():
         assert len(re.findall(rf"^\| `{name}` \|", page, re.M)) == 1, name
     assert "| `kl` | float | > 0 | `1.0` | both | Weight lambda" in page
     assert "| `dataset` | str |  | required | both |" in page
-    assert "| `protocol` | published / standard |  | `\"published\"` | regression |" in page
+    assert "| `protocol` | published / standard / random / kfold / " in page
     assert not re.search(r"^\|.*( {3}|-{4})", page, re.M)  # no cell is padded
 
 

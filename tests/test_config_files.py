@@ -33,7 +33,7 @@ def test_a_file_that_is_not_text_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("key, hint", [
     ("lr", "unknown key 'lr'; alpha is the step size in mode regression, learning_rate in mode classification"),
-    ("target", "there is no such key: the last column of the table is the target"),
+    ("label", "did you mean 'target'?"), ("sep", "did you mean 'separator'?"),
     ("dropout", "unknown key 'dropout'; there is no dropout: the noise of the weights takes its place"),
     ("n_epochs", "did you mean 'epoch'?"), ("random_state", "did you mean 'seed'?"),
     ("hidden-sizes", "did you mean 'hidden'?"), ("weight_decay", "eta"), ("batch_sise", "did you mean 'batch_size'?")])

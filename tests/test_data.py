@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from data_loader import DATASETS, sources
 from data_loader.regression import load_regression
 from data_loader.splits import hold_out, published_split, rows_hash, split_hash, standard_split
-from data_loader.table_file import read_table
+from data_loader.table_file import read_table, refuse_missing
 from misc.errors import UserError
 
 
@@ -134,7 +134,7 @@ def test_unreadable_files_are_named_with_the_line(tmp_path, text, message):
     path = tmp_path / "t.data"
     path.write_text(text)
     with pytest.raises(UserError) as error:
-        read_table(path)
+        refuse_missing(read_table(path))
     assert message in str(error.value) and "t.data" in str(error.value)
 
 
@@ -171,8 +171,8 @@ def test_an_unknown_set_names_the_nearest(config):
 
 
 @pytest.mark.parametrize("dataset, file, hint", [
-    ("mine", "mine.csv", "mine.csv: rename it to mine.data and set dataset to mine$"),
-    ("mine.csv", "mine.csv", "mine.csv: rename it to mine.data and set dataset to mine$"),
+    ("mine", "mine.csv", "mine.csv: set data_file to it$"),
+    ("mine.csv", "mine.csv", "mine.csv: set data_file to it$"),
     ("mine.data", "mine.data", "mine.data: set dataset to mine$")])
 def test_a_file_of_another_name_is_suggested(config, tiny_data, dataset, file, hint):
     (tiny_data / file).write_text("1,2\n")

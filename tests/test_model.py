@@ -12,13 +12,14 @@ from core.training.tasks import TASKS
 from data_loader.batches import epoch_order, epoch_plan
 from data_loader.parts import Spec
 from misc.config import Config, key_mode
+from misc.config_keys import TABLE_KEYS
 
 
 class Run:
     """A model on its data in a session, without folder or trainer."""
 
     def __init__(self, config, data=None):
-        self.config, self.data = config, data or TASKS[config.mode].load(config)
+        self.config, self.data = config, data or TASKS[config.kind].load(config)
         self.model = build_model(design_run(config, self.data.spec))
         self.session = tf.Session(graph=self.model.graph)
         self.stepper = Stepper(self.session, self.model, self.data.train)
@@ -198,7 +199,9 @@ CHANGES = {
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
              "test_particles", "num_workers", "epoch_rate", "save_interval", "max_to_keep", "steps_per_run", "threads",
              "curvature_device", "epoch", "lr_decay_interval", "lr_decay_ratio", "evaluate_on", "runs",
-             "max_skipped_steps", "auto_schedule", "kl_candidates", "predictive_noise", "patience", "init_from"}
+             "max_skipped_steps", "auto_schedule", "kl_candidates", "predictive_noise", "test_fraction", "patience",
+             "init_from", "noise_covariance",
+             *TABLE_KEYS} - set(CHANGES)
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,8 @@ def test_fitted_noise_changes_predictions_but_not_the_training(finished_run):
     before, after = (json.loads(folder.result.read_text())["metrics"] for folder in (trained, fitted))
     assert before["test_rmse"] == after["test_rmse"]
     assert before["test_log_likelihood"] != after["test_log_likelihood"]
-    assert set(after) - set(before) == {"leave_one_out_log_likelihood", "inverse_noise_dof", "mean_leverage"}
+    assert set(after) - set(before) == {"leave_one_out_log_likelihood", "inverse_noise_dof", "mean_leverage",
+                                        "squared_noise_scale"}
     assert 0.0 < after["mean_leverage"] <= noise_fit.MAX_LEVERAGE and 0.0 <= after["inverse_noise_dof"] < 0.5
 
 

@@ -88,12 +88,22 @@ def kernel_by_loops(name, a, b, constant, lengths):
 def test_the_marginal_likelihood_and_its_gradient(rng, name):
     x, y, logs = rng.standard_normal((12, 3)), rng.standard_normal(12), 0.5 * rng.standard_normal(5)
     constant, lengths, noise = np.exp(logs[0]), np.exp(logs[1:-1]), np.exp(logs[-1])
-    covariance = kernel_by_loops(name, x, x, constant, lengths) + noise * np.eye(12)
+    covariance = kernel_by_loops(name, x, x, constant, lengths) + (noise + peer_gp.JITTER * constant) * np.eye(12)
     loss, gradient = peer_gp.negative_log_evidence(logs, peer_gp.KERNELS[name], x, y)
     assert loss == pytest.approx(-scipy.stats.multivariate_normal.logpdf(y, np.zeros(12), covariance), rel=1e-9)
     numeric = scipy.optimize.approx_fprime(
         logs, lambda other: peer_gp.negative_log_evidence(other, peer_gp.KERNELS[name], x, y)[0], 1e-6)
     assert gradient == pytest.approx(numeric, abs=1e-4)
+
+
+def test_repeated_inputs_and_little_noise_leave_a_marginal_likelihood(rng):
+    """Rounding of the distances makes the kernel matrix indefinite by more than the least noise."""
+    logs = np.log([peer_gp.CONSTANTS[1], 0.01, 0.01, 0.01, 9.5, 22.0, 1e4, 1e4, 1e4, peer_gp.NOISES[0]])
+    for _ in range(6):
+        shapes = rng.standard_normal((12, 5))
+        x = np.column_stack([shapes[rng.integers(12, size=400)], rng.choice([-1.7, -0.6, 0.4, 1.3], (400, 3))])
+        loss, gradient = peer_gp.negative_log_evidence(logs, peer_gp.matern_3_2, x, x[:, 0])
+        assert np.isfinite(loss) and np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("most", [1500, 20])  # rows for the hyper-parameters; there are 54 training rows

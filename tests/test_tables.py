@@ -10,7 +10,7 @@ import train
 from data_loader import DATASETS
 from data_loader.regression import load_regression
 from data_loader.splits import hash_of_rows, rows_hash
-from data_loader.table_file import read_table
+from data_loader.table_file import read_table, refuse_missing
 from misc.errors import UserError
 
 COLUMNS = ["a", "b", "c", "y"]
@@ -171,7 +171,7 @@ def test_an_empty_field_among_spaces_is_refused(tiny_data, text):
     path = tiny_data / "spaces.data"
     path.write_text(text)
     with pytest.raises(UserError, match="line 3 column 2: the field is empty; remove the row"):
-        read_table(path)
+        refuse_missing(read_table(path))
 
 
 def test_a_name_of_two_words_between_tabs_is_one_name(tiny_data):

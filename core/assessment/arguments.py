@@ -1,4 +1,4 @@
-"""Checks what evaluate.py is asked for. Imports no TensorFlow, which must wait for the mode of the runs."""
+"""Checks the flags of evaluate.py and predict.py. Imports no TensorFlow, which must wait for the mode of the runs."""
 import argparse
 import pathlib
 import typing
@@ -36,3 +36,22 @@ def mode_of(roots: typing.List[pathlib.Path]) -> str:
     if len(modes) > 1:
         raise UserError("runs of regression and of classification cannot be compared: name runs of one mode")
     return modes.pop()
+
+
+def check_predictions(args: argparse.Namespace) -> None:
+    """Raises UserError for flags of predict.py that are out of range, and for a run that is named twice."""
+    for flag, values in (("interval", [args.interval]), ("quantiles", args.quantiles)):
+        for value in values:
+            if not 0.0 < value < 1.0:
+                raise UserError(f"--{flag} must be above 0 and below 1, got {value:g}")
+    twice = [value for value in args.quantiles if args.quantiles.count(value) > 1]
+    if twice:
+        raise UserError(f"--quantiles: {twice[0]:g} is given twice")
+    roots = [pathlib.Path(root).resolve() for root in (args.run, *args.ensemble)]
+    if len(set(roots)) < len(roots):
+        raise UserError("--ensemble: a run is named twice")
+    if args.samples < 0:
+        raise UserError(f"--samples must be 0 or more, got {args.samples}")
+    for flag in ("particles", "batch"):
+        if getattr(args, flag) is not None and getattr(args, flag) < 1:
+            raise UserError(f"--{flag} must be at least 1, got {getattr(args, flag)}")

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from core.assessment.inputs import OOD, TEST, Collected, Input, Options, collect, make_inputs, mixture
-from core.assessment.restore import restored
+from core.assessment.restore import data_if_there, own_data, restored
 from core.assessment.results import ASSESSMENTS, Results
 from core.assessment.weight_noise import layers, precisions
 from misc.config import Config
@@ -39,10 +39,11 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
 
     overrides: values of config keys that do not touch the training.
     """
-    with restored(root, overrides, device, options.best) as run:
+    read_data = own_data if options.data is None else data_if_there
+    with restored(root, overrides, device, options.best, read_data) as run:
         inputs = make_inputs(run.config, run.data, options)
         collected = collect(run, inputs)
-        results, noise = ASSESSMENTS[run.config.mode].results(collected, run.data, options), layers(run)
+        results, noise = ASSESSMENTS[run.config.kind].results(collected, run.data, options), layers(run)
         results.more.update(_about_rows(inputs))
         if noise:
             results.panels["noise"] = noise
@@ -64,7 +65,7 @@ def evaluate_ensemble(members: Sequence[Evaluated], options: Options) -> Results
             raise UserError(f"--ensemble: {first.root} and {other.root} do not have the same training and test rows: "
                             "an ensemble needs one data set and one split (key split)")
     collected = mixture([member.collected for member in members])
-    results = ASSESSMENTS[first.config.mode].results(collected, first.data, options)
+    results = ASSESSMENTS[first.config.kind].results(collected, first.data, options)
     results.more.update({key: value for key, value in first.results.more.items() if key in ABOUT_ROWS})
     results.more.pop("monte_carlo")  # the runs' draws are not of one distribution
     return results

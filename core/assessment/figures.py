@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from core.assessment.results import Band, Detection
-from core.metrics.calibration import LEVELS, Bins
+from core.metrics.calibration import LEVELS, Bins, LocalCoverage
 
 Arrays = Tuple[np.ndarray, ...]
 
@@ -139,6 +139,20 @@ def coverage_figure(runs: Dict[str, np.ndarray]) -> Figure:
     return _done(figure)
 
 
+def local_coverage_figure(runs: Dict[str, LocalCoverage]) -> Figure:
+    """Draws the share of targets in the central interval along the predictive mean; an even share is right."""
+    figure, axes = _side_by_side(runs)
+    for axis, (name, local) in zip(axes, runs.items()):
+        axis.fill_between(local.position, local.low, local.high, color="grey", alpha=0.25, linewidth=0,
+                          label="95 % of calibrated groups of this size")
+        axis.axhline(local.level, linestyle="--", color="grey", linewidth=1, label="nominal level")
+        axis.plot(local.position, local.share, "o-", color="tab:blue", markersize=4,
+                  label=f"share of targets in the central {100 * local.level:.0f} % interval")
+        axis.set(xlabel="predicted (data's own units)", title=name, ylim=(-0.02, 1.02))
+    axes[0].set_ylabel("coverage")
+    return _done(figure)
+
+
 def residuals_figure(runs: Dict[str, Arrays]) -> Figure:
     """Draws residual against predictive std; 95 % should lie between the lines."""
     figure, axes = _side_by_side(runs)
@@ -215,8 +229,8 @@ def precision_figure(runs: Dict[str, Dict[str, np.ndarray]]) -> Figure:
 FIGURES = {
     "reliability": reliability_figure, "rejection": rejection_figure, "uncertainty": uncertainty_figure,
     "ood": ood_figure, "corruptions": corruptions_figure, "predictions": predictions_figure,
-    "coverage": coverage_figure, "residuals": residuals_figure, "band": band_figure, "noise": noise_figure,
-    "precision": precision_figure,
+    "coverage": coverage_figure, "local_coverage": local_coverage_figure, "residuals": residuals_figure,
+    "band": band_figure, "noise": noise_figure, "precision": precision_figure,
 }
 
 

@@ -9,14 +9,16 @@ import numpy as np
 import tqdm
 
 from core.assessment.restore import Restored
+from core.metrics.draws import Draws
 from core.metrics.predictive import predict_classes, shared
-from core.training.evaluation import Draws
+from core.training.evaluation import evaluated_part
 from core.training.tasks import TASKS
 from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
+from data_loader.image_sizes import fit_of
 from data_loader.ood import ood_images
 from data_loader.parts import Part
-from misc.config import Config
+from misc.config import REGRESSION, Config
 from misc.errors import UserError
 
 TEST, OOD, BAND = "test", "ood", "band"
@@ -44,13 +46,14 @@ class Input(NamedTuple):
 class Collected(NamedTuple):
     """Draws from the predictive distribution of a run."""
 
-    rows: np.ndarray                 # targets or labels [n]; of a band its inputs [n, 1]
+    rows: np.ndarray                 # targets [n] or [n, m], or labels [n]; of a band its inputs [n, 1]
     draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]
+    ids: Optional[np.ndarray] = None  # what predictions call the rows, [n]; of images None
 
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
     """Returns all inputs of a run, the test rows first. Raises UserError for options that do not fit the run."""
-    task = TASKS[config.mode]
+    task = TASKS[config.kind]
     if not task.has_images and (options.ood or options.corrupt):
         flag = "--ood" if options.ood else "--corrupt"
         raise UserError(f"{flag} is for images, {config.dataset} is a table")
@@ -59,11 +62,12 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
     if options.ood:
         if options.ood == config.dataset:
             raise UserError(f"--ood {options.ood} is the run's own data set: give another one")
-        parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test), None)
-    if data.spec.shape == (1,):
+        parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test,
+                                     fit_of(config)), None)
+    if data.spec.shape == (1,) and config.mode == REGRESSION and data.train is not None:
         parts[BAND] = Part(band_inputs(data), None)
     inputs = {name: Input(len(part.x), functools.partial(Part, *part),
-                          n_equal_images(part.x, data.train.x) if task.has_images else part.n_in_train, part.notices)
+                          _in_train(part, data, task.has_images), part.notices)
               for name, part in parts.items()}
     if options.corrupt:
         few = Part(parts[TEST].x[:options.rows], parts[TEST].y[:options.rows])
@@ -72,14 +76,20 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
     return inputs
 
 
+def _in_train(part: Part, data: Any, has_images: bool) -> Optional[int]:
+    """Returns how many of the rows the run was trained on; None if that cannot be known."""
+    if not has_images:
+        return part.n_in_train
+    return None if data.train is None else n_equal_images(part.x, data.train.x)
+
+
 def _corrupted(part: Part, name: str, strength: int) -> Part:
     return part._replace(x=corrupt(part.x, name, strength))
 
 
 def _own_rows(data: Any) -> Part:
-    if data.test is not None:
-        return data.test._replace(n_in_train=data.n_test_in_train)
-    return data.valid._replace(n_in_train=data.n_valid_in_train)
+    n_in_train = data.n_valid_in_train if data.test is None else data.n_test_in_train
+    return evaluated_part(data)._replace(n_in_train=n_in_train)
 
 
 def band_inputs(data: Any, n: int = 241, margin: float = 0.5) -> np.ndarray:
@@ -100,15 +110,16 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
     collected = {}
     with tqdm.tqdm(total=total, unit="batch", dynamic_ncols=True, leave=False, disable=None if bar else True,
                    desc=run.config.name) as display:
-        noise = design.task.noise(run.session, run.model, run.data)
+        noise = run.noise()
         for name, rows in inputs.items():
             part = rows.make()
             draws = design.task.draws(run.session, run.model, part.x, run.data, noise,
                                       functools.partial(_counted, display))
             kept = draws if name in (TEST, OOD, BAND) else predict_classes(draws).log_probabilities[None]
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
-                kept = kept._replace(outputs=np.broadcast_to(kept.outputs, (len(kept.precisions), len(part.x))))
-            collected[name] = Collected(part.x if name == BAND else part.y, kept)
+                shape = (len(kept.precisions), *kept.outputs.shape[1:])
+                kept = kept._replace(outputs=np.broadcast_to(kept.outputs, shape))
+            collected[name] = Collected(part.x if name == BAND else part.y, kept, part.ids)
     return collected
 
 
@@ -124,15 +135,30 @@ def mixture(collected: Sequence[Dict[str, Collected]]) -> Dict[str, Collected]:
     The degrees of freedom of the noise become an array with those of each draw, [K], unless the runs share them.
     Raises UserError if the runs have different numbers of draws (a single draw, without weight noise, is repeated).
     """
-    return {name: first._replace(draws=_together([run[name].draws for run in collected]))
+    return {name: first._replace(draws=together([run[name].draws for run in collected]))
             for name, first in collected[0].items()}
 
 
-def _together(draws: Sequence[Any]) -> Any:
+def _roots_together(draws: Sequence[Draws]) -> Optional[np.ndarray]:
+    """Returns the roots of all draws if some have any, [K, m, m]; otherwise None."""
+    if all(each.roots is None for each in draws):
+        return None
+    for each in draws:
+        if each.roots is None and (each.precisions.ndim != 2 or np.ndim(each.dof) or np.isfinite(each.dof)):
+            raise UserError("--ensemble: a run with noise_covariance full can be mixed with likelihood gaussian only")
+    return together([np.sqrt(each.precisions)[:, :, None] * np.eye(each.n_targets) if each.roots is None
+                      else each.roots for each in draws])
+
+
+def together(draws: Sequence[Any]) -> Any:
+    """Returns the draws of several runs as one; see `mixture`."""
     if isinstance(draws[0], Draws):
-        dofs = [np.broadcast_to(each.dof, len(each.precisions)) for each in draws]
-        return Draws(_together([each.outputs for each in draws]), _together([each.precisions for each in draws]),
-                     shared(_together(dofs)))
+        dofs = [np.broadcast_to(each.dof, (len(each.precisions), *each.outputs.shape[2:])) for each in draws]
+        precisions = [each.precisions for each in draws]
+        if len({values.ndim for values in precisions}) > 1:  # only some of the runs have one per row
+            precisions = [each.precisions_per_row() for each in draws]
+        return Draws(together([each.outputs for each in draws]), together(precisions), shared(together(dofs)),
+                     _roots_together(draws))
     n_draws = {len(each) for each in draws} - {1}
     if len(n_draws) > 1:
         raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would "

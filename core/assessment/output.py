@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from core.assessment.evaluated import ENSEMBLE, Evaluated
 from core.assessment.figures import FIGURES
 from core.assessment.inputs import Options
-from core.assessment.results import ASSESSMENTS, Results
+from core.assessment.results import ASSESSMENTS, PerTarget, Results
 from core.assessment.tables import describe_rows
 from misc.errors import UserError
 from misc.folders import check_writable, folder_at, is_evaluation, unused_name
@@ -77,7 +77,7 @@ def _write(folder: Path, name: str, results: Results, numbers: Dict[str, Any], r
     """Writes all files of one evaluation; run: gives the mode, the classes and the step for TensorBoard."""
     with _replaced(folder) as new:
         write_json(new / "metrics.json", numbers)
-        ASSESSMENTS[run.config.mode].write_predictions(results, run.data, new)
+        ASSESSMENTS[run.config.kind].write_predictions(results, run.data, new)
         writer = SummaryWriter(new / "summary")
         for figure_name, figure in _figures({name: results.panels}):
             _save(figure, new, figure_name)
@@ -92,9 +92,17 @@ def _save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def _figures(panels: Dict[str, Dict[str, Any]]) -> Iterator[Tuple[str, Figure]]:
-    """Yields (name, Figure) of every figure that some run has data for; panels: {run: {figure: its data}}."""
+    """Yields (name, Figure) of every figure that some run has data for; panels: {run: {figure: its data}}.
+
+    Several targets of a run are drawn as if they were runs.
+    """
     for name, draw in FIGURES.items():
-        runs = {run: data[name] for run, data in panels.items() if name in data}
+        runs: Dict[str, Any] = {}
+        for run, data in panels.items():
+            if isinstance(data.get(name), PerTarget):
+                runs.update((f"{run}, {target}", of_target) for target, of_target in data[name].items())
+            elif name in data:
+                runs[run] = data[name]
         if runs:
             yield name, draw(runs)
 

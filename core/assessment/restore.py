@@ -2,22 +2,33 @@
 import contextlib
 import pathlib
 import sys
-from typing import Any, Dict, Iterator, NamedTuple, Union
+import zipfile
+import zlib
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Union
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.training import checkpoints
-from core.training.design import Design
-from core.training.devices import UNUSED
+from core.training.auto_schedule import with_schedule
+from core.training.checkpoints import Progress
+from core.training.design import Design, Plan, design_run
+from core.training.devices import UNUSED, choose_device
 from core.training.failures import one_line_failures
 from core.training.graph import Model, build_model
-from core.training.run import plan
+from core.training.tasks import TASKS
+from data_loader import stored
+from data_loader.parts import Part
 from misc import backend
 from misc.config import Config
 from misc.errors import UserError
 from misc.folders import Folder, folder_at, read_config
+from misc.records import read_json
 
 ADVICE = "try a smaller --batch, fewer --particles, or --device cpu"
+
+
+DataReader = Callable[[Folder, Config], Any]
 
 
 class Restored(NamedTuple):
@@ -29,29 +40,58 @@ class Restored(NamedTuple):
     design: Design
     model: Model
     session: tf.Session
-    step: int             # steps of training after which the weights were saved
+    progress: Progress    # of training when the weights were saved
+
+    @property
+    def step(self) -> int:
+        """Steps of training after which the weights were saved."""
+        return self.progress.step
+
+    def noise(self) -> Any:
+        """Returns the noise of predictions: as the run evaluated it at this step, or else as the training rows say.
+
+        Raises UserError if neither is known.
+        """
+        row, task = self.progress.row, self.design.task
+        try:
+            return task.restored_noise(self.session, self.model, row or {})
+        except KeyError:
+            try:
+                data = self.data if self.data.train is not None else _own_data(self.folder, self.config)
+            except UserError as error:
+                raise UserError(f"{self.folder.root}: the noise of predictions was not fitted at step {self.step}, "
+                                f"where the checkpoint stands, and the run's data are missing ({error}): continue the "
+                                "run with train.py --resume, or put its data back") from None
+            return task.noise(self.session, self.model, data)
 
 
 @contextlib.contextmanager
 def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: str = "auto",
-             best: bool = False) -> Iterator[Restored]:
+             best: bool = False, read_data: Optional[DataReader] = None) -> Iterator[Restored]:
     """Yields the run in the folder `root` at its newest checkpoint. Raises UserError if it cannot be read back.
 
     Args:
       overrides: values of config keys that do not touch the training.
       best: take the checkpoint of the best validation log-likelihood instead, as for every run with `patience` that
         has been evaluated.
+      read_data: function (folder, config) that reads the run's data: `own_data` (the default), `data_if_there` or
+        `data_without_rows`.
     """
-    config, rows_hash = read_config(root, dict(overrides, curvature_device="auto"))  # no curvature is computed here
+    config, _ = read_config(root, dict(overrides, curvature_device="auto"))  # no curvature is computed here
+    if "data_path" in overrides:
+        config = _with_moved_files(config)
     folder = folder_at(pathlib.Path(root))
     notes = checkpoints.progress_notes(folder.checkpoint)
     if not notes:
         raise UserError(f"{root} has no checkpoint (yet): there are no weights to evaluate")
     keeps_best = config.patience is not None and any(note and note.score is not None for note in notes.values())
-    planned = plan(config, device)
-    if rows_hash not in (None, planned.data.rows_hash):
-        raise UserError(f"{root}: {planned.data.source} is not the data that the run was trained on (hash {rows_hash}, "
-                        f"now {planned.data.rows_hash}): give the folder of its data with --data-path")
+    data = (read_data or own_data)(folder, config)
+    config = with_schedule(config, data.spec.n_rows)
+    design = design_run(config, data.spec)
+    planned = Plan(config, data, design, *choose_device(device, design))
+    if data.train is None and any(not layer.spec.has_weights for layer in design.layers):
+        raise UserError(f"{folder.reference} is missing, from which batch normalisations take their moments: restore "
+                        "the file")
     model = build_model(planned.design, planned.device, training=False)
     damaged = []
     if UNUSED in planned.device_reason:
@@ -68,4 +108,68 @@ def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: 
             print(f"{root}: weights of epoch {progress.step // planned.design.steps_per_epoch}, the best by validation "
                   "log-likelihood (patience)", file=sys.stderr)
         model.graph.finalize()
-        yield Restored(folder, config, planned.data, planned.design, model, session, progress.step)
+        yield Restored(folder, config, planned.data, planned.design, model, session, progress)
+
+
+def _with_moved_files(config: Config) -> Config:
+    """Returns the config with the files of its table in data_path."""
+    files = {key: str(pathlib.Path(config.data_path) / pathlib.Path(getattr(config, key)).name)
+             for key in ("data_file", "test_file") if getattr(config, key)}
+    return config.model_copy(update=files)
+
+
+def own_data(folder: Folder, config: Config) -> Any:
+    """Returns the run's data. Raises UserError if they are missing or have changed, and says what to do."""
+    try:
+        return _own_data(folder, config)
+    except UserError as error:
+        raise UserError(f"{folder.root}: the run's data are missing or have changed ({error}): put them back, give "
+                        "their folder with --data-path, or evaluate other rows with --data") from None
+
+
+def data_if_there(folder: Folder, config: Config) -> Any:
+    """Returns the run's data, without rows if these are missing or have changed. Raises UserError as `stored_data`."""
+    try:
+        return _own_data(folder, config)
+    except UserError:
+        return stored_data(folder)
+
+
+def data_without_rows(folder: Folder, config: Config) -> Any:
+    """Returns the run's data without rows, from its folder alone.
+
+    A run of an earlier version has no model.json: its data are then read. Raises UserError if these are missing, too.
+    """
+    if folder.model.is_file():
+        return stored_data(folder)
+    try:
+        return _own_data(folder, config)
+    except UserError as error:
+        raise UserError(f"{folder.root} has no {folder.model.name} (runs of earlier versions have none), so that the "
+                        f"run's data are needed, and {error}: put them back, or train the run again") from None
+
+
+def _own_data(folder: Folder, config: Config) -> Any:
+    """Returns the run's data. Raises UserError if they cannot be read, or are not those that it was trained on."""
+    rows_hash = read_config(folder.root, {})[1]
+    data = TASKS[config.kind].load(config)
+    if rows_hash not in (None, data.rows_hash):
+        raise UserError(f"{data.source} is not the data that the run was trained on (hash {rows_hash}, now "
+                        f"{data.rows_hash})")
+    return data
+
+
+def stored_data(folder: Folder) -> Any:
+    """Returns the run's data without rows. Raises UserError if model.json or reference.npz is missing or damaged."""
+    path = folder.model
+    try:
+        data = stored.restore(read_json(path))
+        if folder.reference.is_file():
+            path = folder.reference
+            with np.load(str(path)) as arrays:
+                data = data._replace(train=Part(arrays["x"], None))
+        return data
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise UserError(f"{path} is missing or damaged: restore the file, or train the run again") from None

@@ -10,6 +10,7 @@ from core.metrics.calibration import (
     coverage_curve,
     detection_statistics,
     entropies,
+    local_coverage,
     monte_carlo,
     more_classification_statistics,
     more_regression_statistics,
@@ -18,8 +19,11 @@ from core.metrics.calibration import (
     with_intervals,
 )
 from core.metrics.crps import mixture_crps
+from core.metrics.draws import Draws
+from core.metrics.joint import joint_log_prob, joint_statistics, predict_jointly
 from core.metrics.predictive import (
     ClassPrediction,
+    by_row,
     classification_statistics,
     log_softmax,
     mean_noise_variance,
@@ -30,10 +34,11 @@ from core.metrics.predictive import (
     softmax,
     values_of,
 )
-from core.training.evaluation import Draws
+from core.training.row_columns import class_columns, regression_columns, with_ids
+from core.training.targets import of_target, target_names
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
-from misc.config import CLASSIFICATION, REGRESSION
-from misc.records import write_rows
+from misc.config import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION
+from misc.records import write_columns
 
 N_SAMPLES = 12  # draws that a band shows
 
@@ -45,6 +50,11 @@ class Results(NamedTuple):
     more: Dict[str, Any]                # further numbers for metrics.json
     predictions: Dict[str, np.ndarray]  # {column: array over rows}
     panels: Dict[str, Any]              # {figure: its data}, see figures.py
+    columns: Dict[str, np.ndarray] = {}  # of predictions.csv of a table of classes
+
+
+class PerTarget(dict):
+    """The data of a figure for each of several targets, {name: data}: a panel each."""
 
 
 class Detection(NamedTuple):
@@ -97,6 +107,13 @@ def classification_results(collected: Dict[str, Collected], data: Any, options: 
     return Results(metrics, more, predictions, panels)
 
 
+def class_table_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
+    """Returns the Results of `classification_results`, with a column of what identifies the rows."""
+    results, (labels, logits, ids) = classification_results(collected, data, options), collected[TEST]
+    columns = {"target": np.array(data.classes, object)[labels], **class_columns(logits, data.classes)}
+    return results._replace(columns=with_ids(ids, data, columns))
+
+
 def _detection(own_draws: np.ndarray, ood_draws: np.ndarray, ood_name: str) -> Tuple[Detection, Dict[str, Any]]:
     """Returns the data of the figure, and what metrics.json says of the detection."""
     own, ood = entropies(own_draws), entropies(ood_draws)
@@ -133,27 +150,66 @@ def _metrics(prediction: ClassPrediction, labels: np.ndarray) -> Dict[str, float
 
 
 def regression_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
-    """Returns the Results of a regression from its collected draws, in the data's own units."""
+    """Returns the Results of a regression from its collected draws, in the data's own units.
+
+    Several targets have all metrics, predictions and figures of a single one each, under its name, beside the metrics
+    of all of them together.
+    """
+    names = target_names(data)
+    if not names:
+        return _results_of_target(collected, data)
+    each = {name: _results_of_target({kind: _of_target(kind, rows, number) for kind, rows in collected.items()},
+                                     of_target(data, number)) for number, name in enumerate(names)}
+    y, draws = collected[TEST].rows, collected[TEST].draws
+    targets = data.target_mean + data.target_std * y
+    joint = predict_jointly(draws, y, data.target_mean, data.target_std)
+    metrics = with_intervals(joint_statistics(joint, targets, data.target_std, names), len(targets))
+    for name, results in each.items():
+        metrics.update((f"{metric}_{name}", interval) for metric, interval in results.metrics.items())
+    predictions = {f"{column}_{name}": values for name, results in each.items()
+                   for column, values in results.predictions.items()}
+    panels = {panel: PerTarget({name: results.panels[panel] for name, results in each.items()})
+              for panel in next(iter(each.values())).panels}
+    more = {"targets": {name: results.more for name, results in each.items()},
+            "monte_carlo": monte_carlo(joint_log_prob(draws, y))}
+    return Results(metrics, more, dict(predictions, log_prob=joint.log_prob), panels)
+
+
+def _of_target(kind: str, collected: Collected, number: int) -> Collected:
+    """Returns the draws, and the targets unless they are of a band, of one of several targets."""
+    rows = collected.rows if kind == BAND else collected.rows[:, number]
+    return Collected(rows, collected.draws.of_target(number), collected.ids)
+
+
+def _results_of_target(collected: Dict[str, Collected], data: Any) -> Results:
+    """Returns the Results of a single target."""
     y, draws = collected[TEST].rows, collected[TEST].draws
     prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std, draws.dof)
     means, squared_scales, targets = in_units(draws, y, data)
     crps = mixture_crps(means, squared_scales, targets, draws.dof)
     metrics = with_intervals(more_regression_statistics(prediction, crps, targets), len(targets))
-    per_draw = noise_log_prob(targets, means, squared_scales[:, None], over_rows(draws.dof))
+    per_draw = noise_log_prob(targets, means, by_row(squared_scales), over_rows(draws.dof))
     more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()),
-            "noise_std": float(np.sqrt(mean_noise_variance(squared_scales, draws.dof))),
+            "noise_std": float(np.sqrt(np.mean(mean_noise_variance(squared_scales, draws.dof)))),
             "monte_carlo": monte_carlo(per_draw)}
-    predictions = {"target": targets, "mean": prediction.mean, "std": prediction.std,
-                   "epistemic_std": prediction.epistemic_std, "crps": crps, "cdf": prediction.cdf}
+    columns = regression_columns(draws, data.target_mean, data.target_std)
+    predictions = with_ids(collected[TEST].ids, data, {"target": targets, **columns, "crps": crps,
+                                                       "cdf": prediction.cdf})
     panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
               "coverage": coverage_curve(prediction.cdf), "residuals": (prediction.std, targets - prediction.mean)}
+    local = local_coverage(prediction.mean, prediction.cdf)
+    if local is not None:
+        panels["local_coverage"] = local
     if BAND in collected:
         panels["band"] = band(collected[BAND].rows, collected[BAND].draws, data)
     return Results(metrics, more, predictions, panels)
 
 
 def in_units(draws: Draws, targets: np.ndarray, data: Any) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns (means [K, n], squared noise scales [K], targets [n]) in the data's own units, a mean for every scale."""
+    """Returns (means [K, n], squared noise scales, targets [n]) in the data's own units, a mean for every scale.
+
+    The scales are those of the draws, [K], or of the draws and rows, [K, n].
+    """
     outputs = np.broadcast_to(draws.outputs, (len(draws.precisions), draws.outputs.shape[1])).astype(np.float64)
     return (data.target_mean + data.target_std * outputs, data.target_std**2 / draws.precisions,
             data.target_mean + data.target_std * targets)
@@ -180,11 +236,15 @@ def write_classification(results: Results, data: Any, folder: pathlib.Path) -> N
         np.savez_compressed(handle, classes=np.array(data.classes), **results.predictions)
 
 
+def write_class_table(results: Results, data: Any, folder: pathlib.Path) -> None:
+    """Writes predictions.npz, as `write_classification`, and predictions.csv, a line per row of the table."""
+    write_classification(results, data, folder)
+    write_columns(folder / "predictions.csv", results.columns)
+
+
 def write_regression(results: Results, data: Any, folder: pathlib.Path) -> None:
     """Writes predictions.csv into `folder`, a line per row in the data's own units, with every digit."""
-    columns = list(results.predictions)
-    rows = zip(*results.predictions.values())
-    write_rows(folder / "predictions.csv", columns, [dict(zip(columns, map(float, row))) for row in rows])
+    write_columns(folder / "predictions.csv", results.predictions)
 
 
 class Assessment(NamedTuple):
@@ -196,3 +256,4 @@ class Assessment(NamedTuple):
 
 ASSESSMENTS = {REGRESSION: Assessment(regression_results, write_regression),
                CLASSIFICATION: Assessment(classification_results, write_classification)}
+ASSESSMENTS[TABLE_CLASSIFICATION] = Assessment(class_table_results, write_class_table)

@@ -90,6 +90,9 @@ def _read_predictions(root: Path) -> Tuple[Prediction, np.ndarray]:
     path = folder_at(pathlib.Path(root)).predictions
     try:
         rows = [dict({"cdf": "nan"}, **row) for row in read_rows(path)]  # earlier versions had none
+        if rows and "target" not in rows[0] and any(name.startswith("target_") for name in rows[0]):
+            raise RunError(f"{path} has several targets, and their joint distribution is not in it: mix the runs with "
+                           "evaluate.py --ensemble")
         columns = {name: np.array([float(row[name]) for row in rows]) for name in ("target", *PREDICTION_COLUMNS)}
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path} is damaged or of an earlier version: run again with --fresh") from None

@@ -11,7 +11,8 @@ from core.training import run
 from core.training.auto_schedule import with_schedule
 from core.training.design import Plan
 from core.training.devices import NAMES, Choice
-from data_loader.regression import load_regression, split_of
+from data_loader.regression import load_regression
+from data_loader.tables import split_of
 from misc.config import REGRESSION, Config
 from misc.errors import UserError
 from misc.folders import check_writable, run_folder

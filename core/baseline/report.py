@@ -1,14 +1,13 @@
 """Tables for a paper: a row per data set, a column per method, published values beside ours."""
 import collections
 import csv
-import math
 import pathlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tabulate
 
 from core.baseline.results import DDOF, UNITS
-from core.metrics.predictive import noise_name
+from core.inference.likelihoods import LIKELIHOODS
 
 PUBLISHED_FILE = pathlib.Path(__file__).with_name("published.csv")
 
@@ -143,7 +142,7 @@ def _our_csv_rows(summaries: Sequence[Summary], metric: Metric) -> List[Dict[str
             identity, dataset=summary["dataset"], metric=metric.key, column=column, mean=cell.mean, se=cell.se,
             n=cell.n, ddof=DDOF, seeds=" ".join(str(seed) for seed in summary["seeds"]),
             epoch=summary["settings"]["epoch"], bold="yes" if cell.bold else "no", source="this code", recalled="no",
-            units=UNITS))
+            units=summary.get("units", UNITS)))
     return rows
 
 
@@ -220,8 +219,10 @@ def _noise(summaries: Sequence[Summary]) -> str:
     names = {}
     for summary in summaries:
         settings = summary["settings"]
-        dof = settings["noise_dof"] if settings.get("likelihood") == "student_t" else math.inf
-        names[summary["exp_name"]] = f"{noise_name(dof)}, noise_update {settings.get('noise_update', 'adam')}"
+        kind = LIKELIHOODS[settings.get("likelihood", "gaussian")]
+        names[summary["exp_name"]] = kind.noise_name(settings)
+        if kind.has_precision:
+            names[summary["exp_name"]] += f", noise_update {settings.get('noise_update', 'adam')}"
         if settings.get("predictive_noise", "trained") != "trained":
             names[summary["exp_name"]] += f", predictive_noise {settings['predictive_noise']}"
     if len(set(names.values())) == 1:
@@ -246,7 +247,7 @@ def _legend(summaries: Sequence[Summary]) -> str:
         ("n", "runs"), ("epoch", "epochs"), ("test_particles", "draws")))
     lines = [
         f"Mean ± standard error (sample standard deviation / sqrt(n)) over {over}; {counts}; "
-        f"protocol {first['protocol']}, {first['evaluate_on']} rows; {UNITS}.",
+        f"protocol {first['protocol']}, {first['evaluate_on']} rows; {first.get('units', UNITS)}.",
         "Noise: " + _noise(summaries) + ".",
         "Hash of the splits: " + ", ".join(dict.fromkeys(
             f"{summary['dataset']} {summary['splits_hash']}" for summary in summaries)) + ".",

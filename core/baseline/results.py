@@ -56,7 +56,8 @@ def run_row(root: Union[str, pathlib.Path]) -> Row:
             best_epoch=int(best["epoch"]), best_epoch_rmse=float(best[f"{prefix}rmse"]),
             best_epoch_log_likelihood=float(best[f"{prefix}log_likelihood"]),
             best_epoch_chosen_on=f"{result['evaluate_on']} rows (optimistic)" if optimistic else "validation rows")
-    row.update(noise_precision=result["metrics"]["train_noise_precision"], units=UNITS, ddof=DDOF)
+    units = result["units"] if result.get("targets") else UNITS
+    row.update(noise_precision=result["metrics"]["train_noise_precision"], units=units, ddof=DDOF)
     if SELECTION in result:  # of kl, whose time counts
         seconds = result[SELECTION]["seconds"]
         row.update({name: row[name] + seconds for name in ("train_time_s", "wall_time_s")}, kl=result[SELECTION]["kl"])
@@ -114,7 +115,8 @@ def summary(name: str, settings: Dict[str, Any], rows: List[Row], n_asked: int, 
     """
     values: Dict[str, Any] = {key: rows[0][key] for key in IDENTITY}
     values.update(
-        exp_name=name, optimizer=settings["optimizer"], n=len(rows), n_asked=n_asked, ddof=DDOF, units=UNITS,
+        exp_name=name, optimizer=settings["optimizer"], n=len(rows), n_asked=n_asked, ddof=DDOF,
+        units=rows[0].get("units", UNITS),
         seeds=[row["seed"] for row in rows], splits=[row["split"] for row in rows],
         split_hashes=[row["split_hash"] for row in rows], splits_hash=splits_hash(rows),
         failed={str(seed): why for seed, why in failed.items()},

@@ -5,7 +5,7 @@ All of it is pure: tensors in, tensors out. Read it in this order, from the form
 linalg -> gaussian -> posteriors       matrix algebra; the prior and its KL; q(W)
 factors, conv_factors                  curvature statistics of a minibatch, for dense layers and convolutions
 noise_model -> noise_precision         the noise of a regression: closed forms; how its precision is trained
-likelihoods                            p(y | outputs) and its scores
+likelihood_base -> likelihoods         p(y | outputs) and its scores
 adam, step_sizes, solvers              moving averages; step sizes as functions of the step; checked factorisations
 families -> kronecker -> kfac, ekfac   noisy Adam, noisy K-FAC and noisy EK-FAC: each with its posterior and its step
 optimizer                              METHODS, and one step of all layers

@@ -1,5 +1,8 @@
 """Closed forms for the noise of a regression, y = f(x, w) + noise, whose precision tau has a Gamma posterior.
 
+With m targets, the noise is independent and each target has its own precision: scalars below become [m], and log_noise
+[2, m].
+
 Gaussian noise: y ~ N(f, 1 / tau). Student's t noise with nu degrees of freedom: y ~ N(f, 1 / (tau u)) with
 u ~ Gamma(nu / 2, nu / 2) for every row. The posterior is q(tau) = Gamma(alpha, beta), with shape alpha and rate beta,
 kept as log_noise = (log alpha, log beta), [2]. Targets are standardised. An infinite `dof` (nu) means Gaussian noise.
@@ -10,6 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.inference.types import Scalar
+from core.metrics.noise_fit import student_weight
 from core.metrics.predictive import student_constant
 
 
@@ -20,8 +24,25 @@ class GammaPrior(NamedTuple):
     rate: float  # beta_0
 
     def kl(self, log_noise: tf.Tensor) -> tf.Tensor:
-        """Returns KL(q(tau) || prior), a scalar in nats."""
-        return kl_gamma(tf.exp(log_noise[0]), tf.exp(log_noise[1]), self.shape, self.rate)
+        """Returns KL(q(tau) || prior), a scalar in nats, summed over targets."""
+        return total(kl_gamma(tf.exp(log_noise[0]), tf.exp(log_noise[1]), self.shape, self.rate))
+
+
+# Shapes. Ops for one target are those that there have always been, so that its results stay the same to the last bit.
+
+def as_outputs(targets: tf.Tensor) -> tf.Tensor:
+    """Gives targets, [n] or [n, m], the shape of a network's outputs, [1, n, m]."""
+    return targets[None, :, None] if targets.shape.ndims == 1 else targets[None]
+
+
+def total(values: tf.Tensor) -> tf.Tensor:
+    """Returns the sum over targets of values [m]; a scalar as it is."""
+    return tf.reduce_sum(values) if values.shape.ndims else values
+
+
+def mean_over_rows(values: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of values [..., m] of each target, [m]; a scalar if m = 1."""
+    return tf.reduce_mean(values, axis=None if values.shape[-1] == 1 else list(range(values.shape.ndims - 1)))
 
 
 def kl_gamma(alpha: tf.Tensor, beta: tf.Tensor, alpha_0: float, beta_0: float) -> tf.Tensor:
@@ -72,15 +93,6 @@ def student_log_prob(log_noise: tf.Tensor, squares: tf.Tensor, dof: float) -> tf
             + student_kernel(precision_of(log_noise) * squares, dof))
 
 
-def student_weight(scaled: tf.Tensor, dof: float) -> tf.Tensor:
-    """Returns a row's weight E[u | y] = (nu + 1) / (nu + tau (y - f)^2), elementwise.
-
-    Args:
-      scaled: tau (y - f)^2, of any shape.
-    """
-    return (dof + 1.0) / (dof + scaled)
-
-
 def student_kernel(scaled: tf.Tensor, dof: float) -> tf.Tensor:
     """Returns the part of log t_nu that depends on scaled = tau (y - f)^2, elementwise."""
     return -0.5 * (dof + 1.0) * tf.log1p(scaled / dof)
@@ -92,16 +104,19 @@ def mixture_squared_error(outputs: tf.Tensor, targets: tf.Tensor, precision: Sca
     = mean_i sum_k w_ik (y_i - f_ik)^2 with w_ik proportional to N(y_i; f_ik, 1 / precision), sum_k w_ik = 1
 
     The likelihood is that of the mixture, prod_i mean_k N(y_i; f_ik, 1 / precision), so the spread of the draws is not
-    counted as noise. With a finite `dof`, Student's t takes the place of N, and the squares are multiplied by E[u_ik].
+    counted as noise. With m targets, N is the product over these, and there is a 1 / tau for each, [m]. With a finite
+    `dof`, Student's t takes the place of N, and the squares are multiplied by E[u_ik].
 
     Args:
-      outputs: f, [K, n, 1].
-      targets: y, [n].
-      precision: current E[tau].
+      outputs: f, [K, n, m].
+      targets: y, [n] or [n, m].
+      precision: current E[tau], a scalar or [m].
     """
-    squares = tf.square(targets[None, :, None] - outputs)
+    squares = tf.square(as_outputs(targets) - outputs)
     scaled, counted = precision * squares, squares
     log_density = -0.5 * scaled
     if np.isfinite(dof):
         log_density, counted = student_kernel(scaled, dof), student_weight(scaled, dof) * squares
-    return tf.reduce_mean(tf.reduce_sum(tf.nn.softmax(log_density, axis=0) * counted, axis=0))
+    if outputs.shape[-1] != 1:
+        log_density = tf.reduce_sum(log_density, axis=-1, keepdims=True)
+    return mean_over_rows(tf.reduce_sum(tf.nn.softmax(log_density, axis=0) * counted, axis=0))

@@ -5,24 +5,23 @@ state has log_noise = (log alpha, log beta), which the training of the weights u
 `predictive_log_noise`, predictions use that instead (`predictive_noise`). The formulas are in
 core/inference/noise_model.py.
 """
-from typing import Dict, NamedTuple, Optional, Tuple, Type
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple, Type
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.inference.adam import adam_step, ema
-from core.inference.noise_model import GammaPrior, mixture_squared_error, precision_of, student_weight
+from core.inference.noise_model import GammaPrior, as_outputs, mixture_squared_error, precision_of
 from core.inference.types import Scalar, State
+from core.metrics.noise_fit import MAX_LEVERAGE, newton_step, student_information, without_own_target
 from misc.config import Config
-
-MAX_LEVERAGE = 0.8  # a true leverage is below 1; an estimate from draws of an approximate posterior need not be
 
 
 class HeldOut(NamedTuple):
     """A minibatch of the rows on which the weights do not train at first."""
 
-    outputs: tf.Tensor  # [K, b, 1], at the weights of this step
-    targets: tf.Tensor  # [b]
+    outputs: tf.Tensor  # [K, b, m], at the weights of this step
+    targets: tf.Tensor  # [b] or [b, m]
     n_rows: int  # number of all rows held out
     on: tf.Tensor  # bool scalar; false once these rows train too
 
@@ -30,10 +29,10 @@ class HeldOut(NamedTuple):
 class NoiseBatch(NamedTuple):
     """The quantities of a training step that an update may use."""
 
-    outputs: tf.Tensor  # f, [K, n, 1]
-    targets: tf.Tensor  # y, [n]
+    outputs: tf.Tensor  # f, [K, n, m]
+    targets: tf.Tensor  # y, [n] or [n, m]
     log_prob: tf.Tensor  # E[log p] per example under the state before the step, a scalar
-    mean_square: tf.Tensor  # scalar: mean of (y - f)^2, or of E[u] (y - f)^2 for Student's t
+    mean_square: tf.Tensor  # scalar or [m]: mean of (y - f)^2, or of E[u] (y - f)^2 for Student's t
     temperature: Scalar  # lambda / N times the current KL scale
     kl_weight: Scalar  # lambda times the current KL scale
     step: tf.Tensor  # number of the step, from 1, a float
@@ -45,6 +44,7 @@ class NoiseUpdate:
     Args:
       prior: prior over tau.
       dof: degrees of freedom of the noise; infinite for Gaussian noise.
+      shape: of the noise precision: () for one target, (m,) for m targets, each with a precision of its own.
 
     Class attributes:
       restarted: entries of the state that a warm start begins anew, see `Family.restarted`.
@@ -52,8 +52,8 @@ class NoiseUpdate:
 
     restarted: Tuple[str, ...] = ()
 
-    def __init__(self, prior: GammaPrior, dof: float, config: Config) -> None:
-        self._prior, self._dof, self._learning_rate = prior, dof, config.learning_rate
+    def __init__(self, prior: GammaPrior, dof: float, config: Config, shape: Tuple[int, ...] = ()) -> None:
+        self._prior, self._dof, self._learning_rate, self._shape = prior, dof, config.learning_rate, tuple(shape)
         self._warm = config.init_from is not None
 
     def init(self, dtype: tf.DType) -> State:
@@ -74,8 +74,10 @@ class AdamNoise(NoiseUpdate):
     restarted = ("average", "square")
 
     def init(self, dtype: tf.DType) -> State:
-        return {"log_noise": tf.constant(np.log([self._prior.shape, self._prior.rate]), dtype),
-                "average": tf.zeros([2], dtype), "square": tf.zeros([2], dtype)}
+        start = np.log(np.multiply.outer([self._prior.shape, self._prior.rate], np.ones(self._shape)))
+        zeros = [2, *self._shape]
+        return {"log_noise": tf.constant(start, dtype), "average": tf.zeros(zeros, dtype),
+                "square": tf.zeros(zeros, dtype)}
 
     def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
         log_noise = state["log_noise"]
@@ -96,7 +98,8 @@ class ConjugateNoise(NoiseUpdate):
     """
 
     def init(self, dtype: tf.DType) -> State:
-        return {"log_noise": self._posterior(tf.ones([], dtype), 0.5), "mean_square": tf.ones([], dtype)}
+        return {"log_noise": self._posterior(tf.ones(self._shape, dtype), 0.5),
+                "mean_square": tf.ones(self._shape, dtype)}
 
     def __call__(self, state: State, batch: NoiseBatch, held_out: Optional[HeldOut] = None) -> State:
         return self._after(state["mean_square"], batch.mean_square, batch)
@@ -110,6 +113,8 @@ class ConjugateNoise(NoiseUpdate):
     def _posterior(self, mean_square: tf.Tensor, half_count: Scalar) -> tf.Tensor:
         """Returns (log alpha, log beta) after 2 half_count rows with the given mean square."""
         shape = tf.convert_to_tensor(self._prior.shape + half_count, mean_square.dtype)
+        if self._shape:
+            shape = shape * tf.ones_like(mean_square)
         return tf.log(tf.stack([shape, self._prior.rate + half_count * mean_square]))
 
 
@@ -160,8 +165,8 @@ def with_predictive_level(trained: State, predictive: State) -> State:
     return dict(trained, **{f"predictive_{name}": value for name, value in predictive.items()})
 
 
-def predictive_noise(state: State) -> tf.Tensor:
-    """Returns the (log alpha, log beta), [2], that predictions use."""
+def predictive_noise(state: Mapping[str, Any]) -> Any:
+    """Returns the (log alpha, log beta), [2] or [2, m], that predictions use; of tensors or arrays."""
     return state.get("predictive_log_noise", state["log_noise"])
 
 
@@ -174,30 +179,33 @@ def leave_one_out_outputs(outputs: tf.Tensor, targets: tf.Tensor, precision: tf.
     the row, the outputs would be N(m - v g / (1 - h), lambda v / (1 - h)). The given draws are shifted and stretched to
     that mean and variance.
 
+    With m targets, each has a leverage of its own, as if the outputs were independent. (The leverage is really the
+    matrix V F, for the covariance matrix V of the outputs.)
+
     As in generalised cross-validation, all rows share one h, the mean over the minibatch: with few draws, the estimate
     for a single row is too noisy. It is limited to MAX_LEVERAGE. The result is exact for a linear model with Gaussian
     noise, the exact posterior, and equal leverages. Where the posterior has no covariances between weights (diag, bbb),
     or while `kl_warmup` lasts, h is only an approximation of the leverage.
 
     Args:
-      outputs, targets: [K, n, 1] and [n], standardised.
-      precision: E[tau] under which the weights train.
+      outputs, targets: [K, n, m] and [n] or [n, m], standardised.
+      precision: E[tau] under which the weights train, a scalar or [m].
       kl_weight: lambda times the current KL scale, which divides the variance of the draws to give v.
       dof: degrees of freedom of the noise; infinite for Gaussian noise.
 
     Returns:
-      [K, n, 1]; `outputs` themselves if K = 1.
+      [K, n, m]; `outputs` themselves if K = 1.
 
     Reference: Golub, Heath and Wahba (1979), Generalized cross-validation as a method for choosing a good ridge
     parameter, Sec. 1
     """
     n_draws = int(outputs.shape[0])
     mean = tf.reduce_mean(outputs, axis=0, keepdims=True)
-    deviation, newton = outputs - mean, targets[None, :, None] - mean  # newton: g / F, for Gaussian noise
-    variance = tf.reduce_sum(tf.square(deviation)) / (max(n_draws - 1, 1) * kl_weight)  # summed over rows
-    fisher = precision / tf.cast(tf.size(targets), outputs.dtype)  # divided by the number of rows
-    if np.isfinite(dof):
-        newton *= student_weight(precision * tf.square(newton), dof) * ((dof + 3.0) / (dof + 1.0))
-        fisher *= (dof + 1.0) / (dof + 3.0)
+    one = targets.shape.ndims == 1
+    deviation, residual = outputs - mean, as_outputs(targets) - mean
+    squares = tf.reduce_sum(tf.square(deviation), axis=None if one else [0, 1])
+    variance = squares / (max(n_draws - 1, 1) * kl_weight)  # summed over rows
+    n_rows = tf.size(targets) if one else tf.shape(targets)[0]
+    fisher = precision / tf.cast(n_rows, outputs.dtype) * student_information(dof)  # divided by the rows
     leverage = tf.minimum(fisher * variance, MAX_LEVERAGE)
-    return mean - leverage / (1.0 - leverage) * newton + deviation / tf.sqrt(1.0 - leverage)
+    return without_own_target(mean, deviation, newton_step(residual, precision, dof), leverage)

@@ -2,7 +2,7 @@
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from scipy import sparse, special
+from scipy import sparse, special, stats
 
 from core.metrics.predictive import (
     ClassPrediction,
@@ -32,6 +32,16 @@ class Interval(NamedTuple):
     value: float
     low: Optional[float]   # None with fewer than FEW_ROWS rows
     high: Optional[float]  # likewise
+
+
+class LocalCoverage(NamedTuple):
+    """Coverage in groups of rows, in the order of a position such as the predictive mean; all [groups] but `level`."""
+
+    level: float
+    position: np.ndarray  # mean over the group's rows
+    share: np.ndarray     # of targets in the central interval of that level
+    low: np.ndarray       # 95 % of the shares of groups of this size are between low and high
+    high: np.ndarray      # where every target is in its interval with probability `level`
 
 
 class Bins(NamedTuple):
@@ -156,6 +166,21 @@ def more_regression_statistics(prediction: Prediction, crps: np.ndarray,
 def coverage_curve(cdf: np.ndarray) -> np.ndarray:
     """Returns the share of targets in the central interval of every level of LEVELS; cdf: [n], at the targets."""
     return _covered_at_levels(cdf).mean(axis=0)
+
+
+def local_coverage(position: np.ndarray, cdf: np.ndarray, level: float = 0.9) -> Optional[LocalCoverage]:
+    """Returns the coverage along `position` [n], in 3 to 10 groups of equal size; None with too few rows.
+
+    cdf: [n], at the targets. A group has at least FEW_ROWS rows.
+    """
+    n_groups = min(10, len(cdf) // FEW_ROWS)
+    if n_groups < 3:
+        return None
+    groups = np.array_split(np.argsort(position, kind="stable"), n_groups)
+    sizes = np.array([len(group) for group in groups])
+    low, high = (stats.binom.ppf(q, sizes, level) / sizes for q in (0.025, 0.975))
+    return LocalCoverage(level, np.array([position[group].mean() for group in groups]),
+                         np.array([covered(cdf[group], level).mean() for group in groups]), low, high)
 
 
 def _covered_at_levels(cdf: np.ndarray) -> np.ndarray:

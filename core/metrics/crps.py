@@ -4,7 +4,7 @@ from typing import Callable, Tuple
 import numpy as np
 from scipy import interpolate, special
 
-from core.metrics.predictive import Values, gaussian_log_prob, noise_cdf, noise_log_prob, shared
+from core.metrics.predictive import Values, by_row, gaussian_log_prob, noise_cdf, noise_log_prob, shared
 
 MAX_PAIRED_DRAWS = 500  # in E|Y - Y'|, whose time grows with the square of their number
 FEWEST_POINTS, MOST_POINTS = 40, 1000  # that stand for the noise of a draw whose degrees of freedom are its own
@@ -26,23 +26,29 @@ def mixture_crps(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndar
     differ, it is taken over all of them by `_mixed_crps`.
 
     Args:
-      means: [K, n]; squared_scales: [K], of the noise; targets: [n]; all in one unit.
+      means: [K, n]; squared_scales: [K] or [K, n], of the noise; targets: [n]; all in one unit.
       dof: degrees of freedom of the noise, of all components or of each, [K]; infinite: Gaussian.
       numbers_at_once: bound on the size of the intermediate arrays, for memory.
 
     Reference: Grimit et al. (2006), eq. 5
     """
-    dof = shared(dof)
+    dof, squared_scales = shared(dof), by_row(squared_scales)
     if np.ndim(dof):
-        return _mixed_crps(means, np.sqrt(squared_scales)[:, None], targets, dof[:, None], numbers_at_once)
+        return _mixed_crps(means, np.sqrt(squared_scales), targets, dof[:, None], numbers_at_once)
     distance = _gaussian_distance if np.isinf(dof) else _student_distance(dof)
-    to_target = np.mean(distance(targets - means, squared_scales[:, None], 0.0), axis=0)
+    to_target = np.mean(distance(targets - means, squared_scales, 0.0), axis=0)
     every = -(-len(squared_scales) // MAX_PAIRED_DRAWS)
     means, squares = means[::every], squared_scales[::every]
-    one, other, size = squares[:, None, None], squares[None, :, None], max(1, numbers_at_once // len(squares) ** 2)
-    spread = [np.mean(distance(part[:, None] - part[None, :], one, other), axis=(0, 1))
-              for part in (means[:, start:start + size] for start in range(0, means.shape[1], size))]
+    size = max(1, numbers_at_once // len(squares) ** 2)
+    spread = [np.mean(distance(part[:, None] - part[None, :], of_part[:, None], of_part[None, :]), axis=(0, 1))
+              for part, of_part in ((_rows(means, start, size), _rows(squares, start, size))
+                                    for start in range(0, means.shape[1], size))]
     return to_target - 0.5 * np.concatenate(spread)
+
+
+def _rows(values: np.ndarray, start: int, size: int) -> np.ndarray:
+    """Returns `size` rows of values [K, n], from `start`; values [K, 1] that all rows share, as they are."""
+    return values if values.shape[1] == 1 else values[:, start:start + size]
 
 
 def _gaussian_distance(mean: np.ndarray, square: np.ndarray, other: Values) -> np.ndarray:
@@ -92,15 +98,16 @@ def _mixed_crps(means: np.ndarray, scales: np.ndarray, targets: np.ndarray, dofs
     of components.
 
     Args:
-      means: [K, n]; scales, dofs: [K, 1]; targets: [n].
+      means: [K, n]; scales: [K, 1] or [K, n]; dofs: [K, 1]; targets: [n].
     """
     z = (targets - means) / scales
     to_target = np.mean(scales * (z * (2.0 * noise_cdf(z, dofs) - 1.0) + 2.0 * _upper_mean(z, dofs)), axis=0)
     points, masses = _points(dofs)
-    points, masses = scales * points, masses.ravel() / len(dofs)
+    masses = masses.ravel() / len(dofs)
     spread, size = [], max(1, numbers_at_once // points.size)
     for start in range(0, len(targets), size):
-        values = (means[:, start:start + size].T[..., None] + points).reshape(-1, points.size)
+        spread_out = _rows(scales, start, size).T[..., None] * points
+        values = (means[:, start:start + size].T[..., None] + spread_out).reshape(-1, points.size)
         order = np.argsort(values, axis=1, kind="stable")  # uses that the points of a component are in order
         below = np.cumsum(masses[order], axis=1)[:, :-1]
         gaps = np.diff(np.take_along_axis(values, order, axis=1), axis=1)

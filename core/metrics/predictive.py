@@ -43,16 +43,14 @@ def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, ta
 
     Args:
       outputs: network outputs f_k, standardised, [K, n], or [1, n] without weight noise.
-      precisions: noise precisions tau_k of standardised targets, [K].
+      precisions: noise precisions tau_k of standardised targets, [K], or [K, n] if they differ between the rows.
       targets: standardised, [n].
       target_mean, target_std: of the raw training targets; they undo the standardisation.
       dof: degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian.
     """
     outputs, precisions, targets = (np.asarray(array, np.float64) for array in (outputs, precisions, targets))
-    mean = outputs.mean(axis=0)
-    epistemic = outputs.var(axis=0)
-    variance = epistemic + mean_noise_variance(1.0 / precisions, dof)
-    per_draw = noise_log_prob(targets, outputs, 1.0 / precisions[:, None], over_rows(dof))
+    mean, variance, epistemic = moments(outputs, precisions, dof)
+    per_draw = noise_log_prob(targets, outputs, by_row(1.0 / precisions), over_rows(dof))
     return Prediction(
         mean=target_mean + target_std * mean,
         std=target_std * np.sqrt(variance),
@@ -61,6 +59,17 @@ def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, ta
         cdf=mixture_cdf(outputs, 1.0 / precisions, targets, dof),
         moment_log_prob=gaussian_log_prob(targets, mean, variance) - np.log(target_std),
     )
+
+
+def moments(outputs: np.ndarray, precisions: np.ndarray,
+            dof: Values = np.inf) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns mean, variance, and the part of the variance that comes from the weights: standardised, [n] each.
+
+    The arguments are those of `predict`.
+    """
+    outputs, precisions = np.asarray(outputs, np.float64), np.asarray(precisions, np.float64)
+    epistemic = outputs.var(axis=0)
+    return outputs.mean(axis=0), epistemic + mean_noise_variance(1.0 / precisions, dof), epistemic
 
 
 def mix(predictions: Sequence[Prediction], targets: np.ndarray) -> Prediction:
@@ -104,10 +113,10 @@ def mixture_cdf(means: np.ndarray, squared_scales: np.ndarray, targets: np.ndarr
     """Returns P(Y <= target) under the mixture over draws, [n].
 
     Args:
-      means: [K, n]; squared_scales: [K], of the noise; targets: [n]; all in one unit.
+      means: [K, n]; squared_scales: [K] or [K, n], of the noise; targets: [n]; all in one unit.
       dof: as in `predict`.
     """
-    scaled = (targets - means) / np.sqrt(squared_scales)[:, None]
+    scaled = (targets - means) / by_row(np.sqrt(squared_scales))
     return np.mean(noise_cdf(scaled, over_rows(dof)), axis=0)
 
 
@@ -240,7 +249,12 @@ def noise_variance(squared_scale: Values, dof: Values) -> Values:
 
 
 def mean_noise_variance(squared_scales: np.ndarray, dof: Values) -> Values:
-    """Returns the mean over draws of the variance of y; squared_scales: [K]; dof: as in `predict`."""
+    """Returns the mean over draws of the variance of y; squared_scales: [K] or [K, n], of the mean then [n].
+
+    dof: as in `predict`.
+    """
+    if squared_scales.ndim == 2:
+        return np.mean(noise_variance(squared_scales, over_rows(dof)), axis=0)
     dof = shared(dof)
     squares = squared_scales if np.ndim(dof) else np.mean(squared_scales)
     return np.mean(noise_variance(squares, dof))
@@ -256,6 +270,11 @@ def over_rows(dof: Values) -> Values:
     """Returns `shared` degrees of freedom, with an axis for rows if draws differ: [K, 1]."""
     dof = shared(dof)
     return dof[:, None] if np.ndim(dof) else dof
+
+
+def by_row(values: np.ndarray) -> np.ndarray:
+    """Returns values of each draw with an axis for rows, [K, 1]; values of each draw and row, [K, n], as they are."""
+    return values[:, None] if values.ndim == 1 else values
 
 
 def _finite(dof: Values) -> Values:

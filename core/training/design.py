@@ -1,11 +1,10 @@
 """Design: all that is known and checked before the graph is built. Plan: a Design with its data and device."""
-import math
 import pathlib
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
 from core.inference import optimizer
 from core.inference.gaussian import Prior
-from core.inference.likelihoods import LIKELIHOODS, Likelihood
+from core.inference.likelihoods import LIKELIHOODS, NOISE_KEYS, Likelihood
 from core.inference.optimizer import LayerMethod
 from core.training.schedule import Schedule
 from core.training.tasks import TASKS, Task
@@ -60,12 +59,12 @@ class Plan(NamedTuple):
 
 def design_run(config: Config, spec: Spec) -> Design:
     """Looks up and checks every part of a run; builds nothing. Raises UserError for what does not exist or fit."""
-    task, known = TASKS[config.mode], lookup(NETWORKS, config.model_name, "model_name")
+    task, known = TASKS[config.kind], lookup(NETWORKS, config.model_name, "model_name")
     if known.images_only and len(spec.shape) != 3:
         raise UserError(f"model_name {config.model_name} takes images, but {config.dataset} has rows of "
                         f"{spec.shape[0]} numbers: take ffn50 or another network of dense layers")
     network = known.make(config)
-    likelihood = lookup(LIKELIHOODS, task.likelihood(config), "likelihood")(config, spec.n_outputs)
+    likelihood = lookup(LIKELIHOODS, task.likelihood(config, spec.n_outputs), "likelihood")(config, spec.n_outputs)
     prior = Prior(spec.n_rows, config.kl, config.eta)
     specs = layer_specs(network, spec.shape, likelihood.n_outputs)
     batch_size = min(config.batch_size, spec.n_rows)
@@ -127,7 +126,7 @@ def _method_notices(config: Config) -> List[str]:
     sentences += _without_effect(config, optimizer.CURVATURE_KEYS - read, "optimizer", config.optimizer)
     updates = method.family.updates
     resets = key_mode("re_init") == config.mode and config.re_init and method.noisy and "reinit" in updates
-    if resets and config.sets("re_init_iters") and "reinit" not in TASKS[config.mode].periods(config, updates):
+    if resets and config.sets("re_init_iters") and "reinit" not in TASKS[config.kind].periods(config, updates):
         sentences.append("note: re_init_iters has no effect: R is re-initialised at every change of basis anyway "
                          "(kfac_init_after_basis)")
     return sentences
@@ -151,22 +150,22 @@ def _scale_notices(config: Config) -> List[str]:
 
 
 def _noise_notices(config: Config, n_epochs: int) -> List[str]:
+    kind = lookup(LIKELIHOODS, TASKS[config.kind].likelihood(config, 1), "likelihood")
     unread = ("learning_rate",) if config.holds_out else ("held_out", "held_out_epochs")
-    sentences = _without_effect(config, unread, "noise_update", config.noise_update)
+    sentences = _without_effect(config, kind.reads.intersection(unread), "noise_update", config.noise_update)
     method = lookup(optimizer.METHODS, config.optimizer, "optimizer")
     n_particles = config.train_particles if method.noisy else 1
-    if TASKS[config.mode].has_noise and config.noise_update == "leave_one_out" and n_particles == 1:
+    if kind.has_precision and config.noise_update == "leave_one_out" and n_particles == 1:
         sentences.append("note: with one weight draw per step, or without weight noise, noise_update leave_one_out is "
                          "the same as conjugate")
     if config.predictive_noise == "leave_one_out" and (not method.noisy or config.test_particles == 1):
         sentences.append("warning: without weight noise, or from a single draw (test_particles 1), the leverage of a "
                          "row is unknown, and predictive_noise leave_one_out fits the noise to the errors on the "
-                         "training rows, which is too low for new rows: set predictive_noise to trained and "
-                         "noise_update to held_out")
+                         "training rows, which is too low for new rows: set predictive_noise to trained"
+                         + (" and noise_update to held_out" if kind.has_precision else ""))
     if config.kl_candidates and config.sets("kl"):
         sentences.append("note: kl has no effect: one of kl_candidates is chosen before the training")
-    if math.isinf(config.dof):
-        sentences += _without_effect(config, ["noise_dof"], "likelihood", config.likelihood)
+    sentences += _without_effect(config, NOISE_KEYS - kind.reads, "likelihood", config.likelihood)
     if config.holds_out and config.epochs_held_out >= n_epochs:
         sentences.append(f"note: the rows held out until epoch {config.epochs_held_out} of {n_epochs} never train")
     return sentences

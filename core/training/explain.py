@@ -8,6 +8,9 @@ from core.training.design import Design, Plan, notices
 from core.training.selection import LENGTH_SHARE, VALIDATION_SHARE
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.batches import held_out_rows
+from data_loader.table_explain import about_columns
+from data_loader.tables import load_split_table
+from misc.config import TABLE_CLASSIFICATION
 from misc.config_overlays import describe_overlay, known_overlays
 from networks import NETWORKS
 
@@ -51,6 +54,9 @@ def _about_data(design: Design, data: Any) -> List[str]:
              f"split      protocol {split.protocol}, split {split.index} (hash {data.split_hash}); "
              + design.task.about_data(data)]
     lines += [INDENT + sentence for sentence in data.notices]
+    if config.is_table:
+        loaded = load_split_table(config, class_target=config.kind == TABLE_CLASSIFICATION)
+        lines += [INDENT + sentence for sentence in about_columns(loaded)]
     if config.data_aug:
         lines.append(f"{INDENT}training images are padded by 4, cropped and flipped, at random in every epoch")
     return lines
@@ -66,7 +72,7 @@ def _about_objective(design: Design) -> List[str]:
         f"method     {config.optimizer}: {METHODS[config.optimizer].meaning}",
         *(INDENT + notice for notice in notices(config, design.n_epochs)),
         f"prior      every weight ~ N(0, {prior.prior_var:g}), std {prior.prior_var ** 0.5:.4g}"
-        + design.task.about_noise(config),
+        + design.task.about_noise(config, design.likelihood),
         f"KL         weight {kl} over {prior.n_data} rows: {prior.temperature():.4g} per example"
         + warmup,
         *_about_damping(design),
@@ -78,7 +84,7 @@ def _about_start(plan: Plan) -> List[str]:
     if start is None:
         return []
     return [f"start      step {start.step} of {start.run} (init_from): means, curvature"
-            + (", noise level" if plan.design.task.has_noise else "") + "; steps and epochs count from 0",
+            + (", noise level" if plan.design.likelihood.has_precision else "") + "; steps and epochs count from 0",
             *(INDENT + notice for notice in start.notices)]
 
 
@@ -158,7 +164,7 @@ def _about_evaluation(design: Design, noisy: bool) -> str:
     config, drawn = design.config, []
     if noisy:
         drawn.append("weights")
-    if design.task.has_noise:
+    if design.likelihood.has_precision:
         drawn.append("noise precision")
     how = f"{_count(config.test_particles, 'draw')} of {' and '.join(drawn)}" if drawn else "the weights as they are"
     line = (f"evaluate   every {_count(config.evaluate_every, 'epoch', one='')} with {how}; checkpoint every "

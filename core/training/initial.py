@@ -24,6 +24,8 @@ def initial_state(design: Design, dtype: tf.DType) -> Nested:
         with tf.name_scope(name + "_init"):
             if layer.spec.has_weights:
                 mean = glorot(layer.spec, [stream_seed(design.config.seed, "init", name), 0], dtype)
+                if layer is design.layers[-1]:
+                    mean = design.likelihood.initial_weights(mean)
                 state[name] = optimizer.initial_state(layer, mean)
             else:
                 zeros, ones = (tf.fill([layer.spec.d_out], tf.constant(value, dtype)) for value in (0.0, 1.0))

@@ -32,7 +32,8 @@ class TrainingData:
         pixels = "/device:CPU:0" if spec.pixels else None  # bytes are gathered where every TensorFlow can do so
         with tf.device(pixels) if pixels else contextlib.nullcontext():
             self._x = _local_variable("x", [spec.n_rows, *spec.shape], tf.uint8 if spec.pixels else dtype)
-            self._y = _local_variable("y", [spec.n_rows], design.likelihood.target_type(dtype))
+            self._y = _local_variable("y", [spec.n_rows, *design.likelihood.target_shape],
+                                      design.likelihood.target_type(dtype))
             self._epoch = {name: _local_variable(name, array.shape, array.dtype)
                            for name, array in epoch_plan(config, spec.n_rows, 1).items()}
             planned = list(self._epoch.values())

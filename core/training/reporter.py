@@ -21,9 +21,10 @@ from misc.summary import SummaryWriter
 EVENTS, METRICS = "TensorBoard's events", "metrics.csv"
 
 
-def columns(task: Task, config: Config) -> List[str]:
+def columns(task: Task, config: Config, data: Any) -> List[str]:
     """Returns the columns of metrics.csv."""
-    return (["epoch", "step", "seconds"] + [prefix + name for prefix in METRIC_PREFIX.values() for name in task.metrics]
+    metrics = task.metrics(data)
+    return (["epoch", "step", "seconds"] + [prefix + name for prefix in METRIC_PREFIX.values() for name in metrics]
             + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", *task.extra_columns,
                *task.noise_columns(config)])
 
@@ -44,7 +45,7 @@ class Reporter:
                  on_screen: bool) -> None:
         self._model, self._data, self._folder, self._log, self._retry = model, data, folder, log, retry
         self._on_screen, self._task = on_screen, model.design.task
-        self._columns = columns(self._task, model.design.config)
+        self._columns = columns(self._task, model.design.config, data)
         parts = ((METRIC_PREFIX["test"], data.test), (METRIC_PREFIX["validation"], data.valid))
         self._parts = [(prefix, part) for prefix, part in parts if part is not None]
         self._final_prefix, self._final_part = self._parts[0]  # validation rows if the test rows are hidden

@@ -19,9 +19,13 @@ from core.training.design import Plan, design_run, notices
 from core.training.devices import check_curvature_device, choose_device, uses_gpu
 from core.training.failures import one_line_failures
 from core.training.graph import build_model
+from core.training.model_card import model_card
+from core.training.outputs import NORM_ROWS
 from core.training.recovery import counts
+from core.training.targets import about_targets
 from core.training.tasks import METRIC_PREFIX, TASKS
 from core.training.trainer import Outcome, Trainer
+from data_loader import stored
 from misc import backend, gpu
 from misc.config import Config
 from misc.errors import RunError, UserError
@@ -48,7 +52,7 @@ FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_k
 def plan(config: Config, device: str = "auto") -> Plan:
     """Loads the data and looks up every part. Raises UserError for whatever would not work."""
     check_curvature_device(config)
-    data = TASKS[config.mode].load(config)
+    data = TASKS[config.kind].load(config)
     if config.patience is not None and data.valid is None:  # of images, whose loader alone knows
         raise UserError(f"patience {config.patience} needs validation rows: set validation_fraction, e.g. to 0.1")
     config = with_schedule(config, data.spec.n_rows)
@@ -141,7 +145,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
                  "rows_hash": plan.data.rows_hash, "split_hash": plan.data.split_hash, **chosen,
                  **warm_start.about(plan, folder, resume), **lengthening.lengths(plan), **provenance(on_gpu)}
         if not resume:
-            _write_config(folder, about)
+            _write_config(folder, about, plan)
         elif lengthening.record(plan, folder):
             log.info("the run of %d epochs is lengthened to %d; all that follows from epoch stays as it was",
                      config.epoch, plan.design.n_epochs)
@@ -181,8 +185,12 @@ def _with_chosen_kl(plan: Plan, folder: Folder, log: logging.Logger, resume: boo
     return selection.with_kl(plan, chosen["kl"]), {SELECTION: chosen}
 
 
-def _write_config(folder: Folder, about: Dict[str, Any]) -> None:
+def _write_config(folder: Folder, about: Dict[str, Any], plan: Plan) -> None:
+    """Writes config.json, and all that predictions need without the data."""
     try:
+        write_json(folder.model, stored.describe(plan.data))
+        if any(not layer.spec.has_weights for layer in plan.design.layers):
+            np.savez_compressed(str(folder.reference), x=plan.data.train.x[:NORM_ROWS])
         write_json(folder.config, about)
     except OSError as error:
         raise RunError(f"cannot write to {folder.root} ({error.strerror}): make room, or choose another "
@@ -195,6 +203,7 @@ def _write_result(plan: Plan, folder: Folder, log: logging.Logger, outcome: Outc
     task, evaluate_on = plan.design.task, plan.config.evaluate_on
     try:
         task.write_predictions(folder, outcome.evaluation, plan.data)
+        folder.card.write_text(model_card(plan, outcome.evaluation, result, folder), encoding="utf-8")
         write_json(folder.result, result)
     except OSError as error:
         raise RunError(f"cannot write the result to {folder.root} ({error.strerror}); training is saved: make "
@@ -237,7 +246,7 @@ def summarise(plan: Plan, outcome: Outcome, wall_time: float, about: Dict[str, A
     config, data = plan.config, plan.data
     return {
         "metrics": outcome.metrics,
-        "units": plan.design.task.units,
+        "units": plan.design.task.units(data), **about_targets(data),
         "dataset": config.dataset, "optimizer": config.optimizer, "model_name": config.model_name,
         "protocol": data.split.protocol, "split": data.split.index, "split_hash": data.split_hash,
         "evaluate_on": config.evaluate_on, "test_particles": config.test_particles,

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Tuple
 
 import tensorflow.compat.v1 as tf
 
+from core.inference.likelihoods import LIKELIHOODS
 from core.inference.optimizer import METHODS, check_layers
 from core.training import checkpoints
 from core.training.design import Design, Plan, Start
@@ -96,7 +97,8 @@ def _check_methods(config: Config, source: Config) -> None:
     if families[0] is not families[1]:
         raise UserError(f"init_from: {root} was trained by optimizer {source.optimizer}, whose state does not fit "
                         f"optimizer {config.optimizer}")
-    if TASKS[config.mode].has_noise and source.noise_update != config.noise_update:
+    kind = lookup(LIKELIHOODS, TASKS[config.kind].likelihood(config, 1), "likelihood")
+    if kind.has_precision and source.noise_update != config.noise_update:
         raise UserError(f"init_from: {root} has noise_update {source.noise_update}, whose state does not fit "
                         f"noise_update {config.noise_update}")
 

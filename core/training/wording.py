@@ -1,15 +1,24 @@
 """Sentences of `--explain` that depend on the mode: the functions that a Task refers to."""
 from typing import Any
 
+import numpy as np
+
+from core.inference.likelihood_base import Likelihood, RegressionLikelihood
 from core.inference.optimizer import METHODS
 from core.inference.step_sizes import CLIP_DECAY
-from core.metrics.predictive import noise_name
 from misc.config import Config
 
 
 def about_table(data: Any) -> str:
     """Describes how the rows of a table are standardised."""
-    return f"standardised with the training rows (target std {data.target_std:.4g})"
+    stds = ", ".join(f"{std:.4g}" for std in np.atleast_1d(data.target_std))
+    targets = "target std" if data.spec.n_outputs == 1 else f"std of {data.spec.n_outputs} targets"
+    return f"standardised with the training rows ({targets} {stds})"
+
+
+def about_class_table(data: Any) -> str:
+    """Describes the classes of a table's rows and how their inputs are standardised."""
+    return f"{data.spec.n_outputs} classes; inputs standardised with the training rows"
 
 
 def about_images(data: Any) -> str:
@@ -17,16 +26,15 @@ def about_images(data: Any) -> str:
     return f"{data.spec.n_outputs} classes; channels standardised with the training images"
 
 
-def about_noise(config: Config) -> str:
+def about_noise(config: Config, likelihood: RegressionLikelihood) -> str:
     """Describes the noise of a regression and its prior."""
-    sentence = (f"; {noise_name(config.dof)} noise, precision ~ Gamma({config.noise_prior_shape:g}, "
-                f"{config.noise_prior_rate:g}), estimated by noise_update {config.noise_update}")
+    sentence = f"; {likelihood.about(config)}"
     if config.predictive_noise == "leave_one_out":
         sentence += "; predictions: scale and degrees of freedom fitted to leave-one-out predictions"
     return sentence
 
 
-def about_no_noise(config: Config) -> str:
+def about_no_noise(config: Config, likelihood: Likelihood) -> str:
     """Describes nothing: a classification has no noise precision."""
     return ""
 

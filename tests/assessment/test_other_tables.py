@@ -46,12 +46,20 @@ def test_columns_are_matched_by_name(other, frame):
 @pytest.mark.parametrize("columns, message", [
     (["a", "b", "c", "z"], "misses 'y' and has the further 'z'"),
     (["a", "b", "y"], "misses 'c': its columns must be those of the run's table"),
-    (["a", "b", "c", "d", "y"], "has the further 'd'"), (["a", "b", "c", "a", "y"], "names 2 columns 'a'")])
+    (["a", "b", "c", "a", "y"], "names 2 columns 'a'")])
 def test_missing_and_further_names_are_refused(other, frame, columns, message):
     rows = pandas.DataFrame(np.random.RandomState(0).randn(12, len(columns)), columns=columns)
     with pytest.raises(UserError, match=message) as error:
         other(rows)
     assert "\n" not in str(error.value)
+
+
+def test_further_columns_are_not_used_and_said(other, frame):
+    rows = frame.head(20) + 0.01
+    further = rows.assign(d=1.0)[["d", "a", "b", "c", "y"]]
+    part = other(further)
+    assert (part.x == other(rows).x).all()
+    assert any("columns that the run does not know are not used: 'd'" in notice for notice in part.notices)
 
 
 def test_words_of_a_comment_are_no_names_that_must_fit(other, frame, tiny_data, config):

@@ -39,7 +39,7 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
     refuse("--data digits is what the run was trained on", digits[0], "--data", "digits")
     refuse("'noise' is not a set of images", digits[0], "--data", "noise")
     refuse("'fashion_mnits' is not a set of images; did you mean 'fashion_mnist'?", digits[0], "--ood", "fashion_mnits")
-    refuse("unknown dataset 'nowhere'", toys["ekfac"], "--data", "nowhere")
+    refuse("--data nowhere: there is no file of that name", toys["ekfac"], "--data", "nowhere")
     refuse("the run was trained on these rows", toys["ekfac"], "--data", "toy1d")
     refuse("--ood digits is the run's own data set", digits[0], "--ood", "digits")
     refuse("images stands for your own images: give the path of their folder", digits[0], "--ood", "images")

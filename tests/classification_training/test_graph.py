@@ -92,7 +92,12 @@ CHANGES = {
     "kl_warmup": (1, {}), "learning_rate": (1e-2, UNCLIPPED), "momentum": (0.5, {}), "kl": (0.5, {}), "eta": (0.5, {}),
     "damping": (0.1, {}), "train_particles": (2, {}), "true_fisher": (False, {}),
     "basis_update": ("orthogonal_iteration", {}), "basis_tolerance": (0.9, {}), "kfac_init_after_basis": (False, {}),
+    "test_fraction": (0.3, {}), "stratified": (True, {}),
 }
+
+
+# Keys that change the images themselves, for dataset images alone; tests/images covers their effects.
+OWN_IMAGES = {"image_size", "image_fit", "labels_file"}
 
 
 @pytest.fixture(scope="module")
@@ -114,4 +119,4 @@ def test_every_option_changes_the_result(config, unchanged, key):
 
 
 def test_every_option_is_accounted_for():
-    assert {name for name in Config.model_fields if key_mode(name) == "classification"} <= set(CHANGES)
+    assert {name for name in Config.model_fields if key_mode(name) == "classification"} <= set(CHANGES) | OWN_IMAGES

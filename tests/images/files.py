@@ -79,3 +79,25 @@ def write_png16(path, array, colour_type):
     lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in array)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines))
                      + chunk(b"IEND", b""))
+
+
+def write_tiff16(path, array, order="<", sample_format=1, photometric=None, extra=2):
+    """A TIFF of 16 bits per channel: array [height, width, channels], `extra` the kind of a fourth channel."""
+    height, width, n = array.shape
+    content = array.astype(f"{order}u2").tobytes()
+    default = 2 if n >= 3 else 1
+    tags = [(256, "H", [width]), (257, "H", [height]), (258, "H", [16] * n), (259, "H", [1]),
+            (262, "H", [default if photometric is None else photometric]), (273, "I", [8]), (277, "H", [n]),
+            (278, "H", [height]), (279, "I", [len(content)]), *([(338, "H", [extra])] if n == 4 else []),
+            (339, "H", [sample_format] * n)]
+    start = 8 + len(content)
+    entries, values, end = b"", b"", start + 2 + 12 * len(tags) + 4
+    for tag, kind, items in tags:
+        raw = struct.pack(f"{order}{len(items)}{kind}", *items)
+        entries += struct.pack(f"{order}HHI", tag, 3 if kind == "H" else 4, len(items))
+        if len(raw) > 4:
+            entries, values = entries + struct.pack(f"{order}I", end + len(values)), values + raw
+        else:
+            entries += raw.ljust(4, b"\0")
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, start)
+    path.write_bytes(head + content + struct.pack(f"{order}H", len(tags)) + entries + b"\0" * 4 + values)

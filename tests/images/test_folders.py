@@ -69,8 +69,8 @@ def test_images_that_cannot_be_used(refuse, tmp_path, rng):
     (tmp_path / "b").mkdir()
     refuse("class folder .*b holds no image", "images")
     write_images(tmp_path, rng, ["b"], size=(5, 4))
-    refuse("0.png has 5 x 4 pixels with 3 channels, but the images before it have 6 x 4 pixels with 3 channels .width "
-           "x height, after their EXIF orientation.: make them all one size", "images")
+    refuse("0.png has 5 x 4 pixels, but the images before it have 6 x 4 .width x height, after their EXIF orientation.:"
+           r" make them all one size, or set image_size, e.g. to \[4, 6\] .height, width.", "images")
     write_images(tmp_path, rng, ["b"])
     path = tmp_path / "b" / "1.png"
     for content in (b"", b"not a image", path.read_bytes()[:60], path.read_bytes()[:20]):
@@ -84,7 +84,7 @@ def test_test_images_that_do_not_fit(refuse, tmp_path, rng):
     refuse("test has the classes cat, fox, but the training images have cat, dog", "images")
     (tmp_path / "test" / "fox").rename(tmp_path / "test" / "dog")
     write_images(tmp_path / "test", rng, ["dog"], size=(4, 6))
-    refuse("test/dog/0.png has 4 x 6 pixels with 3 channels, but the images before it have 6 x 4 pixels", "images")
+    refuse("test/dog/0.png has 4 x 6 pixels, but the images before it have 6 x 4 ", "images")
 
 
 def test_images_of_all_parts_that_cannot_be_read_are_named_at_once(refuse, tmp_path, rng):

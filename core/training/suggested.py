@@ -1,0 +1,168 @@
+"""Suggests a config for a table: `train.py --init FILE --target NAME`."""
+import pathlib
+import re
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional, Union
+
+import numpy as np
+
+from core.training.auto_schedule import schedule_for
+from data_loader.regression import load_regression
+from data_loader.table_classes import load_class_table
+from data_loader.table_dates import is_date
+from data_loader.table_file import Table, read_table
+from data_loader.table_roles import find_column
+from data_loader.table_transform import FEW_ROWS, MOST_LEVELS
+from misc.config import CLASSIFICATION, REGRESSION, Config
+from misc.errors import UserError
+
+METHOD = "ekfac"
+FEW_VALUES = 2  # different numbers of a target up to which it is taken for classes
+HIDDEN, WIDE_HIDDEN, MANY_ROWS = [50], [100, 100], 5000
+ID_NAMES = re.compile(r"(.*[_ ])?(id|index|idx|key|uuid|rowid|row_id|name)", re.IGNORECASE)
+TEST_FRACTION = 0.1
+MOST_DIFFERENT = 0.4  # words per row of a column that is a category (beyond 0.5 of the training rows, it is refused)
+CLASS_STEPS = 4000  # of a classification
+RECIPE = {"auto_schedule": True, "kl": 1.0, "likelihood": "student_t", "noise_dof": 8.0, "noise_prior_shape": 0.01,
+          "noise_prior_rate": 0.0001, "noise_update": "conjugate", "learning_rate": 0.02,
+          "predictive_noise": "leave_one_out"}  # as config/overlays/recipe.json
+
+
+class Suggestion(NamedTuple):
+    """A config for a table, and why."""
+
+    config: Dict[str, Any]
+    reasons: List[str]  # sentences
+
+
+def suggest(path: pathlib.Path, target: Optional[Union[str, int]] = None) -> Suggestion:
+    """Looks at a table and returns a config that trains on it. Raises UserError if no network can be trained on it.
+
+    The config lists every input. Columns that number or name the rows are dropped, the first of them as row_id, and so
+    are columns of too many words and dates of which some are missing. Missing values are replaced by the median, with
+    an indicator if more than 5 % of a column are missing; dates are expanded.
+    A target of words, or of two numbers, is a class.
+
+    Args:
+      path: of the table.
+      target: its column, by name or by number from 1; None: the last column.
+    """
+    table = read_table(path)
+    n_rows, width = table.frame.shape
+    if target is not None and table.names is not None and str(target) in table.names:
+        target = str(target)
+    elif isinstance(target, str) and re.fullmatch(r"\d+", target):
+        target = int(target)
+    position = width - 1 if target is None else find_column(table, target, "--target")
+    reasons = [f"target: {_name(table, position)}" + ("" if target is not None else ", the last column")]
+    values: Dict[str, Any] = {"dataset": _set_name(path), "data_file": str(path), "target": _reference(table, position)}
+    row_ids = [column for column in range(width) if column != position and _identifies(table, column)]
+    constant = [column for column in range(width) if column != position and column not in row_ids
+                and table.frame.iloc[:, column].nunique(dropna=False) < 2]
+    if row_ids:
+        values["row_id"] = _reference(table, row_ids[0])
+        reasons.append(f"row_id: {_name(table, row_ids[0])} names or numbers the rows")
+    for columns, why in ((row_ids[1:], "name or number the rows"), (constant, "are constant")):
+        if columns:
+            named = ", ".join(_name(table, column) for column in columns)
+            reasons.append(f"not among the inputs: {named}, which {why}")
+    inputs = [column for column in range(width) if column not in (position, *row_ids, *constant)]
+    inputs = _without_unusable(table, inputs, reasons)
+    if not inputs:
+        raise UserError(f"{path}: no column is left as an input beside the target")
+    values["inputs"] = [_reference(table, column) for column in inputs]
+    values.update(_for_missing(table, inputs, reasons))
+    if any(not table.is_number(column) and is_date(table.frame.iloc[:, column]) for column in inputs):
+        values["dates"] = "expand"
+        reasons.append("dates become year, month, day, weekday and time of day")
+    values.update(protocol="random", test_fraction=TEST_FRACTION, optimizer=METHOD)
+    is_class = not table.is_number(position) or table.frame.iloc[:, position].nunique() <= FEW_VALUES
+    n_train = int(round((1.0 - TEST_FRACTION) * n_rows))
+    values.update(_for_classes(n_train) if is_class else _for_numbers(n_train))
+    reasons.append(f"mode {values['mode']}: the target holds " + (
+        "words" if not table.is_number(position) else f"{table.frame.iloc[:, position].nunique()} different numbers"))
+    config = Config.from_dict(values, "the suggested config")
+    (load_class_table if is_class else load_regression)(config)  # what cannot be trained on is refused here
+    return Suggestion(values, [*table.notices, *reasons])
+
+
+def print_suggestion(path: str, target: Optional[str]) -> Dict[str, Any]:
+    """Returns the suggested config; the reasons go to the screen."""
+    suggestion = suggest(pathlib.Path(path), target)
+    for reason in suggestion.reasons:
+        print(reason, file=sys.stderr)
+    return suggestion.config
+
+
+def _without_unusable(table: Table, inputs: List[int], reasons: List[str]) -> List[int]:
+    """Returns the inputs without those that would be refused, and says why."""
+    dates, words = [], []
+    for column in inputs:
+        values = table.frame.iloc[:, column]
+        known = values.dropna()
+        if table.is_number(column):
+            continue
+        if is_date(values):
+            if len(known) < len(values):
+                dates.append(column)
+        elif known.nunique() > min(MOST_LEVELS, MOST_DIFFERENT * max(len(known), FEW_ROWS)):
+            words.append(column)
+    for columns, why in ((dates, "are dates and sometimes missing"), (words, "hold too many different words")):
+        if columns:
+            named = ", ".join(_name(table, column) for column in columns)
+            reasons.append(f"not among the inputs: {named}, which {why}")
+    return [column for column in inputs if column not in (*dates, *words)]
+
+
+def _for_numbers(n_train: int) -> Dict[str, Any]:
+    """Returns the keys of a regression: the recipe."""
+    hidden = HIDDEN if n_train < MANY_ROWS else WIDE_HIDDEN
+    return dict(mode=REGRESSION, model_name="ffn", hidden=hidden, **RECIPE)
+
+
+def _for_classes(n_train: int) -> Dict[str, Any]:
+    """Returns the keys of a classification of rows, in which lengths follow from the number of rows."""
+    batch = int(schedule_for(n_train, METHOD, {})["batch_size"])
+    per_epoch = -(-n_train // batch)
+    epochs = max(1, round(CLASS_STEPS / per_epoch))
+    return dict(mode=CLASSIFICATION, model_name="ffn", hidden=HIDDEN if n_train < MANY_ROWS else WIDE_HIDDEN, kl=1.0,
+                eta=1.0, batch_size=batch, epoch=epochs, train_particles=4, learning_rate=0.01, damping=0.0,
+                kl_warmup=max(1, epochs // 4), clip_warmup=0, decay_every_itr=max(1, 3 * epochs * per_epoch // 4),
+                TCov=5, TInv=25, TEigen=25, TScale=5, epoch_rate=max(1, epochs // 10),
+                save_interval=max(1, epochs // 10))
+
+
+def _for_missing(table: Table, inputs: List[int], reasons: List[str]) -> Dict[str, Any]:
+    shares = table.frame.iloc[:, inputs].isna().mean()
+    if not (shares > 0).any():
+        return {}
+    how = "indicator" if (shares > 0.05).any() else "median"
+    reasons.append(f"missing values in {int((shares > 0).sum())} columns: missing {how}")
+    return {"missing": how}
+
+
+def _identifies(table: Table, column: int) -> bool:
+    """Tells whether a column numbers or names the rows: all different, and counted, called an id, or words."""
+    values = table.frame.iloc[:, column].dropna()
+    if len(values) < 2 or values.nunique() < len(values):
+        return False
+    if not table.is_number(column):
+        return not is_date(values)
+    numbers = values.to_numpy()
+    is_whole = bool((numbers % 1 == 0).all())
+    called = table.names is not None and ID_NAMES.fullmatch(table.names[column]) is not None
+    return is_whole and (called or bool((np.abs(np.diff(numbers)) == 1).all()))
+
+
+def _reference(table: Table, column: int) -> Union[str, int]:
+    return column + 1 if table.names is None else table.names[column]
+
+
+def _name(table: Table, column: int) -> str:
+    return f"column {column + 1}" if table.names is None else repr(table.names[column])
+
+
+def _set_name(path: pathlib.Path) -> str:
+    """Returns a name for the data set, of letters, digits and _ . + -."""
+    name = re.sub(r"[^A-Za-z0-9_.+-]+", "_", path.name.split(".")[0]).strip("_.+-")
+    return name or "table"

@@ -1,0 +1,253 @@
+"""Rows of a table in blocks, so that memory is bounded for any number of rows: from a file, or from standard input."""
+import collections
+import contextlib
+import csv
+import io
+import itertools
+import lzma
+import pathlib
+import sys
+import typing
+import zipfile
+import zlib
+
+import numpy as np
+
+from data_loader.other_rows import Expected, Header
+from data_loader.table_cells import NOT_A_NUMBER, BadCell, convert, label, rows_of_lines
+from data_loader.table_file import PARQUET, Table, exact_rounding, read_table
+from data_loader.table_header import MISSING, Layout, is_nameless, layout_of, names_of
+from data_loader.table_text import TableFormat, find_encoding, open_text
+from misc.errors import UserError
+
+STDIN = "-"
+BLOCK_ROWS = 10000
+SAMPLE = 61  # lines from which the layout is found
+
+T = typing.TypeVar("T")
+Line = typing.Tuple[int, str]  # its number from 1, and its text
+
+
+OnBad = typing.Optional[typing.Callable[[str], None]]
+Expect = typing.Callable[[Header], Expected]  # what is wanted of the columns that a table turns out to have
+
+
+class RowBlock(typing.NamedTuple):
+    """Some consecutive rows of a table."""
+
+    first: int     # number of the first of them, from 0; lines that are left out count, too
+    table: Table
+
+
+def stream_table(path: str, form: TableFormat, expect: Expect, on_bad: OnBad = None) -> typing.Iterator[RowBlock]:
+    """Yields the rows of a table, BLOCK_ROWS at a time.
+
+    Args:
+      path: of the file, or STDIN.
+      form: how it is written, as for `read_table`.
+      expect: tells which columns are used, and which of them hold words; the others stay as text. (In Parquet files,
+        columns have types.)
+      on_bad: called with a message for each line that cannot be read, which is left out; None: it is an error.
+
+    Raises a UserError as `read_table` does.
+    """
+    if path != STDIN and pathlib.Path(path).suffix.lower() in PARQUET:
+        whole = read_table(pathlib.Path(path), form)
+        for start in range(0, len(whole.frame), BLOCK_ROWS):
+            frame = whole.frame.iloc[start:start + BLOCK_ROWS].reset_index(drop=True)
+            yield RowBlock(start, whole._replace(frame=frame))
+        return
+    name = "standard input" if path == STDIN else path
+    with _readable(name), _opened(path, form) as handle:
+        lines = ((number, line) for number, line in enumerate(handle, start=1))
+        sample = list(itertools.islice(lines, SAMPLE))
+        layout = layout_of(name, iter(sample), form)
+        rows = (pair for pair in itertools.chain(sample, lines) if pair[0] > layout.n_skipped and pair[1].strip())
+        reader, first = _Reader(name, layout, form, _widths(name, sample, layout), on_bad is not None, expect), 0
+        for block in _blocks(rows):
+            n_rows, tables = reader.read(block, on_bad)
+            for offset, table in tables:
+                yield RowBlock(first + offset, table)
+            first += n_rows
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> typing.Iterator[None]:
+    """Turns what can go wrong with the text of a file into a UserError."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is not a text file in UTF-8: set encoding in the run's config ({error})") from None
+    except csv.Error as error:
+        raise UserError(f"{name}: {error}") from None
+    except (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"{name} cannot be read: {error}") from None
+
+
+def count_lines(path: str) -> typing.Optional[int]:
+    """Returns the number of lines of a file, for a progress bar; None where counting would take as long as reading."""
+    if path == STDIN or pathlib.Path(path).suffix.lower() in (".gz", ".bz2", ".xz", ".zip", *PARQUET):
+        return None
+    with open(path, "rb") as handle:
+        return sum(block.count(b"\n") for block in iter(lambda: handle.read(1 << 20), b""))
+
+
+def _opened(path: str, form: TableFormat) -> typing.TextIO:
+    if path == STDIN:
+        return io.TextIOWrapper(sys.stdin.buffer, encoding=form.encoding or "utf-8-sig", newline="")
+    encoding = form.encoding or find_encoding(pathlib.Path(path))[0]
+    return open_text(pathlib.Path(path), encoding)
+
+
+def _blocks(rows: typing.Iterator[Line]) -> typing.Iterator[typing.List[Line]]:
+    """Yields BLOCK_ROWS lines at a time, and more where a quoted field goes on over the end of a line."""
+    while True:
+        block = list(itertools.islice(rows, BLOCK_ROWS))
+        if not block:
+            return
+        n_quotes = sum(line.count('"') for _, line in block)
+        while n_quotes % 2:
+            more = next(rows, None)
+            if more is None:
+                break
+            block.append(more)
+            n_quotes += more[1].count('"')
+        yield block
+
+
+def bisected(rows: typing.Any, read: typing.Callable[[typing.Any], T],
+             on_bad: OnBad) -> typing.Iterator[T]:
+    """Yields read(rows), or if that is impossible what it returns for parts of the rows, without the bad ones.
+
+    Args:
+      rows: anything with a length and slices.
+      read: raises a UserError for bad rows.
+      on_bad: called with the error of each bad row; None: errors are raised.
+    """
+    try:
+        yield read(rows)
+    except UserError as error:
+        if on_bad is None:
+            raise
+        if len(rows) == 1:
+            on_bad(str(error))
+            return
+        middle = len(rows) // 2
+        yield from bisected(rows[:middle], read, on_bad)
+        yield from bisected(rows[middle:], read, on_bad)
+
+
+class _Reader:
+    """Turns lines of one file into Tables."""
+
+    def __init__(self, name: str, layout: Layout, form: TableFormat, widths: typing.Sequence[int], skips_bad: bool,
+                 expect: Expect) -> None:
+        """Finds number and names of the columns.
+
+        Args:
+          widths: numbers of columns of the first rows; if bad ones are skipped, the most common that fits the header
+            counts, else the first.
+        """
+        self._name, self._layout = name, layout
+        self._marks = MISSING | {NOT_A_NUMBER} | {mark.strip().lower() for mark in form.missing_marks}
+        self._is_plain = layout.decimal == "." and not form.missing_marks  # numbers are as Python writes them
+        self._width = self._common_width(widths) if skips_bad else widths[0]
+        words, _ = names_of(pathlib.Path(name), layout, self._width, may_lack_first=True)
+        self._names: typing.Optional[typing.Tuple[str, ...]] = None
+        if words is not None and not layout.is_numbered:
+            self._names = tuple(f"({label(column, None)})" if is_nameless(word) else word
+                                for column, word in enumerate(words))
+        self._expected = expect(Header(self._names, self._width, name, self._is_commented))
+
+    def read(self, lines: typing.List[Line],
+             on_bad: OnBad) -> typing.Tuple[int, typing.Iterable[typing.Tuple[int, Table]]]:
+        """Returns how many rows these lines hold, and them: (number from 0 of the first row, Table).
+
+        It is one Table, or several without the lines that `on_bad` is told of.
+        """
+        if self._is_plain and not self._expected.words:
+            frame = self._numbers(lines)
+            if frame is not None:
+                return len(lines), [(0, self._table(frame, lines))]
+        texts = list(rows_of_lines(lines, self._layout.separator))
+
+        def read(positions: range) -> typing.Tuple[int, Table]:
+            return positions.start, self._texts(texts[positions.start:positions.stop])
+
+        return len(texts), bisected(range(len(texts)), read, on_bad)
+
+    def _texts(self, rows: typing.Sequence[typing.Tuple[int, typing.List[str]]]) -> Table:
+        import pandas
+
+        for number, words in rows:
+            if len(words) != self._width:
+                raise UserError(f"{self._name} line {number}: {len(words)} columns where the others have {self._width}")
+        columns = {column: self._convert(rows, column) for column in range(self._width)}
+        return self._table(pandas.DataFrame(columns), rows)
+
+    def _common_width(self, widths: typing.Sequence[int]) -> int:
+        """Returns the most common width that fits the header, which may lack a field for an index."""
+        words = None if self._layout.is_comment else self._layout.words
+        fitting = [width for width in widths if words is None or width - len(words) in (0, 1)]
+        return collections.Counter(fitting or [len(words or ())]).most_common(1)[0][0]
+
+    @property
+    def _is_commented(self) -> bool:
+        return self._names is not None and self._layout.is_comment
+
+    def _numbers(self, lines: typing.List[Line]) -> typing.Optional[typing.Any]:
+        """Returns the rows as numbers, or None unless every field is a finite number."""
+        import pandas
+
+        try:
+            frame = pandas.read_csv(io.StringIO("".join(line for _, line in lines)), sep=self._layout.separator,
+                                    header=None, dtype=np.float64, index_col=False, skipinitialspace=True,
+                                    na_filter=False, **exact_rounding())
+        except ValueError:
+            return None
+        good = frame.shape == (len(lines), self._width) and np.isfinite(frame.to_numpy()).all()
+        return frame if good else None
+
+    def _convert(self, rows: typing.Sequence[typing.Tuple[int, typing.List[str]]], column: int) -> np.ndarray:
+        fields = np.array([words[column] for _, words in rows], object)
+        if column not in self._expected.used:
+            return fields
+        holds_words = column in self._expected.words
+        numbers = _plain_numbers(fields) if self._is_plain and not holds_words else None
+        if numbers is not None:
+            return numbers
+        try:
+            return convert(fields, self._layout.decimal, self._marks, holds_words)
+        except BadCell as bad:
+            line = rows[bad.row or 0][0]
+            raise UserError(f"{self._name} line {line} column {column + 1}: {bad}") from None
+
+    def _table(self, frame: typing.Any, rows: typing.Sequence[typing.Tuple[int, typing.Any]]) -> Table:
+        def field(row: int, column: int) -> typing.Tuple[str, str]:
+            number, words = rows[row]
+            if isinstance(words, str):
+                words = next(rows_of_lines([(number, words)], self._layout.separator))[1]
+            return f"{self._name} line {number} column {column + 1}", words[column]
+
+        return Table(frame, self._names, self._name, self._layout.notices, self._is_commented, field)
+
+
+def _widths(name: str, sample: typing.Sequence[Line], layout: Layout) -> typing.List[int]:
+    """Returns the number of columns of each of the first rows. Raises a UserError if there is none."""
+    rows = rows_of_lines([line for line in sample if line[0] > layout.n_skipped], layout.separator)
+    widths = [len(words) for _, words in rows]
+    if not widths:
+        raise UserError(f"{name} has no rows")
+    return widths if len(widths) < 2 else widths[:-1]  # the last one may go on in the next line
+
+
+def _plain_numbers(fields: np.ndarray) -> typing.Optional[np.ndarray]:
+    """Returns the numbers that these fields, text [n], spell, or None unless all are finite and in plain digits."""
+    text = "".join(fields)
+    if "_" in text or not text.isascii():
+        return None
+    try:
+        numbers = fields.astype(np.float64)
+    except ValueError:
+        return None
+    return numbers if np.isfinite(numbers).all() else None

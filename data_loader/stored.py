@@ -1,0 +1,119 @@
+"""What predictions need to know of a run's data, as a JSON object: the run's folder holds it in model.json.
+
+It describes columns, categories, classes and statistics, and holds no row of the data.
+"""
+import typing
+
+import numpy as np
+
+from data_loader.classification import ImageData
+from data_loader.parts import Pixels, Spec
+from data_loader.regression import RegressionData
+from data_loader.splits import Split
+from data_loader.table_classes import ClassTableData
+from data_loader.table_transform import Column, Place, TableTransform
+from misc.errors import UserError
+
+VERSION = 1  # of the format
+Stored = typing.Dict[str, typing.Any]
+
+
+def describe(data: typing.Any) -> Stored:
+    """Returns the description of a run's data, RegressionData or ImageData."""
+    spec = data.spec
+    common = {"version": VERSION, "source": data.source, "rows_hash": data.rows_hash, "n_rows": spec.n_rows,
+              "shape": list(spec.shape), "n_outputs": spec.n_outputs, "protocol": data.split.protocol,
+              "split": data.split.index, "split_hash": data.split_hash}
+    for kind, row in KINDS.items():
+        if isinstance(data, row.record):
+            return dict(common, kind=kind, **row.write(data))
+    raise TypeError(f"no description of {type(data).__name__}")
+
+
+def restore(stored: Stored) -> typing.Any:
+    """Returns the data that `describe` has described, without rows.
+
+    Raises KeyError, TypeError or ValueError for other objects, and UserError for those of a later version.
+    """
+    if stored["version"] > VERSION:
+        raise UserError(f"its format is version {stored['version']}, of a later release (this one reads version "
+                        f"{VERSION})")
+    spec = Spec(stored["n_rows"], tuple(stored["shape"]), stored["n_outputs"], None)
+    none = np.zeros(0, int)
+    common = {"train": None, "valid": None, "test": None, "spec": spec, "source": stored["source"],
+              "rows_hash": stored["rows_hash"], "split_hash": stored["split_hash"],
+              "split": Split(stored["protocol"], stored["split"], none, none), "n_valid_in_train": None,
+              "n_test_in_train": None, "notices": ()}
+    return KINDS[stored["kind"]].read(stored, common)
+
+
+def _write_columns(data: typing.Any) -> Stored:
+    """Describes the columns of RegressionData or ClassTableData."""
+    transform = data.transform
+    return {"columns": [dict(column._asdict()) for column in transform.columns], "missing": transform.missing,
+            "target": dict(transform.target._asdict()),
+            "further_targets": [dict(place._asdict()) for place in transform.further],
+            "row_id": transform.row_id and dict(transform.row_id._asdict()),
+            "n_columns": transform.n_columns,
+            "inputs": [{"name": name, "mean": float(mean), "std": float(std), "constant": bool(constant)}
+                       for name, mean, std, constant in zip(transform.names, data.input_mean, data.input_std,
+                                                            data.constant)],
+            "names": data.names and list(data.names), "is_commented": data.is_commented}
+
+
+def _read_columns(stored: Stored) -> Stored:
+    columns = tuple(Column(**dict(column, levels=tuple(column["levels"]), parts=tuple(column["parts"])))
+                    for column in stored["columns"])
+    transform = TableTransform(columns, stored["missing"], Place(**stored["target"]),
+                               stored["row_id"] and Place(**stored["row_id"]), stored["n_columns"],
+                               tuple(Place(**place) for place in stored.get("further_targets", ())))
+    mean, std, constant = (np.array([column[key] for column in stored["inputs"]], kind)
+                           for key, kind in (("mean", float), ("std", float), ("constant", bool)))
+    if not [len(mean)] == [len(transform.names)] == stored["shape"] or not (std > 0).all():
+        raise ValueError("the inputs do not fit the columns")
+    return {"input_mean": mean, "input_std": std, "constant": constant, "transform": transform, "train_hashes": None,
+            "names": stored["names"] and tuple(stored["names"]), "is_commented": stored["is_commented"]}
+
+
+def _write_table(data: RegressionData) -> Stored:
+    numbers = {"target_mean": data.target_mean, "target_std": data.target_std}
+    return dict(_write_columns(data), **{name: np.asarray(value).tolist() for name, value in numbers.items()})
+
+
+def _read_table(stored: Stored, common: Stored) -> RegressionData:
+    mean, std = (np.array(value) if isinstance(value, list) else float(value)
+                 for value in (stored["target_mean"], stored["target_std"]))
+    return RegressionData(target_mean=mean, target_std=std, **_read_columns(stored), **common)
+
+
+def _write_class_table(data: ClassTableData) -> Stored:
+    return dict(_write_columns(data), classes=list(data.classes))
+
+
+def _read_class_table(stored: Stored, common: Stored) -> ClassTableData:
+    return ClassTableData(classes=stored["classes"], **_read_columns(stored), **common)
+
+
+def _write_images(data: ImageData) -> Stored:
+    pixels = data.spec.pixels
+    assert pixels is not None, "images have statistics of their pixels"
+    return {"classes": list(data.classes), "pixel_mean": [float(value) for value in pixels.mean],
+            "pixel_std": [float(value) for value in pixels.std]}
+
+
+def _read_images(stored: Stored, common: Stored) -> ImageData:
+    pixels = Pixels(np.array(stored["pixel_mean"]), np.array(stored["pixel_std"]))
+    return ImageData(classes=stored["classes"], **dict(common, spec=common["spec"]._replace(pixels=pixels)))
+
+
+class Kind(typing.NamedTuple):
+    """How one kind of data is described."""
+
+    record: type
+    write: typing.Callable[[typing.Any], Stored]
+    read: typing.Callable[[Stored, Stored], typing.Any]  # of the description, and the fields that all kinds share
+
+
+KINDS = {"table": Kind(RegressionData, _write_table, _read_table),
+         "table of classes": Kind(ClassTableData, _write_class_table, _read_class_table),
+         "images": Kind(ImageData, _write_images, _read_images)}

@@ -1,0 +1,73 @@
+"""Columns of dates: how they are told from other words, and the numbers that are made of them."""
+import re
+import typing
+import warnings
+
+import numpy as np
+
+from data_loader.table_cells import BadCell
+
+if typing.TYPE_CHECKING:
+    import pandas
+
+PATTERNS = tuple(re.compile(pattern) for pattern in (
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?",  # 2020-01-31, ISO
+    r"\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( \d{1,2}:\d{2}(:\d{2})?)?",                          # 31/01/2020
+    r"\d{1,2}[- ][A-Za-z]{3,9}\.?[- ]\d{2,4}|[A-Za-z]{3,9}\.? \d{1,2}, \d{4}"))                  # 31 Jan 2020
+
+# Names of the inputs that a date becomes, and how pandas calls them.
+DATE_PARTS: typing.Dict[str, str] = {
+    "year": "year", "month": "month", "day": "day", "weekday": "dayofweek", "hour": "hour", "minute": "minute"}
+LOOKED_AT = 1000  # words by which a column of dates is told
+
+
+def is_date(words: "pandas.Series") -> bool:
+    """Tells whether all of the first words of a column look like dates of one kind."""
+    known = [str(word) for word in words.dropna().iloc[:LOOKED_AT]]
+    return bool(known) and any(all(pattern.fullmatch(word) for word in known) for pattern in PATTERNS)
+
+
+def date_parts(words: "pandas.Series", label: str, day_first: bool) -> typing.Dict[str, np.ndarray]:
+    """Returns {name of DATE_PARTS: float64 [n]}.
+
+    Args:
+      day_first: whether 01/02/2020 is the first of February.
+
+    Raises BadCell for what is no date, or is one in the other order of day and month.
+    """
+    import pandas
+
+    texts = [str(word) for word in words]
+    mixed = {"format": "mixed"} if int(pandas.__version__.split(".")[0]) >= 2 else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the order of day and month, which is known here
+        stamps = pandas.to_datetime(pandas.Series(texts, dtype=object), dayfirst=day_first, errors="coerce", utc=True,
+                                    **mixed)
+    for row, is_none in enumerate(stamps.isna()):
+        if is_none:
+            raise BadCell(f"{label}: {texts[row]!r} is not a date: write it as 2020-01-31", row)
+        # pandas swaps day and month where only that gives a date
+        if PATTERNS[1].fullmatch(texts[row]) and _numbers(texts[row])[int(day_first)] > 12:
+            order = "day and month" if day_first else "month and day"
+            raise BadCell(f"{label}: {texts[row]!r} is not a date, because {order} stand in this order in other rows: "
+                          "write it as 2020-01-31", row)
+    return {name: getattr(stamps.dt, part).to_numpy(np.float64) for name, part in DATE_PARTS.items()}
+
+
+def find_day_first(words: "pandas.Series", label: str) -> bool:
+    """Tells whether the first number of dates such as 31/01/2020 is the day. Raises BadCell if that cannot be told."""
+    texts = [str(word) for word in words]
+    if not PATTERNS[1].fullmatch(texts[0]):
+        return False
+    pairs = [_numbers(text) for text in texts if PATTERNS[1].fullmatch(text)]
+    day_first, month_first = (any(pair[place] > 12 for pair in pairs) for place in (0, 1))
+    if not day_first and not month_first:
+        raise BadCell(f"{label}: the order of day and month in {texts[0]!r} cannot be told: write dates as 2020-01-31",
+                      0)
+    return day_first
+
+
+def _numbers(text: str) -> typing.Tuple[int, int]:
+    """Returns the first two numbers of a date such as 31/01/2020."""
+    first, second = re.split(r"[-/.]", text)[:2]
+    return int(first), int(second)

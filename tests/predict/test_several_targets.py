@@ -1,0 +1,88 @@
+"""Several targets of a table: from the config to predictions."""
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+import evaluate
+import predict
+import train
+from data_loader.regression import load_regression
+from misc.config import Config
+from misc.errors import UserError
+
+
+def two_targets(n=120):
+    """A table whose targets, heat and cool, stand among the inputs."""
+    rng = np.random.RandomState(0)
+    x = rng.randn(n, 3)
+    return pandas.DataFrame({"id": [f"r{row}" for row in range(n)], "heat": 10 + 5 * x[:, 0] + rng.randn(n),
+                             "a": x[:, 0], "b": x[:, 1], "cool": 100 + 20 * x[:, 1] + 4 * rng.randn(n), "c": x[:, 2]})
+
+
+def settings(place, **overrides):
+    return dict(dataset="two", data_file=str(place / "two.csv"), target=["heat", "cool"], row_id="id",
+                optimizer="ekfac", model_name="ffn", hidden=[4], epoch=4, batch_size=20, test_particles=9,
+                protocol="random",
+                experiments_path=str(place / "e"), noise_update="conjugate", learning_rate=0.1, **overrides)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """{noise_covariance: folder of a run}, and the table."""
+    place = tmp_path_factory.mktemp("two")
+    two_targets().to_csv(str(place / "two.csv"), index=False)
+    roots = {}
+    for covariance in ("diagonal", "full"):
+        values = settings(place, noise_covariance=covariance, exp_name=covariance)
+        (place / "c.json").write_text(json.dumps(values))
+        train.main(["--config", str(place / "c.json")])
+        roots[covariance] = place / "e" / "two" / covariance
+    return roots
+
+
+def test_targets_are_standardised_one_by_one(tmp_path):
+    table = two_targets()
+    table.to_csv(str(tmp_path / "two.csv"), index=False)
+    data = load_regression(Config.from_dict(settings(tmp_path)))
+    raw = table[["heat", "cool"]].to_numpy()[data.split.train]
+    np.testing.assert_allclose(data.target_mean, raw.mean(axis=0))
+    np.testing.assert_allclose(data.train.y, (raw - raw.mean(axis=0)) / raw.std(axis=0))
+    assert data.train.x.shape[1] == 3 and data.names[-2:] == ("heat", "cool")
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_new_rows_are_predicted_as_they_are_evaluated(runs, tmp_path, covariance):
+    root, out = runs[covariance], tmp_path / "p.csv"
+    new = two_targets(150).tail(30)
+    new.drop(columns=["heat", "cool"]).to_csv(str(tmp_path / "new.csv"), index=False)
+    new.to_csv(str(tmp_path / "with.csv"), index=False)
+    predict.main([str(root), str(tmp_path / "new.csv"), "--out", str(out)])
+    evaluate.main([str(root), "--data", str(tmp_path / "with.csv")])
+    predicted, evaluated = pandas.read_csv(str(out)), pandas.read_csv(str(root / "evaluation" / "predictions.csv"))
+    assert list(predicted["id"]) == list(new["id"])
+    for name in ("heat", "cool"):
+        for column in ("mean", "std", "lower", "upper"):
+            np.testing.assert_array_equal(predicted[f"{column}_{name}"], evaluated[f"{column}_{name}"])
+        np.testing.assert_allclose(evaluated[f"target_{name}"], new[name], rtol=1e-12)
+
+
+def test_the_card_names_both(runs):
+    card = (runs["full"] / "MODEL_CARD.md").read_text()
+    assert "2 numbers: column 2 ('heat'), column 5 ('cool')" in card and "| rmse_cool" in card
+
+
+@pytest.mark.parametrize("values, message", [
+    ({"target": ["heat", "warm"]}, "target 'warm': .* has no such column"),
+    ({"target": ["heat", "id"]}, "cannot be target and row_id, too"),
+    ({"target": []}, "target is a list without columns"), ({"target": ["heat", "heat"]}, "or with one twice"),
+    ({"target": ["heat", "cool"], "mode": "classification"}, "a classification has one target")])
+def test_wrong_targets_are_refused(tmp_path, values, message):
+    two_targets().to_csv(str(tmp_path / "two.csv"), index=False)
+    given = dict(settings(tmp_path), **values)
+    if "mode" in values:
+        for key in ("noise_update",):
+            given.pop(key)
+    with pytest.raises(UserError, match=message):
+        load_regression(Config.from_dict(given))

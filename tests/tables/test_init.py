@@ -1,0 +1,127 @@
+"""`train.py --init TABLE --target COLUMN` prints a config that trains as it is."""
+import json
+
+import numpy as np
+import pytest
+
+import train
+from misc.config import Config
+from tests.tables.conftest import csv_of
+
+N_ROWS = 60
+
+
+def wave(row):
+    return round(np.sin(row) + 0.1 * (row % 7), 6)
+
+
+PLAIN = {"area": lambda row: 30.5 + row * row % 71, "rooms": lambda row: row % 5, "y": wave}
+IDS = dict({"house_id": lambda row: 9000 + 3 * row % 997, "name": lambda row: f"house {row}", "one": lambda row: 1},
+           **PLAIN)
+FEW_MISSING = dict(PLAIN, area=lambda row: 30.5 + row * row % 71 if row != 3 else "")
+MANY_MISSING = dict(PLAIN, rooms=lambda row: row % 5 if row % 4 else "NA")
+DATES = dict({"sold": lambda row: f"{row % 28 + 1:02d}.{row % 12 + 1:02d}.2020"}, **PLAIN)
+UNUSABLE = dict({"sold": lambda row: f"2020-01-{row % 28 + 1:02d}" if row % 9 else "",
+                 "text": lambda row: f"t{row // 2}"}, **PLAIN)
+WORDS = dict({"colour": lambda row: ["red", "blue", "a b"][row % 3]}, **PLAIN)
+
+
+@pytest.fixture
+def init(write, capsys):
+    """Function (content, *arguments) -> (config, the sentences on the error stream)."""
+
+    def call(content, *arguments, name="my houses.csv"):
+        train.main(["--init", str(write(content, name)), *arguments])
+        captured = capsys.readouterr()
+        return json.loads(captured.out), captured.err.splitlines()
+
+    return call
+
+
+@pytest.fixture
+def trains(tmp_path, capsys):
+    """Function (config): trains it, shortened by nothing but the number of epochs; returns its result."""
+
+    def check(values):
+        path = tmp_path / "mine.json"
+        path.write_text(json.dumps(values))
+        config = Config.from_file(path)
+        short = ["--set", "auto_schedule=false", "--set", "epoch=2"] if config.auto_schedule else ["--set", "epoch=2"]
+        train.main(["--config", str(path), "--set", f"experiments_path={tmp_path / 'e'}", *short])
+        train.main(["--config", str(path), "--explain"])
+        capsys.readouterr()
+        return json.loads(next((tmp_path / "e").rglob("result.json")).read_text())
+
+    return check
+
+
+@pytest.mark.parametrize("columns, keys, reasons", [
+    (PLAIN, {"inputs": ["area", "rooms"]}, ["target: 'y'", "mode regression: the target holds"]),
+    (IDS, {"inputs": ["area", "rooms"], "row_id": "house_id"},
+     ["row_id: 'house_id' names or numbers the rows", "not among the inputs: 'name', which name or number the rows",
+      "not among the inputs: 'one', which are constant"]),
+    (FEW_MISSING, {"missing": "median"}, ["missing values in 1 columns: missing median"]),
+    (MANY_MISSING, {"missing": "indicator"}, ["missing values in 1 columns: missing indicator"]),
+    (DATES, {"dates": "expand", "inputs": ["sold", "area", "rooms"]},
+     ["dates become year, month, day, weekday and time of day"]),
+    (UNUSABLE, {"inputs": ["area", "rooms"]},
+     ["not among the inputs: 'sold', which are dates and sometimes missing",
+      "not among the inputs: 'text', which hold too many different words"]),
+    (WORDS, {"inputs": ["colour", "area", "rooms"]}, []),
+])
+def test_a_suggested_regression_trains(init, trains, columns, keys, reasons):
+    values, said = init(csv_of(columns, N_ROWS), "--target", "y")
+    assert values["mode"] == "regression" and values["target"] == "y" and values["dataset"] == "my_houses"
+    assert {key: values[key] for key in keys} == keys
+    for reason in reasons:
+        assert any(reason in sentence for sentence in said), said
+    assert np.isfinite(trains(values)["metrics"]["test_rmse"])
+
+
+@pytest.mark.parametrize("target", [lambda row: "xyz"[row * row % 3], lambda row: row * row % 3 % 2,
+                                    lambda row: [-1, 1][row % 2], lambda row: ["True", "false"][row % 2]])
+def test_a_suggested_classification_trains(init, trains, target):
+    values, said = init(csv_of(dict(PLAIN, y=target), N_ROWS), "--target", "y")
+    assert values["mode"] == "classification"
+    assert any("mode classification: the target holds" in sentence for sentence in said)
+    assert 0 <= trains(values)["metrics"]["test_accuracy"] <= 1
+
+
+def test_columns_without_names_are_numbered(init, trains):
+    text = "".join(f"{row},{30.5 + row * row % 71},{wave(row)},{row % 5}\n" for row in range(N_ROWS))
+    values, said = init(text, "--target", "3")
+    assert (values["target"], values["inputs"], values["row_id"]) == (3, [2, 4], 1)
+    assert "target: column 3" in said
+    trains(values)
+    values, said = init(text)
+    assert values["target"] == 4 and "target: column 4, the last column" in said
+
+
+def test_what_was_assumed_of_the_file_is_said(init, trains):
+    values, said = init(csv_of(PLAIN, N_ROWS, ";").replace(".", ","), "--target", "y")
+    assert any("fields are separated by semicolons" in sentence for sentence in said)
+    assert any("the comma is the decimal mark" in sentence for sentence in said)
+    trains(values)
+
+
+@pytest.mark.parametrize("content, arguments, message", [
+    (csv_of(PLAIN, N_ROWS), ["--target", "z"], "--target 'z': "),
+    (csv_of(PLAIN, N_ROWS), ["--target", "9"], "--target 9: "),
+    ("", [], " is empty"), ("a,y\n1,2\n3\n", [], "line 3: 1 columns where"), ("a,b\n1,x\n2,3\n", [], "line 2 column 2"),
+    ("a;b\n1,234;2\n", [], "may be a number with decimals or with thousands"),
+    (csv_of({"y": wave}, N_ROWS), [], "no column is left as an input beside the target"),
+    (csv_of({"one": lambda row: 1, "y": wave}, N_ROWS), [], "no column is left as an input beside the target"),
+    (None, [], "cannot be read: "),
+    (csv_of(dict(PLAIN, y=lambda row: wave(row) if row else ""), N_ROWS), [], "the target is missing in 1 row"),
+    (csv_of(dict(PLAIN, y=lambda row: 3), N_ROWS), [], "the training rows are all of one class"),
+    (csv_of(dict(PLAIN, y=lambda row: f"w{row}"), N_ROWS), [], "too many for classes"),
+    (csv_of(dict({"d": lambda row: f"01/0{row % 9 + 1}/2020"}, **PLAIN), N_ROWS), [], "line 2: column 1 ('d'): the"),
+    (csv_of(PLAIN, 5), [], "5 rows are too few"),
+])
+def test_bad_tables_end_in_one_line(write, tmp_path, capsys, content, arguments, message):
+    path = tmp_path / "houses.csv" if content is None else write(content)
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--init", str(path), *arguments])
+    captured = capsys.readouterr()
+    assert stop.value.code == 2 and captured.err.count("\n") == 1 and message in captured.err, captured.err
+    assert captured.out == ""
