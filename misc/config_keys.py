@@ -164,8 +164,7 @@ class Keys(pydantic.BaseModel):
         LENGTH, None, "Epochs between checkpoints. Default: 100 for regression, 5 for classification.", ge=1)
     patience: typing.Optional[int] = key(
         LENGTH, None, "Ends the training when the validation log-likelihood has not risen for this many evaluations. "
-        "The result is that of the best evaluation, also of a run that trains to its last epoch. Needs validation "
-        "rows.", ge=1)
+        "The result is that of the best evaluation in any case. Needs validation rows.", ge=1)
     max_to_keep: int = key(
         LENGTH, 3, "Newest checkpoints that are kept, in addition to the one with the best validation log-likelihood.",
         ge=1)

@@ -139,7 +139,7 @@ def test_without_decays_it_is_a_run_of_that_length(lengthened, finished_run, len
 def test_a_classification_decays_by_steps_as_ever(tmp_path):
     """Nothing there follows from epoch, so it is a run of the full length; lengthened twice, too."""
     def trained(*lengths):
-        values = digits(tmp_path, optimizer="kfac", hidden=None, model_name="linear", decay_every_itr=20,
+        values = digits(tmp_path, optimizer="kfac", hidden=None, model_name="linear", decay_every_itr=8,
                         batch_size=300)
         folders = []
         for epoch, first in zip(lengths, (True, False, False)):

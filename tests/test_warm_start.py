@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import train
+from core.inference.likelihoods import WishartLikelihood
 from core.inference.noise_model import GammaPrior
 from core.inference.noise_precision import ConjugateNoise, NoiseBatch
 from core.inference.step_sizes import classification_step_sizes, norm_rate
@@ -283,3 +284,28 @@ def test_the_state_at_step_0_has_the_shapes_of_the_variables(config, tmp_path):
                       for name, value in entries.items()}
         variables = build_model(design).graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
         assert shapes == {var.op.name: var.shape.as_list() for var in variables if var.op.name != "global_step"}
+
+
+# Several targets.
+
+@pytest.mark.parametrize("init_from, diagonal", [(None, 9.0), ("somewhere", 0.7 * 1.0 + 0.3 * 9.0)])
+def test_correlated_noise_goes_on(config, session, init_from, diagonal):
+    made = config(noise_update="conjugate", noise_covariance="full", learning_rate=0.3, init_from=init_from)
+    likelihood = WishartLikelihood(made, 2)
+    outputs, targets = tf.zeros([1, 4, 2], tf.float64), tf.constant([[3.0, 3.0], [3.0, -3.0]] * 2, tf.float64)
+    state, _ = likelihood.update(likelihood.init(tf.float64), outputs, targets, 0.1, 1.0, tf.constant(1.0, tf.float64))
+    np.testing.assert_allclose(session.run(state["mean_outer"]), diagonal * np.eye(2), atol=1e-12)
+
+
+def test_noise_of_another_kind_is_refused(config):
+    values = dict(target=[3, 4], noise_update="conjugate", epoch=1)
+    first = config(exp_name="source", noise_covariance="full", **values)
+    run.execute(run.plan(first))
+    root = str(run_folder(first).root)
+    warm = at_the_start(warm_start.begun(run.plan(config(init_from=root, noise_covariance="full", **values))))
+    there = weights(run_folder(first))
+    for name in ("dof", "rates", "basis", "mean_outer"):
+        assert np.array_equal(warm[f"likelihood/{name}"], there[f"likelihood/{name}"])
+    with pytest.raises(UserError, match="of likelihood is nothing there, .* here: set likelihood, noise_update and "
+                                        "noise_covariance as there"):
+        warm_start.begun(run.plan(config(init_from=root, **values)))

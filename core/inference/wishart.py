@@ -84,6 +84,7 @@ class WishartLikelihood(RegressionLikelihood):
         self.prior = GammaPrior(config.noise_prior_shape, config.noise_prior_rate)
         self.wishart = WishartPrior.of_gamma(self.prior, n_outputs)
         self.held_out, self._rate = config.holds_out, config.learning_rate
+        self._warm = config.init_from is not None
 
     @staticmethod
     def noise_name(settings: Mapping[str, Any]) -> str:
@@ -122,7 +123,8 @@ class WishartLikelihood(RegressionLikelihood):
         log_prob = 0.5 * (mean_log_det(state["dof"], state["rates"]) - self.n_outputs * np.log(2.0 * np.pi)
                           - tf.reduce_sum(self.precision(state) * outer))
         if held_out is None:
-            average = ema(state["mean_outer"], outer, tf.maximum(1.0 / step, self._rate))
+            rate = self._rate if self._warm else tf.maximum(1.0 / step, self._rate)
+            average = ema(state["mean_outer"], outer, rate)
             return dict(self._posterior(average, 1.0 / temperature), mean_outer=average), log_prob
         average = ema(state["mean_outer"], self._mixture_outer(state, held_out), 16.0 / (step + 15.0))
         new = dict(self._posterior(average, float(held_out.n_rows)), mean_outer=average)

@@ -22,6 +22,10 @@ from misc.lookup import lookup
 from misc.records import read_json, read_result
 
 START = "start"  # entry of config.json
+
+# Keys on which the state of a layer, and that of the noise, depends.
+LAYER_KEYS = "damping, max_factor_dim, large_layers and batch_size"
+NOISE_KEYS = "likelihood, noise_update and noise_covariance"
 Shapes = Dict[str, Tuple[int, ...]]  # name of a variable, LAYER/ENTRY -> its shape
 
 
@@ -121,10 +125,10 @@ def _check_shapes(design: Design, root: str, there: Shapes) -> None:
                             f"{_words(ours)} here{also}")
     for name, shape in here.items():
         if there.get(name) != shape:
-            layer, entry = name.split("/")
-            raise UserError(f"init_from: {root} keeps another state: {entry} of {layer} is {_words(there.get(name))} "
-                            f"there, {_words(shape)} here: set damping, max_factor_dim, large_layers and batch_size as "
-                            "there")
+            scope, entry = name.split("/")
+            keys = NOISE_KEYS if scope == "likelihood" else LAYER_KEYS
+            raise UserError(f"init_from: {root} keeps another state: {entry} of {scope} is {_words(there.get(name))} "
+                            f"there, {_words(shape)} here: set {keys} as there")
 
 
 def _words(shape: Any) -> str:
