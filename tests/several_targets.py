@@ -4,6 +4,7 @@ import numpy as np
 from data_loader.parts import Part, Spec
 from data_loader.regression import RegressionData
 from data_loader.splits import Split
+from data_loader.table_transform import NUMBER, Column, Place, TableTransform
 
 
 def standardised_data(x, y, n_test=20, names=None):
@@ -11,12 +12,17 @@ def standardised_data(x, y, n_test=20, names=None):
     n = len(x) - n_test
     mean, std = y[:n].mean(axis=0), y[:n].std(axis=0)
     scaled = (y - mean) / std
+    d, width = x.shape[1], x.shape[1] + y.shape[1]
+    columns = names or [None] * width
+    places = [Place(name, number) for number, name in enumerate(columns, start=1)]
+    transform = TableTransform(tuple(Column(*place, NUMBER) for place in places[:d]), "refuse", places[d], None, width,
+                               tuple(places[d + 1:]))
     return RegressionData(
         train=Part(x[:n], scaled[:n]), valid=None, test=Part(x[n:], scaled[n:]),
         spec=Spec(n, (x.shape[1],), y.shape[1], None), input_mean=np.zeros(x.shape[1]), input_std=np.ones(x.shape[1]),
-        target_mean=mean, target_std=std, constant=np.zeros(x.shape[1], bool), names=names, is_commented=False,
-        source="an array", split=Split("published", 1, np.arange(n), np.arange(n, len(x))), split_hash="0",
-        rows_hash="1", train_hashes=np.arange(n), n_valid_in_train=None, n_test_in_train=None, notices=())
+        target_mean=mean, target_std=std, constant=np.zeros(d, bool), transform=transform, names=names,
+        is_commented=False, source="an array", split=Split("published", 1, np.arange(n), np.arange(n, len(x))),
+        split_hash="0", rows_hash="1", train_hashes=np.arange(n), n_valid_in_train=None, n_test_in_train=None, notices=())
 
 
 def single_target(data):

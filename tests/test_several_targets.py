@@ -88,7 +88,8 @@ def test_a_run_and_its_evaluation(trained, curves, settings, no_figures):
 def test_one_target_is_not_several(trained, curves):
     """Without names, columns have numbers; a single target has the columns that it always had."""
     root = trained(single_target(curves), epoch=2, epoch_rate=2, exp_name="single")
-    assert list(columns_of(root / "predictions.csv")) == ["target", "mean", "std", "epistemic_std", "log_prob", "cdf"]
+    assert list(columns_of(root / "predictions.csv")) == ["row", "target", "mean", "std", "epistemic_std",
+                                                               "lower", "upper", "log_prob", "cdf"]
     assert "targets" not in json.loads((root / "result.json").read_text())
     root = trained(curves._replace(names=None), epoch=2, epoch_rate=2, exp_name="nameless")
     table = columns_of(root / "predictions.csv")
