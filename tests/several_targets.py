@@ -22,7 +22,8 @@ def standardised_data(x, y, n_test=20, names=None):
         spec=Spec(n, (x.shape[1],), y.shape[1], None), input_mean=np.zeros(x.shape[1]), input_std=np.ones(x.shape[1]),
         target_mean=mean, target_std=std, constant=np.zeros(d, bool), transform=transform, names=names,
         is_commented=False, source="an array", split=Split("published", 1, np.arange(n), np.arange(n, len(x))),
-        split_hash="0", rows_hash="1", train_hashes=np.arange(n), n_valid_in_train=None, n_test_in_train=None, notices=())
+        split_hash="0", rows_hash="1", train_hashes=np.arange(n), n_valid_in_train=None, n_test_in_train=None,
+        notices=())
 
 
 def single_target(data):

@@ -93,7 +93,7 @@ def test_one_target_is_not_several(trained, curves):
     assert "targets" not in json.loads((root / "result.json").read_text())
     root = trained(curves._replace(names=None), epoch=2, epoch_rate=2, exp_name="nameless")
     table = columns_of(root / "predictions.csv")
-    assert list(table)[5:7] == ["cdf_1", "target_2"] and list(table)[-1] == "log_prob"
+    assert list(table)[8:10] == ["cdf_1", "target_2"] and list(table)[-1] == "log_prob"
     assert "test_rmse_2" in json.loads((root / "result.json").read_text())["metrics"]
 
 
