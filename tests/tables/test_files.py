@@ -279,7 +279,7 @@ def test_compressed_files(write, suffix, compress, encoding):
     (".gz", b"a,b\n1,2\n", " cannot be read: "), (".bz2", b"a,b\n1,2\n", " cannot be read: "),
     (".xz", b"a,b\n1,2\n", " cannot be read: "), (".zip", b"a,b\n1,2\n", " cannot be read: "),
     (".gz", lambda: gzip.compress(b"a,b\n1,2\n" * 9)[:-12], " cannot be read: "),  # made now: it holds the time
-    (".zip", zipped(b"a,b\n", **{"more.csv": b"a,b\n"}), " holds 2 files: unpack the one that is the table")])
+    (".zip", lambda: zipped(b"a,b\n", **{"more.csv": b"a,b\n"}), " holds 2 files: unpack the one that is the table")])
 def test_damaged_archives(write, suffix, content, message):
     path = write(content() if callable(content) else content, "houses.csv" + suffix)
     with pytest.raises(UserError) as error:
