@@ -2,7 +2,7 @@
 
 PREDICTIVE_NOISES has a row for each value of config's `predictive_noise`; to add one, write a function and add a row.
 """
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -16,7 +16,7 @@ from misc.lookup import lookup
 from misc.seeding import stream
 
 FIT_ROWS, FIT_DRAWS = 5000, 100  # training rows and weight draws to which the noise of predictions is fitted
-FITTED = ("leave_one_out_log_likelihood", "inverse_noise_dof", "mean_leverage", "squared_noise_scale")
+FITTED = ("leave_one_out_log_likelihood", "inverse_noise_dof", "mean_leverage")  # sum and means over targets
 
 
 class Noise(NamedTuple):
@@ -32,7 +32,7 @@ class PredictiveNoise(NamedTuple):
 
     level: Callable[..., Level]     # function (session, model, data, wrap) at the present step
     restored: Callable[..., Level]  # the same without training rows: (session, model, row of metrics.csv at this step)
-    columns: Tuple[str, ...]        # what it reports
+    columns: Callable[[int], Tuple[str, ...]]  # what it reports, by the number of targets
 
 
 def trained_level(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> Level:
@@ -46,38 +46,48 @@ def fitted_level(session: tf.Session, model: Any, data: Any, wrap: WrapBatches =
     The noise is fitted to FIT_DRAWS draws at the first FIT_ROWS training rows, which are in random order. Where the
     network puts out a precision for every row, s^2 is a common factor of the variances, without a prior, and a row's
     precision is the mean over the draws in its leverage. Each of several targets has a fit of its own, as if it were
-    the only one; what is reported is the sum over targets of log-likelihoods, and means.
+    the only one; what is reported is the sum over targets of log-likelihoods, means, and what each has been given.
     """
     config, likelihood = model.design.config, model.design.likelihood
     state, kl_scale = session.run([model.evaluate.likelihood, model.evaluate.kl_scale])
     outputs = network_outputs(session, model, data.train.x[:FIT_ROWS], data.train.x, wrap=wrap)
-    targets, half = data.train.y[:FIT_ROWS], 0.5 * model.design.spec.n_rows
+    targets = data.train.y[:FIT_ROWS]
     draws = likelihood.draws(outputs[:FIT_DRAWS].astype(np.float64), np.array([likelihood.mean_precision(state)]),
                              likelihood.dof)
     kl_weight = config.kl * float(kl_scale)
     if draws.n_targets == 1:
-        fit = _fit(draws, targets, kl_weight)
+        fits = [_fit(draws, targets, kl_weight)]
     else:
         fits = [_fit(draws.of_target(number), targets[:, number], kl_weight) for number in range(draws.n_targets)]
-        fit = NoiseFit(*map(np.array, zip(*fits)))
+    fit = NoiseFit(*map(np.array, zip(*fits)))
     report = dict(zip(FITTED, (float(np.sum(fit.log_likelihood - np.log(data.target_std))),
                                float(np.mean(1.0 / fit.dof)), float(np.mean(fit.leverage)))))
-    if draws.n_targets == 1:
-        return restored_level(session, model, dict(report, squared_noise_scale=fit.squared_scale))
-    return GammaLevel(likelihood.prior.shape + half, likelihood.prior.rate + half * fit.squared_scale,
-                      np.asarray(fit.dof)[None], report)
+    for (scale, inverse), one in zip(_columns_of_targets(draws.n_targets), fits):
+        report.update({scale: float(one.squared_scale), inverse: 1.0 / float(one.dof)})
+    return restored_level(session, model, report)
 
 
 def restored_level(session: tf.Session, model: Any, row: Mapping[str, Any]) -> GammaLevel:
-    """Returns the level that `fitted_level` has reported in this row of metrics.csv. Raises KeyError if it has not.
-
-    Of several targets no row holds all levels.
-    """
+    """Returns the level that `fitted_level` has reported in this row of metrics.csv. Raises KeyError if it has not."""
     prior, half = model.design.likelihood.prior, 0.5 * model.design.spec.n_rows
-    report = {name: float(row[name]) for name in FITTED}
-    inverse = report["inverse_noise_dof"]
-    return GammaLevel(prior.shape + half, prior.rate + half * report["squared_noise_scale"],
-                      1.0 / inverse if inverse else np.inf, report)
+    n_targets = model.design.spec.n_outputs
+    report = {name: float(row[name]) for name in fitted_columns(n_targets)}
+    scales, inverses = np.array([[report[name] for name in pair] for pair in _columns_of_targets(n_targets)]).T
+    dofs = np.where(inverses > 0.0, 1.0 / np.where(inverses > 0.0, inverses, 1.0), np.inf)
+    if n_targets == 1:
+        return GammaLevel(prior.shape + half, prior.rate + half * scales[0], float(dofs[0]), report)
+    return GammaLevel(prior.shape + half, prior.rate + half * scales, dofs[None], report)
+
+
+def fitted_columns(n_targets: int) -> Tuple[str, ...]:
+    """Returns what `fitted_level` reports."""
+    return tuple(dict.fromkeys((*FITTED, *(name for pair in _columns_of_targets(n_targets) for name in pair))))
+
+
+def _columns_of_targets(n_targets: int) -> List[Tuple[str, str]]:
+    """Returns the columns of squared scale and inverse degrees of freedom, of each target."""
+    ends = [""] if n_targets == 1 else [f"_{number}" for number in range(1, n_targets + 1)]
+    return [(f"squared_noise_scale{end}", f"inverse_noise_dof{end}") for end in ends]
 
 
 def _fit(draws: Draws, targets: np.ndarray, kl_weight: float) -> NoiseFit:
@@ -90,14 +100,14 @@ def _fit(draws: Draws, targets: np.ndarray, kl_weight: float) -> NoiseFit:
 
 
 PREDICTIVE_NOISES: Dict[str, PredictiveNoise] = {
-    "trained": PredictiveNoise(trained_level, trained_level, ()),
-    "leave_one_out": PredictiveNoise(fitted_level, restored_level, FITTED),
+    "trained": PredictiveNoise(trained_level, trained_level, lambda n_targets: ()),
+    "leave_one_out": PredictiveNoise(fitted_level, restored_level, fitted_columns),
 }
 
 
-def noise_columns(config: Any) -> Tuple[str, ...]:
+def noise_columns(config: Any, n_targets: int) -> Tuple[str, ...]:
     """Returns what the noise of predictions reports, as further columns of metrics.csv."""
-    return lookup(PREDICTIVE_NOISES, config.predictive_noise, "predictive_noise").columns
+    return lookup(PREDICTIVE_NOISES, config.predictive_noise, "predictive_noise").columns(n_targets)
 
 
 def regression_noise(session: tf.Session, model: Any, data: Any, wrap: WrapBatches = iter) -> Noise:

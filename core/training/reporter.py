@@ -26,7 +26,7 @@ def columns(task: Task, config: Config, data: Any) -> List[str]:
     metrics = task.metrics(data)
     return (["epoch", "step", "seconds"] + [prefix + name for prefix in METRIC_PREFIX.values() for name in metrics]
             + ["train_lower_bound", "train_expected_log_likelihood", "train_kl", *task.extra_columns,
-               *task.noise_columns(config)])
+               *task.noise_columns(config, data.spec.n_outputs)])
 
 
 class Reporter:

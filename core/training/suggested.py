@@ -14,18 +14,17 @@ from data_loader.table_file import Table, read_table
 from data_loader.table_roles import find_column
 from data_loader.table_transform import FEW_ROWS, MOST_LEVELS
 from misc.config import CLASSIFICATION, REGRESSION, Config
+from misc.config_overlays import FOLDER, read_overlay
 from misc.errors import UserError
 
 METHOD = "ekfac"
 FEW_VALUES = 2  # different numbers of a target up to which it is taken for classes
-HIDDEN, WIDE_HIDDEN, MANY_ROWS = [50], [100, 100], 5000
+HIDDEN = [50]  # for tables of all sizes: the recipe was measured with this network, on up to 200,000 rows
+RECIPE = "recipe.json"  # the overlay with the keys of a regression
 ID_NAMES = re.compile(r"(.*[_ ])?(id|index|idx|key|uuid|rowid|row_id|name)", re.IGNORECASE)
 TEST_FRACTION = 0.1
 MOST_DIFFERENT = 0.4  # words per row of a column that is a category (beyond 0.5 of the training rows, it is refused)
 CLASS_STEPS = 4000  # of a classification
-RECIPE = {"auto_schedule": True, "kl": 1.0, "likelihood": "student_t", "noise_dof": 8.0, "noise_prior_shape": 0.01,
-          "noise_prior_rate": 0.0001, "noise_update": "conjugate", "learning_rate": 0.02,
-          "predictive_noise": "leave_one_out"}  # as config/overlays/recipe.json
 
 
 class Suggestion(NamedTuple):
@@ -78,7 +77,7 @@ def suggest(path: pathlib.Path, target: Optional[Union[str, int]] = None) -> Sug
     values.update(protocol="random", test_fraction=TEST_FRACTION, optimizer=METHOD)
     is_class = not table.is_number(position) or table.frame.iloc[:, position].nunique() <= FEW_VALUES
     n_train = int(round((1.0 - TEST_FRACTION) * n_rows))
-    values.update(_for_classes(n_train) if is_class else _for_numbers(n_train))
+    values.update(_for_classes(n_train) if is_class else _for_numbers())
     reasons.append(f"mode {values['mode']}: the target holds " + (
         "words" if not table.is_number(position) else f"{table.frame.iloc[:, position].nunique()} different numbers"))
     config = Config.from_dict(values, "the suggested config")
@@ -114,10 +113,10 @@ def _without_unusable(table: Table, inputs: List[int], reasons: List[str]) -> Li
     return [column for column in inputs if column not in (*dates, *words)]
 
 
-def _for_numbers(n_train: int) -> Dict[str, Any]:
+def _for_numbers() -> Dict[str, Any]:
     """Returns the keys of a regression: the recipe."""
-    hidden = HIDDEN if n_train < MANY_ROWS else WIDE_HIDDEN
-    return dict(mode=REGRESSION, model_name="ffn", hidden=hidden, **RECIPE)
+    recipe = {name: value for name, value in read_overlay(FOLDER / RECIPE).values.items() if value is not None}
+    return dict(mode=REGRESSION, model_name="ffn", hidden=HIDDEN, **recipe)
 
 
 def _for_classes(n_train: int) -> Dict[str, Any]:
@@ -125,9 +124,9 @@ def _for_classes(n_train: int) -> Dict[str, Any]:
     batch = int(schedule_for(n_train, METHOD, {})["batch_size"])
     per_epoch = -(-n_train // batch)
     epochs = max(1, round(CLASS_STEPS / per_epoch))
-    return dict(mode=CLASSIFICATION, model_name="ffn", hidden=HIDDEN if n_train < MANY_ROWS else WIDE_HIDDEN, kl=1.0,
-                eta=1.0, batch_size=batch, epoch=epochs, train_particles=4, learning_rate=0.01, damping=0.0,
-                kl_warmup=max(1, epochs // 4), clip_warmup=0, decay_every_itr=max(1, 3 * epochs * per_epoch // 4),
+    return dict(mode=CLASSIFICATION, model_name="ffn", hidden=HIDDEN, kl=1.0, eta=1.0, batch_size=batch, epoch=epochs,
+                train_particles=4, learning_rate=0.01, damping=0.0, kl_warmup=max(1, epochs // 4),
+                clip_warmup=0, decay_every_itr=max(1, 3 * epochs * per_epoch // 4),
                 TCov=5, TInv=25, TEigen=25, TScale=5, epoch_rate=max(1, epochs // 10),
                 save_interval=max(1, epochs // 10))
 

@@ -46,7 +46,7 @@ class Task(NamedTuple):
     units: Callable[[Any], str]              # a sentence for result.json
     noise: Callable[..., Any]                # the noise of predictions at the present step
     restored_noise: Callable[..., Any]       # the same without training rows, from a row of metrics.csv
-    noise_columns: Callable[[Config], Tuple[str, ...]]  # what it reports, as further columns of metrics.csv
+    noise_columns: Callable[[Config, int], Tuple[str, ...]]  # what it reports, as further columns of metrics.csv
     draws: Callable[..., Any]                # draws from the predictive distribution of inputs
     evaluate: Callable[..., Evaluation]      # predictions and metrics of a Part
     statistics: Callable[..., Dict[str, WeightedMetric]]  # metrics of row weights: (prediction, targets, data)
@@ -105,7 +105,7 @@ TASKS = {
                            "the mean weights",
         noise=noise.no_noise,
         restored_noise=noise.no_noise,
-        noise_columns=lambda config: (),
+        noise_columns=lambda config, n_targets: (),
         draws=evaluation.class_draws,
         evaluate=evaluation.evaluate_classification,
         statistics=evaluation.statistics_of_classes,

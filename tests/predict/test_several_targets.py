@@ -30,15 +30,17 @@ def settings(place, **overrides):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """{noise_covariance: folder of a run}, and the table."""
+    """{name: folder of a run}; their table is gone."""
     place = tmp_path_factory.mktemp("two")
     two_targets().to_csv(str(place / "two.csv"), index=False)
     roots = {}
-    for covariance in ("diagonal", "full"):
-        values = settings(place, noise_covariance=covariance, exp_name=covariance)
+    for name, keys in {"diagonal": {}, "full": {"noise_covariance": "full"},
+                       "leave_one_out": {"predictive_noise": "leave_one_out"}}.items():
+        values = settings(place, exp_name=name, **keys)
         (place / "c.json").write_text(json.dumps(values))
         train.main(["--config", str(place / "c.json")])
-        roots[covariance] = place / "e" / "two" / covariance
+        roots[name] = place / "e" / "two" / name
+    (place / "two.csv").rename(place / "gone.csv")
     return roots
 
 
@@ -52,9 +54,9 @@ def test_targets_are_standardised_one_by_one(tmp_path):
     assert data.train.x.shape[1] == 3 and data.names[-2:] == ("heat", "cool")
 
 
-@pytest.mark.parametrize("covariance", ["diagonal", "full"])
-def test_new_rows_are_predicted_as_they_are_evaluated(runs, tmp_path, covariance):
-    root, out = runs[covariance], tmp_path / "p.csv"
+@pytest.mark.parametrize("name", ["diagonal", "full", "leave_one_out"])
+def test_new_rows_are_predicted_as_they_are_evaluated(runs, tmp_path, name):
+    root, out = runs[name], tmp_path / "p.csv"
     new = two_targets(150).tail(30)
     new.drop(columns=["heat", "cool"]).to_csv(str(tmp_path / "new.csv"), index=False)
     new.to_csv(str(tmp_path / "with.csv"), index=False)
@@ -62,10 +64,24 @@ def test_new_rows_are_predicted_as_they_are_evaluated(runs, tmp_path, covariance
     evaluate.main([str(root), "--data", str(tmp_path / "with.csv")])
     predicted, evaluated = pandas.read_csv(str(out)), pandas.read_csv(str(root / "evaluation" / "predictions.csv"))
     assert list(predicted["id"]) == list(new["id"])
-    for name in ("heat", "cool"):
+    for target in ("heat", "cool"):
         for column in ("mean", "std", "lower", "upper"):
-            np.testing.assert_array_equal(predicted[f"{column}_{name}"], evaluated[f"{column}_{name}"])
-        np.testing.assert_allclose(evaluated[f"target_{name}"], new[name], rtol=1e-12)
+            np.testing.assert_array_equal(predicted[f"{column}_{target}"], evaluated[f"{column}_{target}"])
+        np.testing.assert_allclose(evaluated[f"target_{target}"], new[target], rtol=1e-12)
+
+
+def test_the_fitted_noise_of_each_target_is_kept(runs, tmp_path):
+    """The spread of predictions is that of the noise that was fitted in training, without the training rows."""
+    root, out = runs["leave_one_out"], tmp_path / "p.csv"
+    metrics = json.loads((root / "result.json").read_text())["metrics"]
+    two_targets(130).tail(10).to_csv(str(tmp_path / "new.csv"), index=False)
+    predict.main([str(root), str(tmp_path / "new.csv"), "--out", str(out), "--particles", "9"])
+    table, own = pandas.read_csv(str(out)), pandas.read_csv(str(root / "predictions.csv"))
+    for number, target in enumerate(("heat", "cool"), start=1):
+        assert metrics[f"squared_noise_scale_{number}"] > 0.0
+        noise = [np.sqrt(np.square(rows[f"std_{target}"]) - np.square(rows[f"epistemic_std_{target}"]))
+                 for rows in (table, own)]
+        np.testing.assert_allclose(noise[0], noise[1][0], rtol=1e-9)
 
 
 def test_the_card_names_both(runs):
