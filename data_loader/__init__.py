@@ -5,10 +5,12 @@ add a row here, and a function to sources.py or archives.py if it comes from els
 no row: any file NAME.data in data_path is the data set NAME (its shape is then not checked), and any folder of images
 in data_path is the data set `images`.
 
-Reading order: parts (the records that all loaders return), splits (which rows train and which test), regression and
-classification (the loaders), batches (minibatches). Behind them are table_file, table_header, known_tables and sources
-(tables); archives, cifar and idx (known sets of images); own_images, labels_file, images, image_files, image_sizes and
-image_pixels (own images); stratified (splits by class). For evaluation: corruptions and ood (out-of-distribution data).
+Reading order: parts (the records that all loaders return), splits (which rows train and which test), regression,
+table_classes and classification (the loaders), batches (minibatches). Behind the first two are table_data, tables,
+table_roles and table_transform (which columns are what, and what becomes of them), table_file, table_dialect and
+table_header (how files are written), known_tables and sources; behind the third archives, cifar and idx (known sets of images), own_images, labels_file, images, image_files, image_sizes and image_pixels (own
+images), and stratified (splits by class). For evaluation and prediction: other_rows, row_stream, stored (what a run
+keeps of its data), corruptions and ood (out-of-distribution data).
 """
 import typing
 

@@ -14,9 +14,9 @@ from data_loader.images import LabelledImages, read_folder, read_unlabelled, siz
 from data_loader.known_tables import put_target_last
 from data_loader.other_rows import MAX_DISTANCE, encode_as, match_columns, targets_of, word_columns
 from data_loader.parts import Part
-from data_loader.regression import RegressionData
 from data_loader.splits import hash_of_rows, n_common, rows_hash
-from data_loader.table_classes import ClassTableData, class_part
+from data_loader.table_classes import class_part
+from data_loader.table_data import TableData
 from data_loader.table_file import Table, may_be_header, read_table
 from data_loader.table_text import TableFormat
 from data_loader.tables import fetch_known
@@ -76,7 +76,7 @@ def labelled_images(name: str, config: Config, data: ImageData) -> Part:
     return Part(other.images, labels_of_run[other.labels])
 
 
-def other_table(name: str, config: Config, data: RegressionData) -> Part:
+def other_table(name: str, config: Config, data: TableData) -> Part:
     """Returns the rows of another table, standardised as the training rows of `data` were.
 
     Args:
@@ -109,12 +109,12 @@ def other_table(name: str, config: Config, data: RegressionData) -> Part:
     return Part(x, y, n_in_train, (*rows.notices, *notices), rows.ids)
 
 
-def other_class_table(name: str, config: Config, data: ClassTableData) -> Part:
+def other_class_table(name: str, config: Config, data: TableData) -> Part:
     """Returns the rows of another table with their labels; arguments and errors are those of `other_table`."""
     return class_part(data, match_columns(_read_other(name, config, data), data, needs_target=True))
 
 
-def _read_other(name: str, config: Config, data: typing.Union[RegressionData, ClassTableData]) -> Table:
+def _read_other(name: str, config: Config, data: TableData) -> Table:
     """Reads a table's file, or a known data set."""
     known = DATASETS.get(config.dataset) if not config.data_file else None
     if _exists(name) and pathlib.Path(name).is_file():

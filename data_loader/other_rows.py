@@ -3,8 +3,8 @@ import typing
 
 import numpy as np
 
-from data_loader.regression import MOST_NAMED
 from data_loader.table_cells import about_missing
+from data_loader.table_data import MOST_NAMED, TableData
 from data_loader.table_file import Table
 from data_loader.table_transform import CATEGORY, NUMBER, Column, Place, TableTransform
 from misc.errors import UserError
@@ -16,7 +16,6 @@ ROUNDING = 1e-9  # relative difference from a constant that needs no mention
 MAX_DISTANCE = 1e12  # in standard deviations: well below 1e19, where squares overflow in float32
 
 
-TableData = typing.Any  # RegressionData or ClassTableData
 
 
 class Header(typing.NamedTuple):
@@ -76,7 +75,7 @@ def word_columns(data: TableData) -> typing.List[typing.Union[str, int]]:
     places = [Place(column.name, column.number) for column in transform.columns if column.kind != NUMBER]
     if transform.row_id is not None:
         places.append(transform.row_id)
-    if hasattr(data, "classes"):
+    if data.classes is not None:
         places.append(transform.target)
     return [place.number if place.name is None else place.name for place in places]
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from data_loader.classification import ImageData
 from data_loader.parts import Pixels, Spec
-from data_loader.regression import RegressionData
 from data_loader.splits import Split
-from data_loader.table_classes import ClassTableData
+from data_loader.table_data import TableData
 from data_loader.table_transform import Column, Place, TableTransform
 from misc.errors import UserError
 
@@ -19,15 +18,13 @@ Stored = typing.Dict[str, typing.Any]
 
 
 def describe(data: typing.Any) -> Stored:
-    """Returns the description of a run's data, RegressionData or ImageData."""
+    """Returns the description of a run's data, TableData or ImageData."""
     spec = data.spec
     common = {"version": VERSION, "source": data.source, "rows_hash": data.rows_hash, "n_rows": spec.n_rows,
               "shape": list(spec.shape), "n_outputs": spec.n_outputs, "protocol": data.split.protocol,
               "split": data.split.index, "split_hash": data.split_hash}
-    for kind, row in KINDS.items():
-        if isinstance(data, row.record):
-            return dict(common, kind=kind, **row.write(data))
-    raise TypeError(f"no description of {type(data).__name__}")
+    kind = "images" if spec.pixels is not None else "table" if data.classes is None else "table of classes"
+    return dict(common, kind=kind, **KINDS[kind].write(data))
 
 
 def restore(stored: Stored) -> typing.Any:
@@ -48,7 +45,7 @@ def restore(stored: Stored) -> typing.Any:
 
 
 def _write_columns(data: typing.Any) -> Stored:
-    """Describes the columns of RegressionData or ClassTableData."""
+    """Describes the columns of a table."""
     transform = data.transform
     return {"columns": [dict(column._asdict()) for column in transform.columns], "missing": transform.missing,
             "target": dict(transform.target._asdict()),
@@ -75,27 +72,27 @@ def _read_columns(stored: Stored) -> Stored:
             "names": stored["names"] and tuple(stored["names"]), "is_commented": stored["is_commented"]}
 
 
-def _write_table(data: RegressionData) -> Stored:
+def _write_table(data: TableData) -> Stored:
     numbers = {"target_mean": data.target_mean, "target_std": data.target_std}
     return dict(_write_columns(data), **{name: np.asarray(value).tolist() for name, value in numbers.items()})
 
 
-def _read_table(stored: Stored, common: Stored) -> RegressionData:
+def _read_table(stored: Stored, common: Stored) -> TableData:
     mean, std = (np.array(value, float) if isinstance(value, list) else float(value)
                  for value in (stored["target_mean"], stored["target_std"]))
     columns = _read_columns(stored)
     n_targets = 1 + len(columns["transform"].further)
     if not np.size(mean) == np.size(std) == n_targets or not np.all(np.asarray(std) > 0):
         raise ValueError("the statistics of the targets do not fit their columns")
-    return RegressionData(target_mean=mean, target_std=std, **columns, **common)
+    return TableData(target_mean=mean, target_std=std, **columns, **common)
 
 
-def _write_class_table(data: ClassTableData) -> Stored:
-    return dict(_write_columns(data), classes=list(data.classes))
+def _write_class_table(data: TableData) -> Stored:
+    return dict(_write_columns(data), classes=list(data.classes or ()))
 
 
-def _read_class_table(stored: Stored, common: Stored) -> ClassTableData:
-    return ClassTableData(classes=stored["classes"], **_read_columns(stored), **common)
+def _read_class_table(stored: Stored, common: Stored) -> TableData:
+    return TableData(classes=stored["classes"], **_read_columns(stored), **common)
 
 
 def _write_images(data: ImageData) -> Stored:
@@ -113,11 +110,10 @@ def _read_images(stored: Stored, common: Stored) -> ImageData:
 class Kind(typing.NamedTuple):
     """How one kind of data is described."""
 
-    record: type
     write: typing.Callable[[typing.Any], Stored]
     read: typing.Callable[[Stored, Stored], typing.Any]  # of the description, and the fields that all kinds share
 
 
-KINDS = {"table": Kind(RegressionData, _write_table, _read_table),
-         "table of classes": Kind(ClassTableData, _write_class_table, _read_class_table),
-         "images": Kind(ImageData, _write_images, _read_images)}
+KINDS = {"table": Kind(_write_table, _read_table),
+         "table of classes": Kind(_write_class_table, _read_class_table),
+         "images": Kind(_write_images, _read_images)}

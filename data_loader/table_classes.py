@@ -4,12 +4,11 @@ import typing
 import numpy as np
 
 from data_loader.other_rows import OtherRows, encode_as
-from data_loader.parts import Part, Spec
-from data_loader.regression import about_constant, names_of_rows, standardise
-from data_loader.splits import Split, about_repeated, hash_of_rows, n_common, split_hash
+from data_loader.parts import Part
+from data_loader.splits import hash_of_rows, n_common
 from data_loader.table_cells import about_missing
+from data_loader.table_data import TableData, standardise, table_data
 from data_loader.table_notices import about_class_copies
-from data_loader.table_transform import TableTransform
 from data_loader.tables import SplitTable, load_split_table
 from misc.config import Config
 from misc.errors import UserError
@@ -17,62 +16,23 @@ from misc.errors import UserError
 MOST_CLASSES = 1000
 
 
-class ClassTableData(typing.NamedTuple):
-    """A table of labelled rows, split; inputs are standardised by the training rows."""
-
-    train: Part
-    valid: typing.Optional[Part]  # None without validation rows
-    test: typing.Optional[Part]  # None if only the validation rows are evaluated
-    spec: Spec
-    input_mean: np.ndarray  # [d]
-    input_std: np.ndarray  # [d]; 1 where a column is constant
-    constant: np.ndarray  # bool [d]: inputs that are constant over the training rows; they are 0 in every row
-    transform: TableTransform  # from the table's columns to inputs, before they are standardised
-    names: typing.Optional[typing.Tuple[str, ...]]  # of the columns, inputs and, last, the target; None: they have none
-    is_commented: bool  # whether the names are the words of a comment, which may be any sentence
-    classes: typing.List[str]  # in the order of the labels
-    source: str  # where the rows came from
-    split: Split
-    split_hash: str
-    rows_hash: str  # of all rows in their order, before the split
-    train_hashes: typing.Optional[np.ndarray]  # a hash per training row; None if the rows are not at hand
-    n_valid_in_train: typing.Optional[int]  # validation rows that also stand among the training rows; None without any
-    n_test_in_train: typing.Optional[int]  # the same of test rows; None if only the validation rows are evaluated
-    notices: typing.Tuple[str, ...]  # sentences about what was assumed
-
-
-def load_class_table(config: Config) -> ClassTableData:
+def load_class_table(config: Config) -> TableData:
     """Reads, checks, splits and standardises the config's table. Raises a UserError if that is impossible."""
     loaded = load_split_table(config, class_target=True)
-    table, split, train_rows, valid_rows = loaded.table, loaded.split, loaded.train_rows, loaded.valid_rows
+    table, rows = loaded.table, loaded.train_rows
     classes, labels = _classes(loaded)
-    if len(set(labels[train_rows])) < 2:
+    if len(set(labels[rows])) < 2:
         raise UserError(f"{table.source}: the training rows are all of one class; there is nothing to learn")
-    scaled, mean, std, constant = standardise(loaded.inputs, train_rows, loaded.transform.scaled, table.source)
-    hashes = hash_of_rows(np.column_stack([loaded.inputs, labels]))
-    n_valid, n_test = (n_common(hashes[rows], hashes[train_rows]) for rows in (valid_rows, split.test))
-
-    def part(rows: np.ndarray) -> Part:
-        return Part(scaled[rows], labels[rows], ids=names_of_rows(loaded, rows))
-
-    data = ClassTableData(
-        train=part(train_rows), valid=part(valid_rows) if len(valid_rows) else None, test=part(split.test),
-        spec=Spec(len(train_rows), (scaled.shape[1],), len(classes), None),
-        input_mean=mean, input_std=std, constant=constant, transform=loaded.transform, names=table.names,
-        is_commented=table.is_commented, classes=classes, source=table.source, split=split,
-        split_hash=split_hash([split]), rows_hash=loaded.rows_hash, train_hashes=hashes[train_rows],
-        n_valid_in_train=n_valid if len(valid_rows) else None, n_test_in_train=n_test,
-        notices=(*loaded.notices, *_about_absent(classes, labels[train_rows]),
-                 *about_constant(loaded.transform, loaded.inputs, train_rows, constant),
-                 *about_class_copies(loaded.transform, table.frame.iloc[train_rows, :-1], labels[train_rows]),
-                 *about_repeated("rows", validation=(n_valid, len(valid_rows)), test=(n_test, len(split.test)))))
-    return data if config.evaluate_on == "test" else data._replace(test=None, n_test_in_train=None)
+    inputs = standardise(loaded.inputs, rows, loaded.transform.scaled, table.source)
+    notices = (*_about_absent(classes, labels[rows]),
+               *about_class_copies(loaded.transform, table.frame.iloc[rows, :-1], labels[rows]))
+    return table_data(config, loaded, inputs, labels, labels, len(classes), notices, classes=classes)
 
 
-def class_part(data: ClassTableData, rows: OtherRows) -> Part:
+def class_part(data: TableData, rows: OtherRows) -> Part:
     """Returns the rows of another table with their labels. Raises a UserError for a class that the run does not have.
     """
-    assert rows.target is not None, "the table has no target"
+    assert rows.target is not None and data.classes is not None, "there is no target, or it is no class"
     x, notices = encode_as(data, rows)
     names = _names(rows.table.frame.iloc[:, rows.target])
     numbers = {name: number for number, name in enumerate(data.classes)}

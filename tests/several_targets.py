@@ -2,13 +2,13 @@
 import numpy as np
 
 from data_loader.parts import Part, Spec
-from data_loader.regression import RegressionData
 from data_loader.splits import Split
+from data_loader.table_data import TableData
 from data_loader.table_transform import NUMBER, Column, Place, TableTransform
 
 
 def standardised_data(x, y, n_test=20, names=None):
-    """RegressionData of inputs [n, d] and targets [n, m]; the last rows are the test rows, there are no others."""
+    """TableData of inputs [n, d] and targets [n, m]; the last rows are the test rows, there are no others."""
     n = len(x) - n_test
     mean, std = y[:n].mean(axis=0), y[:n].std(axis=0)
     scaled = (y - mean) / std
@@ -17,7 +17,7 @@ def standardised_data(x, y, n_test=20, names=None):
     places = [Place(name, number) for number, name in enumerate(columns, start=1)]
     transform = TableTransform(tuple(Column(*place, NUMBER) for place in places[:d]), "refuse", places[d], None, width,
                                tuple(places[d + 1:]))
-    return RegressionData(
+    return TableData(
         train=Part(x[:n], scaled[:n]), valid=None, test=Part(x[n:], scaled[n:]),
         spec=Spec(n, (x.shape[1],), y.shape[1], None), input_mean=np.zeros(x.shape[1]), input_std=np.ones(x.shape[1]),
         target_mean=mean, target_std=std, constant=np.zeros(d, bool), transform=transform, names=names,

@@ -24,7 +24,7 @@ def rows(tiny_data):
 
 @pytest.fixture
 def load(config, tiny_data):
-    """Function (text of tiny.data, **overrides) -> RegressionData."""
+    """Function (text of tiny.data, **overrides) -> TableData."""
 
     def make(text, **overrides):
         (tiny_data / "tiny.data").write_text(text, encoding="utf-8")

@@ -36,7 +36,7 @@ class Restored(NamedTuple):
 
     folder: Folder
     config: Config
-    data: Any             # RegressionData or ImageData
+    data: Any             # TableData or ImageData
     design: Design
     model: Model
     session: tf.Session

@@ -50,7 +50,7 @@ class Plan(NamedTuple):
     """A run that has passed every check."""
 
     config: Config
-    data: Any       # RegressionData or ImageData
+    data: Any       # TableData or ImageData
     design: Design
     device: str     # TensorFlow's name of the device that the ops go to
     device_reason: str = "as asked for"  # why it is this one

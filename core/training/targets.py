@@ -34,7 +34,7 @@ def target_names(data: Any) -> Tuple[str, ...]:
 
 def about_targets(data: Any) -> Dict[str, List[str]]:
     """Returns what result.json says of several targets of a regression: their names; {} for any other data."""
-    names = list(target_names(data)) if hasattr(data, "target_mean") else []
+    names = list(target_names(data)) if getattr(data, "target_mean", None) is not None else []
     return {"targets": names} if names else {}
 
 

@@ -61,18 +61,24 @@ def rows_file(tmp_path):
     return lambda frame, name="new.csv", **options: write_table(tmp_path, frame, name, **options)
 
 
+def refused(capsys, main, *arguments):
+    """Runs a command that must end with exit code 2; returns the lines on stderr."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2, error
+    return error.strip().split("\n")
+
+
 @pytest.fixture
 def refuse(capsys):
     """Function (words of the message, *arguments): asserts that predict.py says them in one line, with exit code 2."""
 
     def check(message, *arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            predict.main([str(argument) for argument in arguments])
-        done = capsys.readouterr()
-        lines = done.err.strip().split("\n")
-        assert stop.value.code == 2 and lines[-1].startswith("predict.py: "), done.err
-        assert not [line for line in lines[:-1] if not line.startswith(("note: ", "left out: "))], done.err
+        lines = refused(capsys, predict.main, *arguments)
+        assert lines[-1].startswith("predict.py: "), lines
+        assert not [line for line in lines[:-1] if not line.startswith(("note: ", "left out: "))], lines
         assert message in lines[-1], lines[-1]
 
     return check

@@ -17,6 +17,7 @@ from data_loader import stored
 from data_loader.stored import VERSION
 from misc.errors import UserError
 from tests.conftest import ROOT
+from tests.predict.conftest import refused
 from tests.predict.houses import assert_equal, houses, read_csv, train_on, write_table
 
 pytestmark = pytest.mark.usefixtures("shared_graphs", "no_figures")
@@ -41,11 +42,8 @@ def alone(folder, tmp_path, request):
 @pytest.fixture
 def refuse_evaluation(capsys):
     def check(message, *arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            evaluate.main([str(argument) for argument in arguments])
-        error = capsys.readouterr().err
-        assert stop.value.code == 2 and error.count("\n") == 1 and message in error, error
+        line, = refused(capsys, evaluate.main, *arguments)
+        assert message in line, line
 
     return check
 
