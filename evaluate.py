@@ -23,8 +23,10 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
     parser.add_argument("--batch", type=int, metavar="N", help="rows at a time; affects memory, not results")
     parser.add_argument("--data", metavar="NAME|FILE", help="evaluate on other rows than the run's test rows: a known "
                         "set, a folder of images, or a .data file")
-    parser.add_argument("--ood", metavar="NAME", help="detect out-of-distribution images, rescaled to the network's "
-                        "input size: a known set, a folder, or noise")
+    parser.add_argument("--ood", metavar="NAME|FILE", help="detect out-of-distribution rows: a table, with or without "
+                        "the target; or images, rescaled to the network's input size: a known set, a folder, or noise")
+    parser.add_argument("--importance", action="store_true",
+                        help="also measure what each column of a table is worth, by permuting it")
     parser.add_argument("--corrupt", action="store_true",
                         help="also evaluate on images corrupted by noise, blur, ..., at five strengths")
     parser.add_argument("--rows", type=int, metavar="N", help="only the first N rows for --corrupt (default: all)")
@@ -47,7 +49,7 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
         from core.assessment.assess import assess  # TensorFlow must be imported after prepare()
         from core.assessment.inputs import Options
 
-        options = Options(args.data, args.ood, args.corrupt, args.rows, args.best)
+        options = Options(args.data, args.ood, args.corrupt, args.rows, args.best, args.importance)
         tables, places = assess(roots, overrides, options, args.ensemble, args.out, args.device)
         print(tables)
         print("\n  ".join(["figures and numbers:", *places]), file=sys.stderr)

@@ -51,6 +51,13 @@ def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise
     return fit_to_shape(_load_images(name, data_path, [*IMAGE_SETS, NOISE], fit)[0].images, shape)
 
 
+def ood_part(name: str, config: Config, data: ImageData, n_noise: int) -> Part:
+    """Returns the images of `ood_images` for a run. Raises a UserError for the run's own data set."""
+    if name == config.dataset:
+        raise UserError(f"--ood {name} is the run's own data set: give another one")
+    return Part(ood_images(name, config.data_path, data.spec.shape, n_noise, fit_of(config)), None)
+
+
 def labelled_images(name: str, config: Config, data: ImageData) -> Part:
     """Returns other images of the run's classes, matched by their names, and of its size.
 
@@ -85,7 +92,7 @@ def other_table(name: str, config: Config, data: TableData) -> Part:
 
     Raises a UserError if there is no such table, its rows do not fit, or the run was trained on them.
     """
-    table = _read_other(name, config, data)
+    table = _read_other(name, config, data, "--data")
     rows = match_columns(table, data, needs_target=True)
     if table.names is None and data.names is None and table.is_number(0) and may_be_header(
             table.frame.iloc[0].to_numpy()):
@@ -111,20 +118,38 @@ def other_table(name: str, config: Config, data: TableData) -> Part:
 
 def other_class_table(name: str, config: Config, data: TableData) -> Part:
     """Returns the rows of another table with their labels; arguments and errors are those of `other_table`."""
-    return class_part(data, match_columns(_read_other(name, config, data), data, needs_target=True))
+    return class_part(data, match_columns(_read_other(name, config, data, "--data"), data, needs_target=True))
 
 
-def _read_other(name: str, config: Config, data: TableData) -> Table:
-    """Reads a table's file, or a known data set."""
+def ood_rows(name: str, config: Config, data: TableData, n_noise: int) -> Part:
+    """Returns the rows of another table, with or without targets, to be told apart from a run's own.
+
+    Args:
+      name: of a table's file, or of a data set.
+      config, data: of the run.
+      n_noise: not used: there is no noise with the columns of a table.
+
+    Raises a UserError if there is no such table, or its rows do not fit.
+    """
+    if name == NOISE:
+        raise UserError("--ood noise is for images: give the file of a table with the columns of the run's")
+    rows = match_columns(_read_other(name, config, data, "--ood"), data, needs_target=False)
+    x, notices = encode_as(data, rows)
+    n_in_train = None if data.train is None else n_common(hash_of_rows(x), hash_of_rows(data.train.x))
+    return Part(x, None, n_in_train, (*rows.notices, *notices), rows.ids)
+
+
+def _read_other(name: str, config: Config, data: TableData, flag: str) -> Table:
+    """Reads a table's file, or a known data set; flag: that asks for it."""
     known = DATASETS.get(config.dataset) if not config.data_file else None
     if _exists(name) and pathlib.Path(name).is_file():
         table = read_table(pathlib.Path(name), TableFormat(**config.table_format), word_columns(data))
     elif pathlib.Path(name).suffix:
-        raise UserError(f"--data {name}: there is no such file")
+        raise UserError(f"{flag} {name}: there is no such file")
     else:
         path = pathlib.Path(config.data_path) / f"{name}.data"
         if not path.is_file() and name not in DATASETS:
-            raise UserError(f"--data {name}: there is no file of that name, nor {path}, and no known data set of that "
+            raise UserError(f"{flag} {name}: there is no file of that name, nor {path}, and no known data set of that "
                             f"name{did_you_mean(name, DATASETS)}")
         table = read_table(path, TableFormat(**config.table_format)) if path.is_file() else fetch_known(
             name, config.data_path)

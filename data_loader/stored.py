@@ -52,9 +52,10 @@ def _write_columns(data: typing.Any) -> Stored:
             "further_targets": [dict(place._asdict()) for place in transform.further],
             "row_id": transform.row_id and dict(transform.row_id._asdict()),
             "n_columns": transform.n_columns,
-            "inputs": [{"name": name, "mean": float(mean), "std": float(std), "constant": bool(constant)}
-                       for name, mean, std, constant in zip(transform.names, data.input_mean, data.input_std,
-                                                            data.constant)],
+            "inputs": [{"name": name, "mean": float(mean), "std": float(std), "constant": bool(constant),
+                        "low": float(low), "high": float(high)}
+                       for name, mean, std, constant, (low, high) in zip(
+                           transform.names, data.input_mean, data.input_std, data.constant, data.input_range.T)],
             "names": data.names and list(data.names), "is_commented": data.is_commented}
 
 
@@ -68,7 +69,9 @@ def _read_columns(stored: Stored) -> Stored:
                            for key, kind in (("mean", float), ("std", float), ("constant", bool)))
     if not [len(mean)] == [len(transform.names)] == stored["shape"] or not (std > 0).all():
         raise ValueError("the inputs do not fit the columns")
+    ends = [[column.get(key) for column in stored["inputs"]] for key in ("low", "high")]
     return {"input_mean": mean, "input_std": std, "constant": constant, "transform": transform, "train_hashes": None,
+            "input_range": None if None in ends[0] + ends[1] else np.array(ends, float),
             "names": stored["names"] and tuple(stored["names"]), "is_commented": stored["is_commented"]}
 
 

@@ -38,6 +38,7 @@ class TableData(typing.NamedTuple):
     target_mean: typing.Any = None  # of a regression: a float, or [m] of m targets
     target_std: typing.Any = None  # likewise
     classes: typing.Optional[typing.List[str]] = None  # of a classification: names, in the order of the labels
+    input_range: typing.Optional[np.ndarray] = None  # [2, d], lowest and highest over the training rows, raw
 
 
 class Standards(typing.NamedTuple):
@@ -103,6 +104,7 @@ def table_data(config: Config, loaded: SplitTable, inputs: Standards, targets: n
         n_valid_in_train=n_valid if len(valid_rows) else None, n_test_in_train=n_test if on_test else None,
         notices=(*loaded.notices, *_about_constant(loaded, inputs.constant), *notices,
                  *about_repeated("rows", validation=(n_valid, len(valid_rows)), test=(n_test, len(split.test)))),
+        input_range=np.stack([loaded.inputs[train_rows].min(axis=0), loaded.inputs[train_rows].max(axis=0)]),
         **about_target)
 
 

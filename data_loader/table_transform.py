@@ -33,6 +33,11 @@ class Column(typing.NamedTuple):
     day_first: bool = False                      # of a date: whether 01/02/2020 is the first of February
 
     @property
+    def text(self) -> str:
+        """How tables and figures call the column."""
+        return f"column {self.number}" if self.name is None else self.name
+
+    @property
     def label(self) -> str:
         """How messages call the column."""
         return f"column {self.number}" if self.name is None else f"column {self.number} ('{self.name}')"
@@ -40,10 +45,9 @@ class Column(typing.NamedTuple):
     @property
     def inputs(self) -> typing.List[str]:
         """Names of the inputs that are made of the column."""
-        name = self.name if self.name is not None else f"column {self.number}"
-        named = {NUMBER: [name], CATEGORY: [f"{name}={level}" for level in self.levels],
-                 DATE: [f"{name} {part}" for part in self.parts]}[self.kind]
-        return named + [f"{name} is missing"] * self.has_indicator
+        named = {NUMBER: [self.text], CATEGORY: [f"{self.text}={level}" for level in self.levels],
+                 DATE: [f"{self.text} {part}" for part in self.parts]}[self.kind]
+        return named + [f"{self.text} is missing"] * self.has_indicator
 
 
 class Place(typing.NamedTuple):

@@ -23,7 +23,7 @@ def standardised_data(x, y, n_test=20, names=None):
         target_mean=mean, target_std=std, constant=np.zeros(d, bool), transform=transform, names=names,
         is_commented=False, source="an array", split=Split("published", 1, np.arange(n), np.arange(n, len(x))),
         split_hash="0", rows_hash="1", train_hashes=np.arange(n), n_valid_in_train=None, n_test_in_train=None,
-        notices=())
+        notices=(), input_range=np.stack([x[:n].min(axis=0), x[:n].max(axis=0)]))
 
 
 def single_target(data):

@@ -13,7 +13,7 @@ from misc.errors import UserError
 
 ENSEMBLE = "ensemble"
 IN_TRAIN = {TEST: "n_in_train", OOD: "n_ood_in_train"}  # keys of metrics.json
-ABOUT_ROWS = (*IN_TRAIN.values(), "notices")
+ABOUT_ROWS = (*IN_TRAIN.values(), "notices", "drift")
 _STANDARDS = ("input_mean", "input_std", "target_mean", "target_std")
 
 
@@ -44,7 +44,7 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
         inputs = make_inputs(run.config, run.data, options)
         collected = collect(run, inputs)
         results, noise = ASSESSMENTS[run.config.kind].results(collected, run.data, options), layers(run)
-        results.more.update(_about_rows(inputs))
+        _add_about_rows(results, _about_rows(inputs))
         if noise:
             results.panels["noise"] = noise
         matrices = precisions(run)
@@ -66,7 +66,7 @@ def evaluate_ensemble(members: Sequence[Evaluated], options: Options) -> Results
                             "an ensemble needs one data set and one split (key split)")
     collected = mixture([member.collected for member in members])
     results = ASSESSMENTS[first.config.kind].results(collected, first.data, options)
-    results.more.update({key: value for key, value in first.results.more.items() if key in ABOUT_ROWS})
+    _add_about_rows(results, {key: value for key, value in first.results.more.items() if key in ABOUT_ROWS})
     results.more.pop("monte_carlo")  # the runs' draws are not of one distribution
     return results
 
@@ -75,8 +75,15 @@ def _about_rows(inputs: Dict[str, Input]) -> Dict[str, Any]:
     """Returns what metrics.json says of the rows themselves: under the keys ABOUT_ROWS."""
     about: Dict[str, Any] = {key: inputs[name].n_in_train for name, key in IN_TRAIN.items()
                              if name in inputs and inputs[name].n_in_train is not None}
-    notices = list(inputs[TEST].notices)
-    return dict(about, notices=notices) if notices else about
+    notices = [notice for name in IN_TRAIN if name in inputs for notice in inputs[name].notices]
+    drift = {name: inputs[name].drift for name in IN_TRAIN if name in inputs and inputs[name].drift}
+    return dict(about, **({"notices": notices} if notices else {}), **({"drift": drift} if drift else {}))
+
+
+def _add_about_rows(results: Results, about: Dict[str, Any]) -> None:
+    results.more.update(about)
+    if any(share for shares in about.get("drift", {}).values() for share in shares.values()):
+        results.panels["drift"] = about["drift"]
 
 
 def same_rows(first: Evaluated, other: Evaluated) -> bool:

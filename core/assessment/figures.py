@@ -1,32 +1,28 @@
-"""FIGURES: a function ({run: data}) -> matplotlib Figure for each of the panels of results.Results.
-
-Panels side by side share their axes. Legends stand below the panels, so that they cover nothing.
-"""
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+"""FIGURES: a function ({run: data}) -> matplotlib Figure for each of the panels of results.Results."""
+from typing import Dict, Tuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from core.assessment.results import Band, Detection
+from core.assessment.detection import Detection
+from core.assessment.panels import SMALL, WIDTH, done, leave_out, panels, side_by_side, styles
+from core.assessment.results import Band
+from core.assessment.table_figures import drift_figure, importance_figure
 from core.metrics.calibration import LEVELS, Bins, LocalCoverage
 
 Arrays = Tuple[np.ndarray, ...]
 
-WIDTH = 4.6  # inches of one panel
 FEW = 5  # rows below which their accuracy is mostly chance
 LEAST_NATS = 1e-4  # where the axes of uncertainties begin
 KINDS = {"right": dict(color="tab:blue", alpha=0.3), "wrong": dict(color="tab:red", alpha=0.7)}
-LINES, MARKERS = ("-", "--", "-.", ":"), "osD^vPX"
-SMALL = 8  # points
 
 
 def reliability_figure(runs: Dict[str, Bins]) -> Figure:
     """Draws accuracy against confidence per bin: dots as large as the bins; bins of FEW rows and more are joined."""
-    figure, (axis, counts) = _panels(2, 1, height=2.2, ratios=(3, 1))
+    figure, (axis, counts) = panels(2, 1, height=2.2, ratios=(3, 1))
     axis.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="calibrated")
-    for (name, bins), style in zip(runs.items(), _styles()):
+    for (name, bins), style in zip(runs.items(), styles()):
         share, many = bins.n_rows / bins.n_rows.sum(), bins.n_rows >= FEW
         gap = np.sum(share * np.abs(bins.accuracy - bins.confidence))
         axis.plot(bins.confidence[many], bins.accuracy[many], color=style["color"], linestyle=style["linestyle"],
@@ -36,14 +32,14 @@ def reliability_figure(runs: Dict[str, Bins]) -> Figure:
         counts.plot(bins.confidence, share, markersize=4, linewidth=1, **style)
     axis.set(ylabel="accuracy", xlim=(0, 1.02), ylim=(-0.03, 1.05))
     counts.set(xlabel="confidence (largest probability)", ylabel="share of rows", xlim=(0, 1.02), yscale="log")
-    return _done(figure)
+    return done(figure)
 
 
 def rejection_figure(runs: Dict[str, Arrays]) -> Figure:
     """Draws the accuracy on the rows that are kept as the least confident are rejected, until all runs are right."""
-    figure, (axis,) = _panels(1, 1)
+    figure, (axis,) = panels(1, 1)
     last = [1.0]
-    for (name, (share, accuracy)), style in zip(runs.items(), _styles()):
+    for (name, (share, accuracy)), style in zip(runs.items(), styles()):
         axis.plot(1.0 - share[FEW:], accuracy[FEW:], color=style["color"], linestyle=style["linestyle"],
                   label=f"{name} (mean over all shares {accuracy.mean():.4f})")
         right = np.flatnonzero(accuracy == 1.0)
@@ -51,12 +47,12 @@ def rejection_figure(runs: Dict[str, Arrays]) -> Figure:
     end = max(last[1:])
     axis.set(xlabel="share of rows rejected, least confident first", ylabel="accuracy on the rest",
              xlim=(0, min(1.0, 1.15 * end + 0.02)))
-    return _done(figure)
+    return done(figure)
 
 
 def uncertainty_figure(runs: Dict[str, Dict[str, Arrays]]) -> Figure:
     """Draws mutual information (doubt about the weights) against expected entropy (about the label) of every row."""
-    figure, axes = _side_by_side(runs)
+    figure, axes = side_by_side(runs)
     for axis, (name, rows) in zip(axes, runs.items()):
         for kind, style in KINDS.items():
             axis.scatter(*np.maximum(rows[kind], LEAST_NATS), s=10, linewidths=0, label=kind, **style)
@@ -66,7 +62,7 @@ def uncertainty_figure(runs: Dict[str, Dict[str, Arrays]]) -> Figure:
     x_most, y_most = (max(_largest(rows[kind][i]) for rows in runs.values() for kind in KINDS) for i in (0, 1))
     axes[0].set(ylabel="mutual information, nats (clipped at 1e-4)", xlim=(0.8 * LEAST_NATS, 1.3 * x_most + LEAST_NATS),
                 ylim=(0.8 * LEAST_NATS, 1.3 * y_most + LEAST_NATS))
-    return _done(figure)
+    return done(figure)
 
 
 def _largest(values: np.ndarray) -> float:
@@ -76,11 +72,11 @@ def _largest(values: np.ndarray) -> float:
 def ood_figure(runs: Dict[str, Detection]) -> Figure:
     """Draws histograms of the uncertainty on the data's own rows and on out-of-distribution rows."""
     kinds = list(dict.fromkeys(kind for detection in runs.values() for kind in detection.pairs))
-    figure, axes = _panels(len(runs), len(kinds), height=2.4, share="col")
+    figure, axes = panels(len(runs), len(kinds), height=2.4, share="col")
     for row, (name, detection) in zip(np.reshape(axes, (len(runs), -1)), runs.items()):
         for axis, kind in zip(row, kinds):
             if kind not in detection.pairs:
-                _leave_out(axis, f"{name}: no weight noise,\nno {kind}")
+                leave_out(axis, f"{name}: no weight noise,\nno {kind}")
                 continue
             top = max(values.max() for other in runs.values() for values in other.pairs.get(kind, ()))
             edges = np.linspace(0.0, max(1e-6, top), 41)
@@ -89,19 +85,19 @@ def ood_figure(runs: Dict[str, Detection]) -> Figure:
                 axis.hist(values, edges, weights=weights, histtype="stepfilled", alpha=0.5, label=label)
             axis.set(ylabel="share of rows", yscale="log")
             axis.set_title(f"{name}: AUROC {detection.auroc[kind]:.3f}", fontsize=10)
-            axis.set_xlabel(f"{kind}, nats")
+            axis.set_xlabel(f"{kind}, {detection.unit}")
             axis.tick_params(labelbottom=True)
-    return _done(figure)
+    return done(figure)
 
 
 def corruptions_figure(runs: Dict[str, Dict[str, Dict[str, Dict[str, float]]]]) -> Figure:
     """Draws accuracy, log-likelihood and ECE against the strength of each corruption (0: uncorrupted)."""
     metrics = {"accuracy": "accuracy", "log_likelihood": "log-likelihood, nats", "ece": "ECE"}
     kinds = list(next(iter(runs.values())))
-    figure, axes = _panels(len(kinds), len(metrics), height=1.5, width=2.8, share="col")
+    figure, axes = panels(len(kinds), len(metrics), height=1.5, width=2.8, share="col")
     for row, kind in zip(np.reshape(axes, (len(kinds), -1)), kinds):
         for axis, metric in zip(row, metrics):
-            for (name, by_kind), style in zip(runs.items(), _styles()):
+            for (name, by_kind), style in zip(runs.items(), styles()):
                 axis.plot([int(strength) for strength in by_kind[kind]],
                           [metrics_there[metric] for metrics_there in by_kind[kind].values()],
                           markersize=4, linewidth=1.2, label=name, **style)
@@ -111,12 +107,12 @@ def corruptions_figure(runs: Dict[str, Dict[str, Dict[str, Dict[str, float]]]]) 
         axis.set_title(label, fontsize=10)
     for axis in axes[-len(metrics):]:
         axis.set_xlabel("strength")
-    return _done(figure)
+    return done(figure)
 
 
 def predictions_figure(runs: Dict[str, Arrays]) -> Figure:
     """Draws predictive mean against target; bars: two epistemic (dark) and two total (light) standard deviations."""
-    figure, axes = _side_by_side(runs)
+    figure, axes = side_by_side(runs)
     for axis, (name, (target, mean, std, epistemic)) in zip(axes, runs.items()):
         axis.errorbar(target, mean, 2.0 * std, fmt="none", ecolor="tab:blue", alpha=0.25, label="2 std, total")
         axis.errorbar(target, mean, 2.0 * epistemic, fmt="o", markersize=3, color="tab:blue", elinewidth=1.5,
@@ -125,23 +121,23 @@ def predictions_figure(runs: Dict[str, Arrays]) -> Figure:
         axis.plot(ends, ends, "--", color="grey", linewidth=1, label="predicted = target")
         axis.set(xlabel="target (data's own units)", title=name)
     axes[0].set_ylabel("predicted")
-    return _done(figure)
+    return done(figure)
 
 
 def coverage_figure(runs: Dict[str, np.ndarray]) -> Figure:
     """Draws the share of targets in the central interval against its level; below the diagonal: overconfident."""
-    figure, (axis,) = _panels(1, 1)
+    figure, (axis,) = panels(1, 1)
     axis.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="calibrated (below: overconfident)")
-    for (name, coverage), style in zip(runs.items(), _styles()):
+    for (name, coverage), style in zip(runs.items(), styles()):
         axis.plot(LEVELS, coverage, color=style["color"], linestyle=style["linestyle"],
                   label=f"{name} (area {np.mean(np.abs(coverage - LEVELS)):.3f})")
     axis.set(xlabel="nominal level of the interval", ylabel="share of targets inside", xlim=(0, 1), ylim=(-0.02, 1.02))
-    return _done(figure)
+    return done(figure)
 
 
 def local_coverage_figure(runs: Dict[str, LocalCoverage]) -> Figure:
     """Draws the share of targets in the central interval along the predictive mean; an even share is right."""
-    figure, axes = _side_by_side(runs)
+    figure, axes = side_by_side(runs)
     for axis, (name, local) in zip(axes, runs.items()):
         axis.fill_between(local.position, local.low, local.high, color="grey", alpha=0.25, linewidth=0,
                           label="95 % of calibrated groups of this size")
@@ -150,12 +146,12 @@ def local_coverage_figure(runs: Dict[str, LocalCoverage]) -> Figure:
                   label=f"share of targets in the central {100 * local.level:.0f} % interval")
         axis.set(xlabel="predicted (data's own units)", title=name, ylim=(-0.02, 1.02))
     axes[0].set_ylabel("coverage")
-    return _done(figure)
+    return done(figure)
 
 
 def residuals_figure(runs: Dict[str, Arrays]) -> Figure:
     """Draws residual against predictive std; 95 % should lie between the lines."""
-    figure, axes = _side_by_side(runs)
+    figure, axes = side_by_side(runs)
     for axis, (name, (std, residual)) in zip(axes, runs.items()):
         axis.scatter(std, residual, s=12, alpha=0.6, linewidths=0, label="test rows")
         ends = np.array([0.95 * std.min(), 1.05 * std.max()])
@@ -164,12 +160,12 @@ def residuals_figure(runs: Dict[str, Arrays]) -> Figure:
         inside = np.mean(np.abs(residual) <= 1.96 * std)
         axis.set(xlabel="predictive std", title=f"{name}:\n{100 * inside:.0f} % within 1.96 std")
     axes[0].set_ylabel("target - predicted (data's own units)")
-    return _done(figure)
+    return done(figure)
 
 
 def band_figure(runs: Dict[str, Band]) -> Figure:
     """Draws predictions over a line of inputs: mean, two epistemic and two total standard deviations, some draws."""
-    figure, axes = _side_by_side(runs)
+    figure, axes = side_by_side(runs)
     limits = [value for band in runs.values() for value in (band.train_y.min(), band.train_y.max())]
     margin = 1.2 * (max(limits) - min(limits))
     for axis, (name, band) in zip(axes, runs.items()):
@@ -182,15 +178,15 @@ def band_figure(runs: Dict[str, Band]) -> Figure:
         axis.plot(band.train_x, band.train_y, "k.", markersize=5, label="training rows")
         axis.set(xlabel="input", title=name, ylim=(min(limits) - margin, max(limits) + margin))
     axes[0].set_ylabel("target")
-    return _done(figure)
+    return done(figure)
 
 
 def noise_figure(runs: Dict[str, Dict[str, Dict[str, float]]]) -> Figure:
     """Draws the weight noise per layer: median and the middle 90 % of the elementwise std."""
     names = list(dict.fromkeys(layer for layers in runs.values() for layer in layers))
-    figure, (axis,) = _panels(1, 1, width=max(WIDTH, 0.45 * len(names) + 2))
+    figure, (axis,) = panels(1, 1, width=max(WIDTH, 0.45 * len(names) + 2))
     offsets = np.linspace(-0.25, 0.25, len(runs)) if len(runs) > 1 else [0.0]
-    for offset, (name, layers), style in zip(offsets, runs.items(), _styles()):
+    for offset, (name, layers), style in zip(offsets, runs.items(), styles()):
         here = [layer for layer in names if layer in layers]
         low, middle, high = ([layers[layer][f"noise_std_{q}"] for layer in here] for q in (5, 50, 95))
         axis.errorbar([names.index(layer) + offset for layer in here], middle,
@@ -204,7 +200,7 @@ def noise_figure(runs: Dict[str, Dict[str, Dict[str, float]]]) -> Figure:
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}") if high < 10 * low
                                    else NullFormatter())
-    return _done(figure)
+    return done(figure)
 
 
 def precision_figure(runs: Dict[str, Dict[str, np.ndarray]]) -> Figure:
@@ -212,68 +208,24 @@ def precision_figure(runs: Dict[str, Dict[str, np.ndarray]]) -> Figure:
     names = list(dict.fromkeys(layer for layers in runs.values() for layer in layers))
     most = max(len(matrix) for layers in runs.values() for matrix in layers.values())
     side = max(2.7, most / 110.0)  # inches: about a pixel per weight
-    figure, axes = _panels(len(runs), len(names), height=side + 0.4, width=side + 0.9)
+    figure, axes = panels(len(runs), len(names), height=side + 0.4, width=side + 0.9)
     for row, (name, layers) in zip(np.reshape(axes, (len(runs), -1)), runs.items()):
         for axis, layer in zip(row, names):
             if layer not in layers:
-                _leave_out(axis, f"{name}:\n{layer} has no weight noise\nor is too large")
+                leave_out(axis, f"{name}:\n{layer} has no weight noise\nor is too large")
                 continue
             axis.grid(False)
             image = axis.imshow(layers[layer], cmap="viridis", vmin=0.0, vmax=0.5, interpolation="antialiased")
             axis.set_title(f"{name}: {layer}", fontsize=9)
             axis.set(xlabel="weight", ylabel="weight")
             figure.colorbar(image, ax=axis, shrink=0.8, extend="max", label="|precision|, normalised")
-    return _done(figure)
+    return done(figure)
 
 
 FIGURES = {
     "reliability": reliability_figure, "rejection": rejection_figure, "uncertainty": uncertainty_figure,
     "ood": ood_figure, "corruptions": corruptions_figure, "predictions": predictions_figure,
     "coverage": coverage_figure, "local_coverage": local_coverage_figure, "residuals": residuals_figure,
-    "band": band_figure, "noise": noise_figure, "precision": precision_figure,
+    "band": band_figure, "noise": noise_figure, "precision": precision_figure, "drift": drift_figure,
+    "importance": importance_figure,
 }
-
-
-def _panels(n_rows: int, n_columns: int, height: float = 3.2, width: float = WIDTH,
-            ratios: Optional[Sequence[float]] = None, share: Union[bool, str] = False) -> Tuple[Figure, List[Axes]]:
-    """Returns a Figure and its axes, row by row.
-
-    Args:
-      height, width: of one panel, in inches; ratios: of the rows' heights.
-      share: whether all panels (True) or those of each column ("col") have the same axes.
-    """
-    figure = Figure(figsize=(width * n_columns, height * n_rows))
-    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=share, sharey=share,
-                           gridspec_kw={"height_ratios": ratios} if ratios else None)
-    for axis in grid.ravel():
-        axis.grid(alpha=0.25)
-    return figure, list(grid.ravel())
-
-
-def _side_by_side(runs: Dict[str, Any]) -> Tuple[Figure, List[Axes]]:
-    """Returns a Figure and its axes: a panel per run, side by side, with one scale."""
-    return _panels(1, len(runs), height=3.4 if len(runs) == 1 else 3.0, width=WIDTH if len(runs) == 1 else 2.7,
-                   share=True)
-
-
-def _styles() -> Iterator[Dict[str, str]]:
-    """Yields how the first, second, ... run is drawn: lines and marks that can be told apart where they overlap."""
-    for i in range(1000):
-        yield {"color": f"C{i % 10}", "linestyle": LINES[i % len(LINES)], "marker": MARKERS[i % len(MARKERS)]}
-
-
-def _leave_out(axis: Axes, why: str) -> None:
-    axis.axis("off")
-    axis.text(0.5, 0.5, why, ha="center", va="center", fontsize=SMALL, color="grey", transform=axis.transAxes)
-
-
-def _done(figure: Figure) -> Figure:
-    """Adds one legend of all panels below them, and returns the figure."""
-    figure.tight_layout()
-    named = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
-    if named:
-        longest = 0.085 * max(map(len, named)) + 0.5  # inches, about
-        columns = int(max(1, min(len(named), figure.get_figwidth() // longest)))
-        figure.legend(named.values(), named, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=columns,
-                      fontsize=SMALL, frameon=False)
-    return figure

@@ -1,6 +1,7 @@
 """What a run is evaluated on, and draws from its predictive distribution there.
 
-Inputs have names: "test", "ood" (out-of-distribution), "band" (a line of inputs), or "KIND STRENGTH" of a corruption.
+Inputs have names: "test", "ood" (out-of-distribution), "band" (a line of inputs), "KIND STRENGTH" of a corruption, or
+"without COLUMN N", the test rows with one column permuted.
 """
 import functools
 from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
@@ -8,6 +9,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional
 import numpy as np
 import tqdm
 
+from core.assessment.importance import mean_log_prob, names_of_inputs, permuted
 from core.assessment.restore import Restored
 from core.metrics.draws import Draws
 from core.metrics.predictive import predict_classes, shared
@@ -15,8 +17,7 @@ from core.training.evaluation import evaluated_part
 from core.training.tasks import TASKS
 from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
-from data_loader.image_sizes import fit_of
-from data_loader.ood import ood_images
+from data_loader.drift import shares_outside
 from data_loader.parts import Part
 from misc.config import REGRESSION, Config
 from misc.errors import UserError
@@ -28,51 +29,69 @@ class Options(NamedTuple):
     """What runs are evaluated on beside their test rows: the flags of evaluate.py."""
 
     data: Optional[str] = None  # other rows instead of the test rows: a data set, a file or a folder
-    ood: Optional[str] = None   # a set of out-of-distribution images
+    ood: Optional[str] = None   # out-of-distribution images, or rows of another table
     corrupt: bool = False       # also corrupted images
     rows: Optional[int] = None  # only the first rows of these
     best: bool = False          # the checkpoint of the best validation log-likelihood, not the newest
+    importance: bool = False    # also the importance of the columns of a table
+
+
+def all_draws(draws: Any, part: Part) -> Any:
+    """Returns the draws, with an output for every draw of the noise."""
+    if not isinstance(draws, Draws):
+        return draws
+    return draws._replace(outputs=np.broadcast_to(draws.outputs, (len(draws.precisions), *draws.outputs.shape[1:])))
+
+
+def mean_classes(draws: np.ndarray, part: Part) -> np.ndarray:
+    """Returns the logs of the mean probabilities, as the logits of a single draw, [1, n, C]."""
+    return predict_classes(draws).log_probabilities[None]
 
 
 class Input(NamedTuple):
-    """Rows that are loaded or computed lazily, so that memory holds one corrupted set at a time."""
+    """Rows that are loaded or computed lazily, so that memory holds one corrupted or permuted set at a time."""
 
     n_rows: int
     make: Callable[[], Part]
     n_in_train: Optional[int] = None  # how many of these rows the run was trained on; None: not looked for
     notices: Tuple[str, ...] = ()     # of other rows: sentences about what was assumed
+    keep: Callable[[Any, Part], Any] = all_draws  # what is kept of the draws
+    drift: Optional[Dict[str, float]] = None  # of the columns of a table: shares of rows outside the training rows
 
 
 class Collected(NamedTuple):
     """Draws from the predictive distribution of a run."""
 
-    rows: np.ndarray                 # targets [n] or [n, m], or labels [n]; of a band its inputs [n, 1]
-    draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]
+    rows: Optional[np.ndarray]       # targets [n] or [n, m], or labels [n]; inputs of a band [n, 1]; None of OOD rows
+    draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]; of permuted rows log p(y | x), [K, n]
     ids: Optional[np.ndarray] = None  # what predictions call the rows, [n]; of images None
 
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
     """Returns all inputs of a run, the test rows first. Raises UserError for options that do not fit the run."""
     task = TASKS[config.kind]
-    if not task.has_images and (options.ood or options.corrupt):
-        flag = "--ood" if options.ood else "--corrupt"
-        raise UserError(f"{flag} is for images, {config.dataset} is a table")
+    if not task.has_images and options.corrupt:
+        raise UserError(f"--corrupt is for images, {config.dataset} is a table")
+    if task.has_images and options.importance:
+        raise UserError(f"--importance is for the columns of tables, {config.dataset} has images")
     parts = {TEST: task.load_other(options.data, config, data) if options.data else _own_rows(data)}
     n_test = len(parts[TEST].x)
     if options.ood:
-        if options.ood == config.dataset:
-            raise UserError(f"--ood {options.ood} is the run's own data set: give another one")
-        parts[OOD] = Part(ood_images(options.ood, config.data_path, data.spec.shape, n_test,
-                                     fit_of(config)), None)
+        parts[OOD] = task.load_ood(options.ood, config, data, n_test)
     if data.spec.shape == (1,) and config.mode == REGRESSION and data.train is not None:
         parts[BAND] = Part(band_inputs(data), None)
     inputs = {name: Input(len(part.x), functools.partial(Part, *part),
-                          _in_train(part, data, task.has_images), part.notices)
+                          _in_train(part, data, task.has_images), part.notices,
+                          drift=None if task.has_images or name == BAND else shares_outside(data, part.x))
               for name, part in parts.items()}
     if options.corrupt:
         few = Part(parts[TEST].x[:options.rows], parts[TEST].y[:options.rows])
-        inputs.update({f"{name} {strength}": Input(len(few.x), functools.partial(_corrupted, few, name, strength))
+        inputs.update({f"{name} {strength}": Input(len(few.x), functools.partial(_corrupted, few, name, strength),
+                                                   keep=mean_classes)
                        for name in CORRUPTIONS for strength in STRENGTHS})
+    if options.importance:
+        inputs.update({name: Input(n_test, functools.partial(permuted, parts[TEST], data, column, repeat),
+                                   keep=mean_log_prob) for name, column, repeat in names_of_inputs(data)})
     return inputs
 
 
@@ -100,7 +119,7 @@ def band_inputs(data: Any, n: int = 241, margin: float = 0.5) -> np.ndarray:
 
 
 def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[str, Collected]:
-    """Returns the draws of a run for all its inputs; of corrupted images their mean only.
+    """Returns what is kept of the draws of a run for all its inputs.
 
     inputs: of `make_inputs`. bar: show a progress bar, on a terminal.
     """
@@ -115,11 +134,7 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
             part = rows.make()
             draws = design.task.draws(run.session, run.model, part.x, run.data, noise,
                                       functools.partial(_counted, display))
-            kept = draws if name in (TEST, OOD, BAND) else predict_classes(draws).log_probabilities[None]
-            if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
-                shape = (len(kept.precisions), *kept.outputs.shape[1:])
-                kept = kept._replace(outputs=np.broadcast_to(kept.outputs, shape))
-            collected[name] = Collected(part.x if name == BAND else part.y, kept, part.ids)
+            collected[name] = Collected(part.x if name == BAND else part.y, rows.keep(draws, part), part.ids)
     return collected
 
 

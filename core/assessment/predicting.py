@@ -1,7 +1,9 @@
 """Predicts new rows with trained runs: all that predict.py does."""
+import collections
 import contextlib
 import pathlib
 import sys
+import typing
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -12,9 +14,12 @@ from core.assessment.prediction_files import open_writer
 from core.assessment.restore import Restored, data_without_rows, restored
 from core.assessment.summaries import SUMMARIES, Asked
 from core.training.row_columns import unused_name
+from data_loader.drift import outside
+from data_loader.table_data import MOST_NAMED
 from misc.errors import UserError
 
 Path = pathlib.Path
+MUCH = 0.05  # share of the rows outside the training rows from which a column is named
 
 
 def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: Asked, overrides: Dict[str, Any],
@@ -49,6 +54,7 @@ def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: A
             write({unused_name(block.id_name, columns): block.ids, **columns})
             return len(block.ids)
 
+        n_outside: typing.Counter[str] = collections.Counter()
         bar = stack.enter_context(tqdm.tqdm(total=count_rows(runs, rows), unit="row", unit_scale=True, leave=False,
                                             dynamic_ncols=True, disable=None if out else True))
         # A block is summarised and written while the networks compute the next one.
@@ -56,13 +62,26 @@ def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: A
         for block in encoded_rows(runs, rows, on_bad if asked.skip_bad else None):
             draws = [run.design.task.draws(run.session, run.model, x, run.data, noise)
                      for run, noise, x in zip(runs, noises, block.inputs)]
+            if runs[0].data.spec.pixels is None:
+                n_outside.update({column: int(rows.sum())
+                                  for column, rows in outside(runs[0].data, block.inputs[0]).items()})
             n_done = behind.swap(worker.submit(finish, block, draws))
             n_rows += n_done
             bar.update(n_done)
         n_rows += behind.swap(None)
         if not n_rows:
             raise UserError(f"{rows}: there is no row to predict ({n_bad} were left out)")
+    _say_outside(n_outside, n_rows)
     return n_rows
+
+
+def _say_outside(n_outside: Dict[str, int], n_rows: int) -> None:
+    """Tells on the screen which columns have many rows outside the range of the training rows."""
+    many = [(column, n) for column, n in n_outside.items() if n >= MUCH * n_rows]
+    if many:
+        named = ", ".join(f"{column!r} in {n}" for column, n in sorted(many, key=lambda pair: -pair[1])[:MOST_NAMED])
+        print(f"note: outside the range of the training rows, of {n_rows} row{'s' if n_rows > 1 else ''}: {named}"
+              f"{', ...' if len(many) > MOST_NAMED else ''}: the network extrapolates there", file=sys.stderr)
 
 
 class _Behind:

@@ -1,14 +1,15 @@
 """From collected draws to metrics, predictions and the data of the figures. ASSESSMENTS has a row per mode."""
 import pathlib
-from typing import Any, Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from core.assessment.detection import Detection, detect
+from core.assessment.importance import importances, log_probs
 from core.assessment.inputs import BAND, OOD, TEST, Collected, Options
 from core.metrics.calibration import (
     Interval,
     coverage_curve,
-    detection_statistics,
     entropies,
     local_coverage,
     monte_carlo,
@@ -23,8 +24,10 @@ from core.metrics.draws import Draws
 from core.metrics.joint import joint_log_prob, joint_statistics, predict_jointly
 from core.metrics.predictive import (
     ClassPrediction,
+    Prediction,
     by_row,
     classification_statistics,
+    log_mean_exp,
     log_softmax,
     mean_noise_variance,
     noise_log_prob,
@@ -55,14 +58,6 @@ class Results(NamedTuple):
 
 class PerTarget(dict):
     """The data of a figure for each of several targets, {name: data}: a panel each."""
-
-
-class Detection(NamedTuple):
-    """How well uncertainties tell out-of-distribution rows from others."""
-
-    names: Tuple[str, str]                           # of the own and of the OOD rows
-    pairs: Dict[str, Tuple[np.ndarray, np.ndarray]]  # {uncertainty: (of the own rows [n], of the OOD rows [m])}
-    auroc: Dict[str, float]                          # {uncertainty: area under the ROC curve}
 
 
 class Band(NamedTuple):
@@ -98,7 +93,7 @@ def classification_results(collected: Dict[str, Collected], data: Any, options: 
     if len(draws) > 1:  # a single draw has no mutual information
         panels["uncertainty"] = {"right": (expected[right], mutual[right]), "wrong": (expected[~right], mutual[~right])}
     if OOD in collected:
-        panels["ood"], numbers = _detection(draws, softmax(collected[OOD].draws), options.ood)
+        panels["ood"], numbers = _detect_by_entropy(draws, softmax(collected[OOD].draws), options.ood)
         more.update(numbers)
     corruptions = _corruption_metrics(collected, prediction)
     if corruptions:
@@ -110,23 +105,19 @@ def classification_results(collected: Dict[str, Collected], data: Any, options: 
 def class_table_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
     """Returns the Results of `classification_results`, with a column of what identifies the rows."""
     results, (labels, logits, ids) = classification_results(collected, data, options), collected[TEST]
+    add_importance(results, collected, data, options)
     columns = {"target": np.array(data.classes, object)[labels], **class_columns(logits, data.classes)}
     return results._replace(columns=with_ids(ids, data, columns))
 
 
-def _detection(own_draws: np.ndarray, ood_draws: np.ndarray, ood_name: str) -> Tuple[Detection, Dict[str, Any]]:
-    """Returns the data of the figure, and what metrics.json says of the detection."""
+def _detect_by_entropy(own_draws: np.ndarray, ood_draws: np.ndarray,
+                       ood_name: Optional[str]) -> Tuple[Detection, Dict[str, Any]]:
+    """Returns `detect` by the entropy of the classes, and by the mutual information where there is some."""
     own, ood = entropies(own_draws), entropies(ood_draws)
     pairs = {"entropy": (own[0], ood[0])}
     if len(own_draws) > 1:
         pairs["mutual information"] = (own[2], ood[2])
-    numbers, auroc = {}, {}
-    for uncertainty, pair in pairs.items():
-        intervals = with_intervals(detection_statistics(*pair), [len(part) for part in pair])
-        auroc[uncertainty] = intervals["auroc"].value
-        numbers.update({f"{name}_{uncertainty.replace(' ', '_')}": dict(interval._asdict())
-                        for name, interval in intervals.items()})
-    return Detection(("test rows", f"{ood_name} (OOD)"), pairs, auroc), {"ood_rows": len(ood[0]), "ood": numbers}
+    return detect(pairs, str(ood_name), "nats")
 
 
 def _corruption_metrics(collected: Dict[str, Collected], prediction: ClassPrediction) -> Dict[str, Any]:
@@ -155,11 +146,17 @@ def regression_results(collected: Dict[str, Collected], data: Any, options: Opti
     Several targets have all metrics, predictions and figures of a single one each, under its name, beside the metrics
     of all of them together.
     """
+    results = (_of_several if target_names(data) else _of_one)(collected, data, options)
+    add_importance(results, collected, data, options)
+    return results
+
+
+def _of_several(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
+    """Returns the Results of several targets."""
     names = target_names(data)
-    if not names:
-        return _results_of_target(collected, data)
-    each = {name: _results_of_target({kind: _of_target(kind, rows, number) for kind, rows in collected.items()},
-                                     of_target(data, number)) for number, name in enumerate(names)}
+    each = {name: _of_one({kind: _of_target(kind, collected[kind], number) for kind in (TEST, OOD, BAND)
+                           if kind in collected}, of_target(data, number), options)
+            for number, name in enumerate(names)}
     y, draws = collected[TEST].rows, collected[TEST].draws
     targets = data.target_mean + data.target_std * y
     joint = predict_jointly(draws, y, data.target_mean, data.target_std)
@@ -172,16 +169,18 @@ def regression_results(collected: Dict[str, Collected], data: Any, options: Opti
               for panel in next(iter(each.values())).panels}
     more = {"targets": {name: results.more for name, results in each.items()},
             "monte_carlo": monte_carlo(joint_log_prob(draws, y))}
+    if OOD in collected:
+        more["ood_rows"] = collected[OOD].draws.outputs.shape[1]
     return Results(metrics, more, dict(predictions, log_prob=joint.log_prob), panels)
 
 
 def _of_target(kind: str, collected: Collected, number: int) -> Collected:
-    """Returns the draws, and the targets unless they are of a band, of one of several targets."""
-    rows = collected.rows if kind == BAND else collected.rows[:, number]
+    """Returns the draws, and the targets of the test rows, of one of several targets."""
+    rows = collected.rows[:, number] if kind == TEST and collected.rows is not None else collected.rows
     return Collected(rows, collected.draws.of_target(number), collected.ids)
 
 
-def _results_of_target(collected: Dict[str, Collected], data: Any) -> Results:
+def _of_one(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
     """Returns the Results of a single target."""
     y, draws = collected[TEST].rows, collected[TEST].draws
     prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std, draws.dof)
@@ -202,7 +201,31 @@ def _results_of_target(collected: Dict[str, Collected], data: Any) -> Results:
         panels["local_coverage"] = local
     if BAND in collected:
         panels["band"] = band(collected[BAND].rows, collected[BAND].draws, data)
+    if OOD in collected:
+        panels["ood"], numbers = _detect_by_std(prediction, collected[OOD].draws, data, options.ood)
+        more.update(numbers)
     return Results(metrics, more, predictions, panels)
+
+
+def _detect_by_std(own: Prediction, ood_draws: Draws, data: Any,
+                   ood_name: Optional[str]) -> Tuple[Detection, Dict[str, Any]]:
+    """Returns `detect` by the predictive std, and by its epistemic part where there is some."""
+    nowhere = np.zeros(ood_draws.outputs.shape[1])  # there are no targets, and their densities are not used
+    ood = predict(ood_draws.outputs, ood_draws.precisions, nowhere, data.target_mean, data.target_std, ood_draws.dof)
+    pairs = {"std": (own.std, ood.std)}
+    if own.epistemic_std.any():
+        pairs["epistemic std"] = (own.epistemic_std, ood.epistemic_std)
+    return detect(pairs, str(ood_name), "in the target's unit")
+
+
+def add_importance(results: Results, collected: Dict[str, Collected], data: Any, options: Options) -> None:
+    """Adds the importance of the columns of a table to its Results, if it is asked for."""
+    if not options.importance:
+        return
+    own = log_mean_exp(log_probs(collected[TEST].draws, collected[TEST].rows))
+    results.panels["importance"] = importances(collected, own, data)
+    results.more["importance"] = {column: dict(interval._asdict())
+                                  for column, interval in results.panels["importance"].items()}
 
 
 def in_units(draws: Draws, targets: np.ndarray, data: Any) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

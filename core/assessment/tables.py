@@ -5,11 +5,12 @@ import numpy as np
 import tabulate
 
 from core.assessment.evaluated import Evaluated
-from core.assessment.inputs import Options
+from core.assessment.inputs import OOD, TEST, Options
 from core.assessment.results import Results
 from core.metrics.calibration import FEW_ROWS
 
 UNCORRUPTED = "0"  # as a strength
+MOST_COLUMNS = 10  # of a table that are printed
 
 
 def describe_rows(run: Evaluated, options: Options) -> str:
@@ -38,6 +39,10 @@ def comparison(results: Dict[str, Results], rows: Dict[str, str], options: Optio
         tables.append(ood_table(results, options))
     if options.corrupt:
         tables.append(corruption_table(results))
+    if options.importance:
+        tables.append(importance_table(results))
+    if options.data or options.ood:
+        tables += drift_table(results, options)
     return "\n\n".join(tables + warnings(results, same_rows))
 
 
@@ -51,11 +56,31 @@ def metrics_table(results: Dict[str, Results], rows: Dict[str, str]) -> str:
 
 def ood_table(results: Dict[str, Results], options: Options) -> str:
     """Returns a row per run and uncertainty: how well it tells out-of-distribution rows from the data's own."""
-    lines = [[name, kind, *(with_interval(run.more["ood"][f"{metric}_{kind.replace(' ', '_')}"])
-                            for metric in ("auroc", "fpr95"))]
-             for name, run in results.items() for kind in run.panels["ood"].pairs]
+    lines = []
+    for name, run in results.items():
+        for of, more in ([(f"{name}, {target}", more) for target, more in run.more.get("targets", {}).items()]
+                         or [(name, run.more)]):
+            for kind in (metric[len("auroc_"):] for metric in more["ood"] if metric.startswith("auroc_")):
+                lines.append([of, kind.replace("_", " "),
+                              *(with_interval(more["ood"][f"{metric}_{kind}"]) for metric in ("auroc", "fpr95"))])
     own = options.data or "the test rows"
     return _markdown(["run", f"{options.ood} (OOD) told from {own} by", "auroc", "fpr95"], lines)
+
+
+def importance_table(results: Dict[str, Results]) -> str:
+    """Returns a row per run and column, the MOST_COLUMNS most important: the log-likelihood lost without it."""
+    return _markdown(["run", "column", "log-likelihood lost, nats per row"], [
+        [name, column, with_interval(interval)] for name, run in results.items()
+        for column, interval in list(run.more["importance"].items())[:MOST_COLUMNS]])
+
+
+def drift_table(results: Dict[str, Results], options: Options) -> List[str]:
+    """Returns a table of the columns with rows outside the range of the training rows; [] if there is none."""
+    names = {TEST: options.data or "test rows", OOD: options.ood}
+    lines = [[name, names[rows], column, f"{100.0 * share:.3g} %"] for name, run in results.items()
+             for rows, shares in run.more.get("drift", {}).items()
+             for column, share in list(shares.items())[:MOST_COLUMNS] if share]
+    return [_markdown(["run", "rows", "column", "outside the range of the training rows"], lines)] if lines else []
 
 
 def corruption_table(results: Dict[str, Results]) -> str:

@@ -14,7 +14,7 @@ from core.metrics.predictive import WeightedMetric
 from core.training import evaluation, noise, schedule, targets, wording
 from core.training.evaluation import Evaluation
 from data_loader.classification import load_classification
-from data_loader.ood import labelled_images, other_class_table, other_table
+from data_loader.ood import labelled_images, ood_part, ood_rows, other_class_table, other_table
 from data_loader.parts import Part
 from data_loader.regression import load_regression
 from data_loader.table_classes import load_class_table
@@ -29,6 +29,7 @@ class Task(NamedTuple):
     # Data and likelihood
     load: Callable[[Config], Any]            # reads, checks, splits and standardises the data set
     load_other: Callable[[str, Config, Any], Part]  # other rows, by name or path, as the run's own test rows
+    load_ood: Callable[[str, Config, Any, int], Part]  # out-of-distribution rows, by name or path, or so many of noise
     has_images: bool                         # whether inputs are images, which can be corrupted
     likelihood: Callable[[Config, int], str]  # name of the likelihood of so many targets in LIKELIHOODS
 
@@ -65,6 +66,7 @@ TASKS = {
     REGRESSION: Task(
         load=load_regression,
         load_other=other_table,
+        load_ood=ood_rows,
         has_images=False,
         likelihood=targets.regression_likelihood,
         step_rule=averaged_steps,
@@ -91,6 +93,7 @@ TASKS = {
     CLASSIFICATION: Task(
         load=load_classification,
         load_other=labelled_images,
+        load_ood=ood_part,
         has_images=True,
         likelihood=lambda config, n_targets: "categorical",
         step_rule=clipped_steps,
@@ -119,6 +122,7 @@ TASKS = {
 TASKS[TABLE_CLASSIFICATION] = TASKS[CLASSIFICATION]._replace(
     load=load_class_table,
     load_other=other_class_table,
+    load_ood=ood_rows,
     has_images=False,
     write_predictions=evaluation.write_class_predictions,
     write_images=evaluation.write_no_images,
