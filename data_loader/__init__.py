@@ -7,11 +7,11 @@ in data_path is the data set `images`.
 
 Reading order: parts (the records that all loaders return), splits (which rows train and which test), regression,
 table_classes and classification (the loaders), batches (minibatches). Behind the first two loaders are table_data,
-tables, table_roles and table_transform (which columns are what, and what becomes of them), table_file, table_dialect
-and table_header (how files are written), known_tables and sources. Behind the third are archives, cifar and idx (known
-sets of images), own_images, labels_file, images, image_files, image_sizes and image_pixels (own images), and stratified
-(splits by class). For evaluation and prediction: other_rows, row_stream, stored (what a run keeps of its data),
-corruptions and ood (out-of-distribution data).
+tables, table_roles and table_transform (which columns are what, and what becomes of them), table_labels (classes),
+table_file, table_dialect and table_header (how files are written), known_tables and sources. Behind the third are
+archives, cifar and idx (known sets of images), own_images, labels_file, images, image_files, image_sizes and
+image_pixels (own images). Both loaders of classes use stratified (splits by class). For evaluation and prediction:
+other_rows, row_stream, stored (what a run keeps of its data), corruptions and ood (out-of-distribution data).
 """
 import typing
 

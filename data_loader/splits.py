@@ -16,7 +16,7 @@ TRAIN_SHARES = {"published": 0.9, "standard": 0.9, "random": 0.8}  # of protocol
 class Split(typing.NamedTuple):
     """A division of the rows into those to train on and those to test on."""
 
-    protocol: str  # how it was made: a key of PROTOCOLS, stratified, or given (by the data set itself)
+    protocol: str  # how: a key of PROTOCOLS, stratified, stratified_kfold, or given (by the data set itself)
     index: int  # type: ignore[assignment]  # which of the protocol's splits (hides tuple.index)
     train: np.ndarray  # int [n_train] row numbers, in random order
     test: np.ndarray  # int [n_test] row numbers
@@ -58,6 +58,7 @@ class Request(typing.NamedTuple):
     folds: int = 10
     groups: typing.Optional[np.ndarray] = None  # a value per row: of the group, or of the split column
     n_test: int = 0                            # number of the last rows that come from a file of test rows
+    labels: typing.Optional[np.ndarray] = None  # a class per row, int [n_rows], for splits by class
 
 
 def fraction_split(request: Request) -> Split:

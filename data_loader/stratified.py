@@ -4,10 +4,12 @@ The rows of each class keep the random order in which they come. Of a class of o
 be, that row is trained on.
 """
 import typing
+import warnings
 
 import numpy as np
 
-from data_loader.splits import Split, hold_out
+from data_loader.splits import Request, Split, hold_out
+from misc.errors import UserError
 
 
 def stratified_split(labels: np.ndarray, index: int, test_fraction: float) -> Split:
@@ -24,6 +26,37 @@ def stratified_split(labels: np.ndarray, index: int, test_fraction: float) -> Sp
     n_test = len(order) - int(round((1.0 - test_fraction) * len(order)))
     is_test = _last_of_each_class(labels[order], n_test)
     return Split("stratified", index, order[~is_test], order[is_test])
+
+
+def stratified_kfold_split(labels: np.ndarray, index: int, folds: int) -> Split:
+    """Returns fold index % folds of scikit-learn's StratifiedKFold, shuffled by index // folds.
+
+    Of a class with fewer rows than folds, some folds have none. Raises a UserError if that is so of every class.
+
+    Args:
+      labels: int [n_rows], from 0.
+      index: of the split.
+      folds: number of parts.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    most = int(np.bincount(labels).max())
+    if folds > most:
+        raise UserError(f"folds {folds}: with stratified, some class must have a row for each of them, and none has "
+                        f"more than {most} rows")
+    turn, fold = divmod(index, folds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a class with fewer rows
+        pairs = list(StratifiedKFold(folds, shuffle=True, random_state=turn).split(np.zeros(len(labels)), labels))
+    train, test = pairs[fold]
+    return Split("stratified_kfold", index, np.random.RandomState(index).permutation(train), test)
+
+
+# Protocols of tables that can split by class.
+STRATIFIED: typing.Dict[str, typing.Callable[[Request], Split]] = {
+    "random": lambda request: stratified_split(_labels(request), request.index, request.test_fraction),
+    "kfold": lambda request: stratified_kfold_split(_labels(request), request.index, request.folds),
+}
 
 
 def hold_out_by_class(labels: np.ndarray, rows: np.ndarray, fraction: float,
@@ -57,6 +90,11 @@ def shares(n_chosen: int, sizes: np.ndarray, most: np.ndarray) -> np.ndarray:
         if chosen.sum() < n_chosen and chosen[label] < most[label]:
             chosen[label] += 1
     return chosen
+
+
+def _labels(request: Request) -> np.ndarray:
+    assert request.labels is not None, "only classifications ask for splits by class"
+    return request.labels
 
 
 def _last_of_each_class(labels: np.ndarray, n_chosen: int, most: typing.Optional[np.ndarray] = None) -> np.ndarray:

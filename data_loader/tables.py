@@ -1,4 +1,5 @@
 """From a config to the rows of a table: read, split and encoded, for regression and for classification."""
+import functools
 import hashlib
 import pathlib
 import typing
@@ -7,9 +8,20 @@ import numpy as np
 
 from data_loader import DATASETS, IMAGE_SETS, Dataset
 from data_loader.known_tables import check_known, put_target_last
-from data_loader.splits import PROTOCOLS, Request, Split, rows_hash, split_hash, standard_split, training_rows
+from data_loader.splits import (
+    PROTOCOLS,
+    Request,
+    Split,
+    hold_out,
+    rows_hash,
+    split_hash,
+    standard_split,
+    training_rows,
+)
+from data_loader.stratified import STRATIFIED, hold_out_by_class
 from data_loader.table_cells import LAST, BadCell, label
 from data_loader.table_file import Table, read_table, refuse_missing, table_of
+from data_loader.table_labels import Classes, find_classes
 from data_loader.table_roles import ROLE_KEYS, Roles, find_roles
 from data_loader.table_test_rows import append_test_rows
 from data_loader.table_text import TableFormat
@@ -36,6 +48,7 @@ class SplitTable(typing.NamedTuple):
     ids: typing.Optional[np.ndarray]  # what the rows are called, text [n]; None without a column row_id
     rows_hash: str           # of all rows in their order, before the split
     notices: typing.Tuple[str, ...]
+    classes: typing.Optional[Classes] = None  # of the target; None: it is no class
 
     @property
     def target(self) -> "typing.Any":
@@ -73,8 +86,11 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
     n_rows = len(table.frame)
     if n_rows < MIN_ROWS:
         raise UserError(f"{table.source}: {n_rows} rows are too few to split, at least {MIN_ROWS} are needed")
-    split = _split(whole, roles, config, known, n_rows, n_test)
-    train_rows, valid_rows = training_rows(split, config)
+    classes = find_classes(table.frame.iloc[:, -1], table.source, label(roles.targets[0], whole.names)) \
+        if class_target else None
+    split = _split(whole, roles, config, known, n_rows, n_test, classes)
+    choose = functools.partial(hold_out_by_class, classes.labels) if classes and config.stratified else hold_out
+    train_rows, valid_rows = training_rows(split, config, choose)
     if not len(train_rows) or not len(split.test):
         raise UserError(f"{table.source}: the split leaves {len(train_rows)} rows to train and {len(split.test)} to "
                         "test: both must have some")
@@ -90,7 +106,7 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
         notices = [*table.notices, *unknown]
     ids = None if roles.row_id is None else _texts(whole.frame.iloc[:, roles.row_id])
     return SplitTable(whole, table, roles, split, train_rows, valid_rows, transform, inputs, is_plain, ids,
-                      _hash(table), tuple(notices))
+                      _hash(table), tuple(notices), classes)
 
 
 def read_rows(config: Config, class_target: bool = False) -> Table:
@@ -205,7 +221,7 @@ def _check(table: Table, config: Config, known: typing.Optional[Dataset]) -> Non
 
 
 def _split(whole: Table, roles: Roles, config: Config, known: typing.Optional[Dataset], n_rows: int,
-           n_test: int) -> Split:
+           n_test: int, classes: typing.Optional[Classes]) -> Split:
     if known and config.protocol == "standard":
         _check_standard(whole.values, whole.source, config.dataset, known)
     column = roles.group if roles.group is not None else roles.split_column
@@ -218,8 +234,9 @@ def _split(whole: Table, roles: Roles, config: Config, known: typing.Optional[Da
                             "where it belongs")
         groups = words.to_numpy()
     request = Request(n_rows, split_of(config), known.n_standard_splits if known else 20, config.test_fraction,
-                      config.folds, groups, n_test)
-    split = lookup(PROTOCOLS, config.protocol, "protocol").split(request)
+                      config.folds, groups, n_test, classes.labels if classes else None)
+    split_rows = lookup(PROTOCOLS, config.protocol, "protocol").split
+    split = (STRATIFIED.get(config.protocol, split_rows) if config.stratified else split_rows)(request)
     if config.split not in (None, split.index):
         raise UserError(f"split {config.split} does not exist: split_column holds no folds, so there is one split, "
                         f"number {split.index}")

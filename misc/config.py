@@ -14,6 +14,8 @@ from misc.config_overlays import OVERLAY_KEYS, read_overlay
 from misc.errors import UserError
 from misc.synonyms import key_hint
 
+STRATIFIED_PROTOCOLS = ("random", "kfold")  # of tables: stratified gives test rows the same share of each class
+GIVEN_TEST_ROWS = ("column", "file")  # others that a table can have with stratified, for validation rows alone
 FIXED_TEST_FRACTION = ("published", "standard")  # values of protocol with which test_fraction has no effect
 SMALLEST, LARGEST = 1e-30, 1e30  # of float keys, so that squares and quotients still fit into a float32
 OUTPUT_NOISE = ("heteroscedastic",)  # likelihoods whose noise is an output of the network: noise_update has no effect
@@ -103,6 +105,13 @@ class Config(Keys):
         for protocol, name in (("group", "group"), ("column", "split_column"), ("file", "test_file")):
             if (self.protocol == protocol) != (getattr(self, name) is not None):
                 raise ValueError(f"protocol {protocol} and the key {name} need each other")
+        if self.stratified and self.is_table and self.protocol not in STRATIFIED_PROTOCOLS:
+            if self.protocol not in GIVEN_TEST_ROWS:
+                raise ValueError(f"stratified: protocol {self.protocol} chooses rows without regard to their classes: "
+                                 f"set protocol to {' or '.join(STRATIFIED_PROTOCOLS)}, or remove stratified")
+            if not self.validation_fraction:
+                raise ValueError(f"stratified: protocol {self.protocol} has test rows of its own and no validation "
+                                 "rows are chosen: set validation_fraction, or remove stratified")
 
     @classmethod
     def from_file(cls, path: PathLike, overrides: typing.Sequence[str] = (),

@@ -133,7 +133,8 @@ class Keys(pydantic.BaseModel):
         "with protocol random, ordered and group.", gt=0, lt=1)
     stratified: bool = key(
         DATA, False, "Gives test and validation rows the same share of each class, to within one row; false: they are "
-        "random.", CLASSIFICATION)
+        "random. For tables with protocol random and kfold; with column and file, for validation rows alone.",
+        CLASSIFICATION)
     validation_fraction: float = key(
         DATA, 0.0, "Fraction of the training rows set aside as validation rows.", ge=0, le=0.5)
     validation_fold: int = key(DATA, 0, "Which part of the training rows is set aside, counted from 0.", ge=0)

@@ -40,7 +40,8 @@ def suggest(path: pathlib.Path, target: Optional[Union[str, int]] = None) -> Sug
     The config lists every input. Columns that number or name the rows are dropped, the first of them as row_id, and so
     are columns of too many words and dates of which some are missing. Missing values are replaced by the median, with
     an indicator if more than 5 % of a column are missing; dates are expanded.
-    A target of words, or of two numbers, is a class.
+    A target of words, or of two numbers, is a class. Splits are then stratified: of a rare class a random test set may
+    hold no row, or all, and the larger the classes are, the less it changes.
 
     Args:
       path: of the table.
@@ -74,8 +75,12 @@ def suggest(path: pathlib.Path, target: Optional[Union[str, int]] = None) -> Sug
     if any(not table.is_number(column) and is_date(table.frame.iloc[:, column]) for column in inputs):
         values["dates"] = "expand"
         reasons.append("dates become year, month, day, weekday and time of day")
-    values.update(protocol="random", test_fraction=TEST_FRACTION, optimizer=METHOD)
     is_class = not table.is_number(position) or table.frame.iloc[:, position].nunique() <= FEW_VALUES
+    values.update(protocol="random", test_fraction=TEST_FRACTION)
+    if is_class:
+        values["stratified"] = True
+        reasons.append("stratified: the test rows have the same share of each class as all rows")
+    values["optimizer"] = METHOD
     n_train = int(round((1.0 - TEST_FRACTION) * n_rows))
     values.update(_for_classes(n_train) if is_class else _for_numbers())
     reasons.append(f"mode {values['mode']}: the target holds " + (

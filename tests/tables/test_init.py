@@ -72,6 +72,7 @@ def trains(tmp_path, capsys):
 def test_a_suggested_regression_trains(init, trains, columns, keys, reasons):
     values, said = init(csv_of(columns, N_ROWS), "--target", "y")
     assert values["mode"] == "regression" and values["target"] == "y" and values["dataset"] == "my_houses"
+    assert "stratified" not in values
     assert {key: values[key] for key in keys} == keys
     for reason in reasons:
         assert any(reason in sentence for sentence in said), said
@@ -82,9 +83,11 @@ def test_a_suggested_regression_trains(init, trains, columns, keys, reasons):
                                     lambda row: [-1, 1][row % 2], lambda row: ["True", "false"][row % 2]])
 def test_a_suggested_classification_trains(init, trains, target):
     values, said = init(csv_of(dict(PLAIN, y=target), N_ROWS), "--target", "y")
-    assert values["mode"] == "classification"
+    assert values["mode"] == "classification" and values["stratified"] is True
     assert any("mode classification: the target holds" in sentence for sentence in said)
-    assert 0 <= trains(values)["metrics"]["test_accuracy"] <= 1
+    assert any("the same share of each class" in sentence for sentence in said)
+    result = trains(values)
+    assert 0 <= result["metrics"]["test_accuracy"] <= 1 and result["protocol"] == "stratified"
 
 
 def test_columns_without_names_are_numbered(init, trains):
