@@ -4,15 +4,19 @@ import typing
 import numpy as np
 
 from data_loader.table_data import Standards, TableData, standardise, table_data
+from data_loader.table_file import Table
 from data_loader.table_notices import about_copies, about_two_values
 from data_loader.tables import SplitTable, load_split_table
 from misc.config import Config
 from misc.errors import UserError
 
 
-def load_regression(config: Config) -> TableData:
-    """Reads, checks, splits and standardises the config's table. Raises a UserError if that is impossible."""
-    loaded = load_split_table(config)
+def load_regression(config: Config, given: typing.Optional[Table] = None) -> TableData:
+    """Reads, checks, splits and standardises the config's table. Raises a UserError if that is impossible.
+
+    given: the table, if it is in memory; None: it is read.
+    """
+    loaded = load_split_table(config, given=given)
     rows, n_targets = loaded.train_rows, len(loaded.roles.targets)
     values = loaded.table.values if loaded.is_plain else np.column_stack([loaded.inputs, loaded.targets])
     n_inputs = values.shape[1] - n_targets

@@ -125,6 +125,12 @@ def file_split(request: Request) -> Split:
     return Split("file", 0, _shuffled(np.arange(n_train), 0), np.arange(n_train, request.n_rows))
 
 
+def all_rows(request: Request) -> Split:
+    """Returns the split in which every row trains and none tests; there is one only."""
+    return Split(ALL, 0, np.arange(request.n_rows), np.arange(0))
+
+
+ALL = "all"
 TRAIN_WORDS, VALID_WORDS, TEST_WORDS = {"train", "training"}, {"valid", "val", "validation", "dev"}, {"test", "testing"}
 
 
@@ -140,6 +146,7 @@ PROTOCOLS = {
     "standard": Protocol(lambda request: standard_split(request.n_rows, request.index, request.n_splits), 1),
     "random": Protocol(fraction_split, 1), "kfold": Protocol(kfold_split, 1), "ordered": Protocol(ordered_split, None),
     "group": Protocol(group_split, 1), "column": Protocol(column_split, 1), "file": Protocol(file_split, None),
+    ALL: Protocol(all_rows, None),
 }
 
 
@@ -171,7 +178,8 @@ def training_rows(split: Split, config: Config, choose: HoldOut = hold_out) -> t
         if config.validation_fraction:
             raise UserError("validation_fraction: the split column has validation rows of its own: leave it out")
         return split.train, split.valid
-    train, valid = choose(split.train, config.validation_fraction, config.validation_fold)
+    rows = _shuffled(split.train, 0) if split.protocol == ALL and config.validation_fraction else split.train
+    train, valid = choose(rows, config.validation_fraction, config.validation_fold)
     if split.protocol == "ordered":  # the validation rows are the last ones before the test rows
         train = _shuffled(train, 0)
     if config.evaluate_on == "validation" and not len(valid):

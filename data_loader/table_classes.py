@@ -8,6 +8,7 @@ from data_loader.parts import Part
 from data_loader.splits import hash_of_rows, n_common
 from data_loader.table_cells import about_missing
 from data_loader.table_data import TableData, standardise, table_data
+from data_loader.table_file import Table
 from data_loader.table_labels import class_names
 from data_loader.table_notices import about_class_copies
 from data_loader.tables import load_split_table
@@ -15,9 +16,12 @@ from misc.config import Config
 from misc.errors import UserError
 
 
-def load_class_table(config: Config) -> TableData:
-    """Reads, checks, splits and standardises the config's table. Raises a UserError if that is impossible."""
-    loaded = load_split_table(config, class_target=True)
+def load_class_table(config: Config, given: typing.Optional[Table] = None) -> TableData:
+    """Reads, checks, splits and standardises the config's table. Raises a UserError if that is impossible.
+
+    given: the table, if it is in memory; None: it is read.
+    """
+    loaded = load_split_table(config, class_target=True, given=given)
     table, rows = loaded.table, loaded.train_rows
     assert loaded.classes is not None, "they are asked for"
     classes, labels = loaded.classes

@@ -19,7 +19,7 @@ class TableData(typing.NamedTuple):
 
     train: Part
     valid: typing.Optional[Part]  # None without validation rows
-    test: typing.Optional[Part]  # None if only the validation rows are evaluated
+    test: typing.Optional[Part]  # None if only the validation rows are evaluated, or if all rows train
     spec: Spec
     input_mean: np.ndarray  # [d]
     input_std: np.ndarray  # [d]; 1 where a column is constant
@@ -93,7 +93,7 @@ def table_data(config: Config, loaded: SplitTable, inputs: Standards, targets: n
     def part(rows: np.ndarray) -> Part:
         return Part(inputs.scaled[rows], targets[rows], ids=_names_of_rows(loaded, rows))
 
-    on_test = config.evaluate_on == "test"
+    on_test = config.evaluate_on == "test" and len(split.test) > 0
     return TableData(
         train=part(train_rows), valid=part(valid_rows) if len(valid_rows) else None,
         test=part(split.test) if on_test else None,

@@ -1,14 +1,14 @@
 """From a config to the rows of a table: read, split and encoded, for regression and for classification."""
 import functools
 import hashlib
-import pathlib
 import typing
 
 import numpy as np
 
-from data_loader import DATASETS, IMAGE_SETS, Dataset
+from data_loader import DATASETS, Dataset
 from data_loader.known_tables import check_known, put_target_last
 from data_loader.splits import (
+    ALL,
     PROTOCOLS,
     Request,
     Split,
@@ -19,18 +19,19 @@ from data_loader.splits import (
     training_rows,
 )
 from data_loader.stratified import STRATIFIED, hold_out_by_class
-from data_loader.table_cells import LAST, BadCell, label
-from data_loader.table_file import Table, read_table, refuse_missing, table_of
+from data_loader.table_cells import BadCell, label
+from data_loader.table_file import Table, refuse_missing
 from data_loader.table_labels import Classes, find_classes
 from data_loader.table_roles import ROLE_KEYS, Roles, find_roles
+from data_loader.table_source import read_rows
 from data_loader.table_test_rows import append_test_rows
-from data_loader.table_text import TableFormat
 from data_loader.table_transform import Column, Place, TableTransform, fit_columns
 from misc.config import Config
 from misc.errors import UserError
-from misc.lookup import did_you_mean, lookup
+from misc.lookup import lookup
 
 MIN_ROWS = 10  # so that a tenth of them is at least one test row
+MIN_ROWS_OF_ALL = 2  # where none of them tests
 
 
 class SplitTable(typing.NamedTuple):
@@ -61,13 +62,15 @@ class SplitTable(typing.NamedTuple):
         return self.table.frame.iloc[:, len(self.roles.inputs):].to_numpy(np.float64)
 
 
-def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
+def load_split_table(config: Config, class_target: bool = False, given: typing.Optional[Table] = None) -> SplitTable:
     """Reads, checks, splits and encodes the table of a config. Raises a UserError if that is impossible.
 
-    class_target: whether the target is a class, so that its values may be words.
+    Args:
+      class_target: whether the target is a class, so that its values may be words.
+      given: the table, if it is in memory; None: it is read.
     """
     known = None if config.data_file else DATASETS.get(config.dataset)
-    table = read_rows(config, class_target)
+    table = read_rows(config, class_target) if given is None else given
     _check(table, config, known)
     if config.target is None:
         table = put_target_last(table, known)
@@ -84,14 +87,16 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
     for column, target in enumerate(roles.targets, start=n_inputs):
         _check_target(table, column, label(target, whole.names), class_target)
     n_rows = len(table.frame)
-    if n_rows < MIN_ROWS:
-        raise UserError(f"{table.source}: {n_rows} rows are too few to split, at least {MIN_ROWS} are needed")
+    least = MIN_ROWS_OF_ALL if config.protocol == ALL else MIN_ROWS
+    if n_rows < least:
+        raise UserError(f"{table.source}: {n_rows} row{'s are' if n_rows > 1 else ' is'} too few, at least {least} are "
+                        "needed")
     classes = find_classes(table.frame.iloc[:, -1], table.source, label(roles.targets[0], whole.names)) \
         if class_target else None
     split = _split(whole, roles, config, known, n_rows, n_test, classes)
     choose = functools.partial(hold_out_by_class, classes.labels) if classes and config.stratified else hold_out
     train_rows, valid_rows = training_rows(split, config, choose)
-    if not len(train_rows) or not len(split.test):
+    if not len(train_rows) or not (len(split.test) or config.protocol == ALL):
         raise UserError(f"{table.source}: the split leaves {len(train_rows)} rows to train and {len(split.test)} to "
                         "test: both must have some")
     columns = _fit_columns(table, roles, train_rows, config)
@@ -107,38 +112,6 @@ def load_split_table(config: Config, class_target: bool = False) -> SplitTable:
     ids = None if roles.row_id is None else _texts(whole.frame.iloc[:, roles.row_id])
     return SplitTable(whole, table, roles, split, train_rows, valid_rows, transform, inputs, is_plain, ids,
                       _hash(table), tuple(notices), classes)
-
-
-def read_rows(config: Config, class_target: bool = False) -> Table:
-    """Returns the rows of the config's data set.
-
-    They are read from data_file, or from NAME.data in data_path if there is such a file; otherwise a known data set is
-    fetched. Raises a UserError if there is none of these.
-    """
-    path = pathlib.Path(config.data_file or pathlib.Path(config.data_path) / f"{config.dataset}.data")
-    words_in = [*(config.categories or ()), *(reference for reference in (config.row_id, config.group) if reference)]
-    if class_target:
-        words_in += config.targets or [LAST]
-    if path.is_file():
-        return read_table(path, TableFormat(**config.table_format), words_in, config.drop or ())
-    if config.data_file:
-        raise UserError(f"data_file {path}: there is no such file")
-    if config.dataset in IMAGE_SETS:
-        raise UserError(f"dataset {config.dataset} is for mode classification, but this config's mode is regression")
-    if config.dataset not in DATASETS:
-        _raise_unknown(config.dataset, path)
-    return fetch_known(config.dataset, config.data_path)
-
-
-def fetch_known(name: str, data_path: str) -> Table:
-    """Returns the rows of a known data set that data_path has no file of."""
-    try:
-        values, source = DATASETS[name].fetch()
-    except UserError as error:
-        path = pathlib.Path(data_path) / f"{name}.data"
-        raise UserError(f"data set {name}: there is no file {path}, and {error}; "
-                        "put the file there (numbers, target last), or set data_path to its folder") from None
-    return table_of(values, source)
 
 
 def _fit_columns(table: Table, roles: Roles, train_rows: np.ndarray,
@@ -269,17 +242,6 @@ def _hash(table: Table) -> str:
             words = ("\x00" if gone else str(value) for value, gone in zip(values, values.isna()))
             digest.update("\x1f".join(words).encode("utf-8"))
     return digest.hexdigest()[:16]
-
-
-def _raise_unknown(name: str, path: pathlib.Path) -> typing.NoReturn:
-    """Raises the UserError for a name that is neither a file nor known; it names the file or set that was meant."""
-    for other in (path.parent / name, path.parent / f"{name}.csv", path.parent / f"{name}.txt"):
-        if other.is_file():
-            remedy = f"set dataset to {other.stem}" if other.suffix == ".data" else "set data_file to it"
-            raise UserError(f"unknown dataset {name!r}, but there is a file {other}: {remedy}")
-    names = [*DATASETS, *(file.stem for file in path.parent.glob("*.data") if file.is_file())]
-    raise UserError(f"unknown dataset {name!r}{did_you_mean(name, names)}: there is no file {path}, and no known data "
-                    "set has that name (--list shows them)")
 
 
 def _check_standard(values: np.ndarray, source: str, name: str, known: Dataset) -> None:

@@ -103,13 +103,13 @@ class Keys(pydantic.BaseModel):
     decimal: typing.Optional[Literal[".", ","]] = key(DATA, None, "The decimal mark. Default: found from the file.")
     encoding: typing.Optional[str] = key(
         DATA, None, "Encoding of the file, as Python calls it. Default: UTF-8 or UTF-16, or else cp1252.", min_length=1)
-    header: typing.Optional[bool] = key(
-        DATA, None, "Whether the first line names the columns. Default: found from the file.")
-    protocol: Literal["published", "standard", "random", "kfold", "ordered", "group", "column", "file"] = key(
+    header: typing.Optional[bool] = key(DATA, None, "Whether the first line names the columns. Default: found.")
+    protocol: Literal["published", "standard", "random", "kfold", "ordered", "group", "column", "file", "all"] = key(
         DATA, "published", "Train-test splits. published: random 90/10 splits by seed; standard: the 20 fixed splits "
         "that most papers use; random: test_fraction of the rows; kfold: folds parts of shuffled rows, of which split "
         "number k tests on part k modulo folds, shuffled anew after each round; ordered: the last test_fraction of the "
-        "rows; group: random, with rows of equal `group` on one side; column: as split_column says; file: test_file.")
+        "rows; group: random, with rows of equal `group` on one side; column: as split_column says; file: test_file; "
+        "all: no test rows.")
     folds: int = key(DATA, 10, "Number of parts with protocol kfold.", ge=2)
     group: typing.Optional[Column] = key(DATA, None, "Column of the groups with protocol group; it is no input.")
     split_column: typing.Optional[Column] = key(

@@ -107,6 +107,9 @@ def _corrupted(part: Part, name: str, strength: int) -> Part:
 
 
 def _own_rows(data: Any) -> Part:
+    if evaluated_part(data) is None:
+        raise UserError("all rows were trained on (protocol all) and none is left to evaluate on: give others with "
+                        "--data")
     n_in_train = data.n_valid_in_train if data.test is None else data.n_test_in_train
     return evaluated_part(data)._replace(n_in_train=n_in_train)
 

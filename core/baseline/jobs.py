@@ -12,6 +12,7 @@ from core.training.auto_schedule import with_schedule
 from core.training.design import Plan
 from core.training.devices import NAMES, Choice
 from data_loader.regression import load_regression
+from data_loader.splits import ALL
 from data_loader.tables import split_of
 from misc.config import REGRESSION, Config
 from misc.errors import UserError
@@ -83,6 +84,8 @@ def describe_experiment(path: str, options: Options) -> Config:
         suffix += "_tuned"
     values["exp_name"] = config.name + suffix
     config = Config.from_dict(values, str(path))
+    if config.protocol == ALL and config.evaluate_on == "test":
+        raise UserError(f"{path}: protocol {ALL} leaves no row to test on: set another one for repeated runs")
     if not config.auto_schedule:
         return config
     return with_schedule(config, load_regression(with_seed(config, 1)).spec.n_rows)  # the same for every seed

@@ -2,7 +2,7 @@
 
 Its sections follow Mitchell et al. (2019), Model cards for model reporting, Sec. 4, as far as a run can know them.
 """
-from typing import Any, Dict, Iterable, List
+from typing import Any, Dict, Iterable, List, Optional
 
 import tabulate
 
@@ -18,11 +18,11 @@ MOST_CATEGORIES, MOST_COLUMNS = 12, 200
 RESAMPLES = 400  # for the intervals of the metrics
 
 
-def model_card(plan: Plan, evaluation: Evaluation, result: Dict[str, Any], folder: Folder) -> str:
+def model_card(plan: Plan, evaluation: Optional[Evaluation], result: Dict[str, Any], folder: Folder) -> str:
     """Returns the card of a finished run, in Markdown.
 
     Args:
-      evaluation: of the rows that the run is judged by.
+      evaluation: of the rows that the run is judged by; None if all rows train.
       result: as in result.json.
       folder: of the run.
     """
@@ -82,7 +82,10 @@ _ABOUT = {NUMBER: lambda column, mean, std: f"mean {mean:.4g}, standard deviatio
           DATE: lambda column, mean, std: f"used: {', '.join(column.parts)}"}
 
 
-def _about_metrics(plan: Plan, evaluation: Evaluation, result: Dict[str, Any]) -> List[str]:
+def _about_metrics(plan: Plan, evaluation: Optional[Evaluation], result: Dict[str, Any]) -> List[str]:
+    if evaluation is None:
+        return ["All rows were trained on, so that this run has not been judged. A run of the same config with another "
+                "`protocol` tells how good such a model is."]
     n_rows = len(evaluation.targets)
     statistics = plan.design.task.statistics(evaluation.prediction, evaluation.targets, plan.data)
     intervals = with_intervals(statistics, n_rows, RESAMPLES)
@@ -94,14 +97,15 @@ def _about_metrics(plan: Plan, evaluation: Evaluation, result: Dict[str, Any]) -
             f"Units: {result['units']}."]
 
 
-def _limits(plan: Plan, evaluation: Evaluation, result: Dict[str, Any]) -> Iterable[str]:
-    n_rows, data = len(evaluation.targets), plan.data
-    if n_rows < FEW_ROWS:
-        yield f"These are {n_rows} rows only: the metrics are mostly chance."
+def _limits(plan: Plan, evaluation: Optional[Evaluation], result: Dict[str, Any]) -> Iterable[str]:
+    data = plan.data
+    if evaluation is not None and len(evaluation.targets) < FEW_ROWS:
+        yield f"These are {len(evaluation.targets)} rows only: the metrics are mostly chance."
     coverage = result["metrics"].get(METRIC_PREFIX[plan.config.evaluate_on] + "coverage_90")
     if coverage is not None:
         yield f"The central 90 % intervals hold {100.0 * coverage:.0f} % of them."
-    yield "The metrics are those of rows like these; a random split says nothing of other times, places or groups."
+    if evaluation is not None:
+        yield "The metrics are those of rows like these; a random split says nothing of other times, places or groups."
     if data.spec.pixels is None:
         yield ("Far outside the range of the training rows, the network extrapolates; its uncertainty grows there, but "
                "need not grow enough.")

@@ -48,7 +48,8 @@ class Reporter:
         self._columns = columns(self._task, model.design.config, data)
         parts = ((METRIC_PREFIX["test"], data.test), (METRIC_PREFIX["validation"], data.valid))
         self._parts = [(prefix, part) for prefix, part in parts if part is not None]
-        self._final_prefix, self._final_part = self._parts[0]  # validation rows if the test rows are hidden
+        # The rows that the run is judged by: validation rows if the test rows are hidden; none if all rows train.
+        self._final_prefix, self._final_part = self._parts[0] if self._parts else ("", None)
         self._latest: Optional[Tuple[int, Evaluation]] = None  # number of steps, and the evaluation of the final part
         self._table = Table(folder.metrics, self._columns)
 
@@ -126,7 +127,7 @@ class Reporter:
         row = {name: row[name] for name in self._columns if name in row}
         self._table.add(row)
         self.try_to_write_metrics()
-        watched = [self._final_prefix + name for name in self._task.headline]
+        watched = [self._final_prefix + name for name in self._task.headline] if self._parts else []
         logged = (*watched, "train_lower_bound", *self._task.extra_columns)
         self._log.info("epoch %d: %s", epoch, ", ".join(f"{name} {row[name]:.4f}" for name in logged),
                        extra={"screen": self._on_screen})
@@ -134,11 +135,18 @@ class Reporter:
 
     def headline(self, row: Dict[str, Any]) -> str:
         """Returns the metrics that people watch, for the progress bar."""
+        if not self._parts:
+            return f"lower bound {row['train_lower_bound']:.3f}"
         return self._final_prefix[:-1] + " " + ", ".join(
             f"{label} {row[self._final_prefix + name]:.3f}" for name, label in self._task.headline.items())
 
-    def final(self, session: tf.Session, step: int) -> Evaluation:
-        """Returns the Evaluation of the final part after `step` steps, which the session holds; shows its images."""
+    def final(self, session: tf.Session, step: int) -> Optional[Evaluation]:
+        """Returns the Evaluation of the final part after `step` steps, which the session holds; shows its images.
+
+        It is None if the run has neither test rows nor validation rows.
+        """
+        if self._final_part is None:
+            return None
         if self._latest is None or self._latest[0] != step:
             noise = self._task.noise(session, self._model, self._data)
             self._latest = step, self._task.evaluate(session, self._model, self._final_part, self._data, noise)
@@ -146,11 +154,12 @@ class Reporter:
         self._task.write_images(self._writer, evaluation, self._final_part, self._data, step)
         return evaluation
 
-    def final_metrics(self, evaluation: Evaluation, row: Optional[Dict[str, Any]] = None) -> Dict[str, float]:
+    def final_metrics(self, evaluation: Optional[Evaluation], row: Optional[Dict[str, Any]] = None) -> Dict[str, float]:
         """Returns the metrics of an evaluation and its row of metrics.csv; None: the last one."""
         row = row or (self._table.rows[-1] if self._table.rows else {})
         metrics = {name: float(row[name]) for name in self._columns[3:] if row.get(name, "") != ""}
-        metrics.update({self._final_prefix + name: value for name, value in evaluation.metrics.items()})
+        if evaluation is not None:
+            metrics.update({self._final_prefix + name: value for name, value in evaluation.metrics.items()})
         return metrics
 
     def _check_finite(self, values: Dict[str, float], epoch: int) -> None:

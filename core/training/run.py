@@ -26,6 +26,7 @@ from core.training.targets import about_targets
 from core.training.tasks import METRIC_PREFIX, TASKS
 from core.training.trainer import Outcome, Trainer
 from data_loader import stored
+from data_loader.table_file import Table
 from misc import backend, gpu
 from misc.config import Config
 from misc.errors import RunError, UserError
@@ -49,10 +50,14 @@ FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_k
                   "exp_name", "experiments_path", "data_path"}  # the rows themselves are compared by their hash
 
 
-def plan(config: Config, device: str = "auto") -> Plan:
-    """Loads the data and looks up every part. Raises UserError for whatever would not work."""
+def plan(config: Config, device: str = "auto", given: Optional[Table] = None) -> Plan:
+    """Loads the data and looks up every part. Raises UserError for whatever would not work.
+
+    given: the table, if it is in memory; None: the config says where the data are.
+    """
     check_curvature_device(config)
-    data = TASKS[config.kind].load(config)
+    load = TASKS[config.kind].load
+    data = load(config) if given is None else load(config, given)
     if config.patience is not None and data.valid is None:  # of images, whose loader alone knows
         raise UserError(f"patience {config.patience} needs validation rows: set validation_fraction, e.g. to 0.1")
     config = with_schedule(config, data.spec.n_rows)
@@ -202,15 +207,19 @@ def _write_result(plan: Plan, folder: Folder, log: logging.Logger, outcome: Outc
     """Writes predictions and result.json, and logs the headline. Returns the result."""
     task, evaluate_on = plan.design.task, plan.config.evaluate_on
     try:
-        task.write_predictions(folder, outcome.evaluation, plan.data)
+        if outcome.evaluation is not None:
+            task.write_predictions(folder, outcome.evaluation, plan.data)
         folder.card.write_text(model_card(plan, outcome.evaluation, result, folder), encoding="utf-8")
         write_json(folder.result, result)
     except OSError as error:
         raise RunError(f"cannot write the result to {folder.root} ({error.strerror}); training is saved: make "
                        "room and start again with --resume") from None
-    headline = ", ".join(f"{label} {outcome.metrics[METRIC_PREFIX[evaluate_on] + name]:.4f}"
-                         for name, label in task.headline.items())
-    log.info("%s %s; %d steps in %.1f s (%.3g steps/s)", evaluate_on, headline, outcome.steps, outcome.seconds,
+    if outcome.evaluation is None:
+        headline = f"lower bound {outcome.metrics['train_lower_bound']:.4f} per training row"
+    else:
+        headline = f"{evaluate_on} " + ", ".join(f"{label} {outcome.metrics[METRIC_PREFIX[evaluate_on] + name]:.4f}"
+                                                 for name, label in task.headline.items())
+    log.info("%s; %d steps in %.1f s (%.3g steps/s)", headline, outcome.steps, outcome.seconds,
              result["steps_per_second"])
     if outcome.best_epoch is not None:
         log.info("this is the result of epoch %d, which has the best validation log-likelihood%s", outcome.best_epoch,

@@ -27,7 +27,7 @@ class Task(NamedTuple):
     """Everything that depends on the mode."""
 
     # Data and likelihood
-    load: Callable[[Config], Any]            # reads, checks, splits and standardises the data set
+    load: Callable[..., Any]  # (config[, a table in memory]): reads, checks, splits and standardises the data set
     load_other: Callable[[str, Config, Any], Part]  # other rows, by name or path, as the run's own test rows
     load_ood: Callable[[str, Config, Any, int], Part]  # out-of-distribution rows, by name or path, or so many of noise
     has_images: bool                         # whether inputs are images, which can be corrupted

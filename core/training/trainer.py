@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
     """What a finished run leaves."""
 
     metrics: Dict[str, float]  # final metrics, by their names in metrics.csv
-    evaluation: Evaluation     # of the rows behind `metrics`
+    evaluation: Optional[Evaluation]  # of the rows behind `metrics`; None if the run has none but training rows
     seconds: float             # training time
     steps: int                 # number of training steps
     incidents: List[Dict]      # rows of incidents.csv

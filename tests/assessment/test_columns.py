@@ -54,8 +54,8 @@ def others(place):
     two = train_on(place / "made.csv", "two", **dict(SETTINGS, target=["y", "z"], drop=["label"]))
     regression = dict.fromkeys(["noise_prior_shape", "noise_prior_rate", "noise_update", "alpha", "beta", "omega"])
     classes = train_on(place / "made.csv", "classes", **dict(
-        {**SETTINGS, **regression}, mode="classification", target="label", drop=["y", "z"], epoch=20, epoch_rate=20, save_interval=20,
-        kl_warmup=0, clip_warmup=0, learning_rate=0.05))
+        {**SETTINGS, **regression}, mode="classification", target="label", drop=["y", "z"], epoch=20, epoch_rate=20,
+        save_interval=20, kl_warmup=0, clip_warmup=0, learning_rate=0.05))
     return {"second": second, "two": two, "classes": classes}
 
 
