@@ -34,6 +34,7 @@ class HeteroscedasticLikelihood(RegressionLikelihood):
     """
 
     reads: FrozenSet[str] = frozenset()
+    log_variance_bound: Optional[float] = BOUND
 
     def __init__(self, config: Config, n_outputs: int) -> None:
         super().__init__(config, n_outputs)

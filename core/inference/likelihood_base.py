@@ -106,10 +106,13 @@ class RegressionLikelihood(Likelihood):
     Attributes:
       dof: degrees of freedom of the noise under which the weights train; infinite: Gaussian.
       prior: prior over the noise precision, or over the common factor of precisions that the network puts out.
+      log_variance_bound: where the second half of the network's outputs are log variances, the bound b of
+        b tanh(r / b), which is made of an output r; None: it puts out no variances.
     """
 
     dof: float = np.inf
     prior = GammaPrior(0.0, 0.0)
+    log_variance_bound: Optional[float] = None
 
     def __init__(self, config: Config, n_outputs: int) -> None:
         super().__init__(config, n_outputs)

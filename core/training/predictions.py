@@ -20,6 +20,8 @@ class Predictions(NamedTuple):
     normalise: Optional[tf.Operation]  # makes the moments of `inputs` those of `outputs`; None without batch_norm
     inputs: tf.Tensor                  # placeholder [m, ...]
     outputs: tf.Tensor                 # [particles_at_once, m, n_outputs]
+    weights: Weights                   # those of `outputs`, [particles_at_once, d_in + 1, d_out] of each layer
+    moments: Dict[str, Moments]        # {batch normalisation: those of `outputs`}
 
 
 def build_predictions(design: Design, data: TrainingData, means: Weights, draw: Callable[[tf.Tensor], Weights],
@@ -48,7 +50,7 @@ def build_predictions(design: Design, data: TrainingData, means: Weights, draw: 
     normalise = None
     if not all(layer.spec.has_weights for layer in design.layers):
         normalise, moments = _hold_moments(forward(x, weights)[1], dtype)
-    return Predictions(group, set_draw, set_mean, normalise, inputs, forward(x, weights, moments)[0])
+    return Predictions(group, set_draw, set_mean, normalise, inputs, forward(x, weights, moments)[0], weights, moments)
 
 
 def _hold_moments(records: Sequence[LayerRecord], dtype: tf.DType) -> Tuple[tf.Operation, Dict[str, Moments]]:
