@@ -1,4 +1,4 @@
-"""Posteriors as `zhusuan.distributions.Distribution`s. What they compute is in core/inference.
+"""Posteriors and noise as `zhusuan.distributions.Distribution`s. What they compute is in core/inference.
 
 Sample and log_prob have ZhuSuan's shapes. `sample(n)` draws [n, d_in + 1, d_out], other numbers in every call of a
 session, as functions of the seed of `tf.set_random_seed`. TensorFlow 2.x asks for such a seed where its ops are to be
@@ -9,8 +9,9 @@ from typing import Any, Dict, Type
 import tensorflow.compat.v1 as tf
 
 from core.inference.linalg import rotate
-from core.inference.noise_model import log_precision_density
+from core.inference.noise_model import log_precision_density, student_kernel
 from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal
+from core.metrics.predictive import student_constant
 from core.zhusuan_bridge.library import zs
 from misc.errors import UserError
 
@@ -133,6 +134,41 @@ class LogGamma(zs.distributions.Distribution):
 
     def _get_batch_shape(self) -> tf.TensorShape:
         return self.alpha.shape
+
+    def _get_value_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([])
+
+
+class StudentT(zs.distributions.Distribution):
+    """Student's t noise about an output, y ~ f + tau^(-1/2) t_dof. ZhuSuan has no such distribution.
+
+    Batch shape that of `mean`, value shape [].
+
+    Args:
+      mean: f.
+      log_precision: log tau, which broadcasts to the shape of f.
+      dof: degrees of freedom.
+    """
+
+    def __init__(self, mean: tf.Tensor, log_precision: tf.Tensor, dof: float, group_ndims: int = 0) -> None:
+        self.mean, self.log_precision, self.dof = mean, log_precision, dof
+        super().__init__(mean.dtype, mean.dtype, is_continuous=True, is_reparameterized=False, group_ndims=group_ndims)
+
+    def _sample(self, n_samples: Any) -> tf.Tensor:
+        shape = tf.concat([[n_samples], tf.shape(self.mean)], axis=0)
+        half = tf.constant(0.5 * self.dof, self.dtype)
+        precision = tf.random_gamma(shape, half, half, dtype=self.dtype) * tf.exp(self.log_precision)
+        return tf.stop_gradient(self.mean + tf.random_normal(shape, dtype=self.dtype) * tf.rsqrt(precision))
+
+    def _log_prob(self, given: tf.Tensor) -> tf.Tensor:
+        scaled = tf.exp(self.log_precision) * tf.square(given - self.mean)
+        return student_constant(self.dof) + 0.5 * self.log_precision + student_kernel(scaled, self.dof)
+
+    def _prob(self, given: tf.Tensor) -> tf.Tensor:
+        return tf.exp(self._log_prob(given))
+
+    def _get_batch_shape(self) -> tf.TensorShape:
+        return self.mean.shape
 
     def _get_value_shape(self) -> tf.TensorShape:
         return tf.TensorShape([])

@@ -6,14 +6,24 @@ calls (`tf.log`, `tf.random_normal`, `tf.placeholder`, ...) are in `tensorflow.c
 import sys
 from typing import Any
 
+import tensorflow
 import tensorflow.compat.v1 as tf
 
 from core.zhusuan_bridge import INSTALL
 from misc.errors import UserError
 
 
+class _TensorFlow:
+    """The module `tensorflow.compat.v1`, but with the `Variable` of which resource variables are instances."""
+
+    Variable = tensorflow.Variable
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(tf, name)
+
+
 def load() -> Any:
-    """Returns the package zhusuan, whose modules then use `tensorflow.compat.v1` under the name `tf`.
+    """Returns the package zhusuan, whose modules then find the names of TensorFlow 1.x under `tf`.
 
     Raises UserError if it cannot be imported.
     """
@@ -21,9 +31,10 @@ def load() -> Any:
         import zhusuan
     except ImportError as error:
         raise UserError(f"ZhuSuan cannot be imported ({error}): {INSTALL}") from None
+    names = _TensorFlow()
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == zhusuan.__name__ and hasattr(module, "tf"):
-            module.tf = tf
+            module.tf = names  # type: ignore[attr-defined]
     return zhusuan
 
 
