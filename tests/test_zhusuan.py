@@ -1,4 +1,6 @@
 """Our posteriors and networks in ZhuSuan, against dense matrices, closed forms and ZhuSuan's own objectives."""
+import re
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -12,7 +14,9 @@ from core.inference.posteriors import MatrixNormal, PointMass
 from core.training.design import design_run
 from core.zhusuan_bridge import INSTALL
 from data_loader.parts import Spec
+from misc.config import Config
 from misc.errors import UserError
+from tests.conftest import ROOT
 from tests.test_gaussian import FAMILIES, MEAN, PRIOR, fully_factorized, matrix_normal
 
 pytest.importorskip("zhusuan", reason=f"ZhuSuan is not installed: {INSTALL}")
@@ -352,3 +356,41 @@ def test_a_run_from_its_folder_is_sampled_from_its_posterior(finished_run, overr
         assert all((before[name] != after[name]).any() for name in before)
         assert np.isfinite(session.run(bound))
         assert session.run(model.observe()["y"]).shape == (5, len(data.train.y))
+
+
+def classes_design(**overrides):
+    """Design of a network with one hidden layer of 4 units, for images [5, 3, 1] of 3 classes."""
+    settings = dict(mode="classification", dataset="digits", optimizer="ekfac", model_name="ffn", hidden=[4], epoch=1,
+                    batch_size=5, **overrides)
+    return design_run(Config.from_dict(settings), Spec(N_ROWS, (5, 3, 1), 3, None))
+
+
+def test_classes(session, rng):
+    design = classes_design()
+    x, y = rng.randn(N_ROWS, 5, 3, 1), rng.randint(3, size=N_ROWS)
+    weights = {"dense0": rng.randn(6, 16, 4), "dense1": rng.randn(6, 5, 3)}
+    net = network_model(design, tf.constant(x)).observe(y=y.astype(np.int32), **weights)
+    outputs = session.run(net["outputs"])
+    hidden = np.maximum(with_ones(x.reshape(N_ROWS, 15)) @ weights["dense0"], 0.0)
+    expected = np.concatenate([hidden, np.ones((6, N_ROWS, 1))], axis=-1) @ weights["dense1"]
+    assert_allclose(outputs, expected, rtol=1e-10)
+    log_probs = expected - np.log(np.exp(expected).sum(axis=-1, keepdims=True))
+    assert_allclose(session.run(net.cond_log_prob("y")), log_probs[:, np.arange(N_ROWS), y].sum(axis=1), rtol=1e-9)
+
+
+def test_what_is_no_model_of_zhusuan_is_refused(config):
+    with pytest.raises(UserError, match=r"^a network with batch normalisations .* set batch_norm to false$"):
+        network_model(classes_design(batch_norm=True), tf.zeros([N_ROWS, 5, 3, 1]))
+    noise = design_run(config(likelihood="heteroscedastic"), Spec(N_ROWS, (2,), 1, None))
+    with pytest.raises(UserError, match=r"^ZhuSuan has no distribution .* \(HeteroscedasticLikelihood\).*$"):
+        network_model(noise, tf.zeros([N_ROWS, 2]))
+
+
+def test_the_examples_of_the_documentation_run(finished_run, tmp_path, capsys):
+    page = (ROOT / "docs" / "zhusuan.md").read_text(encoding="utf-8")
+    code = "".join(re.findall(r"(?ms)^```python\n(.*?)^```", page))
+    assert code.count("experiments/concrete/ekfac_concrete") == 1
+    root = finished_run()[1].root
+    with tf.Graph().as_default():
+        exec(compile(code.replace("experiments/concrete/ekfac_concrete", str(root)), "docs/zhusuan.md", "exec"), {})
+    assert re.search(r"\(4, \d+, 1\) (1\.0|0\.\d+)\n\[.*\]\n\(5, 4, 4\) \[", capsys.readouterr().out)

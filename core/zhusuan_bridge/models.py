@@ -151,6 +151,6 @@ def _observation(design: Design) -> Callable[..., None]:
     kind = type(design.likelihood)
     if kind not in OBSERVATIONS:
         known = ", ".join(row.__name__ for row in OBSERVATIONS)
-        raise UserError(f"ZhuSuan has no distribution for the targets of this run ({kind.__name__}): take a run with one "
-                        f"of {known}")
+        raise UserError(f"ZhuSuan has no distribution for the targets of this run ({kind.__name__}): take a run with "
+                        f"one of {known}")
     return OBSERVATIONS[kind]
