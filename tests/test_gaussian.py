@@ -1,6 +1,7 @@
 """Each posterior against the dense Gaussian it stands for."""
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
@@ -53,6 +54,14 @@ def test_kl_is_the_dense_kl(session, rng, family):
 def test_std_is_the_dense_diagonal(session, rng, family):
     posterior, dense = family(rng)
     assert_allclose(session.run(posterior.std()).ravel(), np.sqrt(np.diag(dense)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_prob_is_that_of_the_dense_normal(session, rng, family):
+    posterior, dense = family(rng)
+    weights = MEAN + 0.1 * rng.randn(5, 3, 2)
+    expected = scipy.stats.multivariate_normal.logpdf(weights.reshape(5, -1), MEAN.ravel(), dense)
+    assert_allclose(session.run(posterior.log_prob(tf.constant(weights))), expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,5 +1,6 @@
 """The direction of imports, and the small foundations."""
 import ast
+import importlib
 import json
 import re
 import sys
@@ -21,7 +22,8 @@ from tests.conftest import ROOT
 
 # Packages import those of the rows above them, and themselves. Packages in one row do not import each other.
 RANKS = [("misc",), ("data_loader", "networks"), ("core.metrics",), ("core.inference",), ("core.training",),
-         ("core.baseline", "core.assessment"), ("core.export",), ("train", "evaluate", "regression_baseline", "export")]
+         ("core.baseline", "core.assessment", "core.zhusuan_bridge"), ("core.export",), ("core.api",),
+         ("train", "evaluate", "predict", "export", "regression_baseline")]
 
 
 def rank(module):
@@ -59,7 +61,7 @@ def test_no_file_is_two_ideas():
     for folder in ("misc", "data_loader", "networks", "core"):
         for path in (ROOT / folder).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 300, path
-    for name in ("train.py", "evaluate.py", "regression_baseline.py", "export.py"):
+    for name in ("train.py", "evaluate.py", "predict.py", "export.py", "regression_baseline.py"):
         assert len((ROOT / name).read_text().splitlines()) <= 80
 
 
@@ -67,6 +69,13 @@ def test_lookup_names_the_way_out():
     message = "unknown model_name 'fnn50'; did you mean 'ffn50'.*known: ffn, ffn50, linear$"
     with pytest.raises(UserError, match=message):
         lookup(dict.fromkeys(["linear", "ffn50", "ffn"]), "fnn50", "model_name")
+
+
+def test_without_zhusuan_its_bridge_names_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zhusuan", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "core.zhusuan_bridge.library", raising=False)
+    with pytest.raises(UserError, match=r"^ZhuSuan .*: pip install git\+https://github.com/thu-ml/zhusuan$"):
+        importlib.import_module("core.zhusuan_bridge.library")
 
 
 def test_threads_of_a_session():

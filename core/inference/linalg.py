@@ -131,6 +131,14 @@ def project(tensor: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor) -> tf.Tensor:
     return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s), transpose_a=True)
 
 
+def solve_transposed(root: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
+    """Returns C^-T tensor for a lower triangular C [d, d] and a tensor [K, d, e]: one triangular solve for all K."""
+    _, d, e = tensor.shape.as_list()
+    columns = tf.reshape(tf.transpose(tensor, [1, 0, 2]), [d, -1])
+    solved = tf.linalg.triangular_solve(root, columns, adjoint=True)
+    return tf.transpose(tf.reshape(solved, [d, -1, e]), [1, 0, 2])
+
+
 def for_each_particle(inputs: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
     """Repeats inputs that all particles share: [K or 1, ...] -> [K, ...], with K from ds [K, ...]."""
     return tf.broadcast_to(inputs, tf.concat([tf.shape(ds)[:1], tf.shape(inputs)[1:]], axis=0))

@@ -58,6 +58,14 @@ def kl_gamma(alpha: tf.Tensor, beta: tf.Tensor, alpha_0: float, beta_0: float) -
     )
 
 
+def log_precision_density(log_precision: tf.Tensor, alpha: Scalar, beta: Scalar) -> tf.Tensor:
+    """Returns the log density of log tau, in nats and elementwise, for tau ~ Gamma(alpha, beta).
+
+    = alpha log beta - log G(alpha) + alpha log tau - beta tau
+    """
+    return alpha * tf.log(beta) - tf.lgamma(alpha) + alpha * log_precision - beta * tf.exp(log_precision)
+
+
 def precision_of(log_noise: tf.Tensor) -> tf.Tensor:
     """Returns E[tau] = alpha / beta, a scalar, for standardised targets."""
     return tf.exp(log_noise[0] - log_noise[1])

@@ -1,7 +1,7 @@
 """The variational posteriors q(W) of one layer, as records of tensors. Nothing here is a variable.
 
-All have the methods of `Posterior`. Abbreviations as in the papers: FFG, MVG and EMVG are the fully factorised, the
-matrix-variate, and the eigenvalue-corrected matrix-variate Gaussian.
+All have the methods of `Posterior`, and the Gaussian ones also `log_prob`. Abbreviations as in the papers: FFG, MVG and
+EMVG are the fully factorised, the matrix-variate, and the eigenvalue-corrected matrix-variate Gaussian.
 """
 from typing import NamedTuple, Optional
 
@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from typing_extensions import Protocol
 
 from core.inference.gaussian import kl_to_prior
-from core.inference.linalg import rotate, times_right
+from core.inference.linalg import project, rotate, solve_transposed, times_right
 from core.inference.types import Scalar
 
 LOG_2PI = 1.8378770664093453
@@ -69,6 +69,14 @@ class FullyFactorized(NamedTuple):
     def std(self) -> tf.Tensor:
         return tf.sqrt(self.variance)
 
+    def log_densities(self, weights: tf.Tensor) -> tf.Tensor:
+        """Returns log q(w_ij) of every weight, in nats; shapes [..., d_in + 1, d_out]."""
+        return -0.5 * (tf.square(weights - self.mean) / self.variance + tf.log(self.variance) + LOG_2PI)
+
+    def log_prob(self, weights: tf.Tensor) -> tf.Tensor:
+        """Returns log q(W), [K] in nats, of weights [K, d_in + 1, d_out]."""
+        return tf.reduce_sum(self.log_densities(weights), axis=[-2, -1])
+
 
 class MatrixNormal(NamedTuple):
     """MVG: W ~ MN(mean, temperature C_A^T C_A, C_S^T C_S).
@@ -87,18 +95,34 @@ class MatrixNormal(NamedTuple):
         return self.mean + self.temperature**0.5 * tf.matmul(self.root_a[None], noise, transpose_a=True)
 
     def kl(self, prior_var: float) -> tf.Tensor:
-        d_a, d_s = self.mean.shape.as_list()
         trace = self.temperature * tf.reduce_sum(tf.square(self.root_a)) * tf.reduce_sum(tf.square(self.root_s))
-        log_det = (
-            d_a * d_s * tf.log(tf.convert_to_tensor(self.temperature, self.mean.dtype))
-            + 2.0 * d_s * _log_diag(self.root_a) + 2.0 * d_a * _log_diag(self.root_s)
-        )
-        return kl_to_prior(self.mean, trace, log_det, prior_var)
+        return kl_to_prior(self.mean, trace, self._log_det(), prior_var)
 
     def std(self) -> tf.Tensor:
         var_a = tf.reduce_sum(tf.square(self.root_a), axis=0)
         var_s = tf.reduce_sum(tf.square(self.root_s), axis=0)
         return tf.sqrt(self.temperature * var_a[:, None] * var_s[None, :])
+
+    def log_prob(self, weights: tf.Tensor) -> tf.Tensor:
+        """Returns log q(W), [K] in nats, of weights [K, d_in + 1, d_out].
+
+        = -1/2 [ |E|^2 + log det Sigma + d log 2 pi ],  E = C_A^-T (W - mean) C_S^-1 / sqrt(temperature)
+
+        E is the noise from which `sample` makes W, and d = (d_in + 1) d_out.
+        """
+        dim = self.mean.shape.num_elements()
+        rows = solve_transposed(self.root_a, weights - self.mean)
+        noise = solve_transposed(self.root_s, tf.linalg.matrix_transpose(rows))
+        square = tf.reduce_sum(tf.square(noise), axis=[-2, -1]) / self.temperature
+        return -0.5 * (square + self._log_det() + dim * LOG_2PI)
+
+    def _log_det(self) -> tf.Tensor:
+        """Returns the log-determinant of the covariance of vec(W)."""
+        d_a, d_s = self.mean.shape.as_list()
+        return (
+            d_a * d_s * tf.log(tf.convert_to_tensor(self.temperature, self.mean.dtype))
+            + 2.0 * d_s * _log_diag(self.root_a) + 2.0 * d_a * _log_diag(self.root_s)
+        )
 
 
 class EigenMatrixNormal(NamedTuple):
@@ -118,6 +142,10 @@ class EigenMatrixNormal(NamedTuple):
 
     def std(self) -> tf.Tensor:
         return tf.sqrt(rotate(self.variance, tf.square(self.q_a), tf.square(self.q_s)))
+
+    def log_prob(self, weights: tf.Tensor) -> tf.Tensor:
+        """Returns log q(W), [K] in nats, of weights [K, d_in + 1, d_out]: a rotation keeps volumes as they are."""
+        return FullyFactorized(self.mean, self.variance).log_prob(project(weights, self.q_a, self.q_s))
 
 
 def _noise(mean: tf.Tensor, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
