@@ -4,6 +4,7 @@ Call `prepare()` before anything imports tensorflow.
 """
 import contextlib
 import os
+import threading
 import types
 import typing
 import warnings
@@ -87,14 +88,18 @@ def session(graph: "tf.Graph", threads: int, gpu: bool = False) -> "tf.Session":
         return tf.Session(graph=graph, config=config)
 
 
+_ONE_AT_A_TIME = threading.RLock()
+
+
 @contextlib.contextmanager
 def _silent_stderr() -> typing.Iterator[None]:
     """Drops what TensorFlow's C++ code prints while it loads; Python errors still pass."""
-    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(devnull, 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(devnull)
+    with _ONE_AT_A_TIME:  # or one thread would restore what another has put in its place
+        stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(devnull, 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            os.close(devnull)

@@ -4,7 +4,7 @@ import pathlib
 import sys
 import zipfile
 import zlib
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -68,7 +68,17 @@ class Restored(NamedTuple):
 @contextlib.contextmanager
 def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: str = "auto",
              best: bool = False, read_data: Optional[DataReader] = None) -> Iterator[Restored]:
-    """Yields the run in the folder `root` at its newest checkpoint. Raises UserError if it cannot be read back.
+    """Yields `open_run(...)`, within its session, which is closed at the end."""
+    run = open_run(root, overrides, device, best, read_data)
+    with one_line_failures(ADVICE), run.session:
+        yield run
+
+
+def open_run(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: str = "auto",
+             best: bool = False, read_data: Optional[DataReader] = None) -> Restored:
+    """Returns the run in the folder `root` at its newest checkpoint. Raises UserError if it cannot be read back.
+
+    The caller closes its session.
 
     Args:
       overrides: values of config keys that do not touch the training.
@@ -93,22 +103,30 @@ def restored(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: 
         raise UserError(f"{folder.reference} is missing, from which batch normalisations take their moments: restore "
                         "the file")
     model = build_model(planned.design, planned.device, training=False)
-    damaged = []
     if UNUSED in planned.device_reason:
         print(f"{root}: note: {planned.device_reason}", file=sys.stderr)
-    with one_line_failures(ADVICE), backend.session(model.graph, config.n_threads, "GPU" in planned.device) as session:
-        try:
-            progress = checkpoints.restore(session, model.saver, folder.checkpoint, best or keeps_best,
-                                           on_damaged=damaged.append)
-        except checkpoints.UnreadableCheckpoint as error:
-            raise UserError(str(error)) from None
-        for prefix in damaged:
-            print(f"{root}: checkpoint {prefix.name} is damaged or incomplete and is skipped", file=sys.stderr)
+    with one_line_failures(ADVICE), contextlib.ExitStack() as on_error:
+        session = backend.session(model.graph, config.n_threads, "GPU" in planned.device)
+        on_error.callback(session.close)
+        progress = _load_weights(session, model, folder, best or keeps_best)
         if keeps_best:
             print(f"{root}: weights of epoch {progress.step // planned.design.steps_per_epoch}, the best by validation "
                   "log-likelihood (patience)", file=sys.stderr)
         model.graph.finalize()
-        yield Restored(folder, config, planned.data, planned.design, model, session, progress)
+        on_error.pop_all()
+    return Restored(folder, config, planned.data, planned.design, model, session, progress)
+
+
+def _load_weights(session: tf.Session, model: Model, folder: Folder, best: bool) -> Progress:
+    """Restores the newest intact checkpoint, or the best one; says which are skipped. Returns where it stands."""
+    damaged: List[pathlib.Path] = []
+    try:
+        progress = checkpoints.restore(session, model.saver, folder.checkpoint, best, on_damaged=damaged.append)
+    except checkpoints.UnreadableCheckpoint as error:
+        raise UserError(str(error)) from None
+    for prefix in damaged:
+        print(f"{folder.root}: checkpoint {prefix.name} is damaged or incomplete and is skipped", file=sys.stderr)
+    return progress
 
 
 def _with_moved_files(config: Config) -> Config:

@@ -80,7 +80,7 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
         reasons.append("stratified: the test rows have the same share of each class as all rows")
     values["optimizer"] = METHOD
     n_train = int(round((1.0 - TEST_FRACTION) * n_rows))
-    values.update(_for_classes(n_train) if is_class else _for_numbers())
+    values.update(settings_for_classes(n_train) if is_class else settings_for_numbers())
     reasons.append(f"mode {values['mode']}: {_about_targets(table, targets)}")
     config = Config.from_dict(values, "the suggested config")
     (load_class_table if is_class else load_regression)(config)  # what cannot be trained on is refused here
@@ -166,13 +166,13 @@ def _without_unusable(table: Table, inputs: List[int], reasons: List[str]) -> Li
     return [column for column in inputs if column not in (*dates, *words)]
 
 
-def _for_numbers() -> Dict[str, Any]:
+def settings_for_numbers() -> Dict[str, Any]:
     """Returns the keys of a regression: the recipe."""
     recipe = {name: value for name, value in read_overlay(FOLDER / RECIPE).values.items() if value is not None}
     return dict(mode=REGRESSION, model_name="ffn", hidden=HIDDEN, **recipe)
 
 
-def _for_classes(n_train: int) -> Dict[str, Any]:
+def settings_for_classes(n_train: int) -> Dict[str, Any]:
     """Returns the keys of a classification of rows, in which lengths follow from the number of rows."""
     batch = int(schedule_for(n_train, METHOD, {})["batch_size"])
     per_epoch = -(-n_train // batch)

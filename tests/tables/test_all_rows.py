@@ -38,8 +38,9 @@ def test_every_row_trains_and_the_posterior_is_that_of_the_same_training_rows(fr
     assert not (root / "predictions.csv").exists() and "has not been judged" in (root / "MODEL_CARD.md").read_text()
     outs = []
     for number, folder in enumerate((root, rest)):
-        predict.main([str(folder), str(write_table(tmp_path, frame, "new.csv")), "--out", str(tmp_path / f"{number}.csv")])
-        outs.append(read_csv(tmp_path / f"{number}.csv"))
+        out = tmp_path / f"{number}.csv"
+        predict.main([str(folder), str(write_table(tmp_path, frame, "new.csv")), "--out", str(out)])
+        outs.append(read_csv(out))
     for name in outs[0]:
         assert (outs[0][name] == outs[1][name]).all()
     with pytest.raises(SystemExit):

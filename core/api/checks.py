@@ -1,0 +1,77 @@
+"""Checks of what estimators are given, as scikit-learn 1.0 and later versions make them."""
+import contextlib
+from typing import Any, Iterator, Optional, Tuple
+
+import numpy as np
+import pandas
+from sklearn.utils import check_array, check_consistent_length, column_or_1d, validation
+
+from misc.errors import UserError
+
+
+@contextlib.contextmanager
+def value_errors() -> Iterator[None]:
+    """Turns a UserError into a ValueError, as scikit-learn's tools expect."""
+    try:
+        yield
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+def checked_rows(estimator: Any, X: Any, allows_missing: bool, reset: bool) -> Any:
+    """Returns X, a DataFrame as it is or else an array [n, d] of numbers; sets or checks names and number of columns.
+
+    Raises ValueError or TypeError for everything else, sparse matrices among it.
+    """
+    if isinstance(X, pandas.DataFrame):
+        _remember(estimator, X, reset)
+        if X.shape[1] == 0 or X.shape[0] == 0:
+            check_array(X)  # raises the error
+        return X
+    finite: Any = "allow-nan" if allows_missing else True
+    if hasattr(validation, "validate_data"):
+        return validation.validate_data(estimator, X, reset=reset, dtype=np.float64, ensure_all_finite=finite)
+    return estimator._validate_data(X, reset=reset, dtype=np.float64, force_all_finite=finite)
+
+
+def checked_numbers(y: Any, X: Any) -> np.ndarray:
+    """Returns the targets of a regression, float64 [n] or [n, m]. Raises ValueError for words and missing values."""
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None")
+    y = check_array(y, ensure_2d=False, dtype=np.float64, allow_nd=False)
+    check_consistent_length(X, y)
+    return y
+
+
+def checked_labels(y: Any, X: Any) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns (classes, sorted [C]; labels as their numbers, int [n]). Raises ValueError for what is no class."""
+    from sklearn.utils.multiclass import check_classification_targets
+
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None")
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(X, y)
+    check_array(y, ensure_2d=False, dtype=None)
+    check_classification_targets(y)
+    classes, labels = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y has 1 class, {classes[0]!r}: there is nothing to learn")
+    return classes, labels
+
+
+def seed_of(random_state: Optional[Any]) -> int:
+    """Returns the seed of a run: an int as it is, or one that is drawn."""
+    from sklearn.utils import check_random_state
+
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _remember(estimator: Any, X: pandas.DataFrame, reset: bool) -> None:
+    """Sets or checks feature_names_in_ and n_features_in_."""
+    if hasattr(validation, "validate_data"):
+        validation.validate_data(estimator, X, reset=reset, skip_check_array=True)
+    else:
+        estimator._check_feature_names(X, reset=reset)
+        estimator._check_n_features(X, reset=reset)

@@ -1,0 +1,48 @@
+"""The posterior q(W) of one layer, as arrays in the network's own coordinates."""
+from typing import Any, Dict, NamedTuple, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from core.assessment.weight_noise import PRECISIONS, precision
+from core.inference.posteriors import EigenMatrixNormal
+from misc import backend
+from misc.errors import UserError
+
+MOST_WEIGHTS = 5000  # of a layer whose covariance is written out: 200 MB
+
+
+class LayerPosterior(NamedTuple):
+    """A Gaussian over the weights [d_in + 1, d_out] of a layer; the last row are the biases."""
+
+    layer: str
+    mean: np.ndarray                # [d_in + 1, d_out]
+    kind: str                       # MatrixNormal, EigenMatrixNormal, FullyFactorized, or PointMass: no weight noise
+    factors: Dict[str, np.ndarray]  # what the covariance is made of, by the names of core/inference/posteriors.py
+    record: Any                     # that record, of arrays; the mean of an EigenMatrixNormal is in its eigenbasis
+
+    def to_dense(self) -> Tuple[np.ndarray, np.ndarray]:
+        """Returns (mean [d], covariance [d, d]) of the weights, row by row, in float64.
+
+        Raises UserError for a layer of more than MOST_WEIGHTS weights.
+        """
+        if self.mean.size > MOST_WEIGHTS:
+            raise UserError(f"layer {self.layer} has {self.mean.size} weights: its covariance is written out up to "
+                            f"{MOST_WEIGHTS}")
+        dim = self.mean.size
+        covariance = np.linalg.inv(precision(self.record)) if type(self.record) in PRECISIONS else np.zeros((dim, dim))
+        return self.mean.ravel().astype(np.float64), covariance
+
+
+def layer_posterior(layer: str, record: Any) -> LayerPosterior:
+    """Returns the LayerPosterior of a record of core/inference/posteriors.py, of arrays."""
+    mean = record.q_a @ record.mean @ record.q_s.T if isinstance(record, EigenMatrixNormal) else record.mean
+    factors = {name: np.asarray(value) for name, value in record._asdict().items() if name != "mean"}
+    return LayerPosterior(layer, mean, type(record).__name__, factors, record)
+
+
+def log_prob(record: Any, weights: np.ndarray) -> np.ndarray:
+    """Returns log q(W), [K] in nats and in float64, of weights [K, d_in + 1, d_out]."""
+    with tf.Graph().as_default() as graph, backend.session(graph, threads=1) as session:
+        exact = type(record)(*(tf.constant(np.asarray(value, np.float64)) for value in record))
+        return session.run(exact.log_prob(tf.constant(np.asarray(weights, np.float64))))

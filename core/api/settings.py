@@ -1,0 +1,56 @@
+"""From the arguments of an estimator to the config of its run."""
+from typing import Any, Dict, List
+
+from core.training.suggested import settings_for_classes, settings_for_numbers
+from misc.config import Config
+from misc.errors import UserError
+
+AUTO = "auto"  # an argument that is left to the recipe
+IN_MEMORY = "memory"  # stands for the file of the table
+KEYS = {"method": "optimizer", "activation": "activation", "epochs": "epoch", "batch_size": "batch_size", "kl": "kl",
+        "prior_variance": "eta", "likelihood": "likelihood", "missing": "missing", "patience": "patience",
+        "validation_fraction": "validation_fraction", "n_draws": "test_particles"}
+"""Argument of an estimator -> key of the config."""
+LENGTH = ("epochs", "batch_size")  # arguments with which a classification's periods must keep pace
+
+
+def regression_config(arguments: Dict[str, Any], targets: List[int], n_rows: int, seed: int) -> Config:
+    """Returns the config of a regression: the recipe, under what the arguments set.
+
+    Args:
+      arguments: of the estimator; those that are "auto" or None are left to the recipe.
+      targets: numbers of the columns, from 1.
+      n_rows: number of the rows to train on.
+      seed: of the run.
+
+    Raises UserError for values out of range.
+    """
+    return _config(settings_for_numbers(), arguments, targets if len(targets) > 1 else targets[0], seed)
+
+
+def class_config(arguments: Dict[str, Any], target: int, n_rows: int, seed: int) -> Config:
+    """Returns the config of a classification; the arguments are those of `regression_config`."""
+    settings = settings_for_classes(n_rows)
+    if any(_is_given(arguments.get(name)) for name in LENGTH):
+        settings = {name: value for name, value in settings.items() if name not in (
+            "epoch", "kl_warmup", "decay_every_itr", "epoch_rate", "save_interval")}
+        epochs = arguments["epochs"] if _is_given(arguments.get("epochs")) else settings_for_classes(n_rows)["epoch"]
+        settings.update(epoch=epochs, kl_warmup=epochs // 4, epoch_rate=epochs, save_interval=epochs)
+    return _config(settings, arguments, target, seed)
+
+
+def _config(settings: Dict[str, Any], arguments: Dict[str, Any], target: Any, seed: int) -> Config:
+    values = dict(settings, dataset="fit", data_file=IN_MEMORY, target=target, protocol="all", seed=seed,
+                  hidden=list(arguments["hidden"]))
+    values.update((key, arguments[name]) for name, key in KEYS.items() if _is_given(arguments.get(name)))
+    further = dict(arguments.get("settings") or {})
+    taken = sorted({*KEYS.values(), "hidden", "seed", "dataset", "data_file", "target", "protocol"} & set(further))
+    if taken:
+        raise UserError(f"settings: {taken[0]} is set by an argument of the estimator")
+    values.update(further)
+    values.setdefault("categories", arguments.get("categories"))
+    return Config.from_dict({name: value for name, value in values.items() if value is not None}, "settings")
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and not (isinstance(value, str) and value == AUTO)

@@ -1,0 +1,272 @@
+"""A trained run in Python."""
+import contextlib
+import io
+import pathlib
+import shutil
+import tempfile
+import threading
+import weakref
+import zipfile
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+
+import numpy as np
+
+from core.api.posterior import LayerPosterior, layer_posterior, log_prob
+from core.assessment.restore import Restored, data_without_rows, open_run
+from core.assessment.summaries import SUMMARIES, Asked
+from core.export.arguments import Asked as AskedExports
+from core.export.arguments import check
+from core.export.export import export
+from core.training.evaluation import rows_of
+from core.training.outputs import frozen_weights, outputs_of_weights
+from core.training.row_columns import INTERVAL
+from data_loader.other_rows import encode_as, match_columns
+from data_loader.table_memory import table_of_rows
+from misc.config import Config
+from misc.errors import UserError
+from misc.folders import Folder, folder_at, read_config
+from misc.records import read_result
+
+PathLike = Union[str, pathlib.Path]
+KEPT = ("config", "model", "reference", "result", "checkpoint")  # files of a run's Folder that it cannot do without
+
+
+class TrainedRun:
+    """A trained run, restored from its folder when it is first used.
+
+    It can be pickled: its files travel with it. It may be used from several threads, which wait for each other. The
+    network is held in memory, in a TensorFlow session of its own, until `close`, or until the object is deleted.
+
+    Args:
+      folder: of the run.
+      particles: number of weight draws of predictions; default: the run's test_particles.
+      best: whether to take the checkpoint of the best validation log-likelihood instead of the newest.
+      device: auto, cpu or gpu.
+
+    Raises UserError if the folder holds no run. Whatever else is wrong with it is raised when it is first used.
+    """
+
+    def __init__(self, folder: PathLike, particles: Optional[int] = None, best: bool = False,
+                 device: str = "auto") -> None:
+        self._overrides: Dict[str, Any] = {} if particles is None else {"test_particles": particles}
+        self._best, self._device = best, device
+        self._folder: Optional[Folder] = folder_at(pathlib.Path(folder))
+        self._packed: Optional[bytes] = None
+        self._config = read_config(self._folder.root, self._overrides)[0]
+        self._result = read_result(self._folder.result)
+        self._ready()
+
+    def _ready(self) -> None:
+        self._run: Optional[Restored] = None
+        self._lock = threading.RLock()
+
+    # What it is.
+
+    @property
+    def config(self) -> Config:
+        """The config of the run."""
+        return self._config
+
+    @property
+    def metrics(self) -> Dict[str, float]:
+        """The final metrics, by their names in result.json; {} if the run is not finished."""
+        return dict(self._result["metrics"]) if self._result else {}
+
+    @property
+    def layers(self) -> List[str]:
+        """Names of the layers with weights, in their order."""
+        return [layer.spec.name for layer in self._restored().design.layers]
+
+    @property
+    def data(self) -> Any:
+        """What predictions know of the data: a TableData or an ImageData without rows."""
+        return self._restored().data
+
+    # Predictions.
+
+    def predict(self, X: Any, interval: float = INTERVAL, quantiles: Sequence[float] = (), samples: int = 0,
+                seed: Optional[int] = None) -> Dict[str, np.ndarray]:
+        """Predicts rows of a table, or images, as predict.py does.
+
+        Args:
+          X: a DataFrame with the columns of the run's table, in any order, or an array [n, d] in their order; or
+            images, uint8 [n, height, width, channels].
+          interval: probability of the central interval.
+          quantiles: levels of further quantiles.
+          samples: number of draws from the predictive distribution.
+          seed: of these; default: that of the run.
+
+        Returns {name: a value per row, [n]}: mean, std, epistemic_std, lower, upper, quantile_Q, sample_N, in the
+        target's units, and with several targets each with _NAME; or predicted, confidence, entropy, mutual_information
+        (nats), p_CLASS, sample_N. Raises UserError for rows that do not fit the run.
+        """
+        asked = Asked(interval, tuple(quantiles), samples)
+        run = self._restored()
+        draws = self.draws(X)
+        return SUMMARIES[run.config.kind](
+            [draws], [run.data], asked, 0, run.config.seed if seed is None else seed)
+
+    def draws(self, X: Any) -> Any:
+        """Returns draws from the predictive distribution of rows X, standardised, as `core.metrics.draws.Draws`.
+
+        For classes these are logits, [K, n, C].
+        """
+        run = self._restored()
+        x = self._inputs(X)
+        with self._lock:
+            return run.design.task.draws(run.session, run.model, x, run.data, self._noise)
+
+    def _inputs(self, X: Any) -> np.ndarray:
+        """Returns what the network takes: inputs [n, d] as standardised as the training rows were, or images."""
+        data = self._restored().data
+        if data.spec.pixels is not None:
+            images = np.asarray(X)
+            if images.dtype != np.uint8 or images.shape[1:] != tuple(data.spec.shape):
+                raise UserError(f"images must be uint8, n times {data.spec.shape}, got {images.dtype} {images.shape}")
+            return images
+        return encode_as(data, match_columns(table_of_rows(X, "X"), data, needs_target=False))[0]
+
+    # Weights.
+
+    def sample_weights(self, n: Optional[int] = None) -> Dict[str, np.ndarray]:
+        """Returns n draws of all weights, {layer: [n, d_in + 1, d_out]}, in the network's own coordinates.
+
+        The last row of a layer are its biases. The first draws are those of the predictions, which are functions of the
+        run's seed; n defaults to their number. Without weight noise, all draws are the mean.
+        """
+        run = self._restored()
+        with self._lock:
+            weights = frozen_weights(run.session, run.model, rows_of(run.data), n_draws=n).weights
+        wanted = n or max(len(weights[0]), 1)
+        return {name: np.repeat(values, wanted, axis=0) if len(values) == 1 else values[:wanted]
+                for name, values in zip(self.layers, weights)}
+
+    def posterior(self, layer: str) -> LayerPosterior:
+        """Returns q(W) of a layer. Raises UserError for a name that is none of `layers`."""
+        run = self._restored()
+        with self._lock:
+            records = run.session.run(run.model.evaluate.posteriors)
+        if layer not in records:
+            raise UserError(f"there is no layer {layer!r}: the layers are {', '.join(records)}")
+        return layer_posterior(layer, records[layer])
+
+    def log_prob_weights(self, weights: Dict[str, np.ndarray]) -> np.ndarray:
+        """Returns log q(w), [K] in nats, of weights {layer: [K, d_in + 1, d_out]} of all layers.
+
+        Raises UserError for a run without weight noise, and if a layer is missing.
+        """
+        missing = [layer for layer in self.layers if layer not in weights]
+        if missing:
+            raise UserError(f"weights of the layer {missing[0]} are missing")
+        posteriors = [self.posterior(layer) for layer in self.layers]
+        for posterior in posteriors:
+            if not hasattr(posterior.record, "log_prob"):
+                raise UserError(f"the weights of {posterior.layer} have no density: {self.config.optimizer} has no "
+                                "noise there")
+        return sum(log_prob(posterior.record, weights[posterior.layer]) for posterior in posteriors)
+
+    def network(self, weights: Dict[str, np.ndarray], X: Any) -> np.ndarray:
+        """Returns the outputs [K, n, n_outputs] of the network with given weights, standardised; arguments as above."""
+        run = self._restored()
+        x = self._inputs(X)
+        with self._lock:
+            return outputs_of_weights(run.session, run.model, [weights[layer] for layer in self.layers], x,
+                                      rows_of(run.data))
+
+    # Elsewhere.
+
+    def export(self, npz: Optional[PathLike] = None, onnx: Optional[PathLike] = None,
+               saved_model: Optional[PathLike] = None, particles: Optional[int] = None,
+               factors: bool = False) -> List[pathlib.Path]:
+        """Writes the run in other forms, as export.py does; returns the paths. Raises UserError as export.py."""
+        npz, onnx, saved_model = (None if path is None else pathlib.Path(path) for path in (npz, onnx, saved_model))
+        asked = AskedExports(npz=npz, onnx=onnx, saved_model=saved_model, factors=factors, best=self._best,
+                             particles=particles or self._overrides.get("test_particles"))
+        check(asked)
+        with self._on_disk() as folder:
+            return export(folder.root, asked)
+
+    def save(self, folder: PathLike) -> None:
+        """Writes the run's files into a new folder, which `load_run`, predict.py and evaluate.py --data can read."""
+        place = pathlib.Path(folder)
+        if place.exists() and any(place.iterdir()):
+            raise UserError(f"{place} is not empty: give a new folder")
+        with self._on_disk() as own:
+            _copy(own, folder_at(place))
+
+    def close(self) -> None:
+        """Frees the session; the next use opens a new one."""
+        with self._lock:
+            if self._run is not None:
+                self._finalizer()
+                self._run = None
+
+    def _restored(self) -> Restored:
+        with self._lock:
+            if self._run is None:
+                with self._on_disk() as folder:
+                    self._run = open_run(folder.root, self._overrides, self._device, self._best, data_without_rows)
+                self._finalizer = weakref.finalize(self, self._run.session.close)
+                self._noise = self._run.noise()
+            return self._run
+
+    @contextlib.contextmanager
+    def _on_disk(self) -> Iterator[Folder]:
+        """Yields a folder with the run's files."""
+        if self._packed is None:
+            yield self._folder
+            return
+        place = pathlib.Path(tempfile.mkdtemp(prefix="run"))
+        try:
+            zipfile.ZipFile(io.BytesIO(self._packed)).extractall(str(place))
+            yield folder_at(place)
+        finally:
+            shutil.rmtree(str(place), ignore_errors=True)
+
+    def pack(self) -> "TrainedRun":
+        """Takes the run's files into memory, so that its folder is no longer needed. Returns self."""
+        if self._packed is None:
+            self._packed, self._folder = _packed(self._folder), None
+        return self
+
+    def __getstate__(self) -> Dict[str, Any]:
+        packed = self._packed if self._packed is not None else _packed(self._folder)
+        return {"_overrides": self._overrides, "_best": self._best, "_device": self._device, "_folder": None,
+                "_packed": packed, "_config": self._config, "_result": self._result}
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._ready()
+
+    def __repr__(self) -> str:
+        return f"TrainedRun({self._config.optimizer} on {self._config.dataset}, {self._config.model_name})"
+
+
+def load_run(folder: PathLike, particles: Optional[int] = None, best: bool = False,
+             device: str = "auto") -> TrainedRun:
+    """Returns the run in a folder that train.py wrote to; see TrainedRun. Raises UserError if it cannot be read."""
+    run = TrainedRun(folder, particles, best, device)
+    run._restored()
+    return run
+
+
+def _packed(folder: Optional[Folder]) -> bytes:
+    assert folder is not None, "a run that is not packed has a folder"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for path in _kept_files(folder):
+            archive.write(str(path), str(path.relative_to(folder.root)))
+    return buffer.getvalue()
+
+
+def _copy(own: Folder, other: Folder) -> None:
+    for path in _kept_files(own):
+        target = other.root / path.relative_to(own.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(str(path), str(target))
+
+
+def _kept_files(folder: Folder) -> Iterator[pathlib.Path]:
+    for name in KEPT:
+        path = getattr(folder, name)
+        yield from (sorted(path.rglob("*")) if path.is_dir() else [path] if path.is_file() else [])
