@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   python train.py --config config/regression/ekfac_concrete.json --seed 3 --explain
   python train.py --config config/regression/ekfac_concrete.json --resume
   python train.py --init houses.csv --target price > mine.json
+  python train.py --init houses.csv --target price,rent > mine.json
   python train.py --config config/regression/ekfac_concrete.json --resume --epochs 2000
   tensorboard --logdir=experiments/concrete/ekfac_concrete/summary"""
 
@@ -29,7 +30,8 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
     what.add_argument("--help-config", nargs="?", const="simple", metavar="FORMAT",
                       help="list all config keys (FORMAT as in tabulate: simple, github, html, ...)")
     what.add_argument("--init", metavar="TABLE", help="look at a table and print a config for it")
-    parser.add_argument("--target", metavar="COLUMN", help="with --init: column of the target, by name or number")
+    parser.add_argument("--target", nargs="+", metavar="COLUMN", help="with --init: column of the target, by name or "
+                        "number; several for a regression of several targets")
     parser.add_argument("--with", dest="overlays", action="append", default=[], metavar="OVERLAY.json",
                         help="JSON file of keys to lay over the config, before --set; repeatable")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",

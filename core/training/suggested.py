@@ -2,7 +2,7 @@
 import pathlib
 import re
 import sys
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
@@ -34,39 +34,37 @@ class Suggestion(NamedTuple):
     reasons: List[str]  # sentences
 
 
-def suggest(path: pathlib.Path, target: Optional[Union[str, int]] = None) -> Suggestion:
+def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = None) -> Suggestion:
     """Looks at a table and returns a config that trains on it. Raises UserError if no network can be trained on it.
 
     The config lists every input. Columns that number or name the rows are dropped, the first of them as row_id, and so
     are columns of too many words and dates of which some are missing. Missing values are replaced by the median, with
     an indicator if more than 5 % of a column are missing; dates are expanded.
-    A target of words, or of two numbers, is a class. Splits are then stratified: of a rare class a random test set may
-    hold no row, or all, and the larger the classes are, the less it changes.
+    A target of words, or of two numbers, is a class; several targets are all numbers. Splits of classes are
+    stratified: of a rare class a random test set may hold no row, or all, and with large classes it changes little.
 
     Args:
       path: of the table.
-      target: its column, by name or by number from 1; None: the last column.
+      target: its column, by name or by number from 1, or several in a list or with commas between them (a column whose
+        name has commas is meant where there is one); None: the last column.
     """
     table = read_table(path)
     n_rows, width = table.frame.shape
-    if target is not None and table.names is not None and str(target) in table.names:
-        target = str(target)
-    elif isinstance(target, str) and re.fullmatch(r"\d+", target):
-        target = int(target)
-    position = width - 1 if target is None else find_column(table, target, "--target")
-    reasons = [f"target: {_name(table, position)}" + ("" if target is not None else ", the last column")]
-    values: Dict[str, Any] = {"dataset": _set_name(path), "data_file": str(path), "target": _reference(table, position)}
-    row_ids = [column for column in range(width) if column != position and _identifies(table, column)]
-    constant = [column for column in range(width) if column != position and column not in row_ids
+    targets = [width - 1] if target is None else find_targets(table, target)
+    reasons = [f"target: {_names(table, targets)}" + ("" if target is not None else ", the last column")]
+    references = [_reference(table, column) for column in targets]
+    values: Dict[str, Any] = {"dataset": _set_name(path), "data_file": str(path),
+                              "target": references if len(targets) > 1 else references[0]}
+    row_ids = [column for column in range(width) if column not in targets and _identifies(table, column)]
+    constant = [column for column in range(width) if column not in (*targets, *row_ids)
                 and table.frame.iloc[:, column].nunique(dropna=False) < 2]
     if row_ids:
         values["row_id"] = _reference(table, row_ids[0])
         reasons.append(f"row_id: {_name(table, row_ids[0])} names or numbers the rows")
     for columns, why in ((row_ids[1:], "name or number the rows"), (constant, "are constant")):
         if columns:
-            named = ", ".join(_name(table, column) for column in columns)
-            reasons.append(f"not among the inputs: {named}, which {why}")
-    inputs = [column for column in range(width) if column not in (position, *row_ids, *constant)]
+            reasons.append(f"not among the inputs: {_names(table, columns)}, which {why}")
+    inputs = [column for column in range(width) if column not in (*targets, *row_ids, *constant)]
     inputs = _without_unusable(table, inputs, reasons)
     if not inputs:
         raise UserError(f"{path}: no column is left as an input beside the target")
@@ -75,7 +73,7 @@ def suggest(path: pathlib.Path, target: Optional[Union[str, int]] = None) -> Sug
     if any(not table.is_number(column) and is_date(table.frame.iloc[:, column]) for column in inputs):
         values["dates"] = "expand"
         reasons.append("dates become year, month, day, weekday and time of day")
-    is_class = not table.is_number(position) or table.frame.iloc[:, position].nunique() <= FEW_VALUES
+    is_class = _is_class(table, targets)
     values.update(protocol="random", test_fraction=TEST_FRACTION)
     if is_class:
         values["stratified"] = True
@@ -83,14 +81,65 @@ def suggest(path: pathlib.Path, target: Optional[Union[str, int]] = None) -> Sug
     values["optimizer"] = METHOD
     n_train = int(round((1.0 - TEST_FRACTION) * n_rows))
     values.update(_for_classes(n_train) if is_class else _for_numbers())
-    reasons.append(f"mode {values['mode']}: the target holds " + (
-        "words" if not table.is_number(position) else f"{table.frame.iloc[:, position].nunique()} different numbers"))
+    reasons.append(f"mode {values['mode']}: {_about_targets(table, targets)}")
     config = Config.from_dict(values, "the suggested config")
     (load_class_table if is_class else load_regression)(config)  # what cannot be trained on is refused here
     return Suggestion(values, [*table.notices, *reasons])
 
 
-def print_suggestion(path: str, target: Optional[str]) -> Dict[str, Any]:
+def find_targets(table: Table, target: Union[str, int, Sequence[str]]) -> List[int]:
+    """Returns the positions, from 0, of the columns that `--target` names.
+
+    Raises a UserError for a column that does not exist or is given twice, and for words among several targets.
+    """
+    given = [target] if isinstance(target, (str, int)) else list(target)
+    targets = [column for text in given for column in _columns_of(table, text)]
+    for number, column in enumerate(targets):
+        if column in targets[:number]:
+            raise UserError(f"--target: {_name(table, column)} is given twice")
+        if len(targets) > 1 and not table.is_number(column):
+            word = str(table.frame.iloc[:, column].dropna().iloc[0])
+            raise UserError(f"--target: {_name(table, column)} holds words such as {word!r}, and several targets "
+                            "are numbers: leave it out, or give it alone to predict classes")
+    return targets
+
+
+def _columns_of(table: Table, text: Union[str, int]) -> List[int]:
+    """Returns the column that a text names, or else the columns that its parts between commas name."""
+    names = table.names or ()
+    parts = str(text).split(",")
+    if str(text) in names or len(parts) == 1:
+        return [_column_of(table, text)]
+    parts = [part if part in names else part.strip() for part in parts]
+    if not any(part in names or re.fullmatch(r"\d+", part) for part in parts):
+        return [find_column(table, str(text), "--target")]  # a name with commas that is misspelled
+    return [_column_of(table, part) for part in parts]
+
+
+def _column_of(table: Table, text: Union[str, int]) -> int:
+    """Returns the column that a text names, or numbers unless it is a name."""
+    is_number = re.fullmatch(r"\d+", str(text)) is not None and str(text) not in (table.names or ())
+    return find_column(table, int(text) if is_number else str(text), "--target")
+
+
+def _n_values(table: Table, column: int) -> int:
+    """Returns how many different values a column has, besides missing ones."""
+    return int(table.frame.iloc[:, column].nunique())
+
+
+def _is_class(table: Table, targets: Sequence[int]) -> bool:
+    """Tells whether the only target is a class: words, or few numbers."""
+    return len(targets) == 1 and (not table.is_number(targets[0]) or _n_values(table, targets[0]) <= FEW_VALUES)
+
+
+def _about_targets(table: Table, targets: Sequence[int]) -> str:
+    if len(targets) > 1:
+        return f"the {len(targets)} targets hold numbers"
+    words = not table.is_number(targets[0])
+    return "the target holds " + ("words" if words else f"{_n_values(table, targets[0])} different numbers")
+
+
+def print_suggestion(path: str, target: Optional[Sequence[str]]) -> Dict[str, Any]:
     """Returns the suggested config; the reasons go to the screen."""
     suggestion = suggest(pathlib.Path(path), target)
     for reason in suggestion.reasons:
@@ -113,8 +162,7 @@ def _without_unusable(table: Table, inputs: List[int], reasons: List[str]) -> Li
             words.append(column)
     for columns, why in ((dates, "are dates and sometimes missing"), (words, "hold too many different words")):
         if columns:
-            named = ", ".join(_name(table, column) for column in columns)
-            reasons.append(f"not among the inputs: {named}, which {why}")
+            reasons.append(f"not among the inputs: {_names(table, columns)}, which {why}")
     return [column for column in inputs if column not in (*dates, *words)]
 
 
@@ -164,6 +212,10 @@ def _reference(table: Table, column: int) -> Union[str, int]:
 
 def _name(table: Table, column: int) -> str:
     return f"column {column + 1}" if table.names is None else repr(table.names[column])
+
+
+def _names(table: Table, columns: Sequence[int]) -> str:
+    return ", ".join(_name(table, column) for column in columns)
 
 
 def _set_name(path: pathlib.Path) -> str:

@@ -90,6 +90,36 @@ def test_a_suggested_classification_trains(init, trains, target):
     assert 0 <= result["metrics"]["test_accuracy"] <= 1 and result["protocol"] == "stratified"
 
 
+TWO = dict({"name": lambda row: f"house {row}"}, **PLAIN, **{"z": lambda row: round(np.cos(row), 6)})
+COMMAS = {"area, m2": PLAIN["area"], "rooms": PLAIN["rooms"], "price, EUR": wave, "rent,7": lambda row: 2.5 * wave(row)}
+
+
+@pytest.mark.parametrize("arguments", [["y", "z"], ["y,z"], ["y, z"], ["4", "z"], ["4,5"], ["y,5"]])
+def test_several_targets(init, trains, arguments):
+    values, said = init(csv_of(TWO, N_ROWS), "--target", *arguments)
+    assert (values["mode"], values["target"], values["row_id"]) == ("regression", ["y", "z"], "name")
+    assert values["inputs"] == ["area", "rooms"] and values["predictive_noise"] == "leave_one_out"
+    assert "target: 'y', 'z'" in said and "mode regression: the 2 targets hold numbers" in said
+    if arguments == ["y", "z"]:
+        result = trains(values)
+        assert result["targets"] == ["y", "z"] and np.isfinite(result["metrics"]["test_rmse_z"])
+
+
+@pytest.mark.parametrize("arguments, targets", [
+    (["price, EUR"], "price, EUR"), (["rent,7"], "rent,7"), (["price, EUR", "rent,7"], ["price, EUR", "rent,7"]),
+    (["rent,7", "rooms"], ["rent,7", "rooms"]), (["3,4"], ["price, EUR", "rent,7"]),
+])
+def test_names_may_hold_commas(init, arguments, targets):
+    values, _ = init(csv_of(COMMAS, N_ROWS, ";"), "--target", *arguments)
+    assert values["target"] == targets and values["inputs"][0] == "area, m2"
+
+
+def test_columns_without_names_are_several_targets(init):
+    text = "".join(f"{30.5 + row * row % 71},{wave(row)},{row % 5}\n" for row in range(N_ROWS))
+    values, said = init(text, "--target", "1,2")
+    assert (values["target"], values["inputs"]) == ([1, 2], [3]) and "target: column 1, column 2" in said
+
+
 def test_columns_without_names_are_numbered(init, trains):
     text = "".join(f"{row},{30.5 + row * row % 71},{wave(row)},{row % 5}\n" for row in range(N_ROWS))
     values, said = init(text, "--target", "3")
@@ -110,6 +140,16 @@ def test_what_was_assumed_of_the_file_is_said(init, trains):
 @pytest.mark.parametrize("content, arguments, message", [
     (csv_of(PLAIN, N_ROWS), ["--target", "z"], "--target 'z': "),
     (csv_of(PLAIN, N_ROWS), ["--target", "9"], "--target 9: "),
+    (csv_of(PLAIN, N_ROWS), ["--target", "area", "z"], "--target 'z': "),
+    (csv_of(PLAIN, N_ROWS), ["--target", "y,9"], "--target 9: "),
+    (csv_of(PLAIN, N_ROWS), ["--target", "y,"], "--target '': "),
+    (csv_of(COMMAS, N_ROWS, ";"), ["--target", "price,EUR"], "--target 'price,EUR': "),
+    (csv_of(PLAIN, N_ROWS), ["--target", "y", "3"], "--target: 'y' is given twice"),
+    (csv_of(WORDS, N_ROWS), ["--target", "y,colour"], "--target: 'colour' holds words such as 'red', and several "
+     "targets are numbers: leave it out, or give it alone to predict classes"),
+    (csv_of(DATES, N_ROWS), ["--target", "sold", "y"], "--target: 'sold' holds words such as '01.01.2020'"),
+    (csv_of(dict(PLAIN, z=lambda row: 3), N_ROWS), ["--target", "y", "z"], "('z') is constant over the training rows"),
+    (csv_of(PLAIN, N_ROWS), ["--target", "area,rooms,y"], "no column is left as an input beside the target"),
     ("", [], " is empty"), ("a,y\n1,2\n3\n", [], "line 3: 1 columns where"), ("a,b\n1,x\n2,3\n", [], "line 2 column 2"),
     ("a;b\n1,234;2\n", [], "may be a number with decimals or with thousands"),
     (csv_of({"y": wave}, N_ROWS), [], "no column is left as an input beside the target"),
