@@ -40,8 +40,8 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
     The config lists every input. Columns that number or name the rows are dropped, the first of them as row_id, and so
     are columns of too many words and dates of which some are missing. Missing values are replaced by the median, with
     an indicator if more than 5 % of a column are missing; dates are expanded.
-    A target of words, or of two numbers, is a class; several targets are all numbers. Splits are then stratified: of a rare class a random test set may
-    hold no row, or all, and the larger the classes are, the less it changes.
+    A target of words, or of two numbers, is a class; several targets are all numbers. Splits of classes are
+    stratified: of a rare class a random test set may hold no row, or all, and with large classes it changes little.
 
     Args:
       path: of the table.
