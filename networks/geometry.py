@@ -37,7 +37,7 @@ class Geometry(NamedTuple):
         Args:
           size: length of the image along the axis.
         """
-        stride, before = self.strides[axis], self._missing(axis, size) // 2
+        stride, before = self.strides[axis], self.missing(axis, size) // 2
         first = max(0, -((offset - before) // stride))
         return first, min(self.output((size, size))[axis] - 1, (size - 1 + before - offset) // stride)
 
@@ -54,7 +54,7 @@ class Geometry(NamedTuple):
 
     def first_seen(self, location: int, offset: int, axis: int, size: int) -> int:
         """Returns the pixel that `offset` of the kernel sees at a location; negative before the first pixel."""
-        return location * self.strides[axis] - self._missing(axis, size) // 2 + offset
+        return location * self.strides[axis] - self.missing(axis, size) // 2 + offset
 
     def convolve(self, h: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Returns s = a W at every location.
@@ -94,7 +94,7 @@ class Geometry(NamedTuple):
         """Convolves [N, H, W, C] with [k_h, k_w, C, D]."""
         return tf.nn.conv2d(images, kernel, strides=[1, *self.strides, 1], padding=self.padding)
 
-    def _missing(self, axis: int, size: int) -> int:
+    def missing(self, axis: int, size: int) -> int:
         """Returns the number of zeros that the padding adds along an axis of length `size`."""
         if self.padding == "VALID":
             return 0

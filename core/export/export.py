@@ -5,10 +5,12 @@ from typing import Callable, Dict, List
 from core.assessment.restore import Restored, data_without_rows, restored
 from core.export.arguments import Asked
 from core.export.frozen import Frozen, freeze
+from core.export.onnx_graph import write_onnx
 from core.export.portable import write_portable
 
 WRITERS: Dict[str, Callable[[Frozen, Restored, pathlib.Path, Asked], None]] = {
     "npz": lambda frozen, run, path, asked: write_portable(frozen, run, path, asked.factors),
+    "onnx": lambda frozen, run, path, asked: write_onnx(frozen, run, path),
 }
 """What is asked for -> function that writes it."""
 

@@ -1,5 +1,5 @@
 """A trained posterior as arrays: K draws of weights and noise, the network's operations, and how inputs are made."""
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Container, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from core.training.evaluation import rows_of
 from core.training.outputs import frozen_weights
 from core.training.targets import target_names
 from data_loader.table_transform import NUMBER
+from misc.errors import UserError
 from networks.layers import NORM_EPSILON
 from networks.recording import Operation, operations
 
@@ -77,6 +78,14 @@ def with_settings(operation: Operation, activation: str) -> Operation:
     if operation.spec is not None and operation.spec.geometry is not None:
         settings.update(operation.spec.geometry._asdict())
     return operation._replace(settings=settings)
+
+
+def check_kinds(recorded: Iterable[Operation], known: Container[str], reader: str) -> None:
+    """Raises UserError for an operation that is not known to the reader of an export."""
+    for operation in recorded:
+        if operation.kind not in known:
+            raise UserError(f"the network's layer {operation.kind} cannot be exported: {reader} has none of that kind, "
+                            "but a SavedModel could hold it (--saved-model)")
 
 
 def _inputs(data: Any) -> Inputs:

@@ -6,10 +6,9 @@ from typing import Any, Dict
 import numpy as np
 
 from core.assessment.restore import Restored
-from core.export.frozen import Arrays, Frozen
+from core.export.frozen import Arrays, Frozen, check_kinds
 from core.export.writing import replaced
 from data_loader import stored
-from misc.errors import UserError
 from networks.recording import Operation
 
 VERSION = 1  # of the format
@@ -24,6 +23,7 @@ def write_portable(frozen: Frozen, run: Restored, path: pathlib.Path, factors: b
 
     Raises UserError if the network has a layer that the predictor does not know, or the file cannot be written.
     """
+    check_kinds(frozen.operations, KINDS, "portable/predictor.py")
     arrays = _arrays(frozen)
     if factors:
         arrays.update(_factors(run))
@@ -49,9 +49,6 @@ def _description(frozen: Frozen, run: Restored) -> Dict[str, Any]:
 
 def described(operation: Operation, frozen: Frozen) -> Dict[str, Any]:
     """Returns what the predictor runs: a function of it, the numbers of its inputs, settings, and names of arrays."""
-    if operation.kind not in KINDS:
-        raise UserError(f"the network's layer {operation.kind} cannot be exported: portable/predictor.py knows "
-                        f"{', '.join(KINDS)}")
     layer, settings = operation.spec and operation.spec.name, dict(operation.settings)
     names = [] if layer is None else ["weights"] + ["norm_mean", "norm_variance"] * (layer in frozen.moments)
     return {"kind": settings.pop("activation", operation.kind), "inputs": operation.inputs, "settings": settings,

@@ -23,8 +23,8 @@ NUMBERS = {
 }
 CLASSES = {
     "classes": dict(mode="classification", target="river", drop=["value", "tax"], model_name="ffn50", hidden=None,
-                    alpha=None, beta=None, omega=None, noise_prior_shape=None, noise_prior_rate=None, learning_rate=0.01, kl_clip=0.01,
-                    TCov=3, TEigen=6, TScale=3),
+                    alpha=None, beta=None, omega=None, noise_prior_shape=None, noise_prior_rate=None,
+                    learning_rate=0.01, kl_clip=0.01, TCov=3, TEigen=6, TScale=3),
 }
 IMAGES = {
     "resnet20": dict(model_name="resnet20", width=0.15, batch_norm=True),

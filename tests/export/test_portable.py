@@ -217,7 +217,8 @@ def test_dates(predictor):
     words = pandas.Series(["1968-02-29", "2019-12-31", "2020-01-01 23:59", "2024-06-30T07:08"])
     parts, column = date_parts(words, "sold", False), {"parts": list(DATE_PARTS)}
     for values in (list(words), np.array(list(words), "datetime64[s]"), list(map(pandas.Timestamp, words))):
-        assert ([parts[name] for name in DATE_PARTS] == predictor.date(column, values, "refuse").T).all()
+        found = predictor.date(column, values, "refuse")
+        np.testing.assert_array_equal(found, np.stack([parts[name] for name in DATE_PARTS], axis=1))
 
 
 # What is refused.
