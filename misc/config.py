@@ -105,6 +105,8 @@ class Config(Keys):
         for protocol, name in (("group", "group"), ("column", "split_column"), ("file", "test_file")):
             if (self.protocol == protocol) != (getattr(self, name) is not None):
                 raise ValueError(f"protocol {protocol} and the key {name} need each other")
+        if self.protocol == "all" and self.validation_fraction and self.evaluate_on == "test":
+            raise ValueError("protocol all has no test rows: with validation_fraction, set evaluate_on to validation")
         if self.stratified and self.is_table and self.protocol not in STRATIFIED_PROTOCOLS:
             if self.protocol not in GIVEN_TEST_ROWS:
                 raise ValueError(f"stratified: protocol {self.protocol} chooses rows without regard to their classes: "

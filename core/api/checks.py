@@ -9,6 +9,9 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d, va
 from misc.errors import UserError
 
 
+LEAST_ROWS = 2  # to train on
+
+
 @contextlib.contextmanager
 def value_errors() -> Iterator[None]:
     """Turns a UserError into a ValueError, as scikit-learn's tools expect."""
@@ -29,9 +32,10 @@ def checked_rows(estimator: Any, X: Any, allows_missing: bool, reset: bool) -> A
             check_array(X)  # raises the error
         return X
     finite: Any = "allow-nan" if allows_missing else True
+    asked = {"reset": reset, "dtype": np.float64, "ensure_min_samples": LEAST_ROWS if reset else 1}
     if hasattr(validation, "validate_data"):
-        return validation.validate_data(estimator, X, reset=reset, dtype=np.float64, ensure_all_finite=finite)
-    return estimator._validate_data(X, reset=reset, dtype=np.float64, force_all_finite=finite)
+        return validation.validate_data(estimator, X, ensure_all_finite=finite, **asked)
+    return estimator._validate_data(X, force_all_finite=finite, **asked)
 
 
 def checked_numbers(y: Any, X: Any) -> np.ndarray:

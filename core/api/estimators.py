@@ -88,8 +88,9 @@ class _Noisy(BaseEstimator):
 
     def _columns(self, X: Any, **asked: Any) -> Dict[str, np.ndarray]:
         """Returns TrainedRun.predict's columns."""
+        rows = self._checked(X)
         with value_errors():
-            return self.run_.predict(self._checked(X), **asked)
+            return self.run_.predict(rows, **asked)
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self)
@@ -188,7 +189,8 @@ class NoisyClassifier(ClassifierMixin, _Noisy):
 
     def predict(self, X: Any) -> np.ndarray:
         """Returns the class of the highest probability, [n]."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Returns the probabilities of the classes, in the order of classes_, [n, C]: means over the weight draws."""

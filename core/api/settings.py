@@ -49,6 +49,8 @@ def _config(settings: Dict[str, Any], arguments: Dict[str, Any], target: Any, se
         raise UserError(f"settings: {taken[0]} is set by an argument of the estimator")
     values.update(further)
     values.setdefault("categories", arguments.get("categories"))
+    if values.get("validation_fraction"):
+        values.setdefault("evaluate_on", "validation")
     return Config.from_dict({name: value for name, value in values.items() if value is not None}, "settings")
 
 

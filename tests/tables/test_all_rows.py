@@ -12,6 +12,7 @@ from core.training import run
 from data_loader.regression import load_regression
 from data_loader.table_memory import table_of_frame
 from misc.config import Config
+from misc.errors import UserError
 from tests.predict.houses import read_csv, train_on, write_table
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
@@ -54,7 +55,8 @@ def test_every_row_trains_and_the_posterior_is_that_of_the_same_training_rows(fr
 
 def test_validation_rows_are_chosen_at_random(frame):
     config = Config.from_dict(dict(dataset="mine", data_file="mine.csv", target="y", protocol="all", optimizer="ekfac",
-                                   model_name="ffn", hidden=[3], epoch=1, batch_size=8, validation_fraction=0.2))
+                                   model_name="ffn", hidden=[3], epoch=1, batch_size=8, validation_fraction=0.2,
+                                   evaluate_on="validation"))
     data = load_regression(config, table_of_frame(frame, "a frame"))
     assert len(data.valid.x) == 6 and data.test is None and data.source == "a frame"
     numbers = data.valid.ids
@@ -69,3 +71,9 @@ def test_a_table_in_memory_is_that_of_its_file(frame, tmp_path):
     for part in ("train", "test"):
         np.testing.assert_allclose(getattr(one, part).x, getattr(other, part).x, rtol=1e-12)
         np.testing.assert_allclose(getattr(one, part).y, getattr(other, part).y, rtol=1e-12)
+
+
+def test_validation_rows_must_be_what_the_run_is_judged_by():
+    with pytest.raises(UserError, match="protocol all has no test rows: with validation_fraction, set evaluate_on"):
+        Config.from_dict(dict(dataset="mine", data_file="mine.csv", protocol="all", optimizer="ekfac", model_name="ffn",
+                              hidden=[3], epoch=1, batch_size=8, validation_fraction=0.2))
