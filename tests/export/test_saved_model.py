@@ -113,7 +113,8 @@ def test_a_folder_that_cannot_be_written(run, tmp_path, capsys, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
+    root = run("gaussian")
     monkeypatch.setattr(saved_model.os, "replace", full)
-    line, = refused(capsys, export.main, run("gaussian"), "--saved-model", tmp_path / "model")
+    line, = refused(capsys, export.main, root, "--saved-model", tmp_path / "model")
     assert line == f"export.py: cannot write {tmp_path / 'model'}: No space left on device"
     assert not list(tmp_path.iterdir())
