@@ -8,7 +8,6 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d, va
 
 from misc.errors import UserError
 
-
 LEAST_ROWS = 2  # to train on
 
 

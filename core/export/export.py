@@ -7,10 +7,12 @@ from core.export.arguments import Asked
 from core.export.frozen import Frozen, freeze
 from core.export.onnx_graph import write_onnx
 from core.export.portable import write_portable
+from core.export.saved_model import write_saved_model
 
 WRITERS: Dict[str, Callable[[Frozen, Restored, pathlib.Path, Asked], None]] = {
     "npz": lambda frozen, run, path, asked: write_portable(frozen, run, path, asked.factors),
     "onnx": lambda frozen, run, path, asked: write_onnx(frozen, run, path),
+    "saved_model": lambda frozen, run, path, asked: write_saved_model(frozen, run, path),
 }
 """What is asked for -> function that writes it."""
 

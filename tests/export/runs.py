@@ -23,7 +23,7 @@ NUMBERS = {
 }
 CLASSES = {
     "classes": dict(mode="classification", target="river", drop=["value", "tax"], model_name="ffn50", hidden=None,
-                    alpha=None, beta=None, omega=None, noise_prior_shape=None, noise_prior_rate=None,
+                    batch_norm=True, alpha=None, beta=None, omega=None, noise_prior_shape=None, noise_prior_rate=None,
                     learning_rate=0.01, kl_clip=0.01, TCov=3, TEigen=6, TScale=3),
 }
 IMAGES = {

@@ -48,9 +48,10 @@ def test_a_file_that_cannot_be_written(run, refuse, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
+    root = run("gaussian")
     monkeypatch.setattr("numpy.savez_compressed", full)
     (tmp_path / "a.npz").write_bytes(b"before")
-    refuse(f"cannot write {tmp_path / 'a.npz'}: No space left on device", run("gaussian"), "--npz", tmp_path / "a.npz")
+    refuse(f"cannot write {tmp_path / 'a.npz'}: No space left on device", root, "--npz", tmp_path / "a.npz")
     assert (tmp_path / "a.npz").read_bytes() == b"before"
 
 
