@@ -67,7 +67,8 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
     inputs = [column for column in range(width) if column not in (*targets, *row_ids, *constant)]
     inputs = _without_unusable(table, inputs, reasons)
     if not inputs:
-        raise UserError(f"{path}: no column is left as an input beside the target")
+        why = "; ".join(reason for reason in reasons if reason.startswith(("not among", "row_id")))
+        raise UserError(f"{path}: no column is left as an input beside the target{f' ({why})' if why else ''}")
     values["inputs"] = [_reference(table, column) for column in inputs]
     values.update(_for_missing(table, inputs, reasons))
     if any(not table.is_number(column) and is_date(table.frame.iloc[:, column]) for column in inputs):
