@@ -9,7 +9,9 @@ rows of the method's own predictions and of the chains', the Pearson correlation
 deviations over the test rows, and ZhuSuan's ELBO and importance-weighted bound of log p(y | x), in nats, for the
 method's posterior.
 
-Adaptation (step size, mass) ends with the warm-up. "r-hat" is the largest split r-hat of the network's outputs over the
+Adaptation ends with the warm-up: that of the step size runs from its first draw, that of the mass from the end of its
+first third, because ZhuSuan's first steps are far too long and rejected, and a mass from chains that stand still never
+lets them move again. "r-hat" is the largest split r-hat of the network's outputs over the
 test rows: far above 1 where the chains have not forgotten their starts.
 """
 import argparse
@@ -48,9 +50,9 @@ def main():
     parser.add_argument("--methods", nargs="+", default=["ekfac"], choices=list(METHODS))
     parser.add_argument("--config", default="config/regression/{method}_{data}.json", help="pattern of config files")
     parser.add_argument("--chains", type=int, default=8)
-    parser.add_argument("--warmup", type=int, default=150, help="draws of each chain that are discarded")
-    parser.add_argument("--samples", type=int, default=150, help="draws of each chain that are kept")
-    parser.add_argument("--leapfrogs", type=int, default=60, help="steps of a trajectory")
+    parser.add_argument("--warmup", type=int, default=400, help="draws of each chain that are discarded")
+    parser.add_argument("--samples", type=int, default=400, help="draws of each chain that are kept")
+    parser.add_argument("--leapfrogs", type=int, default=100, help="steps of a trajectory")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all methods")
     parser.add_argument("--out", metavar="CSV", help="write the rows to this file, too")
     args = parser.parse_args()
@@ -118,7 +120,8 @@ def run_hmc(found, design, data, sampler, seed):
         bounds = [zs.variational.elbo(model, observed, variational=proposal, axis=0).tensor,
                   zs.is_loglikelihood(model, observed, proposal=proposal, axis=0)]
         states, adapts = chains(found, sampler.chains, seed), tf.placeholder(tf.bool, [])
-        hmc = zs.HMC(step_size=1e-3, n_leapfrogs=sampler.leapfrogs, adapt_step_size=adapts, adapt_mass=adapts)
+        hmc = zs.HMC(step_size=1e-3, n_leapfrogs=sampler.leapfrogs, adapt_step_size=adapts, adapt_mass=adapts,
+                     mass_collect_iters=sampler.warmup // 3)
         sample, info = hmc.sample(model, observed, states)
         test = network_model(design, tf.constant(data.test.x, tf.float32)).observe(**info.samples)
         drawn = [tf.convert_to_tensor(test[OUTPUTS])[..., 0], info.samples[LOG_PRECISION], info.acceptance_rate, sample]

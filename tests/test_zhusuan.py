@@ -16,11 +16,13 @@ from core.zhusuan_bridge import INSTALL
 from data_loader.parts import Spec
 from misc.config import Config
 from misc.errors import UserError
+from misc.records import read_rows
 from tests.conftest import ROOT
 from tests.test_gaussian import FAMILIES, MEAN, PRIOR, fully_factorized, matrix_normal
 
 pytest.importorskip("zhusuan", reason=f"ZhuSuan is not installed: {INSTALL}")
 
+from benchmarks import zhusuan_hmc
 from core.zhusuan_bridge.distributions import LogGamma, StudentT, distribution
 from core.zhusuan_bridge.library import zs
 from core.zhusuan_bridge.models import Approximation, approximation, chains, network_model, variational_net
@@ -394,3 +396,22 @@ def test_the_examples_of_the_documentation_run(finished_run, tmp_path, capsys):
     with tf.Graph().as_default():
         exec(compile(code.replace("experiments/concrete/ekfac_concrete", str(root)), "docs/zhusuan.md", "exec"), {})
     assert re.search(r"\(4, \d+, 1\) (1\.0|0\.\d+)\n\[.*\]\n\(5, 4, 4\) \[", capsys.readouterr().out)
+
+
+def test_split_r_hat(rng):
+    draws = rng.randn(4, 1000, 2)
+    draws[:2, :, 1] += 2.0  # two chains elsewhere: variance 1 within, and 8 / 7 between the eight halves
+    assert_allclose(zhusuan_hmc.split_r_hat(draws), [1.0, np.sqrt(1.0 + 8.0 / 7.0)], atol=0.03)
+
+
+def test_the_benchmark_samples_on_from_a_run(config_file, tmp_path, monkeypatch, capsys):
+    path, out = config_file(), tmp_path / "rows.csv"
+    arguments = ["--data", "tiny", "--config", str(path), "--chains", "3", "--warmup", "12", "--samples", "6",
+                 "--leapfrogs", "4", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["zhusuan_hmc", *arguments])
+    zhusuan_hmc.main()
+    row, = read_rows(out)
+    assert list(row) == zhusuan_hmc.COLUMNS and row["method"] == "ekfac"
+    values = {name: float(value) for name, value in row.items() if name not in ("data", "method")}
+    assert np.isfinite(list(values.values())).all() and values["elbo"] < values["iw_bound"]
+    assert 0.0 < values["acceptance"] <= 1.0 and "| tiny " in capsys.readouterr().out
