@@ -17,7 +17,7 @@ from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from data_loader.image_sizes import fit_of
 from data_loader.ood import ood_images
-from data_loader.parts import Part
+from data_loader.parts import ROW, Part
 from misc.config import REGRESSION, Config
 from misc.errors import UserError
 
@@ -48,7 +48,8 @@ class Collected(NamedTuple):
 
     rows: np.ndarray                 # targets [n] or [n, m], or labels [n]; of a band its inputs [n, 1]
     draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]
-    ids: Optional[np.ndarray] = None  # what predictions call the rows, [n]; of images None
+    ids: Optional[np.ndarray] = None  # what predictions call the rows, [n]; None: they are numbered from 1
+    id_name: str = ROW                # what predictions call the column of the ids
 
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
@@ -119,7 +120,7 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
             if isinstance(kept, Draws):  # a point estimate has one output for many noise draws
                 shape = (len(kept.precisions), *kept.outputs.shape[1:])
                 kept = kept._replace(outputs=np.broadcast_to(kept.outputs, shape))
-            collected[name] = Collected(part.x if name == BAND else part.y, kept, part.ids)
+            collected[name] = Collected(part.x if name == BAND else part.y, kept, part.ids, part.id_name)
     return collected
 
 

@@ -109,7 +109,7 @@ TASKS = {
         draws=evaluation.class_draws,
         evaluate=evaluation.evaluate_classification,
         statistics=evaluation.statistics_of_classes,
-        write_predictions=evaluation.write_probabilities,
+        write_predictions=evaluation.write_class_predictions,
         write_images=evaluation.write_misclassified,
         about_data=wording.about_images,
         about_noise=wording.about_no_noise,
@@ -120,7 +120,6 @@ TASKS[TABLE_CLASSIFICATION] = TASKS[CLASSIFICATION]._replace(
     load=load_class_table,
     load_other=other_class_table,
     has_images=False,
-    write_predictions=evaluation.write_class_predictions,
     write_images=evaluation.write_no_images,
     about_data=wording.about_class_table,
 )
