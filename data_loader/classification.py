@@ -8,7 +8,7 @@ import numpy as np
 
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.archives import Loaded
-from data_loader.images import LabelledImages, with_channels
+from data_loader.images import LabelledImages, image_ids, with_channels
 from data_loader.parts import Part, Pixels, Spec
 from data_loader.splits import (
     Split,
@@ -58,8 +58,11 @@ def load_classification(config: Config) -> ImageData:
     if len(np.unique(labels[rows])) < 2:
         raise UserError(f"{source}: the training images are all of one class; there is nothing to learn")
 
+    ids, id_names = zip(*(image_ids(part, config.data_path) for part in _parts_of(loaded)))
+    all_ids = np.concatenate(ids)
+
     def part(chosen: np.ndarray) -> Part:
-        return Part(images[chosen], labels[chosen])
+        return Part(images[chosen], labels[chosen], ids=all_ids[chosen], id_name=id_names[0])
 
     fit = part(rows)
     hashes = hash_of_rows(images)

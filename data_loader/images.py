@@ -4,6 +4,7 @@ digits.
 Every reader raises a UserError that names the file and what is wrong with it. CIFAR's pickles are read by
 data_loader/cifar.py, MNIST's files by data_loader/idx.py, single image files by data_loader/image_files.py.
 """
+import os
 import pathlib
 import typing
 
@@ -20,6 +21,7 @@ from data_loader.image_files import (
 )
 from data_loader.image_sizes import Fit
 from data_loader.labels_file import Labels
+from data_loader.parts import FILE, ROW
 from misc.errors import UserError
 
 
@@ -112,6 +114,16 @@ def with_channels(part: LabelledImages, n_channels: int) -> LabelledImages:
         return part
     sources = [source._replace(done=(*source.done, GREY_TO_COLOUR)) for source in part.sources]
     return part._replace(images=np.repeat(part.images, n_channels, axis=3), sources=sources)
+
+
+def image_ids(part: LabelledImages, folder: str) -> typing.Tuple[np.ndarray, str]:
+    """Returns what predictions call the images, [n], and what they call the column of that.
+
+    Images that are files have their paths relative to `folder`, as texts; others have their numbers from 1.
+    """
+    if not part.sources:
+        return np.arange(len(part.labels)) + 1, ROW
+    return np.array([os.path.relpath(str(source.path), folder) for source in part.sources], object), FILE
 
 
 def _labelled(read: ImageFiles, labels: np.ndarray, classes: typing.List[str]) -> LabelledImages:

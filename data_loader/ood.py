@@ -10,7 +10,14 @@ from data_loader.archives import Loaded
 from data_loader.classification import ImageData
 from data_loader.image_files import read_notes, skipped_note
 from data_loader.image_sizes import Fit, fit_of
-from data_loader.images import LabelledImages, read_folder, read_unlabelled, size_text, with_channels
+from data_loader.images import (
+    LabelledImages,
+    image_ids,
+    read_folder,
+    read_unlabelled,
+    size_text,
+    with_channels,
+)
 from data_loader.known_tables import put_target_last
 from data_loader.other_rows import MAX_DISTANCE, encode_as, match_columns, targets_of, word_columns
 from data_loader.parts import Part
@@ -80,7 +87,8 @@ def labelled_images(name: str, config: Config, data: ImageData) -> Part:
                         f"which the run does not have ({', '.join(list(data.classes)[:10])}): use --ood for images of "
                         "other classes")
     labels_of_run = np.array([list(data.classes).index(label) for label in classes], np.int32)
-    return Part(other.images, labels_of_run[other.labels])
+    ids, id_name = image_ids(other, name)
+    return Part(other.images, labels_of_run[other.labels], ids=ids, id_name=id_name)
 
 
 def other_table(name: str, config: Config, data: TableData) -> Part:
@@ -113,7 +121,7 @@ def other_table(name: str, config: Config, data: TableData) -> Part:
             raise UserError(f"--data {name}: the run was trained on these rows; evaluate without --data to use its "
                             "test rows")
         n_in_train = n_common(hash_of_rows(values), data.train_hashes)
-    return Part(x, y, n_in_train, (*rows.notices, *notices), rows.ids)
+    return Part(x, y, n_in_train, (*rows.notices, *notices), rows.ids, data.transform.id_name)
 
 
 def other_class_table(name: str, config: Config, data: TableData) -> Part:

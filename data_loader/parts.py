@@ -3,6 +3,8 @@ import typing
 
 import numpy as np
 
+ROW, FILE = "row", "file"  # the columns of predictions that hold the numbers of rows, from 1, and names of image files
+
 
 class Part(typing.NamedTuple):
     """Some rows of a data set."""
@@ -12,6 +14,7 @@ class Part(typing.NamedTuple):
     n_in_train: typing.Optional[int] = None  # of other rows: how many the run was trained on; None: not looked for
     notices: typing.Tuple[str, ...] = ()  # of other rows: sentences about what was assumed
     ids: typing.Optional[np.ndarray] = None  # what predictions call the rows, [n]: numbers from 1, or texts
+    id_name: str = ROW  # what predictions call the column of the ids
 
 
 class Pixels(typing.NamedTuple):

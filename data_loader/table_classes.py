@@ -51,7 +51,7 @@ def class_part(data: TableData, rows: OtherRows) -> Part:
     if data.train_hashes is not None:
         values = np.column_stack([data.transform.encode(rows.frame)[0], labels])
         n_in_train = n_common(hash_of_rows(values), data.train_hashes)
-    return Part(x, labels, n_in_train, (*rows.notices, *notices), rows.ids)
+    return Part(x, labels, n_in_train, (*rows.notices, *notices), rows.ids, data.transform.id_name)
 
 
 def _about_absent(classes: typing.Sequence[str], train_labels: np.ndarray) -> typing.Iterator[str]:

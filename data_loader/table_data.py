@@ -91,7 +91,8 @@ def table_data(config: Config, loaded: SplitTable, inputs: Standards, targets: n
     n_valid, n_test = (n_common(hashes[rows], hashes[train_rows]) for rows in (valid_rows, split.test))
 
     def part(rows: np.ndarray) -> Part:
-        return Part(inputs.scaled[rows], targets[rows], ids=_names_of_rows(loaded, rows))
+        return Part(inputs.scaled[rows], targets[rows], ids=_names_of_rows(loaded, rows),
+                    id_name=loaded.transform.id_name)
 
     on_test = config.evaluate_on == "test" and len(split.test) > 0
     return TableData(

@@ -7,13 +7,13 @@ import typing
 
 import numpy as np
 
+from data_loader.parts import ROW
 from data_loader.table_dates import DATE_PARTS, date_parts, find_day_first, is_date
 from misc.errors import UserError
 
 if typing.TYPE_CHECKING:
     import pandas
 
-ROW = "row"  # what files of predictions call the numbers of the rows, from 1
 NUMBER, CATEGORY, DATE = "number", "category", "date"
 FILLS: typing.Dict[str, typing.Callable] = {"mean": np.nanmean, "median": np.nanmedian, "indicator": np.nanmean}
 MOST_LEVELS = 1000

@@ -9,13 +9,12 @@ import numpy as np
 from core.assessment.restore import Restored
 from data_loader.image_files import image_paths, read_images
 from data_loader.other_rows import Expected, Header, encode_as, expected_columns, match_columns
+from data_loader.parts import FILE, ROW
 from data_loader.row_stream import STDIN, RowBlock, bisected, count_lines, stream_table
 from data_loader.table_text import TableFormat
-from data_loader.table_transform import ROW
 from misc.errors import UserError
 
-FILE = "file"  # the column that identifies images
-IMAGES_AT_ONCE = 500
+IMAGES_AT_ONCE = 500  # or more, so that they make whole batches
 
 OnBad = Optional[Callable[[str], None]]  # is told of each bad row, which is left out; None: it is an error
 
@@ -59,8 +58,10 @@ def _images(runs: Sequence[Restored], rows: str, on_bad: OnBad) -> Iterator[Enco
         names = [str(path.relative_to(root)) if root else str(path) for path in chosen]
         return Encoded(FILE, np.array(names, object), positions.start, inputs)
 
-    for start in range(0, len(paths), IMAGES_AT_ONCE):
-        yield from bisected(range(start, min(start + IMAGES_AT_ONCE, len(paths))), read, on_bad)
+    batch = runs[0].config.test_batch_size
+    at_once = -(-IMAGES_AT_ONCE // batch) * batch  # batches are then those of an evaluation of the same images
+    for start in range(0, len(paths), at_once):
+        yield from bisected(range(start, min(start + at_once, len(paths))), read, on_bad)
 
 
 def _paths(rows: str) -> List[pathlib.Path]:

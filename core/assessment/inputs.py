@@ -18,7 +18,7 @@ from core.training.tasks import TASKS
 from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from data_loader.drift import shares_outside
-from data_loader.parts import Part
+from data_loader.parts import ROW, Part
 from misc.config import REGRESSION, Config
 from misc.errors import UserError
 
@@ -64,7 +64,8 @@ class Collected(NamedTuple):
 
     rows: Optional[np.ndarray]       # targets [n] or [n, m], or labels [n]; inputs of a band [n, 1]; None of OOD rows
     draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]; of permuted rows log p(y | x), [K, n]
-    ids: Optional[np.ndarray] = None  # what predictions call the rows, [n]; of images None
+    ids: Optional[np.ndarray] = None  # what predictions call the rows, [n]; None: they are numbered from 1
+    id_name: str = ROW                # what predictions call the column of the ids
 
 
 def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]:
@@ -137,7 +138,8 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
             part = rows.make()
             draws = design.task.draws(run.session, run.model, part.x, run.data, noise,
                                       functools.partial(_counted, display))
-            collected[name] = Collected(part.x if name == BAND else part.y, rows.keep(draws, part), part.ids)
+            collected[name] = Collected(part.x if name == BAND else part.y, rows.keep(draws, part), part.ids,
+                                        part.id_name)
     return collected
 
 

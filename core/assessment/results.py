@@ -37,7 +37,7 @@ from core.metrics.predictive import (
     softmax,
     values_of,
 )
-from core.training.row_columns import class_columns, regression_columns, with_ids
+from core.training.row_columns import evaluated_class_columns, regression_columns, with_ids
 from core.training.targets import of_target, target_names
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS
 from misc.config import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION
@@ -53,7 +53,7 @@ class Results(NamedTuple):
     more: Dict[str, Any]                # further numbers for metrics.json
     predictions: Dict[str, np.ndarray]  # {column: array over rows}
     panels: Dict[str, Any]              # {figure: its data}, see figures.py
-    columns: Dict[str, np.ndarray] = {}  # of predictions.csv of a table of classes
+    columns: Dict[str, np.ndarray] = {}  # of predictions.csv of a classification
 
 
 class PerTarget(dict):
@@ -99,15 +99,10 @@ def classification_results(collected: Dict[str, Collected], data: Any, options: 
     if corruptions:
         more.update(corruptions)
         panels["corruptions"] = corruptions["corruptions"]
-    return Results(metrics, more, predictions, panels)
-
-
-def class_table_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
-    """Returns the Results of `classification_results`, with a column of what identifies the rows."""
-    results, (labels, logits, ids) = classification_results(collected, data, options), collected[TEST]
+    columns = with_ids(collected[TEST], evaluated_class_columns(logits, labels, data.classes))
+    results = Results(metrics, more, predictions, panels, columns)
     add_importance(results, collected, data, options)
-    columns = {"target": np.array(data.classes, object)[labels], **class_columns(logits, data.classes)}
-    return results._replace(columns=with_ids(ids, data, columns))
+    return results
 
 
 def _detect_by_entropy(own_draws: np.ndarray, ood_draws: np.ndarray,
@@ -177,7 +172,7 @@ def _of_several(collected: Dict[str, Collected], data: Any, options: Options) ->
 def _of_target(kind: str, collected: Collected, number: int) -> Collected:
     """Returns the draws, and the targets of the test rows, of one of several targets."""
     rows = collected.rows[:, number] if kind == TEST and collected.rows is not None else collected.rows
-    return Collected(rows, collected.draws.of_target(number), collected.ids)
+    return collected._replace(rows=rows, draws=collected.draws.of_target(number))
 
 
 def _of_one(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
@@ -192,7 +187,7 @@ def _of_one(collected: Dict[str, Collected], data: Any, options: Options) -> Res
             "noise_std": float(np.sqrt(np.mean(mean_noise_variance(squared_scales, draws.dof)))),
             "monte_carlo": monte_carlo(per_draw)}
     columns = regression_columns(draws, data.target_mean, data.target_std)
-    predictions = with_ids(collected[TEST].ids, data, {"target": targets, **columns, "crps": crps,
+    predictions = with_ids(collected[TEST], {"target": targets, **columns, "crps": crps,
                                                        "cdf": prediction.cdf})
     panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
               "coverage": coverage_curve(prediction.cdf), "residuals": (prediction.std, targets - prediction.mean)}
@@ -254,15 +249,10 @@ def band(inputs: np.ndarray, draws: Draws, data: Any) -> Band:
 
 
 def write_classification(results: Results, data: Any, folder: pathlib.Path) -> None:
-    """Writes predictions.npz into `folder`: arrays over rows, and the names of the classes."""
+    """Writes into `folder` predictions.npz, arrays over rows and the names of the classes, and predictions.csv."""
+    write_columns(folder / "predictions.csv", results.columns)
     with open(str(folder / "predictions.npz"), "wb") as handle:
         np.savez_compressed(handle, classes=np.array(data.classes), **results.predictions)
-
-
-def write_class_table(results: Results, data: Any, folder: pathlib.Path) -> None:
-    """Writes predictions.npz, as `write_classification`, and predictions.csv, a line per row of the table."""
-    write_classification(results, data, folder)
-    write_columns(folder / "predictions.csv", results.columns)
 
 
 def write_regression(results: Results, data: Any, folder: pathlib.Path) -> None:
@@ -279,4 +269,4 @@ class Assessment(NamedTuple):
 
 ASSESSMENTS = {REGRESSION: Assessment(regression_results, write_regression),
                CLASSIFICATION: Assessment(classification_results, write_classification)}
-ASSESSMENTS[TABLE_CLASSIFICATION] = Assessment(class_table_results, write_class_table)
+ASSESSMENTS[TABLE_CLASSIFICATION] = ASSESSMENTS[CLASSIFICATION]

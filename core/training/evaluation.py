@@ -18,7 +18,7 @@ from core.metrics.predictive import (
 )
 from core.training.noise import Noise
 from core.training.outputs import WrapBatches, network_outputs
-from core.training.row_columns import class_columns, with_ids
+from core.training.row_columns import evaluated_class_columns, with_ids
 from core.training.targets import prediction_columns, target_names
 from misc.image_figures import misclassified_figure
 from misc.records import write_columns
@@ -94,7 +94,7 @@ def write_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
     made from them.
     """
     columns = prediction_columns(evaluation.prediction, evaluation.targets, evaluation.draws, data)
-    write_columns(folder.predictions, with_ids(evaluated_part(data).ids, data, columns))
+    write_columns(folder.predictions, with_ids(evaluated_part(data), columns))
 
 
 def write_probabilities(folder: Any, evaluation: Evaluation, data: Any) -> None:
@@ -105,15 +105,14 @@ def write_probabilities(folder: Any, evaluation: Evaluation, data: Any) -> None:
 
 
 def write_class_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:
-    """Writes predictions.npz, as `write_probabilities`, and predictions.csv, a line per test row of a table.
+    """Writes predictions.npz, as `write_probabilities`, and predictions.csv, a line per test row or image.
 
     Columns: what identifies the row, its class, the predicted class, its probability, entropy and mutual information
-    (nats), and the probability of every class.
+    (nats), and the probability of every class, unless there are very many.
     """
     write_probabilities(folder, evaluation, data)
-    names = np.array(data.classes, object)[evaluation.targets]
-    columns = {"target": names, **class_columns(evaluation.draws, data.classes)}
-    write_columns(folder.predictions, with_ids(evaluated_part(data).ids, data, columns))
+    columns = evaluated_class_columns(evaluation.draws, evaluation.targets, data.classes)
+    write_columns(folder.predictions, with_ids(evaluated_part(data), columns))
 
 
 def evaluated_part(data: Any) -> Any:

@@ -1,14 +1,15 @@
 """What files of predictions say of each row: columns that are made of draws from the predictive distribution."""
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Sequence
 
 import numpy as np
 
 from core.metrics.calibration import entropies
 from core.metrics.predictive import moments, predict_classes, softmax
 from core.metrics.quantiles import mixture_quantiles
-from data_loader.table_transform import ROW
+from data_loader.parts import ROW
 
 INTERVAL = 0.9  # probability of the central interval, unless something else is asked for
+MOST_CLASSES = 100  # with more, files of test rows have no columns of probabilities, which are in predictions.npz
 
 Columns = Dict[str, np.ndarray]  # name -> a value per row, [n]
 
@@ -31,28 +32,43 @@ def regression_columns(draws: Any, target_mean: float, target_std: float, interv
             "epistemic_std": target_std * np.sqrt(epistemic), "lower": values[0], "upper": values[1], **further}
 
 
-def class_columns(logits: np.ndarray, classes: Sequence[Any]) -> Columns:
+def class_columns(logits: np.ndarray, classes: Sequence[Any], of_each: bool = True) -> Columns:
     """Returns the predicted class, its probability, entropy and mutual information (nats), and a column per class.
 
-    logits: [K, n, C], of all weight draws.
+    Args:
+      logits: [K, n, C], of all weight draws.
+      classes: names, in the order of the labels.
+      of_each: whether there is a column of probabilities for each class.
     """
     names = np.array([str(name) for name in classes], object)
     probabilities = predict_classes(logits).probabilities
     total, _, mutual = entropies(softmax(logits))
-    of_classes = {f"p_{name}": probabilities[:, number] for number, name in enumerate(names)}
+    of_classes = {f"p_{name}": probabilities[:, number] for number, name in enumerate(names) if of_each}
     return {"predicted": names[probabilities.argmax(axis=1)], "confidence": probabilities.max(axis=1),
             "entropy": total, "mutual_information": mutual, **of_classes}
 
 
-def with_ids(ids: Optional[np.ndarray], data: Any, columns: Columns) -> Columns:
-    """Returns the columns behind one that identifies the rows, called as the run's column row_id, or else "row".
+def evaluated_class_columns(logits: np.ndarray, labels: np.ndarray, classes: Sequence[Any]) -> Columns:
+    """Returns the class of each row, and `class_columns`, which have no column per class of more than MOST_CLASSES.
 
-    ids: what predictions call the rows, [n]; None: their numbers among these rows, from 1.
+    Args:
+      logits: [K, n, C], of all weight draws.
+      labels: int [n].
+      classes: names, in the order of the labels.
     """
-    n_rows = len(next(iter(columns.values())))
-    if ids is None:
+    targets = np.array([str(name) for name in classes], object)[labels]
+    return {"target": targets, **class_columns(logits, classes, of_each=len(classes) <= MOST_CLASSES)}
+
+
+def with_ids(rows: Any, columns: Columns) -> Columns:
+    """Returns the columns behind one that identifies the rows.
+
+    rows: a Part, or anything else with its `ids` and `id_name`; without ids, the rows are numbered from 1.
+    """
+    if rows.ids is None:
+        n_rows = len(next(iter(columns.values())))
         return {unused_name(ROW, columns): np.arange(1, n_rows + 1), **columns}
-    return {unused_name(data.transform.id_name, columns): ids, **columns}
+    return {unused_name(rows.id_name, columns): rows.ids, **columns}
 
 
 def unused_name(name: str, columns: Columns) -> str:

@@ -112,7 +112,7 @@ TASKS = {
         draws=evaluation.class_draws,
         evaluate=evaluation.evaluate_classification,
         statistics=evaluation.statistics_of_classes,
-        write_predictions=evaluation.write_probabilities,
+        write_predictions=evaluation.write_class_predictions,
         write_images=evaluation.write_misclassified,
         about_data=wording.about_images,
         about_noise=wording.about_no_noise,
@@ -124,7 +124,6 @@ TASKS[TABLE_CLASSIFICATION] = TASKS[CLASSIFICATION]._replace(
     load_other=other_class_table,
     load_ood=ood_rows,
     has_images=False,
-    write_predictions=evaluation.write_class_predictions,
     write_images=evaluation.write_no_images,
     about_data=wording.about_class_table,
 )

@@ -70,8 +70,25 @@ def test_predictions_and_the_result_agree(finished):
     assert metrics["test_brier"] == pytest.approx(np.mean(np.sum(error**2, axis=1)), rel=1e-5)
     assert all(metrics[name] == float(last[name]) for name in last if name not in ("epoch", "step", "seconds"))
     assert (result["n_train"], result["n_valid"], result["n_test"], result["steps"]) == (1294, 144, 359, 22)
-    assert result["protocol"] == "random" and not finished.predictions.exists()
-    assert "epoch 2: test_accuracy" in finished.log.read_text()
+    assert result["protocol"] == "random" and "epoch 2: test_accuracy" in finished.log.read_text()
+
+
+def test_a_line_per_image(finished):
+    """Digits are no files: a line names the image by its number in the set, from 1."""
+    with np.load(str(finished.probabilities)) as arrays:
+        probabilities, labels = arrays["probabilities"], arrays["labels"]
+    table = rows(finished.predictions)
+    assert list(table[0]) == ["row", "target", "predicted", "confidence", "entropy", "mutual_information",
+                              *(f"p_{name}" for name in range(10))]
+    order = np.random.RandomState(1).permutation(1797)
+    assert [int(row["row"]) for row in table] == (order[1438:] + 1).tolist()
+    assert [int(row["target"]) for row in table] == labels.tolist()
+    assert [int(row["predicted"]) for row in table] == probabilities.argmax(axis=1).tolist()
+    found = np.array([[float(row[f"p_{name}"]) for name in range(10)] for row in table])
+    assert (found.astype(np.float32) == probabilities).all()
+    assert_allclose([float(row["confidence"]) for row in table], found.max(axis=1), rtol=1e-15)
+    assert_allclose([float(row["entropy"]) for row in table], -(found * np.log(found)).sum(axis=1), rtol=1e-9)
+    assert all(0 < float(row["mutual_information"]) < float(row["entropy"]) for row in table)
 
 
 def test_curves(finished):

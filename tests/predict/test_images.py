@@ -2,6 +2,7 @@
 import json
 import pathlib
 import shutil
+import types
 
 import numpy as np
 import pandas
@@ -11,6 +12,9 @@ from PIL import Image
 import evaluate
 import predict
 import train
+from core.assessment import encoded_rows
+from core.assessment.restore import stored_data
+from misc.folders import folder_at, read_config
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,36 @@ def test_a_folder_is_predicted_as_the_test_images_were_evaluated(run_on_images, 
         classes = [str(name) for name in arrays["classes"]]
     found = table[[f"p_{name}" for name in classes]].to_numpy()
     np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [[], ["--batch", "7"]])
+def test_predictions_agree_with_the_evaluation_to_the_last_digit(run_on_images, tmp_path, monkeypatch, batch):
+    """Those of predict.py, of evaluate.py on the same folder, and, with the batches of the training, of train.py."""
+    root, images = run_on_images
+    monkeypatch.setattr(encoded_rows, "IMAGES_AT_ONCE", 10)
+    evaluate.main([str(root), "--data", str(images), *batch])
+    out = tmp_path / "p.csv"
+    predict.main([str(root), str(images), "--out", str(out), *batch])
+    found, expected = (pandas.read_csv(str(path), dtype=str) for path in (out, root / "evaluation" / "predictions.csv"))
+    assert list(expected.columns[:3]) == ["file", "target", "predicted"]
+    assert list(expected["target"]) == [pathlib.Path(name).parts[0] for name in expected["file"]]
+    pandas.testing.assert_frame_equal(found, expected.drop(columns="target"))
+    if not batch:
+        trained = pandas.read_csv(str(root / "predictions.csv"), dtype=str)
+        assert list(trained["file"]) == [f"test/{name}" for name in found["file"]]
+        pandas.testing.assert_frame_equal(trained.drop(columns="file"), expected.drop(columns="file"))
+
+
+@pytest.mark.parametrize("batch, sizes", [(7, [14, 14, 12]), (10, [10] * 4), (3, [12, 12, 12, 4]), (64, [40])])
+def test_blocks_are_whole_batches(run_on_images, monkeypatch, batch, sizes):
+    """Then the batches are those of an evaluation."""
+    root, images = run_on_images
+    monkeypatch.setattr(encoded_rows, "IMAGES_AT_ONCE", 10)
+    config, _ = read_config(root, {"test_batch_size": batch})
+    run = types.SimpleNamespace(data=stored_data(folder_at(root)), config=config)
+    blocks = list(encoded_rows.encoded_rows([run], str(images), None))
+    assert [len(block.ids) for block in blocks] == [len(block.inputs[0]) for block in blocks] == sizes
+    assert [block.first for block in blocks] == np.cumsum([0, *sizes[:-1]]).tolist()
 
 
 def test_a_list_and_a_single_image(run_on_images, tmp_path, monkeypatch):
