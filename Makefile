@@ -1,6 +1,6 @@
 # make run [CONFIG=FILE]  installs into .venv and trains
 # make test               installs and runs lint and tests
-# make docs               installs what the documentation needs, and builds it into site/
+# make docs               installs, runs the tutorials (two minutes) and builds the documentation into site/
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= config/regression/ekfac_concrete.json
@@ -32,9 +32,7 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	$(VENV)/bin/pip install --quiet -r requirements-dev.txt
 	touch $@
 
-$(VENV)/installed-docs: requirements-docs.txt
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --upgrade pip
+$(VENV)/installed-docs: $(VENV)/installed requirements-docs.txt
 	$(VENV)/bin/pip install --quiet -r requirements-docs.txt
 	touch $@
 
