@@ -9,8 +9,9 @@ import typing
 import pydantic
 
 from misc.config_file import PathLike, parse_override, read_settings
-from misc.config_keys import CLASSIFICATION, PATTERNS, REGRESSION, TABLE_CLASSIFICATION, TABLE_KEYS, Keys, key_mode
+from misc.config_keys import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION, TABLE_KEYS, Keys, key_mode
 from misc.config_overlays import OVERLAY_KEYS, read_overlay
+from misc.config_types import PATTERNS
 from misc.errors import UserError
 from misc.synonyms import key_hint
 

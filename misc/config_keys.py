@@ -6,7 +6,9 @@ must be given. `Config` (misc/config.py) adds the checks across keys and the val
 import typing
 
 import pydantic
-from typing_extensions import Annotated, Literal
+from typing_extensions import Literal
+
+from misc.config_types import NAME, PATH, Column, ImageSide, key
 
 REGRESSION, CLASSIFICATION = "regression", "classification"  # modes
 TABLE_CLASSIFICATION = "table classification"  # kind of a run of mode classification whose data are a table
@@ -23,34 +25,8 @@ CURVATURE = "Curvature estimates"
 REFRESH = "Curvature refresh"
 EXECUTION = "Execution"
 
-Column = typing.Union[pydantic.StrictInt, pydantic.StrictStr]  # of a table: its number from 1, or its name
-
 TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
               "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file")
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # a file or folder name, never a path
-PATH = r"^[^\x00]+$"
-
-PATTERNS = {
-    NAME: "a name has letters, digits, _ . + - only and begins with a letter or digit",
-    PATH: "a path has at least one character and no NUL character",
-}
-
-
-def key(group: str, default: typing.Any, meaning: str, mode: typing.Optional[str] = None, **limits) -> typing.Any:
-    """Declares a configuration key.
-
-    Args:
-      group: its purpose, one of the groups above.
-      default: `...` if the key must be given.
-      meaning: a sentence for `--help-config` and the documentation.
-      mode: the only mode that accepts the key, or None for both.
-      limits: its range, as keyword arguments of `pydantic.Field`.
-    """
-    return pydantic.Field(default, description=meaning, json_schema_extra={"mode": mode, "group": group}, **limits)
-
-
-ImageSide = Annotated[int, pydantic.Field(ge=1, le=4096)]  # pixels
 
 
 class Keys(pydantic.BaseModel):
@@ -182,8 +158,12 @@ class Keys(pydantic.BaseModel):
         POSTERIOR, None, "Epochs over which the weight of the KL term, and with it the weight noise, grows from 0 to "
         "its full value. Default: 0 for regression, 20 for classification.", ge=0)
     init_from: typing.Optional[str] = key(
-        POSTERIOR, None, "Folder of a run, of the same network and optimizer, whose newest checkpoint is the start: "
-        "means, curvature and noise level are those of that run. Steps and epochs count from 0.", pattern=PATH)
+        POSTERIOR, None, "Folder of a run of the same network, whose newest checkpoint is the start: means, curvature "
+        "and noise level are those of that run; of a run by another kind of optimizer, weights and noise level alone. "
+        "Steps and epochs count from 0.", pattern=PATH)
+    posterior_layers: typing.Union[str, typing.List[str]] = key(
+        POSTERIOR, "all", "Layers whose weights have a posterior: all, last, or a list of names (`--explain` shows "
+        "them). The weights of the others are point estimates, without noise, trained by the same steps.")
     eta: float = key(POSTERIOR, 1.0, "Prior variance of every weight.", gt=0)
 
     noise_prior_shape: float = key(NOISE, 6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)

@@ -181,6 +181,7 @@ PERIODS = {"optimizer": "ekfac", "Teigen": 3}
 CHANGES = {
     "optimizer": ("kfac", {}), "model_name": ("ffn", {}), "hidden": ([5], TWO_LAYERS),
     "activation": ("tanh", TWO_LAYERS), "batch_size": (7, {}), "train_particles": (3, {}),
+    "posterior_layers": ("last", dict(EKFAC, model_name="ffn")),
     "kl": (0.5, EKFAC), "eta": (0.5, EKFAC), "damping": (0.1, EKFAC), "kl_warmup": (2, {}),
     "basis_update": ("orthogonal_iteration", EKFAC), "basis_tolerance": (0.5, EKFAC), "true_fisher": (False, EKFAC),
     "scale_init": ("exact", PERIODS),

@@ -159,8 +159,7 @@ def test_a_source_that_changes_meanwhile(source, config):
     ({}, {"hidden": [5]}, "has another network: layer dense0 has 4 x 4 there, 4 x 5 here"),
     ({}, {"hidden": [4, 3]}, "has another network: layer dense1 has 5 x 1 there, 5 x 3 here"),
     ({"hidden": [4, 1]}, {}, "has another network: layer dense2 has 2 x 1 there, nothing here"),
-    ({}, {"optimizer": "kfac"}, "was trained by optimizer ekfac, whose state does not fit optimizer kfac"),
-    ({}, {"optimizer": "bbb"}, "was trained by optimizer ekfac, whose state does not fit optimizer bbb"),
+    ({"optimizer": "adam"}, {"hidden": [5]}, "has another network: layer dense0 has 4 x 4 there, 4 x 5 here"),
     ({"noise_update": "conjugate"}, {}, "has noise_update conjugate, whose state does not fit noise_update adam"),
     ({"optimizer": "kfac"}, {"optimizer": "kfac", "damping": 0.1},
      "keeps another state: step_inverse_a of dense0 is nothing there, 4 x 4 here: set damping"),
@@ -232,6 +231,83 @@ def test_explain(source, config_file, capsys):
     text = capsys.readouterr().out
     assert f"start      step 32 of {first.root} (init_from): means, curvature, noise level; steps and epochs" in text
     assert "warning: init_from" in text
+
+
+# A run by another family of methods: its weights alone.
+
+PAIRS = [("adam", "kfac"), ("sgd", "ekfac"), ("ekfac", "kfac"), ("ekfac_point", "diag"), ("kfac", "bbb"),
+         ("bbb", "adam")]
+
+
+@pytest.mark.parametrize("theirs, ours", PAIRS)
+def test_weights_of_another_method_are_taken_over(source, config, theirs, ours):
+    first = source(optimizer=theirs)
+    made = config(init_from=str(first.root), optimizer=ours, split=1)
+    plan = warm_start.begun(run.plan(made))
+    warm, fresh, there = at_the_start(plan), at_the_start(run.plan(made)), weights(first)
+    for layer in ("dense0", "dense1"):
+        mean = there[f"{layer}/mean"]
+        if f"{layer}/q_a" in there:
+            mean = there[f"{layer}/q_a"] @ mean @ there[f"{layer}/q_s"].T
+        np.testing.assert_allclose(warm[f"{layer}/mean"], mean, rtol=1e-4, atol=1e-6)
+    for name in warm:
+        if not name.endswith("/mean"):
+            expected = there if name == "likelihood/log_noise" else fresh
+            assert np.array_equal(warm[name], expected[name]), name
+    assert plan.start.notices == (
+        f"note: init_from {first.root} was trained by optimizer {theirs}, which keeps another state than {ours}: the "
+        "weights are taken over; curvature begins anew",)
+
+
+def test_noise_of_another_kind_begins_anew(source, config):
+    first = source(optimizer="adam", noise_update="held_out")
+    made = config(init_from=str(first.root), optimizer="kfac", noise_update="conjugate", split=1)
+    plan = warm_start.begun(run.plan(made))
+    warm, fresh = at_the_start(plan), at_the_start(run.plan(made))
+    for name in ("log_noise", "mean_square"):
+        assert np.array_equal(warm[f"likelihood/{name}"], fresh[f"likelihood/{name}"])
+    assert "curvature and noise level begin anew" in plan.start.notices[0]
+    assert not plan.design.goes_on("noise level") and not plan.design.goes_on("curvature")
+
+
+def test_resuming_remembers_what_began_anew(source, config, config_file):
+    """The noise level begins as a plain average in both, although the resumed run does not look at the source."""
+    first, folders = source(optimizer="adam"), []
+    for name in ("whole", "cut"):
+        settings = dict(exp_name=name, init_from=str(first.root), optimizer="kfac", noise_update="conjugate",
+                        steps_per_run=1)
+        path = config_file(**settings)
+        folders.append(run_folder(config(**settings)))
+        if name == "whole":
+            train.main(["--config", str(path)])
+            continue
+        with interrupted(3), pytest.raises(SystemExit):
+            train.main(["--config", str(path)])
+        shutil.rmtree(str(first.root))
+        train.main(["--config", str(path), "--resume"])
+    assert_same(weights(folders[1]), weights(folders[0]))
+    starts = [json.loads(folder.result.read_text())["start"] for folder in folders]
+    assert starts[0] == starts[1] and starts[0]["anew"] == ["curvature", "noise level"]
+
+
+def test_a_pretrained_classifier_gets_a_posterior_of_its_last_layer(tmp_path):
+    """Weights, moments of single values and accuracy are those of the source; A and S begin as plain averages."""
+    def settings(**more):
+        return digits(tmp_path, batch_size=1437, batch_norm=True, kl_warmup=0, **more)
+
+    first = Config.from_dict(settings(exp_name="source", epoch=6, optimizer="adam"))
+    before = run.execute(run.plan(first))
+    made = Config.from_dict(settings(exp_name="warm", epoch=1, optimizer="kfac", posterior_layers="last",
+                                     learning_rate=1e-9, init_from=str(run_folder(first).root)))
+    plan = warm_start.begun(run.plan(made))
+    start, there = at_the_start(plan), weights(run_folder(first))
+    for name in start:
+        if name.endswith(("/mean", "/moving_mean", "/moving_variance")):
+            np.testing.assert_allclose(start[name], there[name], rtol=1e-6)
+    after = run.execute(run.plan(made))
+    assert abs(after["metrics"]["test_mean_accuracy"] - before["metrics"]["test_mean_accuracy"]) < 0.02
+    here = weights(run_folder(made))
+    assert np.abs(here["dense1/s_cov"]).max() < 0.5  # nothing is left of the initial identity
 
 
 # Averages that a fresh run begins as plain averages go on instead.

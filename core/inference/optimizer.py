@@ -106,15 +106,31 @@ def layer_methods(config: Config, specs: Sequence[LayerSpec], prior: Prior,
     Args:
       solver: function (name of a layer) -> Solver of its factors.
 
-    Raises UserError for an unknown method, or a kind of layer without curvature statistics.
+    Raises UserError for an unknown method, a kind of layer without curvature statistics, or posterior_layers that do
+    not exist.
     """
-    method = lookup(METHODS, config.optimizer, "optimizer")
+    method, chosen = lookup(METHODS, config.optimizer, "optimizer"), posterior_layers(config, specs)
     layers = []
     for spec in specs:
         statistics(spec)
         family, noisy = _family_of(spec, method, config)
+        noisy = noisy and spec.name in chosen
         layers.append(LayerMethod(spec, family and family(prior, config, solver(spec.name)), noisy))
     return layers
+
+
+def posterior_layers(config: Config, specs: Sequence[LayerSpec]) -> List[str]:
+    """Returns the names of the layers that config's `posterior_layers` stands for. Raises UserError for unknown ones.
+    """
+    names, asked = [spec.name for spec in specs if spec.has_weights], config.posterior_layers
+    groups = {"all": names, "last": names[-1:]}
+    if isinstance(asked, str) and asked in groups:
+        return groups[asked]
+    unknown = [asked] if isinstance(asked, str) else [name for name in asked if name not in names]
+    if unknown or not asked:
+        wrong = f"there is no layer {unknown[0]!r}" if unknown else "the list is empty"
+        raise UserError(f"posterior_layers: {wrong}: give all, last or a list of {', '.join(names)}")
+    return list(asked)
 
 
 def _family_of(spec: LayerSpec, method: Method, config: Config) -> Tuple[Optional[Callable[..., Family]], bool]:

@@ -1,6 +1,6 @@
 """Design: all that is known and checked before the graph is built. Plan: a Design with its data and device."""
 import pathlib
-from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
 from core.inference import optimizer
 from core.inference.gaussian import Prior
@@ -34,6 +34,16 @@ class Design(NamedTuple):
     last_batch_size: int        # rows of the last one of an epoch if it is smaller; 0: it is not
     n_test_particles: int       # weight draws of an evaluation: one is enough without weight noise
     particles_at_once: int      # of these, how many one evaluation call holds
+    anew: FrozenSet[str] = frozenset()  # parts of the state, of ANEW, that begin anew in spite of init_from
+
+    def goes_on(self, part: str) -> bool:
+        """Tells whether the moving averages of a part of the state go on from those of another run (init_from)."""
+        return self.config.init_from is not None and part not in self.anew
+
+
+CURVATURE, NOISE, NORMS = "curvature", "noise level", "moments of batch normalisations"
+ANEW = (CURVATURE, NOISE, NORMS)
+"""Parts of the state that begin anew if the run that init_from names was trained otherwise."""
 
 
 class Start(NamedTuple):
@@ -44,6 +54,7 @@ class Start(NamedTuple):
     step: int              # steps of training behind it
     sha256: str            # of its values
     notices: Tuple[str, ...]  # sentences about what the run would take over
+    layers: Optional[List[LayerMethod]] = None  # that run's, of which the weights alone are taken; None: all is
 
 
 class Plan(NamedTuple):
@@ -93,6 +104,20 @@ def _check_norms(specs: Iterable[LayerSpec], batch_size: int) -> None:
                             "no variance to normalise by; set batch_size to 2 or more, or batch_norm to false")
 
 
+def with_anew(design: Design, anew: Iterable[str]) -> Design:
+    """Returns the design of a run in which these parts of the state begin anew in spite of init_from."""
+    design = design._replace(anew=frozenset(anew))
+    if NOISE not in design.anew:
+        return design
+    fresh, name = without_start(design.config), design.task.likelihood(design.config, design.spec.n_outputs)
+    return design._replace(likelihood=lookup(LIKELIHOODS, name, "likelihood")(fresh, design.spec.n_outputs))
+
+
+def without_start(config: Config) -> Config:
+    """Returns the config by which moving averages begin as in a run without init_from."""
+    return config.model_copy(update={"init_from": None})
+
+
 def with_solver(design: Design, solver: Callable) -> Design:
     """Returns the same design with other factorisations; solver: function of a layer's name, see solvers.py."""
     specs = [layer.spec for layer in design.layers]
@@ -124,6 +149,8 @@ def _method_notices(config: Config) -> List[str]:
                          "and is ignored")
     read = {*method.family.reads, *method.vectors.reads}
     sentences += _without_effect(config, optimizer.CURVATURE_KEYS - read, "optimizer", config.optimizer)
+    if not method.noisy:
+        sentences += _without_effect(config, ["posterior_layers"], "optimizer", config.optimizer)
     updates = method.family.updates
     resets = key_mode("re_init") == config.mode and config.re_init and method.noisy and "reinit" in updates
     if resets and config.sets("re_init_iters") and "reinit" not in TASKS[config.kind].periods(config, updates):

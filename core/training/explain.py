@@ -4,7 +4,7 @@ from typing import Any, Iterable, List
 from core.inference.optimizer import METHODS, LayerMethod
 from core.training.auto_schedule import schedule_for
 from core.training.cost import LayerCost, run_cost
-from core.training.design import Design, Plan, notices
+from core.training.design import CURVATURE, NOISE, Design, Plan, notices
 from core.training.selection import LENGTH_SHARE, VALIDATION_SHARE
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.batches import held_out_rows
@@ -83,8 +83,10 @@ def _about_start(plan: Plan) -> List[str]:
     start = plan.start
     if start is None:
         return []
-    return [f"start      step {start.step} of {start.run} (init_from): means, curvature"
-            + (", noise level" if plan.design.likelihood.has_precision else "") + "; steps and epochs count from 0",
+    means = "means, curvature" if plan.design.goes_on(CURVATURE) else "means"
+    has_level = plan.design.likelihood.has_precision and plan.design.goes_on(NOISE)
+    return [f"start      step {start.step} of {start.run} (init_from): {means}"
+            + (", noise level" if has_level else "") + "; steps and epochs count from 0",
             *(INDENT + notice for notice in start.notices)]
 
 

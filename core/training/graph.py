@@ -13,7 +13,7 @@ from core.inference.adam import ema
 from core.inference.solvers import check_finite
 from core.inference.step_sizes import kl_scale, norm_rate
 from core.inference.types import Scalar
-from core.training.design import Design
+from core.training.design import CURVATURE, NORMS, Design, without_start
 from core.training.initial import averaged_norms, initial_state
 from core.training.inputs import Load, TrainingData
 from core.training.predictions import Predictions, build_predictions
@@ -144,7 +144,8 @@ class _Builder:
     def _new_state(self, state: Nested, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor, due: Due) -> Nested:
         config, design = self.config, self.design
         likelihood, prior, now = design.likelihood, design.prior, tf.cast(step, self.dtype) + 1.0
-        sizes = design.task.step_sizes(config, self.run_arguments.epoch, now, design.steps_per_epoch)
+        averaging = config if design.goes_on(CURVATURE) else without_start(config)
+        sizes = design.task.step_sizes(averaging, self.run_arguments.epoch, now, design.steps_per_epoch)
         temperature = prior.temperature(sizes.kl_scale)
         weights = self.draw_weights(state, temperature, self.n_train_particles, "noise", step)
         outputs, records = self.forward(x, weights, averages=self._averages_of_norms(state))
@@ -171,7 +172,7 @@ class _Builder:
         """Adds the moving averages of batch normalisations to the new state of the layers that have them."""
         if not self.averaged:
             return  # no op may be added in vain: it can change how TensorFlow groups the others, and so the rounding
-        rate = norm_rate(now, self.config.init_from is not None) * self.data.share_of_batch(x)
+        rate = norm_rate(now, self.design.goes_on(NORMS)) * self.data.share_of_batch(x)
         for record in records:
             if record.spec in self.averaged:
                 for key, value in zip(("moving_mean", "moving_variance"), record.moments):

@@ -137,6 +137,7 @@ def _is_of(folder: Folder, config: Config, rows_hash: str) -> bool:
 
 def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False) -> Dict[str, Any]:
     """Trains as `execute` does, in any folder that the caller has claimed; shows nothing on the screen if `quiet`."""
+    plan = warm_start.resumed(plan, folder) if resume else plan
     config, on_gpu = plan.config, uses_gpu(plan.config, plan.device)
     check_layers(plan.design.layers, config)
     model = None if config.kl_candidates else build_model(plan.design, plan.device)

@@ -1,20 +1,24 @@
 """Warm starts: a run whose posterior begins as that of the newest checkpoint of another run (config's `init_from`).
 
 All variables are taken over, except for averages whose bias correction counts steps from 0 (`Family.restarted`), such
-as the momentum: these begin anew, as do the number of the step and the epoch.
+as the momentum: these begin anew, as do the number of the step and the epoch. Of a run by another family of methods,
+only the weights are taken over, and what does not depend on the family: the noise level and the moments of batch
+normalisations, where both runs keep the same; the rest begins anew (`design.ANEW`).
 """
 import pathlib
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.inference.likelihoods import LIKELIHOODS
-from core.inference.optimizer import METHODS, check_layers
+from core.inference.optimizer import METHODS, LayerMethod, check_layers, layer_methods
 from core.training import checkpoints
-from core.training.design import Design, Plan, Start
+from core.training.design import CURVATURE, NOISE, NORMS, Design, Plan, Start, with_anew
 from core.training.initial import initial_state
 from core.training.tasks import TASKS
 from core.training.variables import put
+from misc import backend
 from misc.config import Config
 from misc.errors import RunError, UserError
 from misc.folders import Folder, folder_at, read_config, run_folder
@@ -22,6 +26,7 @@ from misc.lookup import lookup
 from misc.records import read_json, read_result
 
 START = "start"  # entry of config.json
+MOMENTS = ("moving_mean", "moving_variance")  # entries of a batch normalisation's state, see core/training/initial.py
 
 # Keys on which the state of a layer, and that of the noise, depends.
 LAYER_KEYS = "damping, max_factor_dim, large_layers and batch_size"
@@ -42,16 +47,52 @@ def begun(plan: Plan) -> Plan:
         source, rows_hash = read_config(folder.root, {})
     except UserError as error:
         raise UserError(f"init_from: {error}") from None
-    _check_methods(plan.config, source)
+    _check_mode(plan.config, source)
     notes = checkpoints.progress_notes(folder.checkpoint)
     for prefix, progress in notes.items():
         sha256 = checkpoints.fingerprint(prefix) if progress else None
         if sha256:
-            _check_shapes(plan.design, root, _shapes(prefix))
-            return plan._replace(start=Start(root, prefix, progress.step, sha256,
-                                             tuple(_warnings(plan, folder, source, rows_hash))))
+            plan, layers, notices = _fitted(plan, source, _shapes(prefix))
+            notices += _warnings(plan, folder, source, rows_hash)
+            return plan._replace(start=Start(root, prefix, progress.step, sha256, tuple(notices), layers))
     what = "none of its checkpoints is intact" if notes else "it has no checkpoint (yet)"
     raise UserError(f"init_from: {root} cannot be a start: {what}")
+
+
+def _fitted(plan: Plan, source: Config, there: Shapes) -> Tuple[Plan, Optional[List[LayerMethod]], List[str]]:
+    """Returns (the plan with what begins anew, the source's layers if only weights are taken over, notices).
+
+    Raises UserError if the source does not fit.
+
+    Args:
+      there: of the source's checkpoint.
+    """
+    config, design = plan.config, plan.design
+    families = [lookup(METHODS, one.optimizer, "optimizer").family for one in (config, source)]
+    here = _state_shapes(design)
+    _check_network(design, config.init_from, here, there)
+    if families[0] is families[1]:
+        _check_noise(config, source)
+        _check_state(config.init_from, here, there)
+        return plan, None, []
+    anew = [CURVATURE]
+    if any(name not in there or there[name] != shape for name, shape in here.items() if _is_moment(name)):
+        anew.append(NORMS)
+    noise = {name: shape for name, shape in here.items() if name.startswith("likelihood/")}
+    if noise and (_noise_kind(config) != _noise_kind(source)
+                  or any(there.get(name) != shape for name, shape in noise.items())):
+        anew.append(NOISE)
+    layers = layer_methods(source, [layer.spec for layer in design.layers], design.prior)
+    notice = (f"note: init_from {config.init_from} was trained by optimizer {source.optimizer}, which keeps another "
+              f"state than {config.optimizer}: the weights are taken over; {' and '.join(anew)} begin"
+              f"{'s' if len(anew) == 1 else ''} anew")
+    return plan._replace(design=with_anew(design, anew)), layers, [notice]
+
+
+def resumed(plan: Plan, folder: Folder) -> Plan:
+    """Returns the plan of a run that is resumed in its folder, in which the same parts began anew."""
+    anew = read_json(folder.config).get(START, {}).get("anew", [])
+    return plan._replace(design=with_anew(plan.design, anew)) if anew else plan
 
 
 def about(plan: Plan, folder: Folder, resume: bool) -> Dict[str, Any]:
@@ -62,7 +103,9 @@ def about(plan: Plan, folder: Folder, resume: bool) -> Dict[str, Any]:
     if plan.start is None:
         return {}
     start = plan.start
-    return {START: {"run": start.run, "checkpoint": start.prefix.name, "step": start.step, "sha256": start.sha256}}
+    anew = {"anew": sorted(plan.design.anew)} if plan.design.anew else {}
+    return {START: {"run": start.run, "checkpoint": start.prefix.name, "step": start.step, "sha256": start.sha256,
+                    **anew}}
 
 
 def load(session: tf.Session, model: Any, start: Start) -> None:
@@ -74,16 +117,37 @@ def load(session: tf.Session, model: Any, start: Start) -> None:
     variables = {scope: {name: model.variables[scope][name] for name in names} for scope, names in wanted.items()}
     with checkpoints.plain_path(start.prefix) as path:
         reader = tf.train.load_checkpoint(str(path))
-        put(session, variables, {
-            scope: {name: reader.get_tensor(f"{scope}/{name}").astype(variable.dtype.as_numpy_dtype)
-                    for name, variable in entries.items()} for scope, entries in variables.items()})
+        values = {scope: {name: reader.get_tensor(f"{scope}/{name}") for name in names}
+                  for scope, names in variables.items()}
+        for layer in start.layers or ():
+            values[layer.spec.name]["mean"] = _weights(layer, reader)
+    put(session, variables, {scope: {name: values[scope][name].astype(variable.dtype.as_numpy_dtype)
+                                     for name, variable in entries.items()} for scope, entries in variables.items()})
+
+
+def _weights(layer: LayerMethod, reader: Any) -> np.ndarray:
+    """Returns the mean weights of a layer of the source, [d_in + 1, d_out], in the network's own coordinates."""
+    prefix = f"{layer.spec.name}/"
+    arrays = {name[len(prefix):]: reader.get_tensor(name).astype(np.float64)
+              for name in reader.get_variable_to_shape_map() if name.startswith(prefix)}
+    with tf.Graph().as_default() as graph, backend.session(graph, threads=1) as session:
+        state = {name: tf.placeholder(tf.float64, array.shape) for name, array in arrays.items()}
+        weights = layer.weights(state)  # at step 0, the coordinates of any family are these
+        return session.run(weights, {state[name]: array for name, array in arrays.items()})
 
 
 def _wanted(design: Design, state: Dict[str, Dict[str, Any]]) -> Dict[str, List[str]]:
     """Returns {scope: names of the entries that are taken over} of a state."""
     restarted = {layer.spec.name: layer.curvature().restarted for layer in design.layers}
     restarted.update(likelihood=design.likelihood.restarted, train=tuple(state["train"]))
-    return {scope: [name for name in entries if name not in restarted[scope]] for scope, entries in state.items()}
+    if NOISE in design.anew:
+        restarted["likelihood"] = tuple(state["likelihood"])
+    wanted = {scope: [name for name in entries if name not in restarted[scope]] for scope, entries in state.items()}
+    if CURVATURE in design.anew:
+        kept = ("mean",) if NORMS in design.anew else ("mean", *MOMENTS)
+        for layer in design.layers:
+            wanted[layer.spec.name] = [name for name in wanted[layer.spec.name] if name in kept]
+    return wanted
 
 
 def _shapes(prefix: pathlib.Path) -> Shapes:
@@ -92,27 +156,39 @@ def _shapes(prefix: pathlib.Path) -> Shapes:
     return {name: tuple(shape) for name, shape in shapes.items()}
 
 
-def _check_methods(config: Config, source: Config) -> None:
-    """Raises UserError if the states of the two runs are of different kinds."""
-    root = config.init_from
+def _check_mode(config: Config, source: Config) -> None:
     if source.mode != config.mode:
-        raise UserError(f"init_from: {root} is a {source.mode}, this run is a {config.mode}")
-    families = [lookup(METHODS, one.optimizer, "optimizer").family for one in (config, source)]
-    if families[0] is not families[1]:
-        raise UserError(f"init_from: {root} was trained by optimizer {source.optimizer}, whose state does not fit "
-                        f"optimizer {config.optimizer}")
+        raise UserError(f"init_from: {config.init_from} is a {source.mode}, this run is a {config.mode}")
+
+
+def _check_noise(config: Config, source: Config) -> None:
+    """Raises UserError if the states of the noise of the two runs are of different kinds."""
+    root = config.init_from
     kind = lookup(LIKELIHOODS, TASKS[config.kind].likelihood(config, 1), "likelihood")
     if kind.has_precision and source.noise_update != config.noise_update:
         raise UserError(f"init_from: {root} has noise_update {source.noise_update}, whose state does not fit "
                         f"noise_update {config.noise_update}")
 
 
-def _check_shapes(design: Design, root: str, there: Shapes) -> None:
-    """Raises UserError, which names the first layer that differs, if the checkpoint is of another network."""
+def _noise_kind(config: Config) -> Tuple[str, str]:
+    """Returns what the state of the noise depends on beside the number of targets."""
+    return TASKS[config.kind].likelihood(config, 1), config.noise_update
+
+
+def _state_shapes(design: Design) -> Shapes:
+    """Returns the shapes of all variables that are taken over of a run by the same method."""
     with tf.Graph().as_default():
         state = initial_state(design, tf.as_dtype(design.config.precision))
-    here = {f"{scope}/{name}": tuple(state[scope][name].shape.as_list())
+    return {f"{scope}/{name}": tuple(state[scope][name].shape.as_list())
             for scope, names in _wanted(design, state).items() for name in names}
+
+
+def _is_moment(name: str) -> bool:
+    return name.split("/")[1] in MOMENTS
+
+
+def _check_network(design: Design, root: str, here: Shapes, there: Shapes) -> None:
+    """Raises UserError, which names the first layer that differs, if the checkpoint is of another network."""
     names = [layer.spec.name for layer in design.layers]
     names += sorted(name.split("/")[0] for name in there if name.endswith("/mean") and name not in here)
     for i, layer in enumerate(names):
@@ -123,6 +199,10 @@ def _check_shapes(design: Design, root: str, there: Shapes) -> None:
                 also = f" (another number of inputs: {theirs[0] - 1} there, {ours[0] - 1} here)"
             raise UserError(f"init_from: {root} has another network: layer {layer} has {_words(theirs)} there, "
                             f"{_words(ours)} here{also}")
+
+
+def _check_state(root: str, here: Shapes, there: Shapes) -> None:
+    """Raises UserError if the checkpoint lacks a variable that is taken over, or has another shape of it."""
     for name, shape in here.items():
         if there.get(name) != shape:
             scope, entry = name.split("/")
