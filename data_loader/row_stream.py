@@ -16,7 +16,15 @@ import numpy as np
 from data_loader.other_rows import Expected, Header
 from data_loader.table_cells import NOT_A_NUMBER, BadCell, convert, label, rows_of_lines
 from data_loader.table_file import PARQUET, Table, exact_rounding, read_table
-from data_loader.table_header import MISSING, Layout, is_nameless, layout_of, names_of
+from data_loader.table_header import (
+    MISSING,
+    Layout,
+    is_nameless,
+    layout_of,
+    n_empty_at_end,
+    names_of,
+    without_end,
+)
 from data_loader.table_text import TableFormat, find_encoding, open_text
 from misc.errors import UserError
 
@@ -26,7 +34,7 @@ SAMPLE = 61  # lines from which the layout is found
 
 T = typing.TypeVar("T")
 Line = typing.Tuple[int, str]  # its number from 1, and its text
-
+Words = typing.List[str]  # the fields of a row
 
 OnBad = typing.Optional[typing.Callable[[str], None]]
 Expect = typing.Callable[[Header], Expected]  # what is wanted of the columns that a table turns out to have
@@ -63,7 +71,7 @@ def stream_table(path: str, form: TableFormat, expect: Expect, on_bad: OnBad = N
         sample = list(itertools.islice(lines, SAMPLE))
         layout = layout_of(name, iter(sample), form)
         rows = (pair for pair in itertools.chain(sample, lines) if pair[0] > layout.n_skipped and pair[1].strip())
-        reader, first = _Reader(name, layout, form, _widths(name, sample, layout), on_bad is not None, expect), 0
+        reader, first = _Reader(name, layout, form, _first_rows(name, sample, layout), on_bad is not None, expect), 0
         for block in _blocks(rows):
             n_rows, tables = reader.read(block, on_bad)
             for offset, table in tables:
@@ -140,18 +148,26 @@ def bisected(rows: typing.Any, read: typing.Callable[[typing.Any], T],
 class _Reader:
     """Turns lines of one file into Tables."""
 
-    def __init__(self, name: str, layout: Layout, form: TableFormat, widths: typing.Sequence[int], skips_bad: bool,
-                 expect: Expect) -> None:
+    def __init__(self, name: str, layout: Layout, form: TableFormat, first_rows: typing.Sequence[Words],
+                 skips_bad: bool, expect: Expect) -> None:
         """Finds number and names of the columns.
 
+        Those at the end are left out if they have neither name nor value, unless there are no names at all and the
+        run expects as many.
+
         Args:
-          widths: numbers of columns of the first rows; if bad ones are skipped, the most common that fits the header
-            counts, else the first.
+          first_rows: from which their number is found: if bad ones are skipped, it is the most common that fits the
+            header, else that of the first.
         """
-        self._name, self._layout = name, layout
+        n_columns = _common_width(first_rows, layout) if skips_bad else len(first_rows[0])
+        whole = [row for row in first_rows if len(row) == n_columns]
+        self._n_left_out = n_empty_at_end(layout, n_columns, lambda column: not any(row[column] for row in whole))
+        if self._n_left_out and layout.words is None and _fits(expect, Header(None, n_columns, name)):
+            self._n_left_out = 0  # the last values are missing
+        layout = without_end(layout, pathlib.Path(name), n_columns, self._n_left_out)
+        self._name, self._layout, self._width = name, layout, n_columns - self._n_left_out
         self._marks = MISSING | {NOT_A_NUMBER} | {mark.strip().lower() for mark in form.missing_marks}
         self._is_plain = layout.decimal == "." and not form.missing_marks  # numbers are as Python writes them
-        self._width = self._common_width(widths) if skips_bad else widths[0]
         words, _ = names_of(pathlib.Path(name), layout, self._width, may_lack_first=True)
         self._names: typing.Optional[typing.Tuple[str, ...]] = None
         if words is not None and not layout.is_numbered:
@@ -165,7 +181,7 @@ class _Reader:
 
         It is one Table, or several without the lines that `on_bad` is told of.
         """
-        if self._is_plain and not self._expected.words:
+        if self._is_plain and not self._expected.words and not self._n_left_out:
             frame = self._numbers(lines)
             if frame is not None:
                 return len(lines), [(0, self._table(frame, lines))]
@@ -179,17 +195,16 @@ class _Reader:
     def _texts(self, rows: typing.Sequence[typing.Tuple[int, typing.List[str]]]) -> Table:
         import pandas
 
+        n_columns = self._width + self._n_left_out
         for number, words in rows:
-            if len(words) != self._width:
-                raise UserError(f"{self._name} line {number}: {len(words)} columns where the others have {self._width}")
+            if len(words) != n_columns:
+                raise UserError(f"{self._name} line {number}: {len(words)} columns where the others have {n_columns}")
+            for column in range(self._width, n_columns):
+                if words[column]:
+                    raise UserError(f"{self._name} line {number} column {column + 1}: {words[column]!r} stands in a "
+                                    "column without a name, which is empty in the first rows: name it, or remove it")
         columns = {column: self._convert(rows, column) for column in range(self._width)}
         return self._table(pandas.DataFrame(columns), rows)
-
-    def _common_width(self, widths: typing.Sequence[int]) -> int:
-        """Returns the most common width that fits the header, which may lack a field for an index."""
-        words = None if self._layout.is_comment else self._layout.words
-        fitting = [width for width in widths if words is None or width - len(words) in (0, 1)]
-        return collections.Counter(fitting or [len(words or ())]).most_common(1)[0][0]
 
     @property
     def _is_commented(self) -> bool:
@@ -232,13 +247,30 @@ class _Reader:
         return Table(frame, self._names, self._name, self._layout.notices, self._is_commented, field)
 
 
-def _widths(name: str, sample: typing.Sequence[Line], layout: Layout) -> typing.List[int]:
-    """Returns the number of columns of each of the first rows. Raises a UserError if there is none."""
+def _fits(expect: Expect, header: Header) -> bool:
+    """Tells whether a table of this header is expected."""
+    try:
+        expect(header)
+    except UserError:
+        return False
+    return True
+
+
+def _first_rows(name: str, sample: typing.Sequence[Line], layout: Layout) -> typing.List[Words]:
+    """Returns the fields of the first rows. Raises a UserError if there is none."""
     rows = rows_of_lines([line for line in sample if line[0] > layout.n_skipped], layout.separator)
-    widths = [len(words) for _, words in rows]
-    if not widths:
+    fields = [words for _, words in rows]
+    if not fields:
         raise UserError(f"{name} has no rows")
-    return widths if len(widths) < 2 else widths[:-1]  # the last one may go on in the next line
+    return fields if len(fields) < 2 else fields[:-1]  # the last one may go on in the next line
+
+
+def _common_width(rows: typing.Sequence[Words], layout: Layout) -> int:
+    """Returns the most common width that fits the header, which may lack fields for an index and for empty columns."""
+    words = None if layout.is_comment else layout.words
+    fitting = [len(row) for row in rows if words is None or len(row) - len(words) in (0, 1)
+               or (len(row) > len(words) and not any(row[len(words):]))]
+    return collections.Counter(fitting or [len(words or ())]).most_common(1)[0][0]
 
 
 def _plain_numbers(fields: np.ndarray) -> typing.Optional[np.ndarray]:

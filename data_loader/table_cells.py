@@ -6,7 +6,7 @@ import typing
 import numpy as np
 
 from data_loader.table_dialect import WHITE_SPACE, split_line
-from data_loader.table_header import MISSING, TRUTH, Layout, is_nameless, lines_of, number
+from data_loader.table_header import MISSING, TRUTH, Layout, is_nameless, lines_of, n_empty_at_end, number
 from data_loader.table_text import open_rows
 from misc.errors import UserError
 
@@ -54,7 +54,7 @@ def read_texts(path: "pathlib.Path", layout: Layout, missing_marks: typing.Colle
                                     skipinitialspace=True, na_filter=False, names=range(width))
     except ValueError:  # pandas' parser errors are ValueErrors
         raise UserError(f"{path} line {_last_row_line(path, layout)}: a quote is opened and never closed") from None
-    n_left_out = _n_empty_at_end(frame, layout)
+    n_left_out = n_empty_at_end(layout, width, lambda column: not frame.iloc[:, column].str.strip().any())
     width -= n_left_out
     marks = MISSING | {NOT_A_NUMBER} | {mark.strip().lower() for mark in missing_marks}
     converted = {}
@@ -72,18 +72,6 @@ def read_texts(path: "pathlib.Path", layout: Layout, missing_marks: typing.Colle
             raise UserError(f"{where} {shown}: {bad}") from None
     return Texts(pandas.DataFrame({column: values.values for column, values in converted.items()}),
                  [column for column, values in converted.items() if values.is_truth], n_left_out)
-
-
-def _n_empty_at_end(frame: "pandas.DataFrame", layout: Layout) -> int:
-    """Returns how many columns at the end have neither a name nor a value, because separators end every line."""
-    width, words = frame.shape[1], layout.words or []
-    count = 0
-    while count < width - 1 and not frame.iloc[:, width - 1 - count].str.strip().any():
-        column = width - 1 - count
-        if column < len(words) and words[column] != "":
-            break
-        count += 1
-    return count
 
 
 def _references(layout: Layout, width: int) -> typing.List[typing.Tuple[typing.List[typing.Union[str, int]], str]]:

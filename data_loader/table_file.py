@@ -7,7 +7,16 @@ import numpy as np
 
 from data_loader.table_cells import Texts, about_missing, field_at, label, read_texts, rows_of_file
 from data_loader.table_dialect import WHITE_SPACE
-from data_loader.table_header import TRUTH, Layout, is_nameless, lines_of, names_of, read_layout
+from data_loader.table_header import (
+    MOST_NAMED,
+    TRUTH,
+    Layout,
+    is_nameless,
+    lines_of,
+    names_of,
+    read_layout,
+    without_end,
+)
 from data_loader.table_text import ANY_FORMAT, TableFormat, open_rows
 from misc.errors import UserError
 
@@ -15,7 +24,6 @@ if typing.TYPE_CHECKING:
     import pandas
 
 MISSING_MARKS = (-999.0, -8888.0, -9999.0, -99999.0)  # numbers that stand for missing values in many files
-MOST_NAMED = 10  # columns that a notice names
 PARQUET = (".parquet", ".pq")
 
 
@@ -80,10 +88,7 @@ def _named(path: pathlib.Path, layout: Layout, texts: Texts) -> Table:
     """Returns the Table with its names, without an index column."""
     frame = texts.frame
     first, width = frame.iloc[:, 0], frame.shape[1]
-    if texts.n_left_out:
-        left_out = _columns(range(width, width + texts.n_left_out))
-        layout = layout._replace(words=layout.words and layout.words[:width], notices=(
-            *layout.notices, f"note: {path.name}: {left_out}, at the end, without name and values: left out"))
+    layout = without_end(layout, path, width + texts.n_left_out, texts.n_left_out)
     numbers_rows = _numbers_rows if layout.is_indented else _counts_rows
     words, found = names_of(path, layout, frame.shape[1], may_lack_first=numbers_rows(first))
     notices = [*layout.notices, *found]

@@ -14,6 +14,7 @@ from misc.errors import UserError
 MISSING = {"", "?", "-", "--", ".", "*", "na", "n/a", "#n/a", "<na>", "none", "null", "missing"}
 TRUTH = {"false": 0.0, "true": 1.0}
 SEPARATOR_LINE = re.compile(r"\"?sep=(\S|\t)\"?\s*", re.IGNORECASE)  # how Excel is told the separator of a file
+MOST_NAMED = 10  # columns that a notice names
 NAMELESS = r"(Unnamed: \d+(\.\d+)*)?"  # what pandas calls a column without a name
 
 
@@ -231,6 +232,33 @@ def names_of(path: pathlib.Path, layout: Layout, width: int,
         return None, []
     return None, [f"note: {path.name}: the first line is skipped, because its {len(words)} words do not name the "
                   f"{width} columns"]
+
+
+def without_end(layout: Layout, path: pathlib.Path, width: int, n_left_out: int) -> Layout:
+    """Returns the Layout without the last `n_left_out` of so many columns, and with a notice that says so."""
+    if not n_left_out:
+        return layout
+    left_out = ", ".join(f"column {column + 1}" for column in range(width - n_left_out, width)[:MOST_NAMED])
+    more = f" and {n_left_out - MOST_NAMED} more" if n_left_out > MOST_NAMED else ""
+    return layout._replace(words=layout.words and layout.words[:width - n_left_out], notices=(
+        *layout.notices, f"note: {path.name}: {left_out}{more}, at the end, without name and values: left out"))
+
+
+def n_empty_at_end(layout: Layout, width: int, is_empty: typing.Callable[[int], bool]) -> int:
+    """Returns how many columns at the end have neither a name nor a value, because separators end every line.
+
+    Args:
+      layout: of the file.
+      width: number of columns in the rows.
+      is_empty: tells of a column, from 0, whether it has no value.
+    """
+    words, count = layout.words or [], 0
+    while count < width - 1 and is_empty(width - 1 - count):
+        column = width - 1 - count
+        if column < len(words) and words[column] != "":
+            break
+        count += 1
+    return count
 
 
 def is_nameless(name: str) -> bool:

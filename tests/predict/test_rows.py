@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_loader import row_stream
+from misc.records import read_json
 from tests.predict.houses import SETTINGS, assert_equal, train_on, write_table
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
@@ -99,6 +100,66 @@ def test_tables_without_names(folder, table, rows_file, of):
     assert_equal(without, whole)
     two_zones = of(root, rows_file(rows.assign(zone="99"), header=False))[1]
     assert "column 3: '99' did not occur in the training rows" in two_zones
+
+
+def with_separators(path, marks, mark, header=True):
+    """Ends the lines of a table with these separators, those of the header only if asked for."""
+    lines = path.read_text().splitlines()
+    path.write_text("".join(line + (marks * mark if header or number else "") + "\n"
+                            for number, line in enumerate(lines)))
+    return path
+
+
+@pytest.mark.parametrize("flags", [(), ("--skip-bad",)])
+@pytest.mark.parametrize("mark", [",", ";"])
+@pytest.mark.parametrize("marks, header", [(1, True), (1, False), (2, True), (2, False)])
+def test_separators_at_the_ends_of_lines(run, rows, rows_file, of, clean, marks, mark, header, flags):
+    """They are read as when a whole table is: the columns behind them are no columns, and not an index before them."""
+    path = with_separators(rows_file(rows.drop(columns="value"), sep=mark), marks, mark, header)
+    got, said = of(run, path, *flags)
+    assert_equal(got, clean)
+    assert said.count("column 7, at the end, without name" if marks == 1 else "column 7, column 8, at the end") == 1
+    assert "not used" not in said and "left out:" not in said.replace("value: left out", "")
+
+
+def test_separators_at_the_ends_of_lines_without_a_header(run, rows, rows_file, of, clean):
+    got, said = of(run, with_separators(rows_file(rows, header=False), 1, ","))
+    assert_equal(got, clean)
+    assert said.count("column 8, at the end, without name and values: left out") == 1
+
+
+def test_a_value_behind_the_last_separator_is_refused(run, rows, rows_file, of, clean, refuse, monkeypatch):
+    monkeypatch.setattr(row_stream, "SAMPLE", 10)
+    path = with_separators(rows_file(rows.drop(columns="value")), 1, ",", header=False)
+    lines = path.read_text().splitlines()
+    lines[15] += "7.5"
+    path.write_text("\n".join(lines) + "\n")
+    refuse(f"{path} line 16 column 7: '7.5' stands in a column without a name, which is empty in the first rows: name "
+           "it, or remove it", run, path)
+    got, said = of(run, path, "--skip-bad")
+    assert got["house"].tolist() == np.delete(clean["house"], 14).tolist()
+    np.testing.assert_allclose(got["mean"], np.delete(clean["mean"], 14), rtol=1e-5)  # in smaller batches
+    assert said.count("left out: ") == 1
+    lines[15] = lines[15][:-len(",7.5")]
+    path.write_text("\n".join(lines) + "\n")
+    refuse(f"{path} line 16: 6 columns where the others have 7", run, path)
+
+
+def test_a_named_column_without_values_stays(run, rows, rows_file, of, clean):
+    got, said = of(run, rows_file(rows.assign(value=np.nan)))
+    assert_equal(got, clean)
+    assert said == ""
+
+
+def test_missing_values_at_the_ends_of_lines_without_a_header(folder, table, rows_file, of):
+    """A run on a table without names: as many columns as it expects are all meant."""
+    numbered = table.assign(zone=0.5)[["house", "value", "rooms", "crime"]]
+    keys = dict(SETTINGS, target=2, row_id=1, categories=None, missing="median", header=False)
+    root = train_on(write_table(folder, numbered, "gaps.csv", header=False), "gaps", **keys)
+    gone = of(root, rows_file(numbered.head(3).assign(crime=np.nan), header=False))[0]
+    fill = read_json(root / "model.json")["columns"][1]["fill"]
+    whole = of(root, rows_file(numbered.head(3).assign(crime=fill), header=False))[0]
+    assert_equal(gone, whole)
 
 
 def test_missing_columns(run, rows, rows_file, refuse):
