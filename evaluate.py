@@ -7,6 +7,7 @@ import typing
 from core.assessment.arguments import checked_overrides, mode_of
 from misc import backend
 from misc.errors import one_line_errors
+from misc.flags import Parser
 from misc.folders import without_evaluations
 
 EXAMPLES = """examples:
@@ -16,7 +17,7 @@ EXAMPLES = """examples:
 
 
 def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="evaluate.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, finished or still in training")
     parser.add_argument("--particles", type=int, metavar="K", help="weight draws (default: as in the run's config)")

@@ -6,6 +6,7 @@ import typing
 
 from misc import backend
 from misc.errors import UserError, one_line_errors
+from misc.flags import Parser
 
 EXAMPLES = """examples:
   python export.py experiments/houses/mine --npz posterior.npz      (then: portable/predictor.py)
@@ -13,7 +14,7 @@ EXAMPLES = """examples:
 
 
 def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="export.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=pathlib.Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--npz", type=pathlib.Path, metavar="FILE", help="weight draws, noise and preprocessing, for "

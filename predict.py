@@ -6,6 +6,7 @@ import typing
 
 from misc import backend
 from misc.errors import UserError, one_line_errors
+from misc.flags import Parser
 
 EXAMPLES = """examples:
   python predict.py experiments/houses/mine new_houses.csv --out predictions.csv
@@ -15,7 +16,7 @@ EXAMPLES = """examples:
 
 
 def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="predict.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="folder of a run, which need not be where its data are")
     parser.add_argument("rows", metavar="ROWS", help="table of rows, with or without the target, or - for CSV on "

@@ -5,6 +5,7 @@ import typing
 
 from misc import backend
 from misc.errors import one_line_errors
+from misc.flags import Parser
 
 EXAMPLES = """examples:
   python regression_baseline.py --config config/regression/ekfac_concrete.json
@@ -21,8 +22,8 @@ start again; the earlier ones are archived."""
 
 
 def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="regression_baseline.py", description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="regression_baseline.py", description=__doc__, epilog=EXAMPLES,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what to run")
     what.add_argument("--config", nargs="+", action="append", required=True, metavar="FILE",
                       help="JSON files that describe the runs")

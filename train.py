@@ -7,7 +7,8 @@ import typing
 from misc import backend
 from misc.config import Config
 from misc.config_table import config_table
-from misc.errors import UserError, one_line_errors
+from misc.errors import one_line_errors
+from misc.flags import Parser, check_training
 
 EXAMPLES = """examples:
   python train.py --config config/regression/ekfac_concrete.json
@@ -22,7 +23,7 @@ EXAMPLES = """examples:
 
 
 def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="train.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", metavar="FILE", help="JSON file that describes the run")
@@ -51,15 +52,13 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
         if args.help_config:
             print(config_table(args.help_config))
             return
+        check_training(args)
         if args.init:
             backend.prepare()
             from core.training.suggested import print_suggestion
 
             print(json.dumps(print_suggestion(args.init, args.target), indent=2, ensure_ascii=False))
             return
-        if args.epochs is not None and not args.resume:
-            raise UserError("--epochs lengthens a run that is there: add --resume, or set the length of a new run by "
-                            f"--set epoch={args.epochs}")
         overrides = args.set + ([f"seed={args.seed}"] if args.seed is not None else [])
         config = None if args.list else Config.from_file(args.config, overrides, args.overlays)
         backend.prepare(*([config.mode] if config else []))

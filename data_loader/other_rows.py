@@ -3,7 +3,7 @@ import typing
 
 import numpy as np
 
-from data_loader.table_cells import about_missing
+from data_loader.table_cells import BadCell, about_missing
 from data_loader.table_data import MOST_NAMED, TableData
 from data_loader.table_file import Table
 from data_loader.table_transform import CATEGORY, NUMBER, Column, Place, TableTransform
@@ -32,6 +32,7 @@ class Expected(typing.NamedTuple):
 
     used: typing.FrozenSet[int]
     words: typing.FrozenSet[int]  # of those, whose fields are words even where they could be numbers
+    numbers: typing.FrozenSet[int] = frozenset()  # of those, whose fields are never true and false for 1 and 0
 
 
 class Matched(typing.NamedTuple):
@@ -66,7 +67,8 @@ class OtherRows(typing.NamedTuple):
         """What predictions call the rows: the values of row_id, or their numbers from 1."""
         if self.row_id is None:
             return np.arange(1, len(self.table.frame) + 1)
-        return self.table.frame.iloc[:, self.row_id].astype(str).to_numpy(object)
+        column = self.table.frame.iloc[:, self.row_id]
+        return np.array(["" if gone else str(value) for value, gone in zip(column, column.isna())], object)
 
 
 def word_columns(data: TableData) -> typing.List[typing.Union[str, int]]:
@@ -116,7 +118,17 @@ def expected_columns(header: Header, data: TableData) -> Expected:
     matched = _match(header, data, needs_target=False)
     words = {position for position, column in zip(matched.inputs, data.transform.columns) if column.kind != NUMBER}
     identifies = set() if matched.row_id is None else {matched.row_id}
-    return Expected(frozenset({*matched.inputs, *identifies}), frozenset(words | identifies))
+    numbers = {position for position, column in zip(matched.inputs, data.transform.columns)
+               if column.kind == NUMBER and not _may_be_truth(data, column)}
+    return Expected(frozenset({*matched.inputs, *identifies}), frozenset(words | identifies), frozenset(numbers))
+
+
+def _may_be_truth(data: TableData, column: Column) -> bool:
+    """Tells whether the training rows of a column of numbers may have held true and false, which are 1 and 0."""
+    if data.input_range is None:
+        return True
+    low, high = data.input_range[:, data.transform.names.index(column.inputs[0])]
+    return bool(low >= 0.0 and high <= 1.0)
 
 
 def _match(header: Header, data: TableData, needs_target: bool) -> Matched:
@@ -139,6 +151,7 @@ def _about_match(header: Header, data: TableData, needs_target: bool) -> typing.
     elif (header.names is None) != (data.transform.target.name is None):
         nameless = header.source if header.names is None else "the run's table"
         yield f"note: columns are matched by their order, because {nameless} does not name them"
+    yield from _about_order(header, data, needs_target)
 
 
 def encode_as(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typing.List[str]]:
@@ -148,7 +161,7 @@ def encode_as(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typi
     config refuses, and for values too far from the training rows.
     """
     _refuse_missing(data.transform, rows)
-    values, notices = data.transform.encode(rows.frame)
+    values, notices = _encoded(data, rows)
     with np.errstate(all="ignore"):
         x = np.where(data.constant, 0.0, (values - data.input_mean) / data.input_std)
     if len(x) and not np.abs(x).max() <= MAX_DISTANCE:
@@ -162,6 +175,15 @@ def encode_as(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typi
         named = [data.transform.label(int(column)) for column in np.flatnonzero(other)[:MOST_NAMED]]
         notices.append(f"note: constant over the training rows, so other values here are not used: {', '.join(named)}")
     return x, notices
+
+
+def _encoded(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typing.List[str]]:
+    """Returns what the transform makes of the rows. Raises a UserError that names the place of a bad date."""
+    try:
+        return data.transform.encode(rows.frame)
+    except BadCell as bad:
+        where = rows.table.source if bad.row is None else rows.table.field(bad.row, 0)[0].rsplit(" column", 1)[0]
+        raise UserError(f"{where}: {bad}") from None
 
 
 def targets_of(data: TableData, rows: OtherRows) -> np.ndarray:
@@ -211,27 +233,53 @@ def _by_name(header: Header, data: TableData, needs_target: bool) -> Matched:
 
 
 def _by_order(header: Header, data: TableData, needs_target: bool) -> Matched:
-    """Matches columns by their numbers in the run's table; a table without targets has as many columns less."""
+    """Matches columns by their order in the run's table: by the first of `_readings` that fits."""
     transform, width = data.transform, header.width
-    numbers = [column.number for column in transform.columns]
-    row_id = None if transform.row_id is None else transform.row_id.number
-    targets: typing.Optional[typing.List[int]] = [place.number for place in transform.targets]
-    gaps, n_targets = [place.number for place in transform.targets], len(transform.targets)
-    if width == transform.n_columns - n_targets and not needs_target:
-        numbers, row_id, targets = _closed_up(numbers, gaps), row_id and _closed_up([row_id], gaps)[0], None
-    elif width == len(numbers) + n_targets and width != transform.n_columns:  # the columns that are used, and no others
-        numbers, row_id, targets = list(range(1, len(numbers) + 1)), None, list(range(len(numbers) + 1, width + 1))
-    elif width == len(numbers) and not needs_target and width != transform.n_columns:
-        numbers, row_id, targets = list(range(1, width + 1)), None, None
-    elif width != transform.n_columns:
+    found = [matched for columns, matched in _readings(transform, needs_target) if len(columns) == width]
+    if not found:
+        n_inputs, n_targets = len(transform.columns), len(transform.targets)
         what = "a target" if n_targets == 1 else f"{n_targets} targets"
-        raise UserError(f"{header.source} has {width} columns, but the network takes {len(numbers)} inputs and {what}")
-    return Matched([number - 1 for number in numbers], None if targets is None else [target - 1 for target in targets],
-                   row_id and row_id - 1)
+        raise UserError(f"{header.source} has {width} columns, but the network takes {n_inputs} inputs and {what}")
+    inputs, targets, row_id = found[0]
+    return Matched(list(inputs), None if targets is None else list(targets), row_id)
 
 
-def _closed_up(numbers: typing.Sequence[int], gaps: typing.Sequence[int]) -> typing.List[int]:
-    return [number - sum(number > gap for gap in gaps) for number in numbers]
+def _about_order(header: Header, data: TableData, needs_target: bool) -> typing.Iterator[str]:
+    """Yields a notice if the columns could be matched by their order in more than one way."""
+    found = {matched: columns for columns, matched in reversed(list(_readings(data.transform, needs_target)))
+             if len(columns) == header.width}
+    if len(found) > 1:
+        columns = list(found.values())[-1]  # of the first reading
+        transform = data.transform
+        places = [*transform.columns, *transform.targets, *([transform.row_id] if transform.row_id else [])]
+        names = {place.number: place.text for place in places}
+        named = [names.get(number, f"column {number}") for number in columns]
+        yield (f"note: {header.source} has no names: its columns are taken for {', '.join(named[:MOST_NAMED])}"
+               f"{', ...' if len(named) > MOST_NAMED else ''} of the run's table")
+
+
+_Reading = typing.Tuple[typing.List[int], typing.Tuple[typing.Tuple[int, ...], typing.Optional[typing.Tuple[int, ...]],
+                                                       typing.Optional[int]]]
+
+
+def _readings(transform: TableTransform, needs_target: bool) -> typing.Iterator[_Reading]:
+    """Yields which columns of the run's table, by their numbers, a table may have, and where it then has which."""
+    everything = list(range(1, transform.n_columns + 1))
+    targets = [place.number for place in transform.targets]
+    used = sorted([*(column.number for column in transform.columns), *targets])
+    for columns in (everything, used):
+        yield columns, _places(transform, columns)
+        if not needs_target:
+            without = [number for number in columns if number not in targets]
+            yield without, _places(transform, without)
+
+
+def _places(transform: TableTransform, columns: typing.List[int]) -> typing.Any:
+    """Returns the positions, from 0, of (inputs, targets or None, row_id or None) among these columns."""
+    place = {number: position for position, number in enumerate(columns)}
+    targets = tuple(place[of.number] for of in transform.targets if of.number in place)
+    return (tuple(place[column.number] for column in transform.columns), targets or None,
+            None if transform.row_id is None else place.get(transform.row_id.number))
 
 
 def _check_kind(table: Table, position: int, column: Column) -> None:

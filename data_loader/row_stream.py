@@ -14,10 +14,12 @@ import zlib
 import numpy as np
 
 from data_loader.other_rows import Expected, Header
+from data_loader.row_fields import Words, is_index, plain_numbers, refuse_truth
 from data_loader.table_cells import NOT_A_NUMBER, BadCell, convert, label, rows_of_lines
 from data_loader.table_file import PARQUET, Table, exact_rounding, read_table
 from data_loader.table_header import (
     MISSING,
+    TRUTH,
     Layout,
     is_nameless,
     layout_of,
@@ -34,7 +36,6 @@ SAMPLE = 61  # lines from which the layout is found
 
 T = typing.TypeVar("T")
 Line = typing.Tuple[int, str]  # its number from 1, and its text
-Words = typing.List[str]  # the fields of a row
 
 OnBad = typing.Optional[typing.Callable[[str], None]]
 Expect = typing.Callable[[Header], Expected]  # what is wanted of the columns that a table turns out to have
@@ -168,7 +169,7 @@ class _Reader:
         self._name, self._layout, self._width = name, layout, n_columns - self._n_left_out
         self._marks = MISSING | {NOT_A_NUMBER} | {mark.strip().lower() for mark in form.missing_marks}
         self._is_plain = layout.decimal == "." and not form.missing_marks  # numbers are as Python writes them
-        words, _ = names_of(pathlib.Path(name), layout, self._width, may_lack_first=True)
+        words, _ = names_of(pathlib.Path(name), layout, self._width, may_lack_first=is_index(whole, layout))
         self._names: typing.Optional[typing.Tuple[str, ...]] = None
         if words is not None and not layout.is_numbered:
             self._names = tuple(f"({label(column, None)})" if is_nameless(word) else word
@@ -214,8 +215,11 @@ class _Reader:
         """Returns the rows as numbers, or None unless every field is a finite number."""
         import pandas
 
+        text = "".join(line for _, line in lines)
+        if any(word in text.lower() for word in TRUTH):  # pandas reads true and false as 1 and 0
+            return None
         try:
-            frame = pandas.read_csv(io.StringIO("".join(line for _, line in lines)), sep=self._layout.separator,
+            frame = pandas.read_csv(io.StringIO(text), sep=self._layout.separator,
                                     header=None, dtype=np.float64, index_col=False, skipinitialspace=True,
                                     na_filter=False, **exact_rounding())
         except ValueError:
@@ -228,10 +232,12 @@ class _Reader:
         if column not in self._expected.used:
             return fields
         holds_words = column in self._expected.words
-        numbers = _plain_numbers(fields) if self._is_plain and not holds_words else None
+        numbers = plain_numbers(fields) if self._is_plain and not holds_words else None
         if numbers is not None:
             return numbers
         try:
+            if column in self._expected.numbers:
+                refuse_truth(fields)
             return convert(fields, self._layout.decimal, self._marks, holds_words)
         except BadCell as bad:
             line = rows[bad.row or 0][0]
@@ -271,15 +277,3 @@ def _common_width(rows: typing.Sequence[Words], layout: Layout) -> int:
     fitting = [len(row) for row in rows if words is None or len(row) - len(words) in (0, 1)
                or (len(row) > len(words) and not any(row[len(words):]))]
     return collections.Counter(fitting or [len(words or ())]).most_common(1)[0][0]
-
-
-def _plain_numbers(fields: np.ndarray) -> typing.Optional[np.ndarray]:
-    """Returns the numbers that these fields, text [n], spell, or None unless all are finite and in plain digits."""
-    text = "".join(fields)
-    if "_" in text or not text.isascii():
-        return None
-    try:
-        numbers = fields.astype(np.float64)
-    except ValueError:
-        return None
-    return numbers if np.isfinite(numbers).all() else None

@@ -111,6 +111,9 @@ def column_split(request: Request) -> Split:
     except ValueError:
         raise UserError(f"split_column holds {', '.join(map(repr, kinds[:6]))}: it must hold train, valid and test, or "
                         "the numbers of folds") from None
+    if not (folds % 1 == 0).all():
+        raise UserError(f"split_column holds numbers such as {folds[folds % 1 != 0][0]:g}: it must hold train, valid "
+                        "and test, or the numbers of folds")
     numbers = np.unique(folds)
     if len(numbers) < 2 or request.index >= len(numbers):
         raise UserError(f"split {request.index} does not exist: split_column holds {len(numbers)} "

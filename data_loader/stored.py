@@ -2,6 +2,8 @@
 
 It describes columns, categories, classes and statistics, and holds no row of the data.
 """
+import hashlib
+import json
 import typing
 
 import numpy as np
@@ -25,6 +27,11 @@ def describe(data: typing.Any) -> Stored:
               "split": data.split.index, "split_hash": data.split_hash}
     kind = "images" if spec.pixels is not None else "table" if data.classes is None else "table of classes"
     return dict(common, kind=kind, **KINDS[kind].write(data))
+
+
+def hash_of(description: Stored) -> str:
+    """Returns the first 16 hex digits of the SHA-256 of a description, whatever the layout of its file."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode("utf-8")).hexdigest()[:16]
 
 
 def restore(stored: Stored) -> typing.Any:

@@ -27,13 +27,14 @@ def is_date(words: "pandas.Series") -> bool:
     return bool(known) and any(all(pattern.fullmatch(word) for word in known) for pattern in PATTERNS)
 
 
-def date_parts(words: "pandas.Series", label: str, day_first: bool) -> typing.Dict[str, np.ndarray]:
+def date_parts(words: "pandas.Series", label: str,
+               day_first: typing.Optional[bool]) -> typing.Dict[str, np.ndarray]:
     """Returns {name of DATE_PARTS: float64 [n]}.
 
     Args:
-      day_first: whether 01/02/2020 is the first of February.
+      day_first: whether 01/02/2020 is the first of February; None: that is not known.
 
-    Raises BadCell for what is no date, or is one in the other order of day and month.
+    Raises BadCell for what is no date, for one in the other order of day and month, and for one of unknown order.
     """
     import pandas
 
@@ -41,24 +42,32 @@ def date_parts(words: "pandas.Series", label: str, day_first: bool) -> typing.Di
     mixed = {"format": "mixed"} if int(pandas.__version__.split(".")[0]) >= 2 else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the order of day and month, which is known here
-        stamps = pandas.to_datetime(pandas.Series(texts, dtype=object), dayfirst=day_first, errors="coerce", utc=True,
-                                    **mixed)
+        stamps = pandas.to_datetime(pandas.Series(texts, dtype=object), dayfirst=bool(day_first), errors="coerce",
+                                    utc=True, **mixed)
     for row, is_none in enumerate(stamps.isna()):
         if is_none:
             raise BadCell(f"{label}: {texts[row]!r} is not a date: write it as 2020-01-31", row)
+        if not PATTERNS[1].fullmatch(texts[row]):
+            continue
+        if day_first is None:
+            raise BadCell(f"{label}: the order of day and month in {texts[row]!r} cannot be told from the training "
+                          "rows, whose dates are written otherwise: write it as 2020-01-31", row)
         # pandas swaps day and month where only that gives a date
-        if PATTERNS[1].fullmatch(texts[row]) and _numbers(texts[row])[int(day_first)] > 12:
+        if _numbers(texts[row])[int(day_first)] > 12:
             order = "day and month" if day_first else "month and day"
             raise BadCell(f"{label}: {texts[row]!r} is not a date, because {order} stand in this order in other rows: "
                           "write it as 2020-01-31", row)
     return {name: getattr(stamps.dt, part).to_numpy(np.float64) for name, part in DATE_PARTS.items()}
 
 
-def find_day_first(words: "pandas.Series", label: str) -> bool:
-    """Tells whether the first number of dates such as 31/01/2020 is the day. Raises BadCell if that cannot be told."""
+def find_day_first(words: "pandas.Series", label: str) -> typing.Optional[bool]:
+    """Tells whether the first number of dates such as 31/01/2020 is the day; None for dates written otherwise.
+
+    Raises BadCell if that cannot be told.
+    """
     texts = [str(word) for word in words]
     if not PATTERNS[1].fullmatch(texts[0]):
-        return False
+        return None
     pairs = [_numbers(text) for text in texts if PATTERNS[1].fullmatch(text)]
     day_first, month_first = (any(pair[place] > 12 for pair in pairs) for place in (0, 1))
     if not day_first and not month_first:

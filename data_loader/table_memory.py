@@ -28,9 +28,15 @@ def table_of_frame(frame: pandas.DataFrame, source: str) -> Table:
 
 def table_of_rows(rows: typing.Any, source: str) -> Table:
     """Returns the Table of a DataFrame or of an array [n, columns], whose columns have no names."""
+    if isinstance(rows, dict):
+        rows = pandas.DataFrame(rows)
     if isinstance(rows, pandas.DataFrame):
         return table_of_frame(rows, source)
-    return table_of_frame(pandas.DataFrame(np.asarray(rows)), source)._replace(names=None)
+    array = np.asarray(rows)
+    if array.ndim != 2:
+        raise UserError(f"{source} must be a DataFrame or an array [n, columns], got {type(rows).__name__} of "
+                        f"{array.ndim} dimensions")
+    return table_of_frame(pandas.DataFrame(array), source)._replace(names=None)
 
 
 def _column(column: pandas.Series) -> np.ndarray:

@@ -17,4 +17,5 @@ def read_parquet(path: pathlib.Path) -> Table:
                         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {error}") from None
-    return table_of_frame(frame, str(path))
+    table = table_of_frame(frame, str(path))
+    return table._replace(notices=tuple(notice.replace(f"{path}", path.name, 1) for notice in table.notices))

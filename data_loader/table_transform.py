@@ -30,7 +30,7 @@ class Column(typing.NamedTuple):
     has_indicator: bool = False                  # whether a further input says which values were missing
     levels: typing.Tuple[str, ...] = ()          # of a category, sorted: each is an input, 1 where the field has it
     parts: typing.Tuple[str, ...] = ()           # of a date: the inputs that are made of it, keys of DATE_PARTS
-    day_first: bool = False                      # of a date: whether 01/02/2020 is the first of February
+    day_first: typing.Optional[bool] = None      # of a date: whether 01/02/2020 is in February; None: unknown
 
     @property
     def text(self) -> str:

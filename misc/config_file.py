@@ -37,12 +37,13 @@ def read_settings(path: PathLike, what: str = "config file", examples: str = "co
 
 
 def parse_override(text: str) -> typing.Tuple[str, typing.Any]:
-    """Splits 'KEY=VALUE' into key and value. VALUE is read as JSON, unless the key holds text."""
+    """Splits 'KEY=VALUE' into key and value. VALUE is read as JSON; where the key holds text, it needs no quotes."""
     name, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--set takes KEY=VALUE, got {text!r}")
     field = Keys.model_fields.get(name)
-    if field is not None and field.annotation in (str, typing.Optional[str]):
+    holds_text = field is not None and field.annotation in (str, typing.Optional[str])
+    if holds_text and not (len(value) > 1 and value[0] == value[-1] == '"'):
         return name, value
     try:
         return name, json.loads(value)

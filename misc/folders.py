@@ -15,6 +15,7 @@ from misc.records import read_json, write_json
 EVALUATION = {"comparison.md", "metrics.json", "predictions.npz", "predictions.csv", "summary"}  # and figures, *.png
 SELECTION = "selection"  # entry of config.json: the kl that was chosen of kl_candidates, and why
 EXTENDED_FROM, EXTENDED_TO = "extended_from", "extended_to"  # of a lengthened run: its former and its present length
+MODEL_HASH = "model_hash"  # entry of config.json: a hash of model.json
 ROWS_HASH = "rows_hash"  # entry of config.json: a hash of all rows of the data
 LOCK, OWNER = "lock", "owner"  # .NAME.lock and .NAME.owner beside a run's folder, which may be deleted while it trains
 

@@ -52,11 +52,17 @@ def checked_labels(y: Any, X: Any) -> Tuple[np.ndarray, np.ndarray]:
 
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None")
+    if isinstance(y, (list, tuple)) and any(pandas.isna(label) is True for label in y):
+        raise ValueError("y contains missing labels (NaN): leave these rows out")
     y = column_or_1d(y, warn=True)
     check_consistent_length(X, y)
     check_array(y, ensure_2d=False, dtype=None)
     check_classification_targets(y)
-    classes, labels = np.unique(y, return_inverse=True)
+    try:
+        classes, labels = np.unique(y, return_inverse=True)
+    except TypeError:
+        raise ValueError("y holds labels of different types, which cannot be sorted: make them all text, or all "
+                         "numbers") from None
     if len(classes) < 2:
         raise ValueError(f"y has 1 class, {classes[0]!r}: there is nothing to learn")
     return classes, labels

@@ -73,7 +73,8 @@ class _Noisy(BaseEstimator):
     def sample_weights(self, n: Optional[int] = None) -> Dict[str, np.ndarray]:
         """Returns n draws of the weights, {layer: [n, d_in + 1, d_out]}; see TrainedRun.sample_weights."""
         check_is_fitted(self)
-        return self.run_.sample_weights(n)
+        with value_errors():
+            return self.run_.sample_weights(n)
 
     def _fit(self, X: Any, config: Config, targets: Dict[str, np.ndarray]) -> None:
         """Trains on X and the target columns, in a folder of its own that is then deleted."""
@@ -133,14 +134,18 @@ class NoisyRegressor(RegressorMixin, _Noisy):
 
     def predict_quantiles(self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> np.ndarray:
         """Returns quantiles of the predictive distribution, [n, Q], or [n, m, Q] of several targets."""
-        columns = self._columns(X, quantiles=tuple(dict.fromkeys(quantiles)))
-        return np.stack([self._of_targets(columns, f"quantile_{level:.15g}") for level in quantiles], axis=-1)
+        levels = np.atleast_1d(np.asarray(quantiles, float)).tolist()
+        columns = self._columns(X, quantiles=tuple(dict.fromkeys(levels)))
+        found = [self._of_targets(columns, f"quantile_{level:.15g}") for level in levels]
+        return np.stack(found, axis=-1) if found else np.zeros((*self._of_targets(columns, "mean").shape, 0))
 
     def sample_y(self, X: Any, n_samples: int = 1, random_state: Optional[int] = None) -> np.ndarray:
         """Returns draws from the predictive distribution, [n, n_samples], or [n, m, n_samples] of several targets.
 
         random_state: their seed; default: that of the run.
         """
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}")
         columns = self._columns(X, samples=n_samples, seed=random_state)
         return np.stack([self._of_targets(columns, f"sample_{number}") for number in range(1, n_samples + 1)], axis=-1)
 

@@ -1,6 +1,8 @@
 """From the arguments of an estimator to the config of its run."""
 from typing import Any, Dict, List
 
+import numpy as np
+
 from core.training.suggested import settings_for_classes, settings_for_numbers
 from misc.config import Config
 from misc.errors import UserError
@@ -41,9 +43,11 @@ def class_config(arguments: Dict[str, Any], target: int, n_rows: int, seed: int)
 
 def _config(settings: Dict[str, Any], arguments: Dict[str, Any], target: Any, seed: int) -> Config:
     values = dict(settings, dataset="fit", data_file=IN_MEMORY, target=target, protocol="all", seed=seed,
-                  hidden=list(arguments["hidden"]))
+                  hidden=np.atleast_1d(np.asarray(arguments["hidden"])).tolist())
     values.update((key, arguments[name]) for name, key in KEYS.items() if _is_given(arguments.get(name)))
-    further = dict(arguments.get("settings") or {})
+    further = arguments.get("settings") or {}
+    if not isinstance(further, dict):
+        raise UserError(f"settings must be a dict of keys, got {type(further).__name__}")
     taken = sorted({*KEYS.values(), "hidden", "seed", "dataset", "data_file", "target", "protocol"} & set(further))
     if taken:
         raise UserError(f"settings: {taken[0]} is set by an argument of the estimator")

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import tempfile
 import threading
+import warnings
 import weakref
 import zipfile
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
@@ -100,6 +101,9 @@ class TrainedRun:
         target's units, and with several targets each with _NAME; or predicted, confidence, entropy, mutual_information
         (nats), p_CLASS, sample_N. Raises UserError for rows that do not fit the run.
         """
+        wrong = [level for level in (interval, *quantiles) if not 0.0 < level < 1.0]
+        if wrong:
+            raise UserError(f"interval and quantiles must be above 0 and below 1, got {wrong[0]!r}")
         asked = Asked(interval, tuple(quantiles), samples)
         run = self._restored()
         draws = self.draws(X)
@@ -124,7 +128,11 @@ class TrainedRun:
             if images.dtype != np.uint8 or images.shape[1:] != tuple(data.spec.shape):
                 raise UserError(f"images must be uint8, n times {data.spec.shape}, got {images.dtype} {images.shape}")
             return images
-        return encode_as(data, match_columns(table_of_rows(X, "X"), data, needs_target=False))[0]
+        matched = match_columns(table_of_rows(X, "X"), data, needs_target=False)
+        x, notices = encode_as(data, matched)
+        for notice in (*matched.notices, *notices):
+            warnings.warn(notice, stacklevel=4)
+        return x
 
     # Weights.
 
@@ -134,6 +142,8 @@ class TrainedRun:
         The last row of a layer are its biases. The first draws are those of the predictions, which are functions of the
         run's seed; n defaults to their number. Without weight noise, all draws are the mean.
         """
+        if n is not None and n < 1:
+            raise UserError(f"n must be at least 1, got {n}")
         run = self._restored()
         with self._lock:
             weights = frozen_weights(run.session, run.model, rows_of(run.data), n_draws=n).weights
@@ -155,9 +165,7 @@ class TrainedRun:
 
         Raises UserError for a run without weight noise, and if a layer is missing.
         """
-        missing = [layer for layer in self.layers if layer not in weights]
-        if missing:
-            raise UserError(f"weights of the layer {missing[0]} are missing")
+        self._check_layers(weights)
         posteriors = [self.posterior(layer) for layer in self.layers]
         for posterior in posteriors:
             if not hasattr(posterior.record, "log_prob"):
@@ -168,10 +176,16 @@ class TrainedRun:
     def network(self, weights: Dict[str, np.ndarray], X: Any) -> np.ndarray:
         """Returns the outputs [K, n, n_outputs] of the network with given weights, standardised; arguments as above."""
         run = self._restored()
+        self._check_layers(weights)
         x = self._inputs(X)
         with self._lock:
             return outputs_of_weights(run.session, run.model, [weights[layer] for layer in self.layers], x,
                                       rows_of(run.data))
+
+    def _check_layers(self, weights: Dict[str, np.ndarray]) -> None:
+        missing = [layer for layer in self.layers if layer not in weights]
+        if missing:
+            raise UserError(f"weights of the layer {missing[0]} are missing")
 
     # Elsewhere.
 

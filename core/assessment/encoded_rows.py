@@ -85,8 +85,8 @@ def _table_rows(runs: Sequence[Restored], rows: str, on_bad: OnBad) -> Iterator[
     form, said = TableFormat(**runs[0].config.table_format), set()
 
     def expect(header: Header) -> Expected:
-        used, words = zip(*(expected_columns(header, run.data) for run in runs))
-        return Expected(frozenset().union(*used), frozenset().union(*words))
+        wanted = [expected_columns(header, run.data) for run in runs]
+        return Expected(*(frozenset().union(*columns) for columns in zip(*wanted)))
 
     for block in stream_table(rows, form, expect, on_bad):
         def encode(positions: range, block: RowBlock = block) -> Encoded:

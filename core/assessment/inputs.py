@@ -90,6 +90,8 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
         inputs.update({f"{name} {strength}": Input(len(few.x), functools.partial(_corrupted, few, name, strength),
                                                    keep=mean_classes)
                        for name in CORRUPTIONS for strength in STRENGTHS})
+    if options.importance and n_test < 2:
+        raise UserError("--importance needs two rows or more, to exchange values among them")
     if options.importance:
         inputs.update({name: Input(n_test, functools.partial(permuted, parts[TEST], data, column, repeat),
                                    keep=mean_log_prob) for name, column, repeat in names_of_inputs(data)})

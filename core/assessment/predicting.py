@@ -13,9 +13,10 @@ from core.assessment.encoded_rows import Encoded, count_rows, encoded_rows, targ
 from core.assessment.prediction_files import open_writer
 from core.assessment.restore import Restored, data_without_rows, restored
 from core.assessment.summaries import SUMMARIES, Asked
-from core.training.row_columns import unused_name
+from core.training.row_columns import INTERVAL, unused_name
 from data_loader.drift import outside
 from data_loader.table_data import MOST_NAMED
+from misc.config import CLASSIFICATION
 from misc.errors import UserError
 
 Path = pathlib.Path
@@ -41,6 +42,8 @@ def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: A
         runs = [stack.enter_context(restored(root, overrides, device, asked.best, data_without_rows))
                 for root in roots]
         _check_together(runs)
+        if runs[0].config.mode == CLASSIFICATION and (asked.quantiles or asked.interval != INTERVAL):
+            raise UserError("--interval and --quantiles are for regressions: these runs predict classes")
         noises = [run.noise() for run in runs]
         summarise, data, n_bad = SUMMARIES[runs[0].config.kind], [run.data for run in runs], 0
 

@@ -4,7 +4,7 @@ import pathlib
 import sys
 import zipfile
 import zlib
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -22,7 +22,7 @@ from data_loader.parts import Part
 from misc import backend
 from misc.config import Config
 from misc.errors import UserError
-from misc.folders import Folder, folder_at, read_config
+from misc.folders import MODEL_HASH, Folder, folder_at, read_config
 from misc.records import read_json
 
 ADVICE = "try a smaller --batch, fewer --particles, or --device cpu"
@@ -124,9 +124,19 @@ def _load_weights(session: tf.Session, model: Model, folder: Folder, best: bool)
         progress = checkpoints.restore(session, model.saver, folder.checkpoint, best, on_damaged=damaged.append)
     except checkpoints.UnreadableCheckpoint as error:
         raise UserError(str(error)) from None
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+        _raise_misfit(folder)
+    variables = model.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+    if any(np.shape(value) != tuple(var.shape) for var, value in zip(variables, session.run(variables))):
+        _raise_misfit(folder)  # a restored variable takes any shape
     for prefix in damaged:
         print(f"{folder.root}: checkpoint {prefix.name} is damaged or incomplete and is skipped", file=sys.stderr)
     return progress
+
+
+def _raise_misfit(folder: Folder) -> NoReturn:
+    raise UserError(f"{folder.checkpoint} does not fit the network that {folder.config} and {folder.model.name} describe: "
+                    "it is of another run, or one of these was changed: restore the files")
 
 
 def _with_moved_files(config: Config) -> Config:
@@ -181,7 +191,11 @@ def stored_data(folder: Folder) -> Any:
     """Returns the run's data without rows. Raises UserError if model.json or reference.npz is missing or damaged."""
     path = folder.model
     try:
-        data = stored.restore(read_json(path))
+        description, expected = read_json(path), read_json(folder.config).get(MODEL_HASH)
+        data = stored.restore(description)
+        if expected not in (None, stored.hash_of(description)):
+            raise UserError(f"it is not what train.py wrote for the run, whose hash is in {folder.config}: restore the "
+                            "file")
         if folder.reference.is_file():
             path = folder.reference
             with np.load(str(path)) as arrays:

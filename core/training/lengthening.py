@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional
 
 from core.training import checkpoints
 from core.training.design import Plan
+from misc.config import Config
 from misc.errors import RunError, UserError
 from misc.folders import EXTENDED_FROM, EXTENDED_TO, Folder
 from misc.records import read_json, write_json
@@ -20,6 +21,7 @@ def continued(plan: Plan, folder: Folder, epochs: Optional[int] = None) -> Plan:
     """
     if epochs is None:
         return with_length(plan, read_json(folder.config).get(EXTENDED_TO, plan.config.epoch))
+    Config.from_dict(dict(plan.config.model_dump(exclude_unset=True), epoch=epochs), "--epochs")  # its limits
     if epochs <= plan.config.epoch:
         raise UserError(f"--epochs {epochs}: the run has {plan.config.epoch} epochs by its config: give more to "
                         "lengthen it, or leave --epochs out to finish it")

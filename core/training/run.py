@@ -32,6 +32,7 @@ from misc.config import Config
 from misc.errors import RunError, UserError
 from misc.folders import (
     EXTENDED_TO,
+    MODEL_HASH,
     SELECTION,
     Folder,
     archive_and_create,
@@ -148,7 +149,8 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
             log.info("the earlier run has been moved to %s", archived)
         plan, chosen = _with_chosen_kl(plan, folder, log, resume, quiet)
         about = {"config": config.model_dump(), "seed": config.seed, "device": plan.device, "source": plan.data.source,
-                 "rows_hash": plan.data.rows_hash, "split_hash": plan.data.split_hash, **chosen,
+                 "rows_hash": plan.data.rows_hash, "split_hash": plan.data.split_hash,
+                 MODEL_HASH: stored.hash_of(stored.describe(plan.data)), **chosen,
                  **warm_start.about(plan, folder, resume), **lengthening.lengths(plan), **provenance(on_gpu)}
         if not resume:
             _write_config(folder, about, plan)

@@ -104,7 +104,7 @@ def test_flags_that_cannot_be_read(run, folder, capsys, flags):
     with pytest.raises(SystemExit) as stop:
         predict.main([str(run), *([str(folder / "houses.csv")] if flags else []), *flags])
     error = capsys.readouterr().err.strip().split("\n")
-    assert stop.value.code == 2 and error[-1].startswith("predict.py: error: ")
+    assert stop.value.code == 2 and error[-1].startswith("predict.py: ")
 
 
 def test_help_lists_everything():
