@@ -4,6 +4,7 @@ import sys
 import typing
 
 from misc import backend
+from misc.config import Config
 from misc.errors import one_line_errors
 from misc.flags import Parser
 
@@ -15,6 +16,7 @@ EXAMPLES = """examples:
   python regression_baseline.py --config config/regression/kfac_wine.json --against config/regression/ekfac_wine.json
   python regression_baseline.py --config config/regression/ekfac_yacht.json --tune config/search/regression.json
   python regression_baseline.py --config config/regression/ekfac_yacht.json --runs 5 --ensemble 5
+  python regression_baseline.py --config config/classification/ekfac_digits.json --runs 5
   tensorboard --logdir=experiments/concrete/ekfac_concrete/seeds
 
 Finished runs of the same configuration are reused, and interrupted ones are continued. Runs of a changed configuration
@@ -56,7 +58,7 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
 def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
     args = parse_args(argv)
     with one_line_errors("regression_baseline.py", "the same command continues from here"):
-        backend.prepare()
+        backend.prepare(Config.from_file(args.config[0], args.set, args.overlays).mode)
         from core.baseline.options import options_from  # TensorFlow must be imported after prepare()
         from core.baseline.repeat import repeat
 

@@ -11,6 +11,7 @@ from data_loader.archives import Loaded
 from data_loader.images import LabelledImages, image_ids, with_channels
 from data_loader.parts import Part, Pixels, Spec
 from data_loader.splits import (
+    GIVEN,
     Split,
     about_repeated,
     hash_of_rows,
@@ -181,4 +182,4 @@ def _split(loaded: Loaded, config: Config) -> typing.Tuple[np.ndarray, np.ndarra
                         "remove stratified, which has no effect")
     n_train, n_test = len(train.labels), len(test.labels)
     order = np.random.RandomState(0).permutation(n_train)  # files may be sorted; validation rows need all classes
-    return images, labels, Split("given", 0, order, len(labels) - n_test + np.arange(n_test))
+    return images, labels, Split(GIVEN, 0, order, len(labels) - n_test + np.arange(n_test))

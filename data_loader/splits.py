@@ -13,6 +13,9 @@ from misc.errors import UserError
 TRAIN_SHARES = {"published": 0.9, "standard": 0.9, "random": 0.8}  # of protocols, unless a config sets another one
 
 
+GIVEN = "given"  # protocol of sets of images with test images of their own, which no seed chooses
+
+
 class Split(typing.NamedTuple):
     """A division of the rows into those to train on and those to test on."""
 
@@ -240,7 +243,7 @@ def _shuffled(rows: np.ndarray, seed: int) -> np.ndarray:
 def _is_cut_as_usual(split: Split) -> bool:
     """Tells whether the protocol says how many rows train. If not, one order of the rows could be of many splits."""
     n_rows = len(split.train) + len(split.test)
-    return split.protocol == "given" or len(split.train) == _n_train(n_rows, TRAIN_SHARES.get(split.protocol, -1.0))
+    return split.protocol == GIVEN or len(split.train) == _n_train(n_rows, TRAIN_SHARES.get(split.protocol, -1.0))
 
 
 def _cut(protocol: str, index: int, order: np.ndarray, train_share: float = 0.9) -> Split:

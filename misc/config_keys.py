@@ -147,7 +147,7 @@ class Keys(pydantic.BaseModel):
         ge=1)
     max_skipped_steps: int = key(
         LENGTH, 10, "Consecutive skipped (non-finite) steps after which a run is aborted.", ge=1)
-    runs: int = key(LENGTH, 10, "Number of seeds that regression_baseline.py trains: 1 to runs.", REGRESSION, ge=1)
+    runs: int = key(LENGTH, 10, "Number of seeds that regression_baseline.py trains: 1 to runs.", ge=1)
 
     kl: float = key(POSTERIOR, 1.0, "Weight lambda of the KL term; values below 1 give a colder posterior.", gt=0)
     kl_candidates: typing.Optional[typing.List[pydantic.PositiveFloat]] = key(

@@ -7,12 +7,10 @@ import platform
 import numpy as np
 import pytest
 
-import regression_baseline
 import train
 from misc import backend
 from misc.errors import Stopped, one_line_errors
 from misc.folders import claim, run_folder
-from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -172,13 +170,6 @@ def test_overrides(refuse):
     refuse("--set takes KEY=VALUE, got 'epoch'", "--set", "epoch")
     refuse("unknown key 'epocj'; did you mean 'epoch'?", "--set", "epocj=3")
     refuse("seed: input should be greater than or equal to 0", "--seed", "-1")
-
-
-def test_repeated_runs_are_for_regression(capsys):
-    with pytest.raises(SystemExit) as stop:
-        regression_baseline.main(["--config", str(ROOT / "config" / "classification" / "ekfac_digits.json")])
-    error = capsys.readouterr().err
-    assert stop.value.code == 2 and error.count("\n") == 1 and "repeats runs of mode regression" in error
 
 
 def test_memory_that_runs_out_is_one_line(capsys):

@@ -1,6 +1,6 @@
 """A figure of test metrics against epochs, with their spread over seeds."""
 import pathlib
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 import matplotlib
 
@@ -9,22 +9,23 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-PANELS = (("rmse", "RMSE"), ("log_likelihood", "log-likelihood"))
 SIZE, DOTS_PER_INCH = (9, 3.6), 120
 FEW = 5  # with fewer evaluations, points are drawn too
 VIEW = (2, 98)  # percentiles of the second half of training that the axis must show
 
 
-def draw_curves(path: pathlib.Path, curves: Sequence[List[Dict[str, float]]], title: str, evaluate_on: str) -> None:
-    """Writes a PNG: mean (line) and quartiles (band) over seeds, RMSE on the left, log-likelihood on the right.
+def draw_curves(path: pathlib.Path, curves: Sequence[List[Dict[str, float]]], panels: Mapping[str, str], title: str,
+                evaluate_on: str) -> None:
+    """Writes a PNG: mean (line) and quartiles (band) over seeds, a panel per metric.
 
     Args:
-      curves: per seed, a list of {"epoch", "rmse", "log_likelihood"}.
+      curves: per seed, a list of {"epoch": its number, METRIC: value}.
+      panels: {METRIC: its label}, from left to right.
       evaluate_on: which rows, for the labels.
     """
     epochs = sorted(set.intersection(*[{row["epoch"] for row in curve} for curve in curves]))
-    figure, axes = plt.subplots(1, len(PANELS), figsize=SIZE)
-    for axis, (name, label) in zip(axes, PANELS):
+    figure, axes = plt.subplots(1, len(panels), figsize=SIZE)
+    for axis, (name, label) in zip(axes, panels.items()):
         values = np.array([[row[name] for row in curve if row["epoch"] in set(epochs)] for curve in curves])
         lower, upper = np.percentile(values, [25, 75], axis=0)
         axis.plot(epochs, values.mean(axis=0), color="C0", marker="o" if len(epochs) < FEW else "",

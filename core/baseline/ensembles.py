@@ -1,14 +1,27 @@
 """Ensembles: the mixture of the predictions of several runs on one split, read from the runs' files."""
 import json
 import pathlib
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+import zipfile
+import zlib
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from core.baseline import results
 from core.baseline.archive import archive_paths
 from core.baseline.jobs import Experiment
-from core.metrics.predictive import PREDICTION_COLUMNS, Prediction, mix, regression_statistics, values_of
+from core.baseline.kinds import KINDS
+from core.metrics.predictive import (
+    PREDICTION_COLUMNS,
+    ClassPrediction,
+    Prediction,
+    classification_statistics,
+    mix,
+    mix_classes,
+    regression_statistics,
+    values_of,
+)
+from misc.config import CLASSIFICATION, REGRESSION
 from misc.errors import RunError
 from misc.folders import folder_at
 from misc.records import read_result, read_rows, write_json, write_rows
@@ -24,7 +37,9 @@ def mixture_row(roots: Sequence[Path]) -> Dict[str, Any]:
     Raises RunError if they cannot be mixed.
     """
     rows = [results.run_row(root) for root in roots]
-    predictions, targets = zip(*map(_read_predictions, roots))
+    mode = rows[0]["mode"]
+    mixing = MIXINGS[mode]
+    predictions, targets = zip(*map(mixing.read, roots))
     identities = {(row.get("rows_hash"), row.get("split_hash"), row.get("evaluate_on")) for row in rows}
     if not len(targets[0]) or len(identities) > 1 or not all(
             len(other) == len(targets[0]) and np.allclose(other, targets[0], rtol=DIGITS_9, atol=0.0)
@@ -32,17 +47,13 @@ def mixture_row(roots: Sequence[Path]) -> Dict[str, Any]:
         raise RunError(f"the predictions in {', '.join(map(str, roots))} are not of the same rows: run again with "
                        "--fresh")
     for member in zip(roots, rows, predictions, targets):
-        _check_against_result(*member)
-    mixture = mix(predictions, targets[0])
-    with np.errstate(invalid="ignore"):  # a member of an earlier version has no cdf
-        metrics: Dict[str, Any] = dict(values_of(regression_statistics(mixture, targets[0]), len(targets[0])))
-    if np.isnan(mixture.cdf).any():
-        metrics["coverage_90"] = None
+        _check_against_result(mixing, *member)
+    metrics = mixing.metrics(mixing.mix(predictions, targets[0]), targets[0])
     row = {name: value for name, value in rows[0].items() if not name.startswith("best_epoch")}
     row.update((name, sum(member[name] for member in rows)) for name in ("steps", "train_time_s", "wall_time_s"))
     row["kl"] = " ".join(dict.fromkeys(str(member["kl"]) for member in rows if "kl" in member))
-    return dict(row, **metrics, noise_precision=float(np.mean([member["noise_precision"] for member in rows])),
-                steps_per_second=row["steps"] / row["train_time_s"], members=len(rows))
+    metrics.update((column, float(np.mean([member[column] for member in rows]))) for column in KINDS[mode].others)
+    return dict(row, **metrics, steps_per_second=row["steps"] / row["train_time_s"], members=len(rows))
 
 
 def archive_mixtures(root: pathlib.Path, keep: Optional[Dict[str, Any]] = None) -> None:
@@ -77,7 +88,7 @@ def write_mixtures(experiment: Experiment, ensembles: Dict[int, List[str]], rows
     if not mixtures:
         archive_mixtures(experiment.root)
         return None, notes
-    write_rows(experiment.root / "ensemble.csv", [*results.COLUMNS, "members"], mixtures)
+    write_rows(experiment.root / "ensemble.csv", [*results.columns(mixtures[0]), "members"], mixtures)
     summary = results.summary(name, settings, mixtures, len(experiment.seeds), failed)
     summary.update(optimizer=f"{summary['optimizer']} x{experiment.members}", members=experiment.members)
     summary["against"] = dict(results.paired(mixtures, experiment.config.name, rows), settings_differ=[])
@@ -85,7 +96,7 @@ def write_mixtures(experiment: Experiment, ensembles: Dict[int, List[str]], rows
     return summary, notes
 
 
-def _read_predictions(root: Path) -> Tuple[Prediction, np.ndarray]:
+def _read_regression(root: Path) -> Tuple[Prediction, np.ndarray]:
     """Returns (Prediction, targets) of a run's predictions.csv."""
     path = folder_at(pathlib.Path(root)).predictions
     try:
@@ -100,13 +111,56 @@ def _read_predictions(root: Path) -> Tuple[Prediction, np.ndarray]:
     return Prediction(**columns, moment_log_prob=np.full(len(targets), np.nan)), targets
 
 
-def _check_against_result(root: Path, row: Dict[str, Any], prediction: Prediction, targets: np.ndarray) -> None:
+def _read_classification(root: Path) -> Tuple[ClassPrediction, np.ndarray]:
+    """Returns (ClassPrediction, labels) of a run's predictions.npz."""
+    path = folder_at(pathlib.Path(root)).probabilities
+    try:
+        with np.load(str(path)) as arrays:
+            prediction = ClassPrediction(*(arrays[name].astype(np.float64) for name in ClassPrediction._fields))
+            return prediction, arrays["labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise RunError(f"{path} is damaged or of an earlier version: run again with --fresh") from None
+
+
+def _metrics_of_regression(prediction: Prediction, targets: np.ndarray) -> Dict[str, Optional[float]]:
+    with np.errstate(invalid="ignore"):  # a member of an earlier version has no cdf
+        metrics: Dict[str, Optional[float]] = dict(values_of(regression_statistics(prediction, targets), len(targets)))
+    if np.isnan(prediction.cdf).any():
+        metrics["coverage_90"] = None
+    return metrics
+
+
+def _metrics_of_classes(prediction: ClassPrediction, labels: np.ndarray) -> Dict[str, Optional[float]]:
+    return dict(values_of(classification_statistics(prediction, labels), len(labels)))
+
+
+class Mixing(NamedTuple):
+    """How the runs of one mode are mixed."""
+
+    read: Callable[[Path], Tuple[Any, np.ndarray]]  # (predictions, targets or labels) of a run's folder
+    mix: Callable[[Sequence[Any], np.ndarray], Any]  # predictions of all members -> those of the mixture
+    metrics: Callable[[Any, np.ndarray], Dict[str, Any]]  # of predictions and targets; None where they are unknown
+    checked: Dict[str, float]  # {metric: smallest scale} by which the files are held against the results
+    file: str  # of the predictions: a field of Folder
+
+
+MIXINGS = {
+    REGRESSION: Mixing(_read_regression, mix, _metrics_of_regression, {"rmse": 0.0, "log_likelihood": 1.0},
+                       "predictions"),
+    CLASSIFICATION: Mixing(_read_classification, lambda members, labels: mix_classes(members), _metrics_of_classes,
+                           {"log_likelihood": 1.0}, "probabilities"),
+}
+
+
+def _check_against_result(mixing: Mixing, root: Path, row: Dict[str, Any], prediction: Any,
+                          targets: np.ndarray) -> None:
     """Raises RunError unless the predictions of a file have the metrics of the run's result.
 
     Earlier versions wrote 9 digits, of which large targets leave nothing but their common part.
     """
-    rmse, log_likelihood = np.sqrt(np.mean(np.square(prediction.mean - targets))), np.mean(prediction.log_prob)
-    for name, value, scale in (("rmse", rmse, row["rmse"]), ("log_likelihood", log_likelihood, 1.0)):
-        if not abs(value - row[name]) <= TOLERANCE * max(scale, abs(row[name])):
-            raise RunError(f"{folder_at(pathlib.Path(root)).predictions} gives {name} {value:.6g}, and result.json "
-                           f"{row[name]:.6g}: it is rounded (by an earlier version) or damaged; run again with --fresh")
+    metrics = mixing.metrics(prediction, targets)
+    for name, scale in mixing.checked.items():
+        if not abs(metrics[name] - row[name]) <= TOLERANCE * max(scale, abs(row[name])):
+            raise RunError(f"{getattr(folder_at(pathlib.Path(root)), mixing.file)} gives {name} {metrics[name]:.6g}, "
+                           f"and result.json {row[name]:.6g}: it is rounded (by an earlier version) or damaged; run "
+                           "again with --fresh")

@@ -1,7 +1,7 @@
 """Configs x seeds -> the runs to make. Trains nothing."""
 import pathlib
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
 
 from core.baseline.archive import ENSEMBLE
 from core.baseline.options import Options
@@ -11,10 +11,10 @@ from core.training import run
 from core.training.auto_schedule import with_schedule
 from core.training.design import Plan
 from core.training.devices import NAMES, Choice
-from data_loader.regression import load_regression
-from data_loader.splits import ALL
+from core.training.tasks import TASKS
+from data_loader.splits import ALL, GIVEN
 from data_loader.tables import split_of
-from misc.config import REGRESSION, Config
+from misc.config import Config
 from misc.errors import UserError
 from misc.folders import check_writable, run_folder
 from misc.lookup import lookup
@@ -31,6 +31,7 @@ class Experiment(NamedTuple):
     root: pathlib.Path    # experiments/DATASET/EXP_NAME, where its tables go
     seeds: Sequence[int]
     members: int = 1      # runs per seed; they share the seed's split and differ in everything else that is random
+    has_splits: bool = True  # whether seeds have splits: not of images with test images of their own
 
 
 def parse_seeds(text: str) -> List[int]:
@@ -71,9 +72,6 @@ def describe_experiment(path: str, options: Options) -> Config:
     if any(text.split("=")[0] == "seed" for text in options.overrides):
         raise UserError("--set seed: the seeds of repeated runs are given by --runs N or --seeds 1-20")
     config = Config.from_file(path, options.overrides, options.overlays)
-    if config.mode != REGRESSION:
-        raise UserError(f"{path}: mode {config.mode}; this command repeats runs of mode {REGRESSION}, "
-                        "train.py --seed N trains one run of any mode")
     values, suffix = config.model_dump(exclude_unset=True), ""
     if options.protocol not in (None, config.protocol):
         values["protocol"], suffix = options.protocol, f"_{options.protocol}"
@@ -88,7 +86,7 @@ def describe_experiment(path: str, options: Options) -> Config:
         raise UserError(f"{path}: protocol {ALL} leaves no row to test on: set another one for repeated runs")
     if not config.auto_schedule:
         return config
-    return with_schedule(config, load_regression(with_seed(config, 1)).spec.n_rows)  # the same for every seed
+    return with_schedule(config, TASKS[config.kind].load(with_seed(config, 1)).spec.n_rows)  # the same for every seed
 
 
 def experiment_root(config: Config) -> pathlib.Path:
@@ -105,11 +103,8 @@ def check_experiments(experiments: Sequence[Experiment], device: str = "auto") -
     for root in roots:
         if roots.count(root) > 1:
             raise UserError(f"two configs would write to {root}: give one of them another exp_name")
-    for name, remedy in (("protocol", "; --protocol sets it for all"), ("evaluate_on", "")):
-        kinds = sorted({getattr(experiment.config, name) for experiment in experiments})
-        if len(kinds) > 1:
-            raise UserError(f"the configs differ in {name} ({', '.join(kinds)}), and such numbers never share a "
-                            f"table: run them separately{remedy}")
+    for name, remedy in (("mode", ""), ("protocol", "; --protocol sets it for all"), ("evaluate_on", "")):
+        _refuse_different(name, {getattr(experiment.config, name) for experiment in experiments}, remedy)
     plans = []
     for experiment in experiments:
         for seed in {min(experiment.seeds), max(experiment.seeds)}:
@@ -117,17 +112,33 @@ def check_experiments(experiments: Sequence[Experiment], device: str = "auto") -
             check_layers(plan.design.layers, plan.config)
         check_writable(run_folder(experiment.config))
         plans.append(plan)
+    _refuse_different("splits", {plan.data.split.protocol for plan in plans})  # stratified ones, and those of images
     return plans
 
 
-def with_seed(config: Config, seed: int, member: int = 1) -> Config:
+def _refuse_different(name: str, kinds: Set[str], remedy: str = "") -> None:
+    """Raises UserError if there are several kinds."""
+    if len(kinds) > 1:
+        raise UserError(f"the configs differ in {name} ({', '.join(sorted(kinds))}), and such numbers never share a "
+                        f"table: run them separately{remedy}")
+
+
+def with_splits(experiments: Sequence[Experiment], plans: Sequence[Plan]) -> List[Experiment]:
+    """Returns the experiments, which say whether their seeds have splits, as is known of the data in their plans."""
+    return [experiment._replace(has_splits=plan.data.split.protocol != GIVEN)
+            for experiment, plan in zip(experiments, plans)]
+
+
+def with_seed(config: Config, seed: int, member: int = 1, has_splits: bool = True) -> Config:
     """Returns the config for another seed, or for a member (from 1) of the ensemble on the split of that seed.
 
     The first member is the run of the seed. The others differ from it in initial weights, noise and order of rows.
     """
     values = dict(config.model_dump(exclude_unset=True), seed=seed)
     if member > 1:
-        values.update(split=split_of(Config.from_dict(values)), seed=(seed + MEMBER_SEEDS * (member - 1)) % 2**31)
+        if has_splits:
+            values.update(split=split_of(Config.from_dict(values)))
+        values.update(seed=(seed + MEMBER_SEEDS * (member - 1)) % 2**31)
     return Config.from_dict(values)
 
 
@@ -143,7 +154,8 @@ def make_jobs(experiment: Experiment, device: Choice, space: Optional[Dict[str, 
       device: of the runs; space: the search space, or None; parent: id of the process that waits for the jobs.
     """
     return [Job(root=str(run_root(experiment, seed, member)),
-                settings=with_seed(experiment.config, seed, member).model_dump(exclude_unset=True),
+                settings=with_seed(experiment.config, seed, member, experiment.has_splits).model_dump(
+                    exclude_unset=True),
                 device=lookup(NAMES, device.device, "device"), device_reason=device.reason, space=space,
                 parent=parent, seed=seed, member=member)
             for member in range(1, experiment.members + 1) for seed in experiment.seeds]

@@ -12,7 +12,7 @@ from core.baseline.jobs import (
     describe_experiment,
     experiment_root,
     settings_of,
-    with_seed,
+    with_splits,
 )
 from core.baseline.options import Options
 from core.baseline.pool import Workers, check_backend
@@ -20,7 +20,6 @@ from core.baseline.tuning import read_space
 from core.training.cost import run_cost
 from core.training.design import Plan
 from core.training.devices import UNUSED, Choice, uses_gpu
-from data_loader.regression import load_regression
 from misc.errors import UserError
 
 
@@ -31,6 +30,7 @@ class RepeatPlan(NamedTuple):
     space: Optional[Dict[str, Any]]  # search space
     rival: Optional[pathlib.Path]    # root of the experiment to compare with
     devices: Sequence[Choice]        # for each experiment: workers need not see what this process sees
+    rows_hashes: Sequence[str]       # for each experiment: of its data, which all its seeds share
     workers: Workers
     notes: Sequence[str]             # sentences for the user
 
@@ -56,13 +56,17 @@ def plan_repeat(options: Options) -> RepeatPlan:
         _check_report(options.report)
     workers, notes = _plan_workers(options, plans)
     notes += sorted({f"note: {plan.device_reason}" for plan in plans if UNUSED in plan.device_reason})
-    return RepeatPlan(experiments, spaces[0], _find_rival(options, experiments),
-                      [Choice(plan.device, plan.device_reason) for plan in plans], workers, notes)
+    return RepeatPlan(with_splits(experiments, plans), spaces[0], _find_rival(options, experiments, plans),
+                      [Choice(plan.device, plan.device_reason) for plan in plans],
+                      [plan.data.rows_hash for plan in plans], workers, notes)
 
 
 def _plan_workers(options: Options, plans: Sequence[Plan]) -> Tuple[Workers, List[str]]:
     """Returns the Workers, of which no more use a GPU at a time than fit, and sentences for the user."""
-    workers = Workers(options.jobs, options.backend, options.address)
+    jobs = options.jobs
+    if jobs is None and not options.address and any(plan.design.task.has_images for plan in plans):
+        jobs = 1  # whose operations use all cores
+    workers = Workers(jobs, options.backend, options.address)
     on_gpu = [run_cost(plan.design).peak_bytes for plan in plans if uses_gpu(plan.config, plan.device)]
     if not on_gpu:
         return workers, []
@@ -86,7 +90,8 @@ def _check_report(name: str) -> None:
         raise UserError(f"--report {name}: this folder cannot be written to")
 
 
-def _find_rival(options: Options, experiments: Sequence[Experiment]) -> Optional[pathlib.Path]:
+def _find_rival(options: Options, experiments: Sequence[Experiment],
+                plans: Sequence[Plan]) -> Optional[pathlib.Path]:
     """Returns the root of the experiment that --against names (by its config file or folder), or None.
 
     Raises UserError unless its runs are there, or are about to be made, and can be compared with the experiments.
@@ -96,7 +101,7 @@ def _find_rival(options: Options, experiments: Sequence[Experiment]) -> Optional
     path = pathlib.Path(options.against)
     if not path.exists():
         raise UserError(f"--against {path}: there is no such config file or folder of runs")
-    planned = {experiment.root: _identity(experiment) for experiment in experiments}
+    planned = {experiment.root: _identity(plan) for experiment, plan in zip(experiments, plans)}
     root = path if path.is_dir() else _root_of_config(path, options, planned)
     rival = planned[root] if root in planned else results.read_runs(root)[0]
     for identity in planned.values():
@@ -126,7 +131,6 @@ def _root_of_config(path: pathlib.Path, options: Options, planned: Dict[pathlib.
     return root
 
 
-def _identity(experiment: Experiment) -> Dict[str, Any]:
+def _identity(plan: Plan) -> Dict[str, Any]:
     """Returns what decides whether numbers can be compared, as the rows of the experiment's runs.csv will have it."""
-    config = with_seed(experiment.config, experiment.seeds[0])
-    return dict(config.model_dump(), rows_hash=load_regression(config).rows_hash)
+    return dict(plan.config.model_dump(), rows_hash=plan.data.rows_hash, protocol=plan.data.split.protocol)

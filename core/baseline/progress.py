@@ -9,6 +9,7 @@ import tqdm
 
 from core.baseline import tuning
 from core.baseline.archive import ENSEMBLE, archive_paths, archive_run, members_of
+from core.baseline.kinds import KINDS
 from core.baseline.worker import FAILURE, Job
 from core.training import run
 from core.training.tasks import METRIC_PREFIX
@@ -111,8 +112,9 @@ class Track:
         result = read_result(self._folder.result)
         if result:
             metrics, prefix = result["metrics"], METRIC_PREFIX[result["evaluate_on"]]
-            self.outcome = (f"{result['evaluate_on']} RMSE {metrics[prefix + 'rmse']:.4f}, log-likelihood "
-                            f"{metrics[prefix + 'log_likelihood']:.4f} in {result['train_time_s']:.0f} s")
+            headline = ", ".join(f"{label} {metrics[prefix + name]:.4f}"
+                                 for name, label in KINDS[config.mode].headline.items())
+            self.outcome = f"{result['evaluate_on']} {headline} in {result['train_time_s']:.0f} s"
             self.finished = True
             return self.total
         rows = read_rows(self._folder.metrics)

@@ -4,17 +4,15 @@ import itertools
 import os
 import pathlib
 import sys
-from typing import List
 
 from core.baseline.archive import archive_run
-from core.baseline.jobs import Experiment, make_jobs, with_seed
+from core.baseline.jobs import Experiment, make_jobs
 from core.baseline.options import Options
 from core.baseline.planning import plan_repeat
 from core.baseline.progress import Progress, Track
 from core.baseline.running import Errors, run_all
 from core.baseline.worker import Job
 from core.baseline.writing import show, write_tables
-from data_loader.regression import load_regression
 from misc.errors import RunError, UserError
 from misc.folders import folder_at
 
@@ -32,7 +30,8 @@ def repeat(options: Options) -> None:
             archive_run(folder_at(pathlib.Path(job.root)))
     for note in plan.notes:
         print(note, file=sys.stderr)
-    tracks = [_tracks(experiment, batch) for experiment, batch in zip(plan.experiments, batches)]
+    tracks = [[Track(_label(experiment, job), job, rows_hash) for job in batch]
+              for experiment, batch, rows_hash in zip(plan.experiments, batches, plan.rows_hashes)]
     every = list(itertools.chain(*tracks))
     errors: Errors = {}
     try:
@@ -55,12 +54,6 @@ def repeat(options: Options) -> None:
             f"{track.label}: {errors[track.job.root]}" for track in every if track.job.root in errors))
     if failures or written.unmixed:
         raise RunError("; ".join([*failures, *written.unmixed]))
-
-
-def _tracks(experiment: Experiment, batch: List[Job]) -> List[Track]:
-    """Returns a Track per Job of one experiment."""
-    rows_hash = load_regression(with_seed(experiment.config, experiment.seeds[0])).rows_hash
-    return [Track(_label(experiment, job), job, rows_hash) for job in batch]
 
 
 def _label(experiment: Experiment, job: Job) -> str:

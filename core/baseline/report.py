@@ -6,8 +6,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import tabulate
 
-from core.baseline.results import DDOF, UNITS
-from core.inference.likelihoods import LIKELIHOODS
+from core.baseline.kinds import KINDS, kind_of
+from core.baseline.statistics import DDOF
+from misc.config import REGRESSION
 
 PUBLISHED_FILE = pathlib.Path(__file__).with_name("published.csv")
 
@@ -37,12 +38,16 @@ class Cell(NamedTuple):
 
 TABLES = (
     Metric("rmse", "RMSE", "lower is better", lambda mean: mean),
+    Metric("accuracy", "accuracy", "higher is better", lambda mean: -mean),
     Metric("log_likelihood", "log-likelihood", "higher is better", lambda mean: -mean),
     Metric("coverage_90", "coverage of 90 % intervals", "fraction of targets inside; ideal: 0.9",
            lambda mean: abs(mean - 0.9)),
+    Metric("brier", "Brier score", "lower is better", lambda mean: mean),
+    Metric("ece", "expected calibration error", "lower is better", lambda mean: mean),
 )
 
-# Published columns: method in published.csv -> (heading, protocol of ours that it may stand beside; None: any).
+# Published columns of regressions: method in published.csv -> (heading, protocol of ours that it may stand beside;
+# None: any).
 PUBLISHED = {"NNG-MVG": ("published noisy K-FAC", "published"), "best": ("best published for this network", None)}
 
 
@@ -142,7 +147,7 @@ def _our_csv_rows(summaries: Sequence[Summary], metric: Metric) -> List[Dict[str
             identity, dataset=summary["dataset"], metric=metric.key, column=column, mean=cell.mean, se=cell.se,
             n=cell.n, ddof=DDOF, seeds=" ".join(str(seed) for seed in summary["seeds"]),
             epoch=summary["settings"]["epoch"], bold="yes" if cell.bold else "no", source="this code", recalled="no",
-            units=summary.get("units", UNITS)))
+            units=_units(summary)))
     return rows
 
 
@@ -153,7 +158,7 @@ def _published_csv_rows(summaries: Sequence[Summary], metric: Metric) -> List[Di
             fact = published.get((dataset, method, metric.key))
             if fact:
                 rows.append(dict(dataset=dataset, metric=metric.key, column=heading, mean=fact["mean"],
-                                 evaluate_on="test", units=UNITS,
+                                 evaluate_on="test", units=KINDS[REGRESSION].units,
                                  **{name: fact[name] for name in ("se", "protocol", "source", "recalled")}))
     return rows
 
@@ -183,7 +188,7 @@ def _grid(summaries: Sequence[Summary], metric: Metric,
 
 def _published_columns(summaries: Sequence[Summary], key: str) -> Dict[str, Tuple[str, Optional[str]]]:
     """Returns those of PUBLISHED that may stand beside these experiments and have a value."""
-    if summaries[0]["evaluate_on"] != "test":
+    if summaries[0]["evaluate_on"] != "test" or kind_of(summaries[0]) is not KINDS[REGRESSION]:
         return {}
     protocol, known = summaries[0]["protocol"], read_published()
     return {method: row for method, row in PUBLISHED.items() if row[1] in (None, protocol)
@@ -214,20 +219,19 @@ def _pipes(columns: List[str], rows: List[List[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _noise(summaries: Sequence[Summary]) -> str:
-    """Returns the noise's shape and how its level is learned: once if all experiments agree, or for each of them."""
-    names = {}
-    for summary in summaries:
-        settings = summary["settings"]
-        kind = LIKELIHOODS[settings.get("likelihood", "gaussian")]
-        names[summary["exp_name"]] = kind.noise_name(settings)
-        if kind.has_precision:
-            names[summary["exp_name"]] += f", noise_update {settings.get('noise_update', 'adam')}"
-        if settings.get("predictive_noise", "trained") != "trained":
-            names[summary["exp_name"]] += f", predictive_noise {settings['predictive_noise']}"
+def _units(summary: Summary) -> str:
+    return summary.get("units", kind_of(summary).units)
+
+
+def _noise(summaries: Sequence[Summary]) -> List[str]:
+    """Returns a sentence about the noise, once if all experiments agree, or for each of them; none without noise."""
+    about = kind_of(summaries[0]).about_noise
+    if about is None:
+        return []
+    names = {summary["exp_name"]: about(summary["settings"]) for summary in summaries}
     if len(set(names.values())) == 1:
-        return names.popitem()[1]
-    return "; ".join(f"{name} {noise}" for name, noise in names.items())
+        return [f"Noise: {names.popitem()[1]}."]
+    return ["Noise: " + "; ".join(f"{name} {noise}" for name, noise in names.items()) + "."]
 
 
 def _count(summaries: Sequence[Summary], key: str, word: str) -> str:
@@ -247,18 +251,19 @@ def _legend(summaries: Sequence[Summary]) -> str:
         ("n", "runs"), ("epoch", "epochs"), ("test_particles", "draws")))
     lines = [
         f"Mean ± standard error (sample standard deviation / sqrt(n)) over {over}; {counts}; "
-        f"protocol {first['protocol']}, {first['evaluate_on']} rows; {first.get('units', UNITS)}.",
-        "Noise: " + _noise(summaries) + ".",
+        f"protocol {first['protocol']}, {first['evaluate_on']} rows; {_units(first)}.",
+        *_noise(summaries),
         "Hash of the splits: " + ", ".join(dict.fromkeys(
             f"{summary['dataset']} {summary['splits_hash']}" for summary in summaries)) + ".",
     ]
     if len(set(column_names(summaries))) > 1:
-        lines.append("Bold: the best of our columns and all within one standard error of it (coverage: by the distance "
-                     "from 0.9).")
+        coverage = " (coverage: by the distance from 0.9)" if "coverage_90" in kind_of(first).metrics else ""
+        lines.append(f"Bold: the best of our columns and all within one standard error of it{coverage}.")
     if any(_published_columns(summaries, metric.key) for metric in TABLES):
         lines.append("Published numbers are averages over other splits; ~: quoted from memory, not checked against the "
                      "paper.")
-    old = [summary["exp_name"] for summary in summaries if "coverage_90" not in summary["metrics"]]
+    old = [summary["exp_name"] for summary in summaries
+           if not set(kind_of(summary).further) <= set(summary["metrics"])]
     if old:
         lines.append(f"No coverage: {', '.join(old)} (runs of an earlier version; --fresh repeats them).")
     short = [f"{summary['exp_name']} has {summary['n']} of {summary['n_asked']} runs" for summary in summaries

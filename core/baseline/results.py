@@ -2,29 +2,24 @@
 import hashlib
 import json
 import pathlib
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Union
 
+from core.baseline.kinds import KINDS, kind_of
 from core.baseline.statistics import DDOF, compare, summarise
 from core.training.tasks import METRIC_PREFIX
+from misc.config import REGRESSION
 from misc.errors import UserError
 from misc.folders import SELECTION, Folder, folder_at
 from misc.records import read_json, read_rows, read_rows_until, write_json, write_rows
 
 Row = Dict[str, Any]
 
-COMPARED = ("rmse", "log_likelihood", "moment_log_likelihood")
-METRICS = (*COMPARED, "coverage_90")
-UNITS = "the data's own units; log-likelihood per row, in nats; coverage as a fraction"
-
 # What must be equal for two numbers to stand in one column.
-IDENTITY = ("dataset", "protocol", "evaluate_on", "rows_hash", "test_particles")
+IDENTITY = ("mode", "dataset", "protocol", "evaluate_on", "rows_hash", "test_particles")
 
-COLUMNS = [
-    "dataset", "optimizer", "protocol", "evaluate_on", "rows_hash", "split", "split_hash", "seed", "test_particles",
-    "ddof",
-    *METRICS, "best_epoch", "best_epoch_rmse", "best_epoch_log_likelihood", "best_epoch_chosen_on",
-    "noise_precision", "steps", "train_time_s", "wall_time_s", "steps_per_second", "units", "tuned", "kl",
-]
+ABOUT = ("dataset", "optimizer", "protocol", "evaluate_on", "rows_hash", "split", "split_hash", "seed",
+         "test_particles", "ddof")  # columns of runs.csv before the metrics
+TIMES = ("steps", "train_time_s", "wall_time_s", "steps_per_second")
 
 
 class Rival(NamedTuple):
@@ -47,17 +42,18 @@ def run_row(root: Union[str, pathlib.Path]) -> Row:
     prefix = METRIC_PREFIX[result["evaluate_on"]]
     chosen_on = METRIC_PREFIX["validation"] if result["n_valid"] else prefix
     best = max(_curve_rows(folder, chosen_on), key=lambda row: float(row[f"{chosen_on}log_likelihood"]), default=None)
-    row = {name: result[name] for name in COLUMNS if name in result}
-    row.update({name: result["metrics"][prefix + name] for name in COMPARED})
-    row.update(coverage_90=result["metrics"].get(f"{prefix}coverage_90"))  # runs of an earlier version have none
+    mode = result["config"].get("mode", REGRESSION)
+    kind, metrics = KINDS[mode], result["metrics"]
+    row = {name: result[name] for name in (*ABOUT, *TIMES) if name in result}
+    row.update({name: metrics[prefix + name] for name in kind.compared}, mode=mode)
+    row.update({name: metrics.get(prefix + name) for name in kind.further})
     if best:
         optimistic = chosen_on == prefix
-        row.update(
-            best_epoch=int(best["epoch"]), best_epoch_rmse=float(best[f"{prefix}rmse"]),
-            best_epoch_log_likelihood=float(best[f"{prefix}log_likelihood"]),
-            best_epoch_chosen_on=f"{result['evaluate_on']} rows (optimistic)" if optimistic else "validation rows")
-    units = result["units"] if result.get("targets") else UNITS
-    row.update(noise_precision=result["metrics"]["train_noise_precision"], units=units, ddof=DDOF)
+        row.update({f"best_epoch_{name}": float(best[prefix + name]) for name in kind.headline})
+        row.update(best_epoch=int(best["epoch"]), best_epoch_chosen_on=(
+            f"{result['evaluate_on']} rows (optimistic)" if optimistic else "validation rows"))
+    units = result["units"] if result.get("targets") else kind.units
+    row.update({column: metrics[name] for column, name in kind.others.items()}, units=units, ddof=DDOF)
     if SELECTION in result:  # of kl, whose time counts
         seconds = result[SELECTION]["seconds"]
         row.update({name: row[name] + seconds for name in ("train_time_s", "wall_time_s")}, kl=result[SELECTION]["kl"])
@@ -65,12 +61,19 @@ def run_row(root: Union[str, pathlib.Path]) -> Row:
     return dict(row, tuned=json.dumps(read_json(tuned)["values"]) if tuned.is_file() else "")
 
 
-def curves(root: Union[str, pathlib.Path]) -> List[Dict[str, float]]:
-    """Returns [{"epoch", "rmse", "log_likelihood"}] of a finished run folder; empty if its metrics.csv is gone."""
+def columns(row: Row) -> List[str]:
+    """Returns the columns of the file that the row is of."""
+    kind = kind_of(row)
+    return [*ABOUT, *kind.metrics, "best_epoch", *(f"best_epoch_{name}" for name in kind.headline),
+            "best_epoch_chosen_on", *kind.others, *TIMES, "units", "tuned", "kl", "mode"]
+
+
+def curves(root: Union[str, pathlib.Path], names: Iterable[str]) -> List[Dict[str, float]]:
+    """Returns the epoch and these metrics of every evaluation of a finished run; empty if its metrics.csv is gone."""
     folder = folder_at(pathlib.Path(root))
     prefix = METRIC_PREFIX[read_json(folder.result)["evaluate_on"]]
-    return [{"epoch": int(row["epoch"]), "rmse": float(row[f"{prefix}rmse"]),
-             "log_likelihood": float(row[f"{prefix}log_likelihood"])} for row in _curve_rows(folder, prefix)]
+    return [dict({name: float(row[prefix + name]) for name in names}, epoch=int(row["epoch"]))
+            for row in _curve_rows(folder, prefix)]
 
 
 def _curve_rows(folder: Folder, prefix: str) -> List[Dict[str, str]]:
@@ -80,7 +83,7 @@ def _curve_rows(folder: Folder, prefix: str) -> List[Dict[str, str]]:
 
 def write_runs(root: pathlib.Path, rows: List[Row]) -> None:
     """Writes runs.csv of an experiment."""
-    write_rows(root / "runs.csv", COLUMNS, rows)
+    write_rows(root / "runs.csv", columns(rows[0]), rows)
 
 
 def read_runs(root: pathlib.Path) -> List[Row]:
@@ -90,7 +93,7 @@ def read_runs(root: pathlib.Path) -> List[Row]:
     if not rows:
         raise UserError(f"there are no runs in {path}: run that config first")
     return [dict(row, seed=int(row["seed"]), split=int(row["split"]), test_particles=int(row["test_particles"]),
-                 **{name: float(row[name]) for name in COMPARED}) for row in rows]
+                 **{name: float(row[name]) for name in kind_of(row).compared}) for row in rows]
 
 
 def read_rival(root: pathlib.Path) -> Rival:
@@ -116,11 +119,11 @@ def summary(name: str, settings: Dict[str, Any], rows: List[Row], n_asked: int, 
     values: Dict[str, Any] = {key: rows[0][key] for key in IDENTITY}
     values.update(
         exp_name=name, optimizer=settings["optimizer"], n=len(rows), n_asked=n_asked, ddof=DDOF,
-        units=rows[0].get("units", UNITS),
+        units=rows[0]["units"],
         seeds=[row["seed"] for row in rows], splits=[row["split"] for row in rows],
         split_hashes=[row["split_hash"] for row in rows], splits_hash=splits_hash(rows),
         failed={str(seed): why for seed, why in failed.items()},
-        metrics={metric: summarise([row[metric] for row in rows]) for metric in METRICS
+        metrics={metric: summarise([row[metric] for row in rows]) for metric in kind_of(rows[0]).metrics
                  if all(row[metric] is not None for row in rows)},
         seconds_of_training=sum(row["train_time_s"] for row in rows), settings=settings)
     if space is not None:
@@ -149,13 +152,14 @@ def paired(rows: List[Row], name: str, others: List[Row]) -> Dict[str, Any]:
     if not pairs:
         raise UserError(f"--against {name}: it has no split in common with these runs")
     differences = {metric: compare([ours[metric] for ours, _ in pairs], [other[metric] for _, other in pairs])
-                   for metric in COMPARED}
+                   for metric in kind_of(rows[0]).compared}
     return {"exp_name": name, "splits": [ours["split"] for ours, _ in pairs],
             "difference": "this minus the other, split by split", "metrics": differences}
 
 
 def check_comparable(ours: Row, theirs: Row, name: str) -> None:
     """Raises UserError unless two rows of runs.csv (or dicts with the same keys) may stand in one column."""
+    ours, theirs = (dict(row, mode=row.get("mode") or REGRESSION) for row in (ours, theirs))
     for key in IDENTITY:
         if str(ours[key]) != str(theirs[key]):
             raise UserError(f"--against {name}: its {key} is {theirs[key]}, here it is {ours[key]}; "

@@ -15,6 +15,7 @@ import pydantic
 from typing_extensions import Literal
 
 from core.baseline.archive import archive_paths
+from core.baseline.kinds import KINDS
 from core.training import run
 from misc.config import Config
 from misc.errors import RunError, UserError
@@ -26,10 +27,7 @@ from misc.synonyms import key_hint
 # Keys that say what is measured, where and how: numbers for different values of these cannot be compared.
 FIXED = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "seed", "split", "protocol", "runs",
          "evaluate_on", "validation_fraction", "validation_fold", "optimizer", "test_particles", "auto_schedule",
-         "kl_candidates", "init_from"}
-
-# metric -> (its name in result.json, direction).
-OBJECTIVES = {"log_likelihood": ("valid_log_likelihood", "maximize"), "rmse": ("valid_rmse", "minimize")}
+         "kl_candidates", "init_from", "stratified", "test_fraction", "folds"}
 
 STARTUP_TRIALS = 5  # random ones, before the sampler learns from them and the pruner compares with them
 
@@ -65,7 +63,7 @@ class Space(pydantic.BaseModel):
     trials: int = pydantic.Field(20, ge=1)
     folds: int = pydantic.Field(3, ge=1)
     validation_fraction: float = pydantic.Field(0.2, gt=0, le=0.5)
-    metric: Literal["log_likelihood", "rmse"] = "log_likelihood"
+    metric: Literal["log_likelihood", "rmse", "accuracy"] = "log_likelihood"
     during_search: Dict[str, Any] = {}
     space: Dict[str, Union[Range, Choices]] = pydantic.Field(min_length=1)
 
@@ -78,6 +76,9 @@ def read_space(path: Union[str, pathlib.Path], config: Config) -> Settings:
             known = sorted(set(Config.model_fields) - FIXED)
             what = "cannot be searched over" if name in FIXED else f"is not a config key{key_hint(name, known)}"
             raise UserError(f"{path}: {name} {what}")
+    objectives = KINDS[config.mode].objectives
+    if space.metric not in objectives:
+        raise UserError(f"{path}: metric {space.metric} is none of mode {config.mode}: give {' or '.join(objectives)}")
     if "kl" in space.space and config.kl_candidates:
         raise UserError(f"{path}: kl has no effect while the config has kl_candidates: --set kl_candidates=null")
     if space.folds * space.validation_fraction > 1:
@@ -181,7 +182,7 @@ def _is_of(home: pathlib.Path, request: Settings) -> bool:
 def _search(config: Config, space: Space, home: pathlib.Path, device: str) -> Settings:
     """Runs the trials that are missing; returns what chosen.json holds."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    name, direction = OBJECTIVES[space.metric]
+    name, direction = KINDS[config.mode].objectives[space.metric]
     study = _open_study(home, direction)
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # cut short by a crash; repeated below

@@ -13,7 +13,7 @@ from typing import Any, Dict, NamedTuple, Optional
 import tqdm
 
 from misc import backend
-from misc.config import Config
+from misc.config import REGRESSION, Config
 from misc.errors import Stopped, UserError
 from misc.folders import claim, folder_at
 from misc.parent import ancestors, live_and_die_with
@@ -74,7 +74,7 @@ def echo(value: int) -> int:
 
 
 def _train(job: Job) -> None:
-    backend.prepare()
+    backend.prepare(job.settings.get("mode", REGRESSION))
     from core.baseline.tuning import tune
     from core.training import run  # after the switches of prepare()
 

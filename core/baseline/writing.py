@@ -7,6 +7,7 @@ from core.baseline.archive import archive_paths
 from core.baseline.curves import draw_curves
 from core.baseline.ensembles import archive_mixtures, write_mixtures
 from core.baseline.jobs import Experiment, run_root, settings_of
+from core.baseline.kinds import KINDS
 from core.baseline.planning import RepeatPlan
 from core.baseline.progress import Track
 from core.baseline.running import Errors
@@ -82,10 +83,12 @@ def _write_summary(experiment: Experiment, tracks: Sequence[Track], rows: Rows, 
     failed = {track.job.seed: errors[track.job.root] for track in tracks if track.job.root in errors}
     summary = results.summary(config.name, settings_of(config), rows, len(tracks), failed, rival, space)
     results.write_summary(experiment.root, summary)
-    curves = [curve for curve in (results.curves(track.job.root) for track in tracks if track.finished) if curve]
+    panels = KINDS[config.mode].headline
+    curves = [curve for curve in (results.curves(track.job.root, panels) for track in tracks if track.finished)
+              if curve]
     if curves:
-        draw_curves(experiment.root / "curves.png", curves,
-                    f"{config.name}: {config.dataset}, protocol {config.protocol}, {config.test_particles} draws",
+        draw_curves(experiment.root / "curves.png", curves, panels,
+                    f"{config.name}: {config.dataset}, protocol {rows[0]['protocol']}, {config.test_particles} draws",
                     config.evaluate_on)
     return summary
 

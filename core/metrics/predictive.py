@@ -146,6 +146,12 @@ def predict_classes(logits: np.ndarray) -> ClassPrediction:
     return ClassPrediction(softmax(logits).mean(axis=0), log_mean_exp(log_softmax(logits)))
 
 
+def mix_classes(members: Sequence[ClassPrediction]) -> ClassPrediction:
+    """Returns the mixture, with equal weights, of the predictions of all members for the same rows."""
+    probabilities, logs = (np.array(arrays, np.float64) for arrays in zip(*members))
+    return ClassPrediction(probabilities.mean(axis=0), log_mean_exp(logs))
+
+
 def classification_statistics(prediction: ClassPrediction, labels: np.ndarray,
                               n_bins: int = 15) -> Dict[str, WeightedMetric]:
     """Returns the metrics of a classification.

@@ -2,9 +2,10 @@
 
 A third row, for classes of the rows of a table, differs from that for images in the data alone.
 
-The network, the posterior, the curvature, the graph and the trainer are the same for both. Three tables in other layers
-have a row per mode, too: MODE_DEFAULTS, defaults of keys (misc/config.py), ONEDNN, kernels (misc/backend.py), and
-ASSESSMENTS, what evaluate.py computes and writes (core/assessment/results.py).
+The network, the posterior, the curvature, the graph and the trainer are the same for both. Tables in other layers have
+a row per mode, too: MODE_DEFAULTS, defaults of keys (misc/config.py), ONEDNN, kernels (misc/backend.py), KINDS and
+MIXINGS, tables and ensembles of repeated runs (core/baseline), and ASSESSMENTS and SUMMARIES, what evaluate.py and
+predict.py compute and write (core/assessment).
 """
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 

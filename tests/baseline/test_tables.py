@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from core.baseline import report, results
+from core.baseline import report
+from core.baseline.kinds import KINDS
 from data_loader import DATASETS
 from misc.folders import folder_at, run_folder
 from misc.records import read_json
@@ -83,7 +84,7 @@ def test_runs_of_a_version_without_coverage(write, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "**Test log-likelihood**" in printed and "No coverage: base, base x2 (runs of an earlier" in printed
     for name in ("summary.json", "ensemble.json"):
-        assert set(read_json(home(tmp_path) / name)["metrics"]) == set(results.COMPARED)
+        assert set(read_json(home(tmp_path) / name)["metrics"]) == set(KINDS["regression"].compared)
     other = write("other")
     assert baseline(other, "--runs", "2", "--against", str(home(tmp_path))) == 0
 
@@ -93,6 +94,8 @@ def test_two_experiments_of_one_method_get_their_names():
     assert report.column_names(tables) == ["ekfac_wine", "cold"]
     assert "noisy K-FAC" not in report.markdown([summary_of("wine", "ekfac", 1.0, evaluate_on="validation")])
     assert "noisy K-FAC" not in report.markdown([summary_of("mine", "ekfac", 1.0)])
+    assert "noisy K-FAC" not in report.markdown([summary_of("wine", "ekfac", 1.0, mode="classification")])
+    assert "noisy K-FAC" in report.markdown([summary_of("wine", "ekfac", 1.0)])
 
 
 def test_the_tables_say_which_noise_the_runs_have():
@@ -109,7 +112,7 @@ def test_published_values_are_numbers_with_a_source():
     assert len({dataset for dataset, _, _ in facts}) == 10 and {dataset for dataset, _, _ in facts} <= set(DATASETS)
     for row in facts.values():
         float(row["mean"])
-        assert row["source"] and row["recalled"] in ("yes", "no") and row["metric"] in results.METRICS
+        assert row["source"] and row["recalled"] in ("yes", "no") and row["metric"] in KINDS["regression"].metrics
     assert float(facts["concrete", "NNG-MVG", "log_likelihood"]["mean"]) == -3.039
 
 

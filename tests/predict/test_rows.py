@@ -98,7 +98,7 @@ def test_tables_without_names(folder, table, rows_file, of):
     assert next(iter(whole)) == "column 1" and whole["column 1"].tolist() == [int(name) for name in rows["house"]]
     without, said = of(root, rows_file(rows.drop(columns="value"), header=False))
     assert_equal(without, whole)
-    assert "has no names: its columns are taken for column 1, column 3, column 4 of the run's table" in said  # not 2, 3, 4
+    assert "has no names: its columns are taken for column 1, column 3, column 4 of the run's table" in said
     two_zones = of(root, rows_file(rows.assign(zone="99"), header=False))[1]
     assert "column 3: '99' did not occur in the training rows" in two_zones
 
