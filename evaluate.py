@@ -4,7 +4,7 @@ import pathlib
 import sys
 import typing
 
-from core.assessment.arguments import checked_overrides, mode_of
+from core.assessment.arguments import PREDICTIVES, checked_overrides, mode_of
 from misc import backend
 from misc.errors import one_line_errors
 from misc.flags import Parser
@@ -21,6 +21,8 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
         prog="evaluate.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, finished or still in training")
     parser.add_argument("--particles", type=int, metavar="K", help="weight draws (default: as in the run's config)")
+    parser.add_argument("--predictive", choices=PREDICTIVES, help="how the uncertainty of the weights is treated: by "
+                        "weight draws, or by the linearised network (default: as in the run's config)")
     parser.add_argument("--batch", type=int, metavar="N", help="rows at a time; affects memory, not results")
     parser.add_argument("--data", metavar="NAME|FILE", help="evaluate on other rows than the run's test rows: a known "
                         "set, a folder of images, or a .data file")

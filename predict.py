@@ -4,6 +4,7 @@ import pathlib
 import sys
 import typing
 
+from core.assessment.arguments import PREDICTIVES
 from misc import backend
 from misc.errors import UserError, one_line_errors
 from misc.flags import Parser
@@ -31,6 +32,8 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
                         help="mix with these runs")
     parser.add_argument("--skip-bad", action="store_true", help="report bad rows and leave them out")
     parser.add_argument("--particles", type=int, metavar="K", help="weight draws (default: as in the run's config)")
+    parser.add_argument("--predictive", choices=PREDICTIVES, help="how the uncertainty of the weights is treated: by "
+                        "weight draws, or by the linearised network (default: as in the run's config)")
     parser.add_argument("--batch", type=int, metavar="N", help="rows at a time; affects memory, not results")
     parser.add_argument("--best", action="store_true", help="use the checkpoint of the best validation log-likelihood")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="where the operations run")
@@ -40,7 +43,7 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
 def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
     args = parse_args(argv)
     with one_line_errors("predict.py", "an earlier file stays as it was"):
-        from core.assessment.arguments import check_predictions, mode_of
+        from core.assessment.arguments import check_predictions, mode_of, overrides_of
         from misc.folders import without_evaluations
 
         check_predictions(args)
@@ -52,9 +55,7 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
         from core.assessment.summaries import Asked
 
         asked = Asked(args.interval, tuple(args.quantiles), args.samples, args.skip_bad, args.best)
-        keys = {"test_particles": args.particles, "test_batch_size": args.batch}
-        overrides = {name: value for name, value in keys.items() if value is not None}
-        n_rows = predict_rows(roots, args.rows, args.out, asked, overrides, args.device)
+        n_rows = predict_rows(roots, args.rows, args.out, asked, overrides_of(args), args.device)
         if args.out:
             print(f"{n_rows} rows: {args.out}", file=sys.stderr)
 

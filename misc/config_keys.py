@@ -25,6 +25,8 @@ CURVATURE = "Curvature estimates"
 REFRESH = "Curvature refresh"
 EXECUTION = "Execution"
 
+SAMPLED, LINEARISED = "sampled", "linearised"  # values of key `predictive`
+
 TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
               "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file")
 
@@ -164,6 +166,10 @@ class Keys(pydantic.BaseModel):
     posterior_layers: typing.Union[str, typing.List[str]] = key(
         POSTERIOR, "all", "Layers whose weights have a posterior: all, last, or a list of names (`--explain` shows "
         "them). The weights of the others are point estimates, without noise, trained by the same steps.")
+    predictive: Literal["sampled", "linearised"] = key(
+        POSTERIOR, "sampled", "How predictions treat the uncertainty of the weights. sampled: by weight draws. "
+        "linearised: the network is linear in the weights about their mean, so that outputs are Gaussian; classes by "
+        "the probit approximation. It does not touch the training.")
     eta: float = key(POSTERIOR, 1.0, "Prior variance of every weight.", gt=0)
 
     noise_prior_shape: float = key(NOISE, 6.0, "Shape of the Gamma prior over the noise precision.", REGRESSION, gt=0)

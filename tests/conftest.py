@@ -72,7 +72,7 @@ class GraphCache:
 
     def __call__(self, design, *args, **kwargs):
         settings = design.config.model_dump(exclude={"exp_name", "data_path", "experiments_path", "steps_per_run"})
-        key = json.dumps([settings, design.spec, design.n_epochs, args, kwargs], sort_keys=True,
+        key = json.dumps([settings, design.spec, design.n_epochs, sorted(design.anew), args, kwargs], sort_keys=True,
                          default=np.ndarray.tolist)
         model = self._models.pop(key, None) or build_model(design, *args, **kwargs)
         self._models[key] = model

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
+from core.api.trained_run import load_run
 from core.training import run
 from misc.config import Config
 from misc.folders import run_folder
@@ -45,3 +46,18 @@ def test_linear_ekfac_reaches_bayesian_linear_regression(linear_problem):
     mean, std = exact_predictive(plan.data, result["metrics"]["train_noise_precision"], config.eta)
     assert np.abs(table["mean"] - mean).max() < 0.02 * np.ptp(mean)
     np.testing.assert_allclose(table["epistemic_std"], std, rtol=0.05)
+    check_linearised(config, plan.data, mean, std)
+
+
+def check_linearised(config, data, mean, std):
+    """Compares the linearised predictive, which needs no draws: exact for the posterior that was found."""
+    trained = load_run(run_folder(config).root, predictive="linearised")
+    columns = trained.predict(data.input_mean + data.input_std * data.test.x)
+    design = np.hstack([data.test.x, np.ones((len(data.test.x), 1))])
+    weights, covariance = trained.posterior("dense0").to_dense()
+    variance = np.einsum("ni,ij,nj->n", design, covariance, design)
+    np.testing.assert_allclose(columns["mean"], data.target_mean + data.target_std * design @ weights, rtol=1e-9)
+    np.testing.assert_allclose(columns["epistemic_std"], data.target_std * np.sqrt(variance), rtol=1e-9)
+    assert np.abs(columns["mean"] - mean).max() < 0.02 * np.ptp(mean)
+    np.testing.assert_allclose(columns["epistemic_std"], std, rtol=0.05)
+    trained.close()

@@ -16,6 +16,7 @@ LOGITS = np.array([[[800.0, 0.0], [0.0, 2.0]], [[900.0, 0.0], [0.0, 1.0]]])  # [
 LABELS = np.array([1, 1])
 EXPECTED = np.array([-800.0 + np.log(0.5), np.log((1 / (1 + np.exp(-2.0)) + 1 / (1 + np.exp(-1.0))) / 2)])
 DATA = types.SimpleNamespace(classes=["a", "b"], train=Part(np.zeros(2), LABELS))
+MODEL = types.SimpleNamespace(evaluate=types.SimpleNamespace(linearised=None))  # predicts by weight draws
 
 
 def test_probabilities_that_underflow_have_logs():
@@ -38,7 +39,7 @@ def test_brier_score_and_calibration_are_those_of_the_probabilities(rng):
 def test_evaluation_of_a_training_run(monkeypatch, tmp_path):
     """Of all draws, of the mean weights, and in predictions.npz."""
     monkeypatch.setattr(evaluation, "network_outputs", lambda *args, mean=False, **_: LOGITS[:1] if mean else LOGITS)
-    found = evaluation.evaluate_classification(None, None, Part(np.zeros(2), LABELS), DATA)
+    found = evaluation.evaluate_classification(None, MODEL, Part(np.zeros(2), LABELS), DATA)
     assert found.metrics["log_likelihood"] == pytest.approx(EXPECTED.mean())
     assert found.metrics["mean_log_likelihood"] == pytest.approx(np.mean([-800.0, np.log(softmax([0.0, 2.0])[1])]))
     evaluation.write_probabilities(types.SimpleNamespace(probabilities=tmp_path / "predictions.npz"), found, DATA)

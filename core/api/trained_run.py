@@ -43,13 +43,15 @@ class TrainedRun:
       particles: number of weight draws of predictions; default: the run's test_particles.
       best: whether to take the checkpoint of the best validation log-likelihood instead of the newest.
       device: auto, cpu or gpu.
+      predictive: sampled or linearised; default: the run's.
 
     Raises UserError if the folder holds no run. Whatever else is wrong with it is raised when it is first used.
     """
 
     def __init__(self, folder: PathLike, particles: Optional[int] = None, best: bool = False,
-                 device: str = "auto") -> None:
-        self._overrides: Dict[str, Any] = {} if particles is None else {"test_particles": particles}
+                 device: str = "auto", predictive: Optional[str] = None) -> None:
+        keys = {"test_particles": particles, "predictive": predictive}
+        self._overrides: Dict[str, Any] = {name: value for name, value in keys.items() if value is not None}
         self._best, self._device = best, device
         self._folder: Optional[Folder] = folder_at(pathlib.Path(folder))
         self._packed: Optional[bytes] = None
@@ -113,7 +115,8 @@ class TrainedRun:
     def draws(self, X: Any) -> Any:
         """Returns draws from the predictive distribution of rows X, standardised, as `core.metrics.draws.Draws`.
 
-        For classes these are logits, [K, n, C].
+        For classes these are logits, [K, n, C], or `core.metrics.gaussian_outputs.ProbitDraws` if predictive is
+        linearised.
         """
         run = self._restored()
         x = self._inputs(X)
@@ -257,9 +260,9 @@ class TrainedRun:
 
 
 def load_run(folder: PathLike, particles: Optional[int] = None, best: bool = False,
-             device: str = "auto") -> TrainedRun:
+             device: str = "auto", predictive: Optional[str] = None) -> TrainedRun:
     """Returns the run in a folder that train.py wrote to; see TrainedRun. Raises UserError if it cannot be read."""
-    run = TrainedRun(folder, particles, best, device)
+    run = TrainedRun(folder, particles, best, device, predictive)
     run._restored()
     return run
 

@@ -6,6 +6,8 @@ import typing
 from misc.errors import UserError
 from misc.folders import read_config
 
+PREDICTIVES = ("sampled", "linearised")  # values of key `predictive`
+
 
 def checked_overrides(args: argparse.Namespace, roots: typing.List[pathlib.Path]) -> typing.Dict[str, typing.Any]:
     """Returns the configuration keys that the flags stand for.
@@ -26,7 +28,12 @@ def checked_overrides(args: argparse.Namespace, roots: typing.List[pathlib.Path]
         raise UserError("--ensemble takes at least two runs")
     if len({root.resolve() for root in roots}) < len(roots):
         raise UserError("a run is named twice")
-    keys = {"test_particles": args.particles, "test_batch_size": args.batch, "data_path": args.data_path}
+    return dict(overrides_of(args), **({} if args.data_path is None else {"data_path": args.data_path}))
+
+
+def overrides_of(args: argparse.Namespace) -> typing.Dict[str, typing.Any]:
+    """Returns the configuration keys that the flags of predictions stand for."""
+    keys = {"test_particles": args.particles, "test_batch_size": args.batch, "predictive": args.predictive}
     return {name: value for name, value in keys.items() if value is not None}
 
 

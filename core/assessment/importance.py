@@ -9,6 +9,7 @@ import numpy as np
 
 from core.metrics.calibration import Interval, with_intervals
 from core.metrics.draws import Draws
+from core.metrics.gaussian_outputs import logits_of
 from core.metrics.joint import joint_log_prob
 from core.metrics.predictive import by_row, log_mean_exp, log_softmax, noise_log_prob, over_rows, weighted_mean
 from data_loader.parts import Part
@@ -54,11 +55,11 @@ def log_probs(draws: Any, y: np.ndarray) -> np.ndarray:
     """Returns log p(y | x) of every draw and row, [K, n]; standardised, of a regression.
 
     Args:
-      draws: Draws, or logits [K, n, C].
+      draws: Draws, or logits [K, n, C] or ProbitDraws.
       y: standardised targets [n] or [n, m], or labels [n].
     """
     if not isinstance(draws, Draws):
-        return log_softmax(draws)[:, np.arange(len(y)), y]
+        return log_softmax(logits_of(draws))[:, np.arange(len(y)), y]
     if draws.n_targets > 1:
         return joint_log_prob(draws, y)
     outputs = np.broadcast_to(draws.outputs, (len(draws.precisions), draws.outputs.shape[1]))

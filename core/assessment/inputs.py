@@ -12,8 +12,9 @@ import tqdm
 from core.assessment.importance import mean_log_prob, names_of_inputs, permuted
 from core.assessment.restore import Restored
 from core.metrics.draws import Draws
-from core.metrics.predictive import predict_classes, shared
-from core.training.evaluation import evaluated_part
+from core.metrics.gaussian_outputs import ProbitDraws, logits_of
+from core.metrics.predictive import Values, predict_classes, shared
+from core.training.evaluation import evaluated_part, n_batches
 from core.training.tasks import TASKS
 from data_loader.classification import n_equal_images
 from data_loader.corruptions import CORRUPTIONS, STRENGTHS, corrupt
@@ -43,9 +44,9 @@ def all_draws(draws: Any, part: Part) -> Any:
     return draws._replace(outputs=np.broadcast_to(draws.outputs, (len(draws.precisions), *draws.outputs.shape[1:])))
 
 
-def mean_classes(draws: np.ndarray, part: Part) -> np.ndarray:
+def mean_classes(draws: Any, part: Part) -> np.ndarray:
     """Returns the logs of the mean probabilities, as the logits of a single draw, [1, n, C]."""
-    return predict_classes(draws).log_probabilities[None]
+    return predict_classes(logits_of(draws)).log_probabilities[None]
 
 
 class Input(NamedTuple):
@@ -63,7 +64,7 @@ class Collected(NamedTuple):
     """Draws from the predictive distribution of a run."""
 
     rows: Optional[np.ndarray]       # targets [n] or [n, m], or labels [n]; inputs of a band [n, 1]; None of OOD rows
-    draws: Union[Draws, np.ndarray]  # of a classification logits, [K, n, C]; of permuted rows log p(y | x), [K, n]
+    draws: Union[Draws, ProbitDraws, np.ndarray]  # of classes logits, [K, n, C]; of permuted rows log p(y | x), [K, n]
     ids: Optional[np.ndarray] = None  # what predictions call the rows, [n]; None: they are numbered from 1
     id_name: str = ROW                # what predictions call the column of the ids
 
@@ -130,8 +131,7 @@ def collect(run: Restored, inputs: Dict[str, Input], bar: bool = True) -> Dict[s
     inputs: of `make_inputs`. bar: show a progress bar, on a terminal.
     """
     design = run.design
-    n_groups = design.n_test_particles // design.particles_at_once
-    total = n_groups * sum(-(-rows.n_rows // run.config.test_batch_size) for rows in inputs.values())
+    total = sum(n_batches(run.model, rows.n_rows) for rows in inputs.values())
     collected = {}
     with tqdm.tqdm(total=total, unit="batch", dynamic_ncols=True, leave=False, disable=None if bar else True,
                    desc=run.config.name) as display:
@@ -172,6 +172,13 @@ def _roots_together(draws: Sequence[Draws]) -> Optional[np.ndarray]:
                       else each.roots for each in draws])
 
 
+def _within_together(draws: Sequence[Draws]) -> Values:
+    """Returns the part of 1 / precisions that comes from the weights, [K, n], or 0 if none does in any run."""
+    if not any(np.any(each.within) for each in draws):
+        return 0.0
+    return together([np.broadcast_to(each.within, each.precisions_per_row().shape) for each in draws])
+
+
 def together(draws: Sequence[Any]) -> Any:
     """Returns the draws of several runs as one; see `mixture`."""
     if isinstance(draws[0], Draws):
@@ -180,7 +187,10 @@ def together(draws: Sequence[Any]) -> Any:
         if len({values.ndim for values in precisions}) > 1:  # only some of the runs have one per row
             precisions = [each.precisions_per_row() for each in draws]
         return Draws(together([each.outputs for each in draws]), together(precisions), shared(together(dofs)),
-                     _roots_together(draws))
+                     _roots_together(draws), _within_together(draws))
+    if any(isinstance(each, ProbitDraws) for each in draws):
+        pairs = [each if isinstance(each, ProbitDraws) else ProbitDraws(each, each) for each in draws]
+        return ProbitDraws(*(together(arrays) for arrays in zip(*pairs)))
     n_draws = {len(each) for each in draws} - {1}
     if len(n_draws) > 1:
         raise UserError(f"--ensemble: the runs have {' and '.join(map(str, sorted(n_draws)))} draws, which would "

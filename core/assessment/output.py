@@ -40,8 +40,9 @@ def write_run(run: Evaluated, options: Options) -> None:
     """Replaces the run's evaluation/ folder, completely or not at all."""
     data = run.data
     numbers = {"run": run.name, "step": run.step, "kl_scale": run.kl_scale, "rows": describe_rows(run, options),
-               "particles": run.particles, "dataset": run.config.dataset, "seed": run.config.seed,
-               "optimizer": run.config.optimizer, "trained_on": data.source, "rows_hash": data.rows_hash}
+               "particles": run.particles, "predictive": run.config.predictive, "dataset": run.config.dataset,
+               "seed": run.config.seed, "optimizer": run.config.optimizer, "trained_on": data.source,
+               "rows_hash": data.rows_hash}
     if not options.data:
         numbers.update(protocol=data.split.protocol, split=data.split.index, split_hash=data.split_hash)
     numbers.update(_numbers(run.results, options), layers=run.layers)

@@ -10,7 +10,6 @@ from core.assessment.inputs import BAND, OOD, TEST, Collected, Options
 from core.metrics.calibration import (
     Interval,
     coverage_curve,
-    entropies,
     local_coverage,
     monte_carlo,
     more_classification_statistics,
@@ -21,6 +20,7 @@ from core.metrics.calibration import (
 )
 from core.metrics.crps import mixture_crps
 from core.metrics.draws import Draws
+from core.metrics.gaussian_outputs import class_entropies, has_draws, logits_of
 from core.metrics.joint import joint_log_prob, joint_statistics, predict_jointly
 from core.metrics.predictive import (
     ClassPrediction,
@@ -34,7 +34,6 @@ from core.metrics.predictive import (
     over_rows,
     predict,
     predict_classes,
-    softmax,
     values_of,
 )
 from core.training.row_columns import evaluated_class_columns, regression_columns, with_ids
@@ -74,13 +73,14 @@ class Band(NamedTuple):
 
 def classification_results(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
     """Returns the Results of a classification from its collected draws."""
-    labels, logits = collected[TEST].rows, collected[TEST].draws
-    draws, prediction = softmax(logits), predict_classes(logits)
+    labels, draws = collected[TEST].rows, collected[TEST].draws
+    logits = logits_of(draws)
+    prediction = predict_classes(logits)
     probabilities = prediction.probabilities
     predicted = probabilities.argmax(axis=1)
     right = predicted == labels
     metrics = with_intervals(more_classification_statistics(prediction, labels), len(labels))
-    total, expected, mutual = entropies(draws)
+    total, expected, mutual = class_entropies(draws)
     share, accuracy = rejection_curve(probabilities.max(axis=1), right)
     more: Dict[str, Any] = {
         "rejection_area": float(accuracy.mean()), "mean_entropy": float(total.mean()),
@@ -90,27 +90,27 @@ def classification_results(collected: Dict[str, Collected], data: Any, options: 
                    "mutual_information": mutual, "probabilities": probabilities,
                    "log_probabilities": prediction.log_probabilities.astype(np.float32)}
     panels = {"reliability": reliability(probabilities, labels), "rejection": (share, accuracy)}
-    if len(draws) > 1:  # a single draw has no mutual information
+    if has_draws(draws):  # a single draw has no mutual information
         panels["uncertainty"] = {"right": (expected[right], mutual[right]), "wrong": (expected[~right], mutual[~right])}
     if OOD in collected:
-        panels["ood"], numbers = _detect_by_entropy(draws, softmax(collected[OOD].draws), options.ood)
+        panels["ood"], numbers = _detect_by_entropy(draws, collected[OOD].draws, options.ood)
         more.update(numbers)
     corruptions = _corruption_metrics(collected, prediction)
     if corruptions:
         more.update(corruptions)
         panels["corruptions"] = corruptions["corruptions"]
-    columns = with_ids(collected[TEST], evaluated_class_columns(logits, labels, data.classes))
+    columns = with_ids(collected[TEST], evaluated_class_columns(draws, labels, data.classes))
     results = Results(metrics, more, predictions, panels, columns)
     add_importance(results, collected, data, options)
     return results
 
 
-def _detect_by_entropy(own_draws: np.ndarray, ood_draws: np.ndarray,
+def _detect_by_entropy(own_draws: Any, ood_draws: Any,
                        ood_name: Optional[str]) -> Tuple[Detection, Dict[str, Any]]:
     """Returns `detect` by the entropy of the classes, and by the mutual information where there is some."""
-    own, ood = entropies(own_draws), entropies(ood_draws)
+    own, ood = class_entropies(own_draws), class_entropies(ood_draws)
     pairs = {"entropy": (own[0], ood[0])}
-    if len(own_draws) > 1:
+    if has_draws(own_draws):
         pairs["mutual information"] = (own[2], ood[2])
     return detect(pairs, str(ood_name), "nats")
 
@@ -127,7 +127,7 @@ def _corruption_metrics(collected: Dict[str, Collected], prediction: ClassPredic
         by_kind[kind] = {"0": uncorrupted}
         for strength in STRENGTHS:
             corrupted = collected[f"{kind} {strength}"]
-            by_kind[kind][str(strength)] = _metrics(predict_classes(corrupted.draws), corrupted.rows)
+            by_kind[kind][str(strength)] = _metrics(predict_classes(logits_of(corrupted.draws)), corrupted.rows)
     return {"corrupted_rows": len(labels), "corruptions": by_kind}
 
 
@@ -178,13 +178,15 @@ def _of_target(kind: str, collected: Collected, number: int) -> Collected:
 def _of_one(collected: Dict[str, Collected], data: Any, options: Options) -> Results:
     """Returns the Results of a single target."""
     y, draws = collected[TEST].rows, collected[TEST].draws
-    prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std, draws.dof)
+    prediction = predict(draws.outputs, draws.precisions, y, data.target_mean, data.target_std, draws.dof,
+                         draws.within)
     means, squared_scales, targets = in_units(draws, y, data)
     crps = mixture_crps(means, squared_scales, targets, draws.dof)
     metrics = with_intervals(more_regression_statistics(prediction, crps, targets), len(targets))
     per_draw = noise_log_prob(targets, means, by_row(squared_scales), over_rows(draws.dof))
+    from_weights = data.target_std**2 * np.mean(mean_noise_variance(np.atleast_2d(draws.within), draws.dof))
     more = {"mean_epistemic_std": float(prediction.epistemic_std.mean()),
-            "noise_std": float(np.sqrt(np.mean(mean_noise_variance(squared_scales, draws.dof)))),
+            "noise_std": float(np.sqrt(np.mean(mean_noise_variance(squared_scales, draws.dof)) - from_weights)),
             "monte_carlo": monte_carlo(per_draw)}
     columns = regression_columns(draws, data.target_mean, data.target_std)
     predictions = with_ids(collected[TEST], {"target": targets, **columns, "crps": crps,
@@ -206,7 +208,8 @@ def _detect_by_std(own: Prediction, ood_draws: Draws, data: Any,
                    ood_name: Optional[str]) -> Tuple[Detection, Dict[str, Any]]:
     """Returns `detect` by the predictive std, and by its epistemic part where there is some."""
     nowhere = np.zeros(ood_draws.outputs.shape[1])  # there are no targets, and their densities are not used
-    ood = predict(ood_draws.outputs, ood_draws.precisions, nowhere, data.target_mean, data.target_std, ood_draws.dof)
+    ood = predict(ood_draws.outputs, ood_draws.precisions, nowhere, data.target_mean, data.target_std, ood_draws.dof,
+                  ood_draws.within)
     pairs = {"std": (own.std, ood.std)}
     if own.epistemic_std.any():
         pairs["epistemic std"] = (own.epistemic_std, ood.epistemic_std)
@@ -237,7 +240,8 @@ def band(inputs: np.ndarray, draws: Draws, data: Any) -> Band:
     """Returns the Band of a run over `inputs` [m, 1], standardised."""
     nowhere = np.zeros(len(inputs))  # there are no targets, and their densities are not used
     means = in_units(draws, nowhere, data)[0]
-    prediction = predict(draws.outputs, draws.precisions, nowhere, data.target_mean, data.target_std, draws.dof)
+    prediction = predict(draws.outputs, draws.precisions, nowhere, data.target_mean, data.target_std, draws.dof,
+                         draws.within)
 
     def raw(x: np.ndarray) -> np.ndarray:
         return data.input_mean[0] + data.input_std[0] * x[:, 0]

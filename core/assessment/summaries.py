@@ -56,7 +56,7 @@ def _of_several(draws: Sequence[Draws], data: Sequence[Any], asked: Asked, first
     return columns
 
 
-def summarise_classes(draws: Sequence[np.ndarray], data: Sequence[Any], asked: Asked, first: int, seed: int) -> Columns:
+def summarise_classes(draws: Sequence[Any], data: Sequence[Any], asked: Asked, first: int, seed: int) -> Columns:
     """Returns predicted class, confidence, entropy, mutual information (nats) and a probability per class.
 
     The arguments are those of `summarise_regression`; samples are classes.
@@ -83,7 +83,7 @@ def _mixed(draws: Sequence[Draws]) -> Draws:
 
 def _in_units(draws: Draws, data: Any) -> Draws:
     return Draws(data.target_mean + data.target_std * np.asarray(draws.outputs, np.float64),
-                 draws.precisions / data.target_std**2, draws.dof)
+                 draws.precisions / data.target_std**2, draws.dof, None, data.target_std**2 * draws.within)
 
 
 def _samples(draws: Draws, n_samples: int, first: int, seed: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Writes what is asked of a run: all that export.py does."""
 import pathlib
+import sys
 from typing import Callable, Dict, List
 
 from core.assessment.restore import Restored, data_without_rows, restored
@@ -8,6 +9,8 @@ from core.export.frozen import Frozen, freeze
 from core.export.onnx_graph import write_onnx
 from core.export.portable import write_portable
 from core.export.saved_model import write_saved_model
+from misc.config_keys import LINEARISED, SAMPLED
+from misc.folders import read_config
 
 WRITERS: Dict[str, Callable[[Frozen, Restored, pathlib.Path, Asked], None]] = {
     "npz": lambda frozen, run, path, asked: write_portable(frozen, run, path, asked.factors),
@@ -22,7 +25,10 @@ def export(root: pathlib.Path, asked: Asked) -> List[pathlib.Path]:
 
     Raises UserError if the run cannot be read back, has a layer that cannot be exported, or a file cannot be written.
     """
-    with restored(root, asked.overrides, best=asked.best, read_data=data_without_rows) as run:
+    if read_config(root, {})[0].predictive == LINEARISED:
+        print("note: exports predict by weight draws, not by the linearised network as the run does", file=sys.stderr)
+    overrides = dict(asked.overrides, predictive=SAMPLED)
+    with restored(root, overrides, best=asked.best, read_data=data_without_rows) as run:
         frozen = freeze(run)
         for flag, path in asked.places.items():
             WRITERS[flag](frozen, run, path, asked)

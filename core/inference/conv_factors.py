@@ -17,6 +17,7 @@ from typing import Callable, Dict, Tuple
 import tensorflow.compat.v1 as tf
 
 from core.inference.linalg import for_each_particle, project, times_right
+from core.inference.posteriors import Coordinates
 from networks.geometry import Geometry
 
 CHUNK_NUMBERS = 2**25  # bound on the numbers in the patches and per-example gradients of one chunk: 128 MiB of float32
@@ -89,6 +90,24 @@ def eigenbasis_scale(h: tf.Tensor, ds: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor
         return project(_example_gradients(rows, scores), q_a, q_s)
 
     return _mean_of_squares(h, ds, geometry, projected_gradients)
+
+
+def output_covariance(h: tf.Tensor, ds: tf.Tensor, coordinates: Coordinates, geometry: Geometry) -> tf.Tensor:
+    """Returns the covariance of the outputs that are linear in the layer's weights, J Sigma J^T, [n, C, C].
+
+    The Jacobian of output c is sum_t a_t g_ct^T; all of them are built, [n, C, k_h k_w C + 1, D].
+
+    Args:
+      h: the same for all C outputs.
+      ds: g_c = d f_c / d s of each output c, [C, n, H', W', D].
+    """
+    n_outputs, height, width, channels = int(ds.shape[0]), *(int(length) for length in ds.shape[2:])
+    rows = coordinates.of_inputs(patches(h[0], geometry))
+    scores = coordinates.of_outputs(tf.reshape(ds, [n_outputs, -1, height * width, channels]))
+    jacobians = tf.matmul(rows[:, None], tf.transpose(scores, [1, 0, 2, 3]), transpose_a=True)
+    flat = [n_outputs, int(rows.shape[-1]) * channels]
+    weighted, jacobians = (tf.reshape(array, [-1, *flat]) for array in (jacobians * coordinates.variance, jacobians))
+    return tf.matmul(weighted, jacobians, transpose_b=True)
 
 
 def patches(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:

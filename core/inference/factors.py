@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from core.inference import conv_factors
 from core.inference.linalg import for_each_particle, times_right
+from core.inference.posteriors import Coordinates
 from misc.lookup import lookup
 from networks.layers import LayerSpec
 
@@ -29,6 +30,7 @@ class LayerStatistics(NamedTuple):
     second_moments: Callable[..., Tuple[tf.Tensor, tf.Tensor]]  # (a, ds) -> (A, S)
     squared_gradient: Callable[..., tf.Tensor]  # (a, ds) -> diagonal of the Fisher, [d_in + 1, d_out]
     eigenbasis_scale: Callable[..., tf.Tensor]  # (a, ds, q_a, q_s) -> R, [d_in + 1, d_out]
+    output_covariance: Callable[..., tf.Tensor]  # (a, ds of each output, Coordinates) -> J Sigma J^T, [n, C, C]
 
 
 NOT_DEFINED: Any = None  # stands for a statistic that a layer without a weight matrix does not have
@@ -77,6 +79,21 @@ def eigenbasis_scale(a: tf.Tensor, ds: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor
     return squared_gradient(times_right(a, q_a), times_right(ds, q_s))
 
 
+def output_covariance(a: tf.Tensor, ds: tf.Tensor, coordinates: Coordinates) -> tf.Tensor:
+    """Returns the covariance of the outputs that are linear in the layer's weights, J Sigma J^T, [n, C, C].
+
+    The Jacobian of output c is a g_c^T, and so the covariance of outputs c and c' is
+    sum_ij (to_a^T a)_i^2 (to_s^T g_c)_j (to_s^T g_c')_j variance_ij.
+
+    Args:
+      a: [1 or C, n, d_in + 1], the same for all outputs.
+      ds: g_c = d f_c / d s of each output c, [C, n, d_out].
+    """
+    scores = tf.transpose(coordinates.of_outputs(ds), [1, 0, 2])
+    weights = tf.matmul(tf.square(coordinates.of_inputs(a[0])), coordinates.variance)
+    return tf.matmul(scores * weights[:, None, :], scores, transpose_b=True)
+
+
 def scale_shift_gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
     """Returns the gradient for scale and shift of a batch normalisation, s = a W[0] + W[1] per unit; [2, d_out].
 
@@ -94,9 +111,10 @@ def scale_shift_squared_gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
     return _mean_per_unit(tf.square(_scale_shift_per_example(a, ds)))
 
 
-_DENSE = LayerStatistics(gradient, particle_gradients, second_moments, squared_gradient, eigenbasis_scale)
+_DENSE = LayerStatistics(gradient, particle_gradients, second_moments, squared_gradient, eigenbasis_scale,
+                         output_covariance)
 _SCALE_SHIFT = LayerStatistics(scale_shift_gradient, NOT_DEFINED, NOT_DEFINED, scale_shift_squared_gradient,
-                               NOT_DEFINED)
+                               NOT_DEFINED, NOT_DEFINED)
 
 
 def _convolution(spec: LayerSpec) -> LayerStatistics:

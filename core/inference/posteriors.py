@@ -15,6 +15,22 @@ from core.inference.types import Scalar
 LOG_2PI = 1.8378770664093453
 
 
+class Coordinates(NamedTuple):
+    """Coordinates in which the weights of a Gaussian posterior are independent: W - mean = to_a E to_s^T."""
+
+    to_a: Optional[tf.Tensor]  # [d_in + 1, d_in + 1]; None: the identity
+    to_s: Optional[tf.Tensor]  # [d_out, d_out]; likewise
+    variance: tf.Tensor        # of E, [d_in + 1, d_out]
+
+    def of_inputs(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns rows a^T to_a, [..., d_in + 1]."""
+        return rows if self.to_a is None else times_right(rows, self.to_a)
+
+    def of_outputs(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns rows g^T to_s, [..., d_out]."""
+        return rows if self.to_s is None else times_right(rows, self.to_s)
+
+
 class Posterior(Protocol):
     """What every q(W) offers, for weights [d_in + 1, d_out]."""
 

@@ -2,7 +2,8 @@
 
 Read in this order:
 
-predictive    the predictive distribution of weight draws, and the metrics that every run reports
-crps          the continuous ranked probability score of that distribution
-calibration   calibration, rejection, detection of other data, and bootstrap intervals: what evaluate.py adds
+predictive        the predictive distribution of weight draws, and the metrics that every run reports
+gaussian_outputs  the predictive distribution of Gaussian outputs (config's `predictive` linearised)
+crps              the continuous ranked probability score of such a distribution
+calibration       calibration, rejection, detection of other data, and bootstrap intervals: what evaluate.py adds
 """

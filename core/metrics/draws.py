@@ -15,9 +15,10 @@ class Draws(NamedTuple):
     """
 
     outputs: np.ndarray     # [K, n], or [1, n] without weight noise
-    precisions: np.ndarray  # of the noise: [K], or [K, n] if it differs between the rows
+    precisions: np.ndarray  # of the noise, and of `within`: [K], or [K, n] if it differs between the rows
     dof: Values             # degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian
     roots: Optional[np.ndarray] = None  # [K, m, m]: R with R R^T = the noise precision matrix; None: independent noise
+    within: Values = 0.0    # the part of 1 / precisions that comes from the weights, [K or 1, n]; 0: none
 
     @property
     def n_targets(self) -> int:

@@ -38,7 +38,7 @@ PREDICTION_COLUMNS = ("mean", "std", "epistemic_std", "log_prob", "cdf")
 # Regression.
 
 def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, target_mean: float, target_std: float,
-            dof: Values = np.inf) -> Prediction:
+            dof: Values = np.inf, within: Values = 0.0) -> Prediction:
     """Returns the predictive distribution p(y | x) = mean_k N(y; f_k, 1 / tau_k), or of Student's t of that scale.
 
     Args:
@@ -47,9 +47,10 @@ def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, ta
       targets: standardised, [n].
       target_mean, target_std: of the raw training targets; they undo the standardisation.
       dof: degrees of freedom of the noise, of all draws or of each, [K]; infinite: Gaussian.
+      within: the part of 1 / precisions that comes from the weights, [K or 1, n] (`Draws.within`).
     """
     outputs, precisions, targets = (np.asarray(array, np.float64) for array in (outputs, precisions, targets))
-    mean, variance, epistemic = moments(outputs, precisions, dof)
+    mean, variance, epistemic = moments(outputs, precisions, dof, within)
     per_draw = noise_log_prob(targets, outputs, by_row(1.0 / precisions), over_rows(dof))
     return Prediction(
         mean=target_mean + target_std * mean,
@@ -61,15 +62,16 @@ def predict(outputs: np.ndarray, precisions: np.ndarray, targets: np.ndarray, ta
     )
 
 
-def moments(outputs: np.ndarray, precisions: np.ndarray,
-            dof: Values = np.inf) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def moments(outputs: np.ndarray, precisions: np.ndarray, dof: Values = np.inf,
+            within: Values = 0.0) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns mean, variance, and the part of the variance that comes from the weights: standardised, [n] each.
 
     The arguments are those of `predict`.
     """
     outputs, precisions = np.asarray(outputs, np.float64), np.asarray(precisions, np.float64)
-    epistemic = outputs.var(axis=0)
-    return outputs.mean(axis=0), epistemic + mean_noise_variance(1.0 / precisions, dof), epistemic
+    between = outputs.var(axis=0)
+    return (outputs.mean(axis=0), between + mean_noise_variance(1.0 / precisions, dof),
+            between + mean_noise_variance(np.atleast_2d(within), dof))
 
 
 def mix(predictions: Sequence[Prediction], targets: np.ndarray) -> Prediction:

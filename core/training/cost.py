@@ -67,7 +67,7 @@ def flops_per_layer(design: Design) -> float:
 def _layer_cost(design: Design, layer: LayerMethod, n_cores: int) -> LayerCost:
     config, periods = design.config, design.schedule.periods
     d_a, d_s = layer.shape
-    places, draws = layer.spec.n_locations, config.train_particles if layer.noisy else 1
+    places, draws = layer.spec.n_locations, _draws(design, layer)
     most = min(config.batch_size, design.spec.n_rows)
     flops = _layer_flops(design, layer)
     kept = 2 * d_a * d_s
@@ -87,7 +87,7 @@ def _layer_cost(design: Design, layer: LayerMethod, n_cores: int) -> LayerCost:
 def _layer_flops(design: Design, layer: LayerMethod) -> float:
     """Returns the operations per step of one layer, refreshes amortised, without the random numbers."""
     d_a, d_s = layer.shape
-    draws = design.config.train_particles if layer.noisy else 1
+    draws = _draws(design, layer)
     rows = draws * design.spec.n_rows / design.steps_per_epoch * layer.spec.n_locations  # of a minibatch, on average
     flops = 6 * rows * d_a * d_s if layer.spec.has_weights else 20 * rows * d_s  # forward, and backward twice
     if layer.family is not None and layer.family.needs_factors:
@@ -118,6 +118,12 @@ def _curvature_flops(design: Design, layer: LayerMethod, rows: float, draws: int
         examples = rows / layer.spec.n_locations
         flops += (min(by_place, examples * rotation) + 2 * rows * d_a * d_s) / periods["scale"]
     return flops
+
+
+def _draws(design: Design, layer: LayerMethod) -> int:
+    """Returns how often a step runs a layer: for each weight draw, also if only other layers have noise."""
+    has_draws = layer.spec.has_weights and any(other.noisy for other in design.layers)
+    return design.config.train_particles if has_draws else 1
 
 
 def _eigh_flops(dim: int) -> float:

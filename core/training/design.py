@@ -11,6 +11,7 @@ from core.training.tasks import TASKS, Task
 from data_loader.batches import steps_per_epoch
 from data_loader.parts import Spec
 from misc.config import CLASSIFICATION, Config, key_mode
+from misc.config_keys import LINEARISED
 from misc.errors import UserError
 from misc.lookup import lookup
 from networks import NETWORKS
@@ -35,6 +36,11 @@ class Design(NamedTuple):
     n_test_particles: int       # weight draws of an evaluation: one is enough without weight noise
     particles_at_once: int      # of these, how many one evaluation call holds
     anew: FrozenSet[str] = frozenset()  # parts of the state, of ANEW, that begin anew in spite of init_from
+
+    @property
+    def linearised(self) -> bool:
+        """Whether predictions are made of the linearised network."""
+        return self.config.predictive == LINEARISED and any(layer.noisy for layer in self.layers)
 
     def goes_on(self, part: str) -> bool:
         """Tells whether the moving averages of a part of the state go on from those of another run (init_from)."""
@@ -150,7 +156,7 @@ def _method_notices(config: Config) -> List[str]:
     read = {*method.family.reads, *method.vectors.reads}
     sentences += _without_effect(config, optimizer.CURVATURE_KEYS - read, "optimizer", config.optimizer)
     if not method.noisy:
-        sentences += _without_effect(config, ["posterior_layers"], "optimizer", config.optimizer)
+        sentences += _without_effect(config, ["posterior_layers", "predictive"], "optimizer", config.optimizer)
     updates = method.family.updates
     resets = key_mode("re_init") == config.mode and config.re_init and method.noisy and "reinit" in updates
     if resets and config.sets("re_init_iters") and "reinit" not in TASKS[config.kind].periods(config, updates):

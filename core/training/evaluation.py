@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from core.metrics.draws import Draws
+from core.metrics.gaussian_outputs import ProbitDraws, logits_of
 from core.metrics.joint import JointPrediction, joint_statistics, predict_jointly
 from core.metrics.predictive import (
     ClassPrediction,
@@ -16,6 +17,7 @@ from core.metrics.predictive import (
     regression_statistics,
     values_of,
 )
+from core.training.linearised import linearised_classes, linearised_draws, rows_at_once
 from core.training.noise import Noise
 from core.training.outputs import WrapBatches, network_outputs
 from core.training.row_columns import evaluated_class_columns, with_ids
@@ -30,20 +32,36 @@ class Evaluation(NamedTuple):
     prediction: Union[Prediction, JointPrediction, ClassPrediction]  # of a regression; of several targets; of classes
     metrics: Dict[str, float]
     targets: np.ndarray  # [n] or [n, m], in the data's own units, or labels
-    draws: Any = None    # Draws, or logits [K, n, C], of which the prediction is made
+    draws: Any = None    # Draws, or logits [K, n, C] or ProbitDraws, of which the prediction is made
 
 
 def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: Noise,
                      wrap: WrapBatches = iter) -> Draws:
-    """Draws outputs for the inputs [n, d], as functions of (seed, step); noise: of `regression_noise`."""
+    """Returns the predictive distribution of the inputs [n, d] as Draws, which are functions of (seed, step).
+
+    noise: of `regression_noise`.
+    """
+    if model.evaluate.linearised is not None:
+        return linearised_draws(session, model, x, rows_of(data), noise, wrap)
     outputs = network_outputs(session, model, x, rows_of(data), wrap=wrap)
     return model.design.likelihood.draws(outputs, noise.precisions, noise.dof)
 
 
 def class_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: None = None,
-                wrap: WrapBatches = iter) -> np.ndarray:
-    """Returns the logits of p(class | x, w) for all weight draws at the present step, [K, n, C]."""
+                wrap: WrapBatches = iter) -> Union[np.ndarray, ProbitDraws]:
+    """Returns the logits of p(class | x, w) for all weight draws at the present step, [K, n, C], or ProbitDraws."""
+    if model.evaluate.linearised is not None:
+        return linearised_classes(session, model, x, rows_of(data), wrap)
     return network_outputs(session, model, x, rows_of(data), wrap=wrap)
+
+
+def n_batches(model: Any, n_rows: int) -> int:
+    """Returns in how many batches `regression_draws` and `class_draws` compute so many rows."""
+    design = model.design
+    if model.evaluate.linearised is not None:
+        return -(-n_rows // rows_at_once(design))
+    n_groups = design.n_test_particles // design.particles_at_once
+    return n_groups * -(-n_rows // design.config.test_batch_size)
 
 
 def rows_of(data: Any) -> Optional[np.ndarray]:
@@ -57,7 +75,8 @@ def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, n
     draws = regression_draws(session, model, part.x, data, noise, wrap)
     targets = data.target_mean + data.target_std * part.y
     prediction = (predict_jointly(draws, part.y, data.target_mean, data.target_std) if draws.n_targets > 1 else
-                  predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof))
+                  predict(draws.outputs, draws.precisions, part.y, data.target_mean, data.target_std, draws.dof,
+                          draws.within))
     statistics = statistics_of_targets(prediction, targets, data)
     return Evaluation(prediction, values_of(statistics, len(targets)), targets, draws)
 
@@ -78,13 +97,13 @@ def statistics_of_classes(prediction: ClassPrediction, labels: np.ndarray, data:
 def evaluate_classification(session: tf.Session, model: Any, part: Any, data: Any, noise: None = None,
                             wrap: WrapBatches = iter) -> Evaluation:
     """Evaluates one Part at the present step: probabilities averaged over the draws, and those of the mean weights."""
-    logits = class_draws(session, model, part.x, data, wrap=wrap)
-    prediction = predict_classes(logits)
+    draws = class_draws(session, model, part.x, data, wrap=wrap)
+    prediction = predict_classes(logits_of(draws))
     metrics = values_of(classification_statistics(prediction, part.y), len(part.y))
     of_mean = predict_classes(network_outputs(session, model, part.x, data.train.x, mean=True, wrap=wrap))
     metrics.update({f"mean_{name}": value for name, value in values_of(
         classification_statistics(of_mean, part.y), len(part.y)).items()})
-    return Evaluation(prediction, metrics, part.y, logits)
+    return Evaluation(prediction, metrics, part.y, draws)
 
 
 def write_predictions(folder: Any, evaluation: Evaluation, data: Any) -> None:

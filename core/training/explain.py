@@ -164,11 +164,13 @@ def _about_held_out(design: Design) -> str:
 
 def _about_evaluation(design: Design, noisy: bool) -> str:
     config, drawn = design.config, []
-    if noisy:
+    if noisy and not design.linearised:
         drawn.append("weights")
     if design.likelihood.has_precision:
         drawn.append("noise precision")
     how = f"{_count(config.test_particles, 'draw')} of {' and '.join(drawn)}" if drawn else "the weights as they are"
+    if design.linearised:
+        how = f"the linearised network and {how}" if drawn else "the linearised network"
     line = (f"evaluate   every {_count(config.evaluate_every, 'epoch', one='')} with {how}; checkpoint every "
             f"{_count(config.save_every, 'epoch', one='')}")
     if config.patience is None:

@@ -16,7 +16,7 @@ from core.inference.types import Scalar
 from core.training.design import CURVATURE, NORMS, Design, without_start
 from core.training.initial import averaged_norms, initial_state
 from core.training.inputs import Load, TrainingData
-from core.training.predictions import Predictions, build_predictions
+from core.training.predictions import Linearised, Predictions, build_linearised, build_predictions
 from core.training.schedule import Due
 from core.training.variables import Nested, assign, changed_entries, make_variables, read, repeat
 from misc.seeding import stream_seed
@@ -41,6 +41,7 @@ class Evaluate(NamedTuple):
     reset: tf.Operation               # sets the running sums of a report to 0
     posteriors: Dict[str, Any]        # {layer: its posterior, of tensors}
     kl_scale: tf.Tensor               # current fraction of the KL weight, in (0, 1]
+    linearised: Optional[Linearised]  # outputs of the linearised network, if predictions are made of them
 
 
 class Model(NamedTuple):
@@ -220,8 +221,12 @@ class _Builder:
         predictions = self._predictions(state, design.prior.temperature(scale), step)
         as_tensors = {name: type(posterior)(*map(tf.convert_to_tensor, posterior))
                       for name, posterior in posteriors.items()}
+        linearised = None
+        if design.linearised:
+            means = [layer.weights(state[layer.spec.name])[None] for layer in design.layers]
+            linearised = build_linearised(design, self.data, predictions.inputs, means, posteriors, self.forward)
         return Evaluate(predictions, state["likelihood"], report, weight_std, reset, as_tensors,
-                        tf.convert_to_tensor(scale))
+                        tf.convert_to_tensor(scale), linearised)
 
     def _predictions(self, state: Nested, temperature: Scalar, step: tf.Tensor) -> Predictions:
         design, n_draws = self.design, self.design.particles_at_once

@@ -1,10 +1,12 @@
 """Predictions in a graph: weights, and the moments of batch normalisations, are set once for many batches of inputs."""
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
+from core.inference.linearised import COORDINATES, output_covariance
 from core.training.design import Design
 from core.training.inputs import TrainingData
+from misc.errors import UserError
 from networks.layers import LayerRecord, Moments
 
 Weights = List[tf.Tensor]  # of all layers, [K, d_in + 1, d_out] each
@@ -22,6 +24,15 @@ class Predictions(NamedTuple):
     outputs: tf.Tensor                 # [particles_at_once, m, n_outputs]
     weights: Weights                   # those of `outputs`, [particles_at_once, d_in + 1, d_out] of each layer
     moments: Dict[str, Moments]        # {batch normalisation: those of `outputs`}
+
+
+class Linearised(NamedTuple):
+    """Ops and tensors for the Gaussian outputs of the linearised network."""
+
+    normalise: Optional[tf.Operation]  # takes the moments of `inputs`; None without batch_norm
+    inputs: tf.Tensor                  # placeholder [m, ...]
+    mean: tf.Tensor                    # [m, C], for C outputs of the network
+    covariance: tf.Tensor              # [m, C, C]
 
 
 def build_predictions(design: Design, data: TrainingData, means: Weights, draw: Callable[[tf.Tensor], Weights],
@@ -53,12 +64,48 @@ def build_predictions(design: Design, data: TrainingData, means: Weights, draw: 
     return Predictions(group, set_draw, set_mean, normalise, inputs, forward(x, weights, moments)[0], weights, moments)
 
 
-def _hold_moments(records: Sequence[LayerRecord], dtype: tf.DType) -> Tuple[tf.Operation, Dict[str, Moments]]:
-    """Returns (an op that keeps the moments of the batch normalisations, {layer: what it keeps})."""
+def build_linearised(design: Design, data: TrainingData, inputs: tf.Tensor, means: Weights,
+                     posteriors: Dict[str, Any], forward: Forward) -> Linearised:
+    """Builds the Gaussian outputs of the linearised network, at least one layer of which has weight noise.
+
+    Batch normalisations use the moments that training rows have under the mean weights, which count as constants.
+
+    Args:
+      data: standardises the inputs.
+      inputs: placeholder [m, ...].
+      means: the mean weights, [1, d_in + 1, d_out] of every layer.
+      posteriors: {layer: its posterior}, of layers with weights.
+      forward: function (x, weights, moments) -> (outputs [K, m, n_outputs], LayerRecords).
+
+    Raises UserError for a posterior that is not known to be Gaussian.
+    """
+    noisy = [layer.noisy for layer in design.layers]
+    for layer in design.layers:
+        if layer.noisy and type(posteriors[layer.spec.name]) not in COORDINATES:
+            raise UserError(f"predictive linearised: the posterior of optimizer {design.config.optimizer} is none of "
+                            f"{', '.join(kind.__name__ for kind in COORDINATES)}: set predictive to sampled")
+    x, n_outputs, first = data.standardised(inputs), design.likelihood.n_outputs, noisy.index(True)
+    moments: Dict[str, Moments] = {}
+    normalise = None
+    if not all(layer.spec.has_weights for layer in design.layers):
+        normalise, moments = _hold_moments(forward(x, means)[1], means[0].dtype, "of_mean_weights_")
+    # Particle c is for the gradients of output c; the layers before the first noisy one need none.
+    weights = [mean if number < first else tf.tile(mean, [n_outputs, 1, 1]) for number, mean in enumerate(means)]
+    outputs, records = forward(x, weights, moments)
+    layers = [(record, posteriors[record.spec.name]) for record, is_noisy in zip(records, noisy) if is_noisy]
+    return Linearised(normalise, inputs, outputs[0], output_covariance(outputs, layers))
+
+
+def _hold_moments(records: Sequence[LayerRecord], dtype: tf.DType,
+                 prefix: str = "") -> Tuple[tf.Operation, Dict[str, Moments]]:
+    """Returns (an op that keeps the moments of the batch normalisations, {layer: what it keeps}).
+
+    prefix: of the names of the variables that keep them.
+    """
     moments, writes = {}, []
     for record in records:
         if not record.spec.has_weights:
-            held = [_local_variable(f"{what}_{record.spec.name}", value.shape.as_list(), dtype)
+            held = [_local_variable(f"{prefix}{what}_{record.spec.name}", value.shape.as_list(), dtype)
                     for what, value in zip(("mean", "variance"), record.moments)]
             writes += [var.assign(value, read_value=False) for var, value in zip(held, record.moments)]
             moments[record.spec.name] = (held[0].read_value(), held[1].read_value())

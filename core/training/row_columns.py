@@ -3,8 +3,8 @@ from typing import Any, Dict, Sequence
 
 import numpy as np
 
-from core.metrics.calibration import entropies
-from core.metrics.predictive import moments, predict_classes, softmax
+from core.metrics.gaussian_outputs import class_entropies, logits_of
+from core.metrics.predictive import moments, predict_classes
 from core.metrics.quantiles import mixture_quantiles
 from data_loader.parts import ROW
 
@@ -23,7 +23,7 @@ def regression_columns(draws: Any, target_mean: float, target_std: float, interv
       interval: probability of the central interval.
       quantiles: levels of the further ones, each above 0 and below 1.
     """
-    mean, variance, epistemic = moments(draws.outputs, draws.precisions, draws.dof)
+    mean, variance, epistemic = moments(draws.outputs, draws.precisions, draws.dof, draws.within)
     tail = 0.5 * (1.0 - interval)
     values = target_mean + target_std * mixture_quantiles(draws.outputs, draws.precisions,
                                                           [tail, 1.0 - tail, *quantiles], draws.dof)
@@ -32,32 +32,32 @@ def regression_columns(draws: Any, target_mean: float, target_std: float, interv
             "epistemic_std": target_std * np.sqrt(epistemic), "lower": values[0], "upper": values[1], **further}
 
 
-def class_columns(logits: np.ndarray, classes: Sequence[Any], of_each: bool = True) -> Columns:
+def class_columns(draws: Any, classes: Sequence[Any], of_each: bool = True) -> Columns:
     """Returns the predicted class, its probability, entropy and mutual information (nats), and a column per class.
 
     Args:
-      logits: [K, n, C], of all weight draws.
+      draws: logits of all weight draws, [K, n, C], or ProbitDraws.
       classes: names, in the order of the labels.
       of_each: whether there is a column of probabilities for each class.
     """
     names = np.array([str(name) for name in classes], object)
-    probabilities = predict_classes(logits).probabilities
-    total, _, mutual = entropies(softmax(logits))
+    probabilities = predict_classes(logits_of(draws)).probabilities
+    total, _, mutual = class_entropies(draws)
     of_classes = {f"p_{name}": probabilities[:, number] for number, name in enumerate(names) if of_each}
     return {"predicted": names[probabilities.argmax(axis=1)], "confidence": probabilities.max(axis=1),
             "entropy": total, "mutual_information": mutual, **of_classes}
 
 
-def evaluated_class_columns(logits: np.ndarray, labels: np.ndarray, classes: Sequence[Any]) -> Columns:
+def evaluated_class_columns(draws: Any, labels: np.ndarray, classes: Sequence[Any]) -> Columns:
     """Returns the class of each row, and `class_columns`, which have no column per class of more than MOST_CLASSES.
 
     Args:
-      logits: [K, n, C], of all weight draws.
+      draws: as in `class_columns`.
       labels: int [n].
       classes: names, in the order of the labels.
     """
     targets = np.array([str(name) for name in classes], object)[labels]
-    return {"target": targets, **class_columns(logits, classes, of_each=len(classes) <= MOST_CLASSES)}
+    return {"target": targets, **class_columns(draws, classes, of_each=len(classes) <= MOST_CLASSES)}
 
 
 def with_ids(rows: Any, columns: Columns) -> Columns:

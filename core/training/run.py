@@ -46,9 +46,11 @@ from misc.folders import (
 from misc.log import close_logger, run_logger
 from misc.records import read_json, read_result, revision, versions, write_json
 
-# Keys that a resumed run may change: they do not touch a result.
+# Keys that a resumed run may change: they do not touch the training.
 FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_keep", "num_workers", "runs",
-                  "exp_name", "experiments_path", "data_path"}  # the rows themselves are compared by their hash
+                  "exp_name", "experiments_path", "data_path",  # the rows themselves are compared by their hash
+                  "predictive"}
+IN_RESULT = {"predictive"}  # of these, keys that change no weight, but what a finished run says of its predictions
 
 
 def plan(config: Config, device: str = "auto", given: Optional[Table] = None) -> Plan:
@@ -132,7 +134,7 @@ def is_resumable(folder: Folder, config: Config, rows_hash: str) -> bool:
 
 def _is_of(folder: Folder, config: Config, rows_hash: str) -> bool:
     """Tells whether the folder's run has this config and data, and was not lengthened."""
-    return (not changed_settings(folder, config, rows_hash, FREE_ON_RESUME)
+    return (not changed_settings(folder, config, rows_hash, FREE_ON_RESUME - IN_RESULT)
             and EXTENDED_TO not in read_json(folder.config))
 
 
