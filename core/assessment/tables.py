@@ -1,9 +1,10 @@
 """What evaluate.py prints, as Markdown: a row per run of metrics, of OOD detection and of corrupted images."""
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 import tabulate
 
+from core.assessment.calibrated import AFTER, BEFORE, Compared
 from core.assessment.evaluated import Evaluated
 from core.assessment.inputs import OOD, TEST, Options
 from core.assessment.results import Results
@@ -72,6 +73,14 @@ def importance_table(results: Dict[str, Results]) -> str:
     return _markdown(["run", "column", "log-likelihood lost, nats per row"], [
         [name, column, with_interval(interval)] for name, run in results.items()
         for column, interval in list(run.more["importance"].items())[:MOST_COLUMNS]])
+
+
+def calibration_table(runs: Sequence[Tuple[str, str, Compared]], level: float) -> str:
+    """Returns two rows per run and rows, as trained and calibrated; runs: (name, what rows, their metrics)."""
+    columns = list(dict.fromkeys(metric for _, _, compared in runs for metric in compared[BEFORE]))
+    return _markdown(["run", "rows", f"level {level:.15g}", *columns], [
+        [name, rows, words, *(with_interval(compared[state][column]._asdict()) for column in columns)]
+        for name, rows, compared in runs for state, words in ((BEFORE, "as trained"), (AFTER, "calibrated"))])
 
 
 def drift_table(results: Dict[str, Results], options: Options) -> List[str]:
