@@ -1,4 +1,4 @@
-"""Calibrates runs after their training, on rows that they were not trained on: all that evaluate.py --calibrate does."""
+"""Calibrates trained runs on rows that they were not trained on: all that evaluate.py --calibrate does."""
 import pathlib
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple, Union
 
@@ -19,8 +19,9 @@ from core.metrics.conformal import SETS, fit_temperature, std_factor
 from core.metrics.draws import Draws
 from core.metrics.predictive import predict_classes
 from core.training.evaluation import evaluated_part
-from core.training.tasks import TASKS
+from core.training.row_columns import INTERVAL
 from core.training.targets import target_names
+from core.training.tasks import TASKS
 from data_loader.parts import Part
 from misc.errors import UserError
 from misc.folders import Folder
@@ -46,14 +47,14 @@ def calibrate_runs(roots: Sequence[pathlib.Path], overrides: Dict[str, Any], opt
       overrides: values of config keys that do not touch the training.
       options: `data`, `best`, `level` and `sets`.
 
-    Returns the tables of metrics before and after, in Markdown, and the paths that were written. Raises UserError before
-    anything is written.
+    Returns the tables of metrics before and after, in Markdown, and the paths that were written. Raises UserError
+    before anything is written.
     """
     made = [_calibrate(root, overrides, options, device) for root in roots]
     for run in made:
         write_calibration(run.calibration, run.folder)
-    table = calibration_table([(run.name, rows, compared) for run in made for rows, compared in run.compared.items()],
-                              options.level)
+    table = calibration_table([(run.name, rows, compared) for run in made
+                               for rows, compared in run.compared.items()])
     notices = dict.fromkeys(f"{run.name}: {notice}." for run in made for notice in run.calibration.notices)
     return "\n\n".join([table, *notices]), [str(run.folder.calibration) for run in made]
 
@@ -66,15 +67,16 @@ def _calibrate(root: pathlib.Path, overrides: Dict[str, Any], options: Options, 
         if test is not None:
             inputs[TEST] = Input(len(test.x), lambda: test)
         collected = collect(run, inputs)
+        level = options.level or INTERVAL
         calibration = Calibration(
-            options.level, run.step, run.design.n_test_particles, rows, len(part.x), hash_of_part(part),
+            level, run.step, run.design.n_test_particles, rows, len(part.x), hash_of_part(part),
             tuple(_about_rows(run, part, options)), ())
-        calibration.check_level(options.level)
+        calibration.check_level(level)
         calibration = fitted(calibration, collected[CALIBRATION], run.data, options.sets)
-        compared = {rows: compare(calibration, collected[CALIBRATION], run.data, options.level)}
+        compared = {rows: compare(calibration, collected[CALIBRATION], run.data)}
         if test is not None:
             compared[f"{len(test.x)} {run.config.evaluate_on} rows"] = compare(
-                calibration, collected[TEST], run.data, options.level)
+                calibration, collected[TEST], run.data)
         return Calibrated(run.config.name, run.folder, calibration, compared)
 
 
@@ -84,8 +86,8 @@ def _rows(run: Restored, options: Options) -> Tuple[Part, str]:
         part = TASKS[run.config.kind].load_other(options.data, run.config, run.data)
         return part, f"{len(part.x)} rows of {options.data}"
     if run.data.valid is None:
-        raise UserError(f"{run.folder.root} has no validation rows to calibrate on: give other rows with --data, or set "
-                        "validation_fraction when you train, e.g. to 0.1")
+        raise UserError(f"{run.folder.root} has no validation rows to calibrate on: give other rows with --data, or "
+                        "set validation_fraction when you train, e.g. to 0.1")
     return run.data.valid, f"{len(run.data.valid.x)} validation rows"
 
 
@@ -101,8 +103,8 @@ def _about_rows(run: Restored, part: Part, options: Options) -> List[str]:
         raise UserError("--calibrate: the run was trained on all of these rows: give others")
     about = [f"{n_in_train} of the {len(part.x)} rows are rows that the run was trained on"] if n_in_train else []
     if chosen:
-        about.append(f"the validation rows also chose the weights ({', '.join(chosen)}), which makes the coverage of new "
-                     "rows lower than the level, as a rule by little")
+        about.append(f"the validation rows also chose the weights ({', '.join(chosen)}), which makes the coverage of "
+                     "new rows lower than the level, as a rule by little")
     return [*(notice.rstrip(".") for notice in part.notices), *about]
 
 
@@ -119,18 +121,18 @@ def fitted(calibration: Calibration, collected: Collected, data: Any, sets: str)
     """
     fits: List[Union[TargetFit, ClassFit]] = []
     notices = list(calibration.notices)
+    assert collected.rows is not None, "the targets are known"
     if isinstance(collected.draws, Draws):
-        several = len(target_names(data)) > 0
         for number in range(collected.draws.n_targets):
-            scores = target_scores(Collected(collected.rows[:, number],  # type: ignore[index]
-                                             collected.draws.of_target(number)) if several else collected)
+            scores = (target_scores(collected.draws.of_target(number), collected.rows[:, number])
+                      if target_names(data) else target_scores(collected.draws, collected.rows))
             if not np.isfinite(scores).all():
                 raise UserError("--calibrate: the predictive standard deviation of some rows is not finite")
             fits.append(TargetFit(np.sort(scores), std_factor(scores)))
     else:
         prediction, labels = predict_classes(collected.draws), collected.rows
-        scores = SETS[sets](prediction.probabilities)[np.arange(len(labels)), labels]  # type: ignore[arg-type]
-        temperature = fit_temperature(prediction.log_probabilities, labels)  # type: ignore[arg-type]
+        scores = SETS[sets](prediction.probabilities)[np.arange(len(labels)), labels]
+        temperature = fit_temperature(prediction.log_probabilities, labels)
         notices += [temperature.notice] * bool(temperature.notice)
         fits.append(ClassFit(np.sort(scores), sets, temperature.value))
     return calibration._replace(fits=tuple(fits), notices=tuple(notices))

@@ -125,8 +125,8 @@ def check_fits(calibration: Calibration, run: Restored) -> None:
     if calibration.step != run.step:
         raise UserError(f"{path} is of step {calibration.step}, but the checkpoint is of step {run.step}: {AGAIN}")
     if calibration.particles != draws:
-        raise UserError(f"{path} is of {calibration.particles} weight draws, but there are {draws} now: {AGAIN}, or use "
-                        f"--particles {calibration.particles}")
+        raise UserError(f"{path} is of {calibration.particles} weight draws, but there are {draws} now: {AGAIN}, or "
+                        f"use --particles {calibration.particles}")
 
 
 def calibration_of(run: Restored, calibration: Optional[Calibration]) -> Calibration:

@@ -35,8 +35,8 @@ class Options(NamedTuple):
     best: bool = False          # the checkpoint of the best validation log-likelihood, not the newest
     importance: bool = False    # also the importance of the columns of a table
     calibrated: bool = False    # also calibrated predictions, in the files
-    level: float = 0.9          # probability of calibrated intervals or sets, of a calibration
-    sets: str = "lac"           # how sets of classes are made, of a calibration: a row of SETS
+    level: Optional[float] = None  # probability of calibrated intervals or sets; None: that of the calibration, or 0.9
+    sets: str = "lac"           # how a calibration makes sets of classes: a row of SETS
 
 
 def all_draws(draws: Any, part: Part) -> Any:

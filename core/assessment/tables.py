@@ -4,11 +4,11 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 import tabulate
 
-from core.assessment.calibrated import AFTER, BEFORE, Compared
+from core.assessment.calibrated import NOTICE, Compared
 from core.assessment.evaluated import Evaluated
 from core.assessment.inputs import OOD, TEST, Options
 from core.assessment.results import Results
-from core.metrics.calibration import FEW_ROWS
+from core.metrics.calibration import FEW_ROWS, Interval
 
 UNCORRUPTED = "0"  # as a strength
 MOST_COLUMNS = 10  # of a table that are printed
@@ -42,6 +42,9 @@ def comparison(results: Dict[str, Results], rows: Dict[str, str], options: Optio
         tables.append(corruption_table(results))
     if options.importance:
         tables.append(importance_table(results))
+    calibrated = [(name, rows[name], run.calibrated) for name, run in results.items() if run.calibrated is not None]
+    if calibrated:
+        tables.append(calibration_table(calibrated))
     if options.data or options.ood:
         tables += drift_table(results, options)
     return "\n\n".join(tables + warnings(results, same_rows))
@@ -75,12 +78,17 @@ def importance_table(results: Dict[str, Results]) -> str:
         for column, interval in list(run.more["importance"].items())[:MOST_COLUMNS]])
 
 
-def calibration_table(runs: Sequence[Tuple[str, str, Compared]], level: float) -> str:
+def calibration_table(runs: Sequence[Tuple[str, str, Compared]]) -> str:
     """Returns two rows per run and rows, as trained and calibrated; runs: (name, what rows, their metrics)."""
-    columns = list(dict.fromkeys(metric for _, _, compared in runs for metric in compared[BEFORE]))
-    return _markdown(["run", "rows", f"level {level:.15g}", *columns], [
-        [name, rows, words, *(with_interval(compared[state][column]._asdict()) for column in columns)]
-        for name, rows, compared in runs for state, words in ((BEFORE, "as trained"), (AFTER, "calibrated"))])
+    columns = list(dict.fromkeys(metric for _, _, compared in runs for metric in compared.before))
+    return _markdown(["run", "rows", "level", "", *columns], [
+        [name, rows, f"{compared.level:.15g}", words, *(_of_metric(metrics, column) for column in columns)]
+        for name, rows, compared in runs
+        for words, metrics in (("as trained", compared.before), ("calibrated", compared.after))])
+
+
+def _of_metric(metrics: Dict[str, Interval], name: str) -> str:
+    return with_interval(metrics[name]._asdict()) if name in metrics else ""
 
 
 def drift_table(results: Dict[str, Results], options: Options) -> List[str]:
@@ -123,6 +131,8 @@ def warnings(results: Dict[str, Results], same_rows: bool) -> List[str]:
                 sentences.append(f"{run.more[key]} of the {n_rows} {rows} ({name}) are rows that the run was trained "
                                  "on: these metrics are not those of new rows.")
     sentences += dict.fromkeys(notice for run in results.values() for notice in run.more.get("notices", []))
+    sentences += (f"{name}: {run.more[NOTICE]}." for name, run in results.items()
+                  if NOTICE in run.more)
     if not same_rows:
         sentences.append("These runs were not evaluated on the same rows, which by itself makes their numbers differ.")
     return sentences

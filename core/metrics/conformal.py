@@ -1,16 +1,17 @@
-"""Calibration after training, by rows that were not trained on: temperature, conformal intervals and conformal sets.
+"""Calibration after training, by rows that were not trained on: temperature, conformal intervals, conformal sets.
 
-Split conformal prediction (Vovk, Gammerman and Shafer 2005, section 4.2; Angelopoulos and Bates 2021, section 1) turns
+Split conformal prediction (Vovk, Gammerman and Shafer 2005, chapter 4; Angelopoulos and Bates 2021, section 1) turns
 any score of how badly a target fits its prediction into a region that covers new targets: those whose score is at most
-the ceil((n + 1) level)-th smallest score of n calibration rows. If calibration rows and new rows are exchangeable, a new
-target is covered with a probability of at least `level`, and at most level + 1 / (n + 1) if no scores are equal, whatever
-the network and the noise are like. The probability is over the calibration rows, too: given them, the coverage is
-Beta-distributed with a standard deviation of about sqrt(level (1 - level) / (n + 2)).
+the ceil((n + 1) level)-th smallest score of n calibration rows. If calibration rows and new rows are exchangeable, a
+new target is covered with a probability of at least `level`, and at most level + 1 / (n + 1) if no scores are equal,
+whatever the network and the noise are like. The probability is over the calibration rows, too: given them, the
+coverage is Beta-distributed with a standard deviation of about sqrt(level (1 - level) / (n + 2)).
 
 Temperature scaling (Guo et al. 2017) is applied to the logs of the mean probabilities, p_c ~ mean_c^(1/T), not to the
-logits of every draw. The log-likelihood is then concave in 1/T, the predicted class stays as it was, and probabilities can
-become as sharp as the rows say. Draws that disagree limit that otherwise: the mean of their sharpened probabilities is a
-share of votes. (Rahaman and Thiery 2021 compare both for ensembles, and also recommend to average first.)
+logits of every draw. The log-likelihood is then concave in 1/T, the predicted class stays as it was, and probabilities
+become as sharp as the rows ask for. With a temperature for every draw, draws that disagree would limit that: the mean
+of their sharpened probabilities is a share of votes. (Rahaman and Thiery 2021 compare both for ensembles, and also
+recommend to average first.)
 """
 from typing import Callable, Dict, NamedTuple
 
@@ -44,9 +45,9 @@ def least_rows(level: float) -> int:
     return int(np.ceil(level / (1.0 - level) - ROUNDING))
 
 
-# Regression. Scores are |y - mean| / std, normalised by the predictive standard deviation (Lei et al. 2018, section 5.2),
-# so that intervals stay wide where the predictive distribution is. Conformalised quantiles (Romano et al. 2019) would be
-# bound to one level, or fail where all of a mixture's mass is on one side of the target.
+# Regression. Scores are |y - mean| / std, normalised by the predictive standard deviation (Lei et al. 2018, section
+# 5.2), so that intervals stay wide where the predictive distribution is, and one set of scores serves every level.
+# Conformalised quantiles (Romano, Patterson and Candes 2019) have scores of their own for each level.
 
 def normalised_residuals(targets: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Returns |targets - mean| / std; all [n]."""
@@ -61,7 +62,7 @@ def std_factor(scores: np.ndarray) -> float:
 # Classification: probabilities [n, C], averaged over the weight draws, before any temperature.
 
 def least_ambiguous_scores(probabilities: np.ndarray) -> np.ndarray:
-    """Returns 1 - p of every class, [n, C]: sets are the smallest on average, and may be empty (Sadinle et al. 2019)."""
+    """Returns 1 - p of every class, [n, C]; sets are the smallest, and may be empty (Sadinle et al. 2019)."""
     return 1.0 - probabilities
 
 
