@@ -67,14 +67,18 @@ def hash_of_part(part: Part) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_calibration(calibration: Calibration, folder: Folder) -> None:
-    """Writes calibration.json, which replaces an earlier one. Raises UserError if the folder cannot be written."""
+def described(calibration: Calibration) -> Dict[str, Any]:
+    """Returns the calibration as a JSON object."""
     values = dict(calibration._asdict(), version=VERSION, notices=list(calibration.notices))
     values.pop("fits")
     fits = [dict(fit._asdict(), scores=fit.scores.tolist()) for fit in calibration.fits]
-    kind = "classes" if isinstance(calibration.fits[0], ClassFit) else "targets"
+    return {**values, "classes" if isinstance(calibration.fits[0], ClassFit) else "targets": fits}
+
+
+def write_calibration(calibration: Calibration, folder: Folder) -> None:
+    """Writes calibration.json, which replaces an earlier one. Raises UserError if the folder cannot be written."""
     try:
-        write_json(folder.calibration, {**values, kind: fits})
+        write_json(folder.calibration, described(calibration))
     except OSError as error:
         raise UserError(f"cannot write {folder.calibration}: {error.strerror}") from None
 

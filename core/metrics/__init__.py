@@ -5,4 +5,5 @@ Read in this order:
 predictive    the predictive distribution of weight draws, and the metrics that every run reports
 crps          the continuous ranked probability score of that distribution
 calibration   calibration, rejection, detection of other data, and bootstrap intervals: what evaluate.py adds
+conformal     temperature, conformal intervals and sets: calibration after the training
 """

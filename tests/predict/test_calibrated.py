@@ -126,6 +126,12 @@ def test_an_overconfident_run_covers_new_rows(copy, path, rows_file, capsys):
     run = load_run(root)
     assert_equal(run.predict(test, calibrated=True), {name: got[name] for name in got if name != "row"})
     assert list(run.predict(test)) == [name for name in plain if name != "row"]
+    capsys.readouterr()
+    for particles, expected in ((None, fitted), (3, None)):
+        run.export(npz=root / "posterior.npz", particles=particles)
+        with np.load(str(root / "posterior.npz")) as arrays:
+            assert json.loads(str(arrays["description"]))["calibration"] == expected
+    assert "note: the calibration is not exported: " in capsys.readouterr().err
 
 
 def test_without_the_flag_files_stay_as_they_are(copy, capsys):
