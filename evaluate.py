@@ -36,6 +36,12 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
     parser.add_argument("--ensemble", action="store_true", help="also evaluate the mixture of all RUNs")
     parser.add_argument("--best", action="store_true", help="use the checkpoint of the best validation log-likelihood, "
                         "as is done for runs with the key patience anyway")
+    parser.add_argument("--calibrate", action="store_true", help="fit a temperature and conformal sets, or conformal "
+                        "intervals, on the validation rows, or --data, instead of evaluating")
+    parser.add_argument("--level", type=float, metavar="P", help="probability of these (default: 0.9)")
+    parser.add_argument("--sets", choices=["lac", "aps"], help="of --calibrate: lac, the smallest sets (default), or "
+                        "aps, wider ones where classes are hard to tell, none of which is empty")
+    parser.add_argument("--calibrated", action="store_true", help="add calibrated columns to the files of predictions")
     parser.add_argument("--data-path", metavar="FOLDER", help="folder of the data files, if they have moved")
     parser.add_argument("--out", metavar="FOLDER", help="folder for the comparison of several runs (default: beside "
                         "them)")
@@ -50,9 +56,16 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
         overrides = checked_overrides(args, roots)
         backend.prepare(mode_of(roots))
         from core.assessment.assess import assess  # TensorFlow must be imported after prepare()
+        from core.assessment.calibrating import calibrate_runs
         from core.assessment.inputs import Options
 
-        options = Options(args.data, args.ood, args.corrupt, args.rows, args.best, args.importance)
+        options = Options(args.data, args.ood, args.corrupt, args.rows, args.best, args.importance, args.calibrated,
+                          args.level, args.sets or "lac")
+        if args.calibrate:
+            tables, places = calibrate_runs(roots, overrides, options, args.device)
+            print(tables)
+            print("\n  ".join(["calibrated:", *places]), file=sys.stderr)
+            return
         tables, places = assess(roots, overrides, options, args.ensemble, args.out, args.device)
         print(tables)
         print("\n  ".join(["figures and numbers:", *places]), file=sys.stderr)

@@ -24,12 +24,14 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
                         "standard input; for images: a folder, an image, or a list of paths (.txt)")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="file to write: .csv, .parquet or .npz "
                         "(default: CSV on standard output)")
-    parser.add_argument("--interval", type=float, default=0.9, metavar="P", help="probability of the central interval, "
-                        "lower to upper (default: 0.9)")
+    parser.add_argument("--interval", type=float, metavar="P", help="probability of the central interval, lower to "
+                        "upper, and of calibrated intervals and sets (default: 0.9, or that of the calibration)")
     parser.add_argument("--quantiles", type=float, nargs="+", default=[], metavar="Q", help="further quantiles")
     parser.add_argument("--samples", type=int, default=0, metavar="N", help="draws from the predictive distribution")
     parser.add_argument("--ensemble", nargs="+", type=pathlib.Path, default=[], metavar="RUN",
                         help="mix with these runs")
+    parser.add_argument("--calibrated", action="store_true", help="also calibrated intervals, or calibrated "
+                        "probabilities and sets of classes, of a run that evaluate.py --calibrate has calibrated")
     parser.add_argument("--skip-bad", action="store_true", help="report bad rows and leave them out")
     parser.add_argument("--particles", type=int, metavar="K", help="weight draws (default: as in the run's config)")
     parser.add_argument("--predictive", choices=PREDICTIVES, help="how the uncertainty of the weights is treated: by "
@@ -54,7 +56,7 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
         from core.assessment.predicting import predict_rows  # TensorFlow must be imported after prepare()
         from core.assessment.summaries import Asked
 
-        asked = Asked(args.interval, tuple(args.quantiles), args.samples, args.skip_bad, args.best)
+        asked = Asked(args.interval, tuple(args.quantiles), args.samples, args.skip_bad, args.best, args.calibrated)
         n_rows = predict_rows(roots, args.rows, args.out, asked, overrides_of(args), args.device)
         if args.out:
             print(f"{n_rows} rows: {args.out}", file=sys.stderr)

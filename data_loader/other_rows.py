@@ -3,6 +3,7 @@ import typing
 
 import numpy as np
 
+from data_loader.column_order import readings
 from data_loader.table_cells import BadCell, about_missing
 from data_loader.table_data import MOST_NAMED, TableData
 from data_loader.table_file import Table
@@ -235,7 +236,7 @@ def _by_name(header: Header, data: TableData, needs_target: bool) -> Matched:
 def _by_order(header: Header, data: TableData, needs_target: bool) -> Matched:
     """Matches columns by their order in the run's table: by the first of `_readings` that fits."""
     transform, width = data.transform, header.width
-    found = [matched for columns, matched in _readings(transform, needs_target) if len(columns) == width]
+    found = [matched for columns, matched in readings(transform, needs_target) if len(columns) == width]
     if not found:
         n_inputs, n_targets = len(transform.columns), len(transform.targets)
         what = "a target" if n_targets == 1 else f"{n_targets} targets"
@@ -246,40 +247,16 @@ def _by_order(header: Header, data: TableData, needs_target: bool) -> Matched:
 
 def _about_order(header: Header, data: TableData, needs_target: bool) -> typing.Iterator[str]:
     """Yields a notice if the columns could be matched by their order in more than one way."""
-    found = {matched: columns for columns, matched in reversed(list(_readings(data.transform, needs_target)))
+    found = {matched: columns for columns, matched in reversed(list(readings(data.transform, needs_target)))
              if len(columns) == header.width}
     if len(found) > 1:
         columns = list(found.values())[-1]  # of the first reading
         transform = data.transform
-        places = [*transform.columns, *transform.targets, *([transform.row_id] if transform.row_id else [])]
-        names = {place.number: place.text for place in places}
+        places: typing.List[typing.Any] = [*transform.columns, *transform.targets]
+        names = {place.number: place.text for place in [*places, *([transform.row_id] if transform.row_id else [])]}
         named = [names.get(number, f"column {number}") for number in columns]
         yield (f"note: {header.source} has no names: its columns are taken for {', '.join(named[:MOST_NAMED])}"
                f"{', ...' if len(named) > MOST_NAMED else ''} of the run's table")
-
-
-_Reading = typing.Tuple[typing.List[int], typing.Tuple[typing.Tuple[int, ...], typing.Optional[typing.Tuple[int, ...]],
-                                                       typing.Optional[int]]]
-
-
-def _readings(transform: TableTransform, needs_target: bool) -> typing.Iterator[_Reading]:
-    """Yields which columns of the run's table, by their numbers, a table may have, and where it then has which."""
-    everything = list(range(1, transform.n_columns + 1))
-    targets = [place.number for place in transform.targets]
-    used = sorted([*(column.number for column in transform.columns), *targets])
-    for columns in (everything, used):
-        yield columns, _places(transform, columns)
-        if not needs_target:
-            without = [number for number in columns if number not in targets]
-            yield without, _places(transform, without)
-
-
-def _places(transform: TableTransform, columns: typing.List[int]) -> typing.Any:
-    """Returns the positions, from 0, of (inputs, targets or None, row_id or None) among these columns."""
-    place = {number: position for position, number in enumerate(columns)}
-    targets = tuple(place[of.number] for of in transform.targets if of.number in place)
-    return (tuple(place[column.number] for column in transform.columns), targets or None,
-            None if transform.row_id is None else place.get(transform.row_id.number))
 
 
 def _check_kind(table: Table, position: int, column: Column) -> None:

@@ -37,6 +37,7 @@ class Folder(typing.NamedTuple):
     predictions: pathlib.Path  # of a regression
     probabilities: pathlib.Path  # of a classification
     evaluation: pathlib.Path  # folder of what evaluate.py wrote
+    calibration: pathlib.Path  # what evaluate.py --calibrate has fitted after the training
 
     @property
     def files(self) -> typing.List[pathlib.Path]:
@@ -66,6 +67,7 @@ def folder_at(root: pathlib.Path) -> Folder:
         predictions=root / "predictions.csv",
         probabilities=root / "predictions.npz",
         evaluation=root / "evaluation",
+        calibration=root / "calibration.json",
     )
 
 

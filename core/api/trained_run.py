@@ -13,14 +13,14 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 import numpy as np
 
 from core.api.posterior import LayerPosterior, layer_posterior, log_prob
+from core.assessment.calibration_file import Calibration, read_calibration
 from core.assessment.restore import Restored, data_without_rows, open_run
-from core.assessment.summaries import SUMMARIES, Asked
+from core.assessment.summaries import SUMMARIES, Asked, with_calibration
 from core.export.arguments import Asked as AskedExports
 from core.export.arguments import check
 from core.export.export import export
 from core.training.evaluation import rows_of
 from core.training.outputs import frozen_weights, outputs_of_weights
-from core.training.row_columns import INTERVAL
 from data_loader.other_rows import encode_as, match_columns
 from data_loader.table_memory import table_of_rows
 from misc.config import Config
@@ -29,7 +29,7 @@ from misc.folders import Folder, folder_at, read_config
 from misc.records import read_result
 
 PathLike = Union[str, pathlib.Path]
-KEPT = ("config", "model", "reference", "result", "checkpoint")  # files of a run's Folder that it cannot do without
+KEPT = ("config", "model", "reference", "result", "checkpoint", "calibration")  # files of Folder that predictions need
 
 
 class TrainedRun:
@@ -87,27 +87,31 @@ class TrainedRun:
 
     # Predictions.
 
-    def predict(self, X: Any, interval: float = INTERVAL, quantiles: Sequence[float] = (), samples: int = 0,
-                seed: Optional[int] = None) -> Dict[str, np.ndarray]:
+    def predict(self, X: Any, interval: Optional[float] = None, quantiles: Sequence[float] = (), samples: int = 0,
+                seed: Optional[int] = None, calibrated: bool = False) -> Dict[str, np.ndarray]:
         """Predicts rows of a table, or images, as predict.py does.
 
         Args:
           X: a DataFrame with the columns of the run's table, in any order, or an array [n, d] in their order; or
             images, uint8 [n, height, width, channels].
-          interval: probability of the central interval.
+          interval: probability of the central interval; default: 0.9, or that of the calibration.
           quantiles: levels of further quantiles.
           samples: number of draws from the predictive distribution.
           seed: of these; default: that of the run.
+          calibrated: whether to add calibrated_std, calibrated_lower and calibrated_upper; or to calibrate confidence
+            and p_CLASS, and to add set.
 
         Returns {name: a value per row, [n]}: mean, std, epistemic_std, lower, upper, quantile_Q, sample_N, in the
         target's units, and with several targets each with _NAME; or predicted, confidence, entropy, mutual_information
-        (nats), p_CLASS, sample_N. Raises UserError for rows that do not fit the run.
+        (nats), p_CLASS, sample_N. Raises UserError for rows that do not fit the run, and if it has no calibration that
+        fits.
         """
-        wrong = [level for level in (interval, *quantiles) if not 0.0 < level < 1.0]
+        wrong = [level for level in (interval, *quantiles) if level is not None and not 0.0 < level < 1.0]
         if wrong:
             raise UserError(f"interval and quantiles must be above 0 and below 1, got {wrong[0]!r}")
-        asked = Asked(interval, tuple(quantiles), samples)
         run = self._restored()
+        asked = with_calibration(Asked(interval, tuple(quantiles), samples, calibrated=calibrated), run,
+                                 self._read_calibration() if calibrated else None)
         draws = self.draws(X)
         return SUMMARIES[run.config.kind](
             [draws], [run.data], asked, 0, run.config.seed if seed is None else seed)
@@ -226,6 +230,10 @@ class TrainedRun:
                 self._finalizer = weakref.finalize(self, self._run.session.close)
                 self._noise = self._run.noise()
             return self._run
+
+    def _read_calibration(self) -> Optional[Calibration]:
+        with self._on_disk() as folder:
+            return read_calibration(folder)
 
     @contextlib.contextmanager
     def _on_disk(self) -> Iterator[Folder]:

@@ -9,4 +9,8 @@ figures       the figures, from those data
 tables        what is printed
 output        what is written
 assess        all of it for several runs
+
+calibration_file  what a run was calibrated by after its training, in its folder
+calibrated        calibrated predictions, and metrics before and after
+calibrating       evaluate.py --calibrate
 """

@@ -28,6 +28,7 @@ def checked_overrides(args: argparse.Namespace, roots: typing.List[pathlib.Path]
         raise UserError("--ensemble takes at least two runs")
     if len({root.resolve() for root in roots}) < len(roots):
         raise UserError("a run is named twice")
+    _check_calibration(args)
     return dict(overrides_of(args), **({} if args.data_path is None else {"data_path": args.data_path}))
 
 
@@ -35,6 +36,19 @@ def overrides_of(args: argparse.Namespace) -> typing.Dict[str, typing.Any]:
     """Returns the configuration keys that the flags of predictions stand for."""
     keys = {"test_particles": args.particles, "test_batch_size": args.batch, "predictive": args.predictive}
     return {name: value for name, value in keys.items() if value is not None}
+
+
+def _check_calibration(args: argparse.Namespace) -> None:
+    """Raises UserError for flags that do not go with --calibrate or --calibrated."""
+    if args.level is not None and not 0.0 < args.level < 1.0:
+        raise UserError(f"--level must be above 0 and below 1, got {args.level:g}")
+    if args.sets and not args.calibrate:
+        raise UserError("--sets is for --calibrate")
+    if args.ensemble and args.calibrated:
+        raise UserError("--calibrated is for single runs: a calibration is not one of a mixture")
+    others = [flag for flag in ("ood", "importance", "corrupt", "ensemble", "out", "calibrated") if getattr(args, flag)]
+    if args.calibrate and others:
+        raise UserError(f"--calibrate fits and does not evaluate: leave out --{others[0]}")
 
 
 def mode_of(roots: typing.List[pathlib.Path]) -> str:
@@ -48,7 +62,7 @@ def mode_of(roots: typing.List[pathlib.Path]) -> str:
 def check_predictions(args: argparse.Namespace) -> None:
     """Raises UserError for flags of predict.py that are out of range, and for a run that is named twice."""
     for flag, values in (("interval", [args.interval]), ("quantiles", args.quantiles)):
-        for value in values:
+        for value in (value for value in values if value is not None):
             if not 0.0 < value < 1.0:
                 raise UserError(f"--{flag} must be above 0 and below 1, got {value:g}")
     twice = [value for value in args.quantiles if args.quantiles.count(value) > 1]
@@ -57,6 +71,8 @@ def check_predictions(args: argparse.Namespace) -> None:
     roots = [pathlib.Path(root).resolve() for root in (args.run, *args.ensemble)]
     if len(set(roots)) < len(roots):
         raise UserError("--ensemble: a run is named twice")
+    if args.calibrated and args.ensemble:
+        raise UserError("--calibrated is for single runs: a calibration is not one of a mixture")
     if args.samples < 0:
         raise UserError(f"--samples must be 0 or more, got {args.samples}")
     for flag in ("particles", "batch"):

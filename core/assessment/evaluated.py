@@ -4,6 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from core.assessment.calibrated import add_calibrated
 from core.assessment.inputs import OOD, TEST, Collected, Input, Options, collect, make_inputs, mixture
 from core.assessment.restore import data_if_there, own_data, restored
 from core.assessment.results import ASSESSMENTS, Results
@@ -45,6 +46,7 @@ def evaluate_run(root: pathlib.Path, overrides: Dict[str, Any], options: Options
         collected = collect(run, inputs)
         results, noise = ASSESSMENTS[run.config.kind].results(collected, run.data, options), layers(run)
         _add_about_rows(results, _about_rows(inputs))
+        results = add_calibrated(results, collected[TEST], inputs[TEST].make(), run, options)
         if noise:
             results.panels["noise"] = noise
         matrices = precisions(run)

@@ -35,6 +35,9 @@ class Options(NamedTuple):
     rows: Optional[int] = None  # only the first rows of these
     best: bool = False          # the checkpoint of the best validation log-likelihood, not the newest
     importance: bool = False    # also the importance of the columns of a table
+    calibrated: bool = False    # also calibrated predictions, in the files
+    level: Optional[float] = None  # probability of calibrated intervals or sets; None: that of the calibration, or 0.9
+    sets: str = "lac"           # how a calibration makes sets of classes: a row of SETS
 
 
 def all_draws(draws: Any, part: Part) -> Any:
@@ -83,7 +86,7 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
     if data.spec.shape == (1,) and config.mode == REGRESSION and data.train is not None:
         parts[BAND] = Part(band_inputs(data), None)
     inputs = {name: Input(len(part.x), functools.partial(Part, *part),
-                          _in_train(part, data, task.has_images), part.notices,
+                          rows_in_train(part, data, task.has_images), part.notices,
                           drift=None if task.has_images or name == BAND else shares_outside(data, part.x))
               for name, part in parts.items()}
     if options.corrupt:
@@ -99,7 +102,7 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
     return inputs
 
 
-def _in_train(part: Part, data: Any, has_images: bool) -> Optional[int]:
+def rows_in_train(part: Part, data: Any, has_images: bool) -> Optional[int]:
     """Returns how many of the rows the run was trained on; None if that cannot be known."""
     if not has_images:
         return part.n_in_train

@@ -9,10 +9,11 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import tqdm
 
+from core.assessment.calibration_file import read_calibration
 from core.assessment.encoded_rows import Encoded, count_rows, encoded_rows, target_of
 from core.assessment.prediction_files import open_writer
 from core.assessment.restore import Restored, data_without_rows, restored
-from core.assessment.summaries import SUMMARIES, Asked
+from core.assessment.summaries import SUMMARIES, Asked, with_calibration
 from core.training.row_columns import INTERVAL, unused_name
 from data_loader.drift import outside
 from data_loader.table_data import MOST_NAMED
@@ -42,8 +43,10 @@ def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: A
         runs = [stack.enter_context(restored(root, overrides, device, asked.best, data_without_rows))
                 for root in roots]
         _check_together(runs)
-        if runs[0].config.mode == CLASSIFICATION and (asked.quantiles or asked.interval != INTERVAL):
+        if runs[0].config.mode == CLASSIFICATION and not asked.calibrated and (
+                asked.quantiles or asked.interval not in (None, INTERVAL)):
             raise UserError("--interval and --quantiles are for regressions: these runs predict classes")
+        asked = with_calibration(asked, runs[0], read_calibration(runs[0].folder) if asked.calibrated else None)
         noises = [run.noise() for run in runs]
         summarise, data, n_bad = SUMMARIES[runs[0].config.kind], [run.data for run in runs], 0
 

@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from core.assessment.calibrated import Compared
 from core.assessment.detection import Detection, detect
 from core.assessment.importance import importances, log_probs
 from core.assessment.inputs import BAND, OOD, TEST, Collected, Options
@@ -53,6 +54,7 @@ class Results(NamedTuple):
     predictions: Dict[str, np.ndarray]  # {column: array over rows}
     panels: Dict[str, Any]              # {figure: its data}, see figures.py
     columns: Dict[str, np.ndarray] = {}  # of predictions.csv of a classification
+    calibrated: Optional[Compared] = None  # of a run that was calibrated
 
 
 class PerTarget(dict):

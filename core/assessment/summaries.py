@@ -1,10 +1,13 @@
 """What a file of predictions says of each row, from draws of its predictive distribution. SUMMARIES has a row per mode.
 """
-from typing import Any, NamedTuple, Sequence
+from typing import Any, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from core.assessment.calibrated import calibrated_classes, calibrated_numbers
+from core.assessment.calibration_file import Calibration, calibration_of
 from core.assessment.inputs import together
+from core.assessment.restore import Restored
 from core.metrics.draws import Draws
 from core.training.row_columns import INTERVAL, Columns, class_columns, regression_columns
 from core.training.targets import of_target, target_names
@@ -16,11 +19,30 @@ from misc.seeding import stream
 class Asked(NamedTuple):
     """What is asked of a prediction: the flags of predict.py."""
 
-    interval: float = INTERVAL              # probability of the central interval
+    interval: Optional[float] = None        # probability of the central interval; None: that of the calibration, or 0.9
     quantiles: Sequence[float] = ()         # further quantiles, each in (0, 1)
     samples: int = 0                        # draws from the predictive distribution
     skip_bad: bool = False                  # whether bad rows are reported and left out, not an error
     best: bool = False                      # the checkpoint of the best validation log-likelihood, not the newest
+    calibrated: bool = False                # also calibrated predictions, of a run that has been calibrated
+    calibration: Optional[Calibration] = None  # of these; `with_calibration` puts it here
+
+    @property
+    def level(self) -> float:
+        """Probability of all intervals and sets."""
+        return self.interval or (INTERVAL if self.calibration is None else self.calibration.level)
+
+
+def with_calibration(asked: Asked, run: Restored, calibration: Optional[Calibration]) -> Asked:
+    """Returns what is asked with the run's calibration, which `read_calibration` has read, if it needs that.
+
+    Raises UserError if there is none, it does not fit the run, or has too few rows for the level.
+    """
+    if not asked.calibrated:
+        return asked
+    asked = asked._replace(calibration=calibration_of(run, calibration))
+    calibration_of(run, calibration).check_level(asked.level)
+    return asked
 
 
 def summarise_regression(draws: Sequence[Draws], data: Sequence[Any], asked: Asked, first: int, seed: int) -> Columns:
@@ -37,7 +59,9 @@ def summarise_regression(draws: Sequence[Draws], data: Sequence[Any], asked: Ask
     if any((other.target_mean, other.target_std) != (mean, std) for other in data[1:]):
         draws, mean, std = [_in_units(each, of) for each, of in zip(draws, data)], 0.0, 1.0
     mixed = _mixed(draws)
-    columns = regression_columns(mixed, mean, std, asked.interval, asked.quantiles)
+    columns = regression_columns(mixed, mean, std, asked.level, asked.quantiles)
+    if asked.calibration is not None:
+        columns.update(calibrated_numbers(columns, asked.calibration, asked.level))
     if asked.samples:
         samples = mean + std * _samples(mixed, asked.samples, first, seed)
         columns.update({f"sample_{number}": values for number, values in enumerate(samples, start=1)})
@@ -50,8 +74,10 @@ def _of_several(draws: Sequence[Draws], data: Sequence[Any], asked: Asked, first
         raise UserError("--samples: samples of several targets with noise_covariance full would lack their correlation")
     columns: Columns = {}
     for number, name in enumerate(target_names(data[0])):
+        own = asked if asked.calibration is None else asked._replace(
+            interval=asked.level, calibration=asked.calibration.of_target(number))
         of_one = summarise_regression([each.of_target(number) for each in draws],
-                                      [of_target(each, number) for each in data], asked, first, seed + number)
+                                      [of_target(each, number) for each in data], own, first, seed + number)
         columns.update({f"{column}_{name}": values for column, values in of_one.items()})
     return columns
 
@@ -64,6 +90,8 @@ def summarise_classes(draws: Sequence[Any], data: Sequence[Any], asked: Asked, f
     mixed = together(list(draws))
     classes = np.array([str(name) for name in data[0].classes], object)
     columns = class_columns(mixed, classes)
+    if asked.calibration is not None:
+        columns.update(calibrated_classes(mixed, classes, asked.calibration, asked.level))
     if asked.samples:
         probabilities = np.stack([columns[f"p_{name}"] for name in classes], axis=1)
         uniform = stream(seed, "predicted_classes", first).random_sample((asked.samples, len(probabilities), 1))

@@ -1,13 +1,14 @@
 """What evaluate.py prints, as Markdown: a row per run of metrics, of OOD detection and of corrupted images."""
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 import tabulate
 
+from core.assessment.calibrated import NOTICE, Compared
 from core.assessment.evaluated import Evaluated
 from core.assessment.inputs import OOD, TEST, Options
 from core.assessment.results import Results
-from core.metrics.calibration import FEW_ROWS
+from core.metrics.calibration import FEW_ROWS, Interval
 
 UNCORRUPTED = "0"  # as a strength
 MOST_COLUMNS = 10  # of a table that are printed
@@ -41,6 +42,9 @@ def comparison(results: Dict[str, Results], rows: Dict[str, str], options: Optio
         tables.append(corruption_table(results))
     if options.importance:
         tables.append(importance_table(results))
+    calibrated = [(name, rows[name], run.calibrated) for name, run in results.items() if run.calibrated is not None]
+    if calibrated:
+        tables.append(calibration_table(calibrated))
     if options.data or options.ood:
         tables += drift_table(results, options)
     return "\n\n".join(tables + warnings(results, same_rows))
@@ -72,6 +76,19 @@ def importance_table(results: Dict[str, Results]) -> str:
     return _markdown(["run", "column", "log-likelihood lost, nats per row"], [
         [name, column, with_interval(interval)] for name, run in results.items()
         for column, interval in list(run.more["importance"].items())[:MOST_COLUMNS]])
+
+
+def calibration_table(runs: Sequence[Tuple[str, str, Compared]]) -> str:
+    """Returns two rows per run and rows, as trained and calibrated; runs: (name, what rows, their metrics)."""
+    columns = list(dict.fromkeys(metric for _, _, compared in runs for metric in compared.before))
+    return _markdown(["run", "rows", "level", "", *columns], [
+        [name, rows, f"{compared.level:.15g}", words, *(_of_metric(metrics, column) for column in columns)]
+        for name, rows, compared in runs
+        for words, metrics in (("as trained", compared.before), ("calibrated", compared.after))])
+
+
+def _of_metric(metrics: Dict[str, Interval], name: str) -> str:
+    return with_interval(metrics[name]._asdict()) if name in metrics else ""
 
 
 def drift_table(results: Dict[str, Results], options: Options) -> List[str]:
@@ -114,6 +131,8 @@ def warnings(results: Dict[str, Results], same_rows: bool) -> List[str]:
                 sentences.append(f"{run.more[key]} of the {n_rows} {rows} ({name}) are rows that the run was trained "
                                  "on: these metrics are not those of new rows.")
     sentences += dict.fromkeys(notice for run in results.values() for notice in run.more.get("notices", []))
+    sentences += (f"{name}: {run.more[NOTICE]}." for name, run in results.items()
+                  if NOTICE in run.more)
     if not same_rows:
         sentences.append("These runs were not evaluated on the same rows, which by itself makes their numbers differ.")
     return sentences

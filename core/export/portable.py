@@ -1,14 +1,18 @@
 """The .npz file that portable/predictor.py reads: arrays, and a JSON text that says how to use them."""
 import json
 import pathlib
-from typing import Any, Dict
+import sys
+from typing import Any, Dict, Optional
 
 import numpy as np
 
+from core.assessment import calibration_file
+from core.assessment.calibration_file import check_fits, read_calibration
 from core.assessment.restore import Restored
 from core.export.frozen import Arrays, Frozen, check_kinds
 from core.export.writing import replaced
 from data_loader import stored
+from misc.errors import UserError
 from networks.recording import Operation
 
 VERSION = 1  # of the format
@@ -44,7 +48,19 @@ def _description(frozen: Frozen, run: Restored) -> Dict[str, Any]:
         "classes": frozen.classes, "targets": frozen.targets,
         "log_variance_bound": frozen.noise and frozen.noise.bound,
         "operations": [described(operation, frozen) for operation in frozen.operations],
-        "data": stored.describe(run.data)}
+        "data": stored.describe(run.data), "calibration": _calibration(run)}
+
+
+def _calibration(run: Restored) -> Optional[Dict[str, Any]]:
+    """Returns what calibration.json says; None without one, or with a note if it does not fit these draws."""
+    try:
+        calibration = read_calibration(run.folder)
+        if calibration is not None:
+            check_fits(calibration, run)
+        return calibration and calibration_file.described(calibration)
+    except UserError as error:
+        print(f"note: the calibration is not exported: {error}", file=sys.stderr)
+        return None
 
 
 def described(operation: Operation, frozen: Frozen) -> Dict[str, Any]:

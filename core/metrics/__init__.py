@@ -6,4 +6,5 @@ predictive        the predictive distribution of weight draws, and the metrics t
 gaussian_outputs  the predictive distribution of Gaussian outputs (config's `predictive` linearised)
 crps              the continuous ranked probability score of such a distribution
 calibration       calibration, rejection, detection of other data, and bootstrap intervals: what evaluate.py adds
+conformal         temperature, conformal intervals and sets: calibration after the training
 """
