@@ -10,11 +10,16 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUTSIDE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "experiments" / "README.md"]
-PAGES = OUTSIDE + sorted((ROOT / "docs").glob("*.md"))
+PAGES = OUTSIDE + sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "docs" / "tutorials").glob("*.py"))
 
 
 def text(path):
-    return path.read_text(encoding="utf-8")
+    """Returns what a file says; of a tutorial, the text of its Markdown cells."""
+    content = path.read_text(encoding="utf-8")
+    if path.parent.name != "tutorials":
+        return content
+    cells = re.findall(r"(?ms)^# %% \[markdown\]\n(.*?)(?=^# %%|\Z)", content)
+    return re.sub(r"(?m)^# ?", "", "\n".join(cells))
 
 
 def test_readme_stays_short():
@@ -36,6 +41,13 @@ def test_links_lead_somewhere(page):
         target = page.parent / path if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("overview", ["README.md", "docs/index.md", "mkdocs.yml"])
+def test_every_tutorial_is_found(overview):
+    named = re.findall(r"tutorials/\w+\.py\b", text(ROOT / overview))
+    tutorials = {f"tutorials/{page.name}" for page in PAGES if page.parent.name == "tutorials"}
+    assert tutorials and tutorials == set(named)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

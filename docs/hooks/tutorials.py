@@ -22,6 +22,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -129,14 +130,15 @@ def _execute(notebook: Any, path: pathlib.Path, root: pathlib.Path) -> None:
     from traitlets.config import Config
 
     settings = Config()
-    if os.name == "posix":
-        settings.KernelManager.transport = "ipc"  # sockets in a private folder, instead of open ports
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", config=settings,
-                            resources={"metadata": {"path": str(root)}})
-    try:
-        client.execute()
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise PluginError(f"{path.relative_to(root)}: {ANSI.sub('', str(error))}") from None
+    with tempfile.TemporaryDirectory() as sockets:
+        if os.name == "posix":  # sockets in a private folder, instead of open ports
+            settings.KernelManager.update(transport="ipc", ip=os.path.join(sockets, "kernel"))
+        client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", config=settings,
+                                resources={"metadata": {"path": str(root)}})
+        try:
+            client.execute()
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            raise PluginError(f"{path.relative_to(root)}: {ANSI.sub('', str(error))}") from None
 
 
 def _block(language: str, text: str) -> str:
