@@ -28,7 +28,8 @@ EXECUTION = "Execution"
 SAMPLED, LINEARISED = "sampled", "linearised"  # values of key `predictive`
 
 TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
-              "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file")
+              "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file",
+              "kl_candidates")
 
 
 class Keys(pydantic.BaseModel):
@@ -154,8 +155,9 @@ class Keys(pydantic.BaseModel):
     kl: float = key(POSTERIOR, 1.0, "Weight lambda of the KL term; values below 1 give a colder posterior.", gt=0)
     kl_candidates: typing.Optional[typing.List[pydantic.PositiveFloat]] = key(
         POSTERIOR, None, "Values of kl, of which one is chosen before the training: the best one in fits of half the "
-        "length, judged by the log-likelihood of a fifth of the training rows, on which they are not trained. kl has "
-        "no effect then.", REGRESSION, min_length=2)
+        "length, judged by the log-likelihood of a fifth of the training rows, on which they are not trained; for "
+        "classifications of at most 2000 rows, by that of all five fifths in turn. kl has no effect then.",
+        min_length=2)
     kl_warmup: typing.Optional[int] = key(
         POSTERIOR, None, "Epochs over which the weight of the KL term, and with it the weight noise, grows from 0 to "
         "its full value. Default: 0 for regression, 20 for classification.", ge=0)

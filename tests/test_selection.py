@@ -7,6 +7,7 @@ import pytest
 
 import train
 from core.training import run, selection
+from misc.config import Config
 from misc.errors import Diverged, RunError, Stopped, UserError
 from misc.folders import read_config, run_folder
 
@@ -138,3 +139,70 @@ def test_explain_names_the_candidates_and_trains_nothing(config_file, capsys, mo
     monkeypatch.setattr(selection, "select", None)
     train.main(["--config", str(config_file(kl_candidates=[1.0, 0.3])), "--explain"])
     assert "until one of 1, 0.3 is chosen before the training" in capsys.readouterr().out
+
+
+N_ROWS = 66
+
+
+@pytest.fixture
+def class_config(tmp_path):
+    """Function (**values) -> Config of a classification of the rows of a small table."""
+    path = tmp_path / "flowers.csv"
+    lines = [f"{row % 7},{row * row % 11},{'ab'[row % 7 > 3]}" for row in range(N_ROWS)]
+    path.write_text("\n".join(["width,height,kind", *lines]) + "\n")
+
+    def make(**values):
+        return Config.from_dict(dict(
+            dict(mode="classification", dataset="flowers", data_file=str(path), protocol="random", optimizer="ekfac",
+                 model_name="ffn", hidden=[3], batch_size=10, epoch=8, kl_warmup=4, decay_every_itr=36, TCov=2,
+                 TEigen=4, TScale=2, threads=1, kl_candidates=[1.0, 0.1], experiments_path=str(tmp_path / "e")),
+            **values))
+
+    return make
+
+
+def test_each_row_of_few_judges_a_classification_once(class_config):
+    plan = run.plan(class_config())
+    n_rows = plan.data.spec.n_rows
+    made = [selection.candidate_plan(plan, 0.1, fold) for fold in range(selection.n_folds(plan.config, n_rows))]
+    assert len(made) == 5 and n_rows % 5
+    np.testing.assert_array_equal(np.concatenate([part.data.valid.x for part in made]), plan.data.train.x)
+    np.testing.assert_array_equal(np.concatenate([part.data.valid.y for part in made]), plan.data.train.y)
+    for part in made:
+        both = np.concatenate([part.data.valid.x, part.data.train.x])
+        assert part.data.test is None and part.design.prior.n_data == len(part.data.train.x) == len(part.data.train.y)
+        np.testing.assert_array_equal(np.sort(both, axis=0), np.sort(plan.data.train.x, axis=0))
+    # 53 rows in 6 batches an epoch become 42 in 5, for half of the epochs
+    assert n_rows == 53 and made[0].design.steps_per_epoch == 5
+    assert (made[0].config.epoch, made[0].config.kl_warmup, made[0].config.decay_every_itr) == (4, 2, 15)
+
+
+def test_many_rows_judge_by_one_fifth(class_config, config):
+    assert selection.n_folds(class_config(), 2000) == 5
+    assert selection.n_folds(class_config(), 2001) == selection.n_folds(config(), 20) == 1
+
+
+def test_folds_count_by_their_rows(class_config, tmp_path):
+    def fit(plan, folder):
+        return {"metrics": {"valid_log_likelihood": -float(len(plan.data.valid.x))}}
+
+    plan = run.plan(class_config())
+    sizes = [len(selection.candidate_plan(plan, 1.0, fold).data.valid.x) for fold in range(5)]
+    chosen = selection.select(plan, fit, LOG, tmp_path, bar=False)
+    assert chosen.scores["0.1"] == pytest.approx(-sum(size * size for size in sizes) / sum(sizes), rel=1e-12)
+    assert len(set(sizes)) > 1
+
+
+def test_a_classification_trains_with_what_it_chose(class_config):
+    result = run.execute(run.plan(class_config(), "cpu"))
+    chosen = result["selection"]
+    assert chosen["kl"] == max((score, float(kl)) for kl, score in chosen["scores"].items())[1]
+    assert "log-likelihood of all five fifths of the 53 training rows" in run_folder(class_config()).log.read_text()
+    by_hand = run.execute(run.plan(class_config(kl_candidates=None, kl=chosen["kl"], exp_name="by_hand"), "cpu"))
+    assert by_hand["metrics"] == result["metrics"]
+
+
+def test_images_have_no_candidates():
+    with pytest.raises(UserError, match="kl_candidates: for tables only"):
+        Config.from_dict(dict(mode="classification", dataset="digits", optimizer="ekfac", model_name="digits",
+                              kl_candidates=[1.0, 0.1]))

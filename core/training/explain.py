@@ -5,7 +5,7 @@ from core.inference.optimizer import METHODS, LayerMethod
 from core.training.auto_schedule import schedule_for
 from core.training.cost import LayerCost, run_cost
 from core.training.design import CURVATURE, NOISE, Design, Plan, notices
-from core.training.selection import LENGTH_SHARE, VALIDATION_SHARE
+from core.training.selection import LENGTH_SHARE, VALIDATION_SHARE, n_folds
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.batches import held_out_rows
 from data_loader.table_explain import about_columns
@@ -184,7 +184,8 @@ def _about_cost(design: Design) -> List[str]:
     n_steps = design.n_epochs * design.steps_per_epoch
     choice = []
     if design.config.kl_candidates:
-        share = LENGTH_SHARE * (1.0 - VALIDATION_SHARE) * len(design.config.kl_candidates)
+        n_fits = len(design.config.kl_candidates) * n_folds(design.config, design.spec.n_rows)
+        share = LENGTH_SHARE * (1.0 - VALIDATION_SHARE) * n_fits
         choice = [f"{INDENT}choosing kl takes {share:.1f} times as long in addition"]
     return [f"cost       roughly {_milliseconds(cost.seconds)} per step on {_count(cost.n_cores, 'core')}, "
             f"{_duration(cost.seconds * n_steps)} in all (without evaluation); {_mebibytes(cost.peak_bytes)} beside "

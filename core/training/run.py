@@ -188,7 +188,8 @@ def _with_chosen_kl(plan: Plan, folder: Folder, log: logging.Logger, resume: boo
     else:
         log.info("choosing kl of %s by shorter fits", ", ".join(map("{:g}".format, plan.config.kl_candidates)))
         chosen = selection.select(plan, functools.partial(train, quiet=True), log, folder.root, not quiet)._asdict()
-        log.info("kl %g is chosen; log-likelihood of a fifth of the %d training rows: %s (%.1f s)", chosen["kl"],
+        judges = "a fifth" if selection.n_folds(plan.config, plan.data.spec.n_rows) == 1 else "all five fifths"
+        log.info("kl %g is chosen; log-likelihood of %s of the %d training rows: %s (%.1f s)", chosen["kl"], judges,
                  plan.data.spec.n_rows,
                  ", ".join(f"kl {kl} {'failed' if score is None else format(score, '.4f')}"
                            for kl, score in chosen["scores"].items()), chosen["seconds"])
