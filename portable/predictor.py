@@ -22,8 +22,7 @@ class Predictor:
     """
 
     def __init__(self, path):
-        with np.load(str(path)) as file:
-            self.arrays = {name: file[name] for name in file.files}
+        self.arrays = dict(np.load(str(path)))
         self.about = json.loads(str(self.arrays["description"]))
         if self.about["version"] > VERSION:
             raise ValueError(f"{path}: its format is version {self.about['version']}, this file reads {VERSION}")
@@ -178,6 +177,8 @@ def category(column, values, missing):
 
 
 def date(column, values, missing):  # of datetime64, or texts such as 2020-01-31 and 2020-01-31 12:30
+    if any(isinstance(value, (int, float)) and value == value for value in values):
+        raise ValueError(f"{column['name']} holds numbers: write dates as 2020-01-31")
     minute = np.array(values, "datetime64[m]")
     day, month, year = (minute.astype(f"datetime64[{unit}]") for unit in "DMY")
     parts = {"year": year.astype(int) + 1970, "month": month.astype(int) % 12 + 1,

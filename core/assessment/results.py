@@ -144,6 +144,7 @@ def regression_results(collected: Dict[str, Collected], data: Any, options: Opti
     of all of them together.
     """
     results = (_of_several if target_names(data) else _of_one)(collected, data, options)
+    results = results._replace(predictions=with_ids(collected[TEST], results.predictions))
     add_importance(results, collected, data, options)
     return results
 
@@ -191,8 +192,7 @@ def _of_one(collected: Dict[str, Collected], data: Any, options: Options) -> Res
             "noise_std": float(np.sqrt(np.mean(mean_noise_variance(squared_scales, draws.dof)) - from_weights)),
             "monte_carlo": monte_carlo(per_draw)}
     columns = regression_columns(draws, data.target_mean, data.target_std)
-    predictions = with_ids(collected[TEST], {"target": targets, **columns, "crps": crps,
-                                                       "cdf": prediction.cdf})
+    predictions = {"target": targets, **columns, "crps": crps, "cdf": prediction.cdf}
     panels = {"predictions": (targets, prediction.mean, prediction.std, prediction.epistemic_std),
               "coverage": coverage_curve(prediction.cdf), "residuals": (prediction.std, targets - prediction.mean)}
     local = local_coverage(prediction.mean, prediction.cdf)

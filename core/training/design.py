@@ -137,7 +137,16 @@ def notices(config: Config, n_epochs: Optional[int] = None) -> List[str]:
     """
     unread = lookup(NETWORKS, config.model_name, "model_name").ignores
     return (_method_notices(config) + _without_effect(config, unread, "model_name", config.model_name)
-            + _noise_notices(config, n_epochs or config.epoch) + _scale_notices(config))
+            + _noise_notices(config, n_epochs or config.epoch) + _scale_notices(config)
+            + _warmup_notices(config, n_epochs or config.epoch))
+
+
+def _warmup_notices(config: Config, n_epochs: int) -> List[str]:
+    """Returns a warning of a KL weight that does not reach its full value."""
+    if not config.sets("kl_warmup") or config.warmup_epochs < n_epochs:
+        return []
+    return [f"warning: the weight of the KL term, and with it the weight noise, still grows when the training of "
+            f"{n_epochs} epochs ends, because kl_warmup is {config.warmup_epochs}: set kl_warmup to a part of epoch"]
 
 
 def _without_effect(config: Config, names: Iterable[str], key: str, value: str) -> List[str]:
