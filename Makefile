@@ -1,6 +1,6 @@
 # make run [CONFIG=FILE]  installs into .venv and trains
 # make test               installs and runs lint and tests
-# make docs               installs, runs the tutorials (two minutes) and builds the documentation into site/
+# make docs               installs, runs the tutorials (one or two minutes) and builds the documentation into site/
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= config/regression/ekfac_concrete.json

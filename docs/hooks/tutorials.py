@@ -30,7 +30,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 FOLDER = "tutorials"  # in docs/
-CELL_SECONDS = 300    # after which a cell fails
+CELL_SECONDS = 600    # after which a cell fails
 MISSING = """!!! note "Not executed"
     The package `{package}` was not installed where these pages were built: this page shows the code without its output.
 """
