@@ -291,7 +291,6 @@ def _finite(dof: Values) -> Values:
 
 
 def noise_name(dof: float) -> str:
-    """Returns what this noise is called in tables and messages."""
     return "Gaussian" if np.isinf(dof) else f"Student's t ({dof:g} degrees of freedom)"
 
 

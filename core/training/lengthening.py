@@ -21,10 +21,10 @@ def continued(plan: Plan, folder: Folder, epochs: Optional[int] = None) -> Plan:
     """
     if epochs is None:
         return with_length(plan, read_json(folder.config).get(EXTENDED_TO, plan.config.epoch))
-    Config.from_dict(dict(plan.config.model_dump(exclude_unset=True), epoch=epochs), "--epochs")  # its limits
     if epochs <= plan.config.epoch:
         raise UserError(f"--epochs {epochs}: the run has {plan.config.epoch} epochs by its config: give more to "
                         "lengthen it, or leave --epochs out to finish it")
+    Config.from_dict(dict(plan.config.model_dump(exclude_unset=True), epoch=epochs), "--epochs")  # its limits
     notes = [note for note in checkpoints.progress_notes(folder.checkpoint).values() if note]
     newest = notes[0] if notes else checkpoints.Progress()
     trained = newest.step // plan.design.steps_per_epoch
