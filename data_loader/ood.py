@@ -153,7 +153,7 @@ def _read_other(name: str, config: Config, data: TableData, flag: str) -> Table:
     if _exists(name) and pathlib.Path(name).is_file():
         table = read_table(pathlib.Path(name), TableFormat(**config.table_format), word_columns(data))
     elif pathlib.Path(name).suffix:
-        raise UserError(f"{flag} {name}: there is no such file")
+        raise UserError(f"{flag} {name}: {'this is a folder' if _is_folder(name) else 'there is no such file'}")
     else:
         path = pathlib.Path(config.data_path) / f"{name}.data"
         if not path.is_file() and name not in DATASETS:

@@ -24,7 +24,7 @@ def read_rows(config: Config, class_target: bool = False) -> Table:
     if path.is_file():
         return read_table(path, TableFormat(**config.table_format), words_in, config.drop or ())
     if config.data_file:
-        raise UserError(f"data_file {path}: there is no such file")
+        raise UserError(f"data_file {path}: {'this is a folder' if path.is_dir() else 'there is no such file'}")
     if config.dataset in IMAGE_SETS:
         raise UserError(f"dataset {config.dataset} is for mode classification, but this config's mode is regression")
     if config.dataset not in DATASETS:

@@ -25,7 +25,7 @@ def append_test_rows(table: Table, config: Config, used: typing.Sequence[int]) -
 
     path = pathlib.Path(str(config.test_file))
     if not path.is_file():
-        raise UserError(f"test_file {path}: there is no such file")
+        raise UserError(f"test_file {path}: {'this is a folder' if path.is_dir() else 'there is no such file'}")
     words = [table.names[column] if table.names else column + 1 for column in range(table.frame.shape[1])
              if not table.is_number(column)]
     other = read_table(path, TableFormat(**config.table_format), words, config.drop or ())

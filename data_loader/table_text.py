@@ -27,6 +27,9 @@ class TableFormat(typing.NamedTuple):
 ANY_FORMAT = TableFormat()
 
 
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
+
+
 def open_bytes(path: pathlib.Path) -> typing.IO[bytes]:
     """Opens a file, decompressed if its name ends in .gz, .bz2, .xz or .zip (with one file in it)."""
     openers: typing.Dict[str, typing.Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -44,6 +47,8 @@ def find_encoding(path: pathlib.Path) -> typing.Tuple[str, typing.List[str]]:
 
     Raises a UserError if the file cannot be read or is not text.
     """
+    if path.suffix.lower() in SPREADSHEETS:
+        raise UserError(f"{path} is a spreadsheet: save the sheet that is the table as CSV")
     try:
         with open_bytes(path) as handle:
             first = handle.read(BLOCK)

@@ -217,11 +217,27 @@ def _words(shape: Any) -> str:
     return " x ".join(map(str, shape)) if shape else "a scalar"
 
 
-def _warnings(plan: Plan, folder: Folder, source: Config, rows_hash: Any) -> List[str]:
-    """Returns sentences about rows that the source was trained on and that this run takes for unseen ones."""
-    config, about, sentences = plan.config, read_json(folder.config), []
-    if rows_hash != plan.data.rows_hash:
+def _other_columns(plan: Plan, folder: Folder) -> List[str]:
+    """Returns sentences about inputs and targets of a table by which the weights of the source mean something else."""
+    if not folder.model.is_file() or getattr(plan.data, "transform", None) is None:
         return []
+    transform, written = plan.data.transform, read_json(folder.model)
+    inputs = [column["name"] for column in written["inputs"]]
+    targets = [place["name"] or place["number"] for place in (written["target"], *written.get("further_targets", ()))]
+    sentences = []
+    if inputs != list(transform.names):
+        sentences.append("has other inputs, whose weights are taken over for those of this run: "
+                         f"{', '.join(inputs[:5])}{', ...' if len(inputs) > 5 else ''}")
+    if targets != [place.name or place.number for place in transform.targets]:
+        sentences.append(f"has another target: {', '.join(map(str, targets))}")
+    return sentences
+
+
+def _warnings(plan: Plan, folder: Folder, source: Config, rows_hash: Any) -> List[str]:
+    """Returns sentences about columns that differ, and rows that the source has seen and this run takes for unseen."""
+    config, about, sentences = plan.config, read_json(folder.config), _other_columns(plan, folder)
+    if rows_hash != plan.data.rows_hash:
+        return [f"warning: init_from {config.init_from} {sentence}" for sentence in sentences]
     split = about.get("split_hash") or (read_result(folder.result) or {}).get("split_hash")
     folds = [(one.validation_fraction, one.validation_fold) for one in (config, source)]
     if split not in (None, plan.data.split_hash):

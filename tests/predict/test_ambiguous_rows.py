@@ -84,6 +84,23 @@ def test_another_description_is_refused(run, place, refuse, tmp_path):
     refuse("checkpoint does not fit the network that", moved, place / "t.csv")
 
 
+def test_a_warm_start_says_that_columns_differ(run, place, capsys):
+    capsys.readouterr()
+    same = train_on(place / "t.csv", "same", **dict(SETTINGS, row_id="id", init_from=str(run)))
+    assert "has other inputs" not in (same / "log.txt").read_text()
+    other = train_on(place / "t.csv", "other", **dict(SETTINGS, row_id="id", target="a", init_from=str(run)))
+    said = (other / "log.txt").read_text()
+    assert f"init_from {run} has other inputs, whose weights are taken over for those of this run: a, b" in said
+    assert f"init_from {run} has another target: y" in said
+
+
+@pytest.mark.parametrize("name, message", [("t.xlsx", "is a spreadsheet: save the sheet"), ("folder", "is a folder")])
+def test_files_that_are_no_tables(run, place, refuse, name, message):
+    (place / "t.xlsx").write_bytes(b"PK\x03\x04 x")
+    (place / "folder").mkdir(exist_ok=True)
+    refuse(message, run, place / name)
+
+
 @pytest.mark.parametrize("argv, message", [
     (["--config", "t.json", "--target", "a"], "--target goes with --init"),
     (["--init", "t.csv", "--set", "epoch=3"], "--set has no effect with --init"),
