@@ -22,7 +22,7 @@ def rows():
 def frame(rows):
     """The same rows as a DataFrame with a column of words and missing values."""
     X, y = rows
-    frame = pandas.DataFrame(X, columns=["a", "b", "c"])
+    frame = pandas.DataFrame(X.copy(), columns=["a", "b", "c"])
     frame["kind"] = np.where(y > 1, "high", "low")
     frame.loc[frame.index % 13 == 4, "c"] = np.nan
     return frame
