@@ -25,6 +25,7 @@ ID_NAMES = re.compile(r"(.*[_ ])?(id|index|idx|key|uuid|rowid|row_id|name)", re.
 TEST_FRACTION = 0.1
 MOST_DIFFERENT = 0.4  # words per row of a column that is a category (beyond 0.5 of the training rows, it is refused)
 CLASS_STEPS = 1500  # of a classification
+CLASS_KL = [1.0, 0.3, 0.1]  # candidates of its kl
 
 
 class Suggestion(NamedTuple):
@@ -81,7 +82,7 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
         reasons.append("stratified: the test rows have the same share of each class as all rows")
     values["optimizer"] = METHOD
     n_train = int(round((1.0 - TEST_FRACTION) * n_rows))
-    values.update(settings_for_classes(n_train) if is_class else settings_for_numbers())
+    values.update(_for_classes(n_train) if is_class else settings_for_numbers())
     reasons.append(f"mode {values['mode']}: {_about_targets(table, targets)}")
     config = Config.from_dict(values, "the suggested config")
     (load_class_table if is_class else load_regression)(config)  # what cannot be trained on is refused here
@@ -187,6 +188,17 @@ def settings_for_classes(n_train: int) -> Dict[str, Any]:
                 clip_warmup=0, decay_every_itr=max(1, 3 * epochs * per_epoch // 4),
                 TCov=5, TInv=25, TEigen=25, TScale=5, epoch_rate=max(1, epochs // 10),
                 save_interval=max(1, epochs // 10))
+
+
+def _for_classes(n_train: int) -> Dict[str, Any]:
+    """Returns `settings_for_classes` with candidates of kl, among which a run chooses inside its training rows.
+
+    Which is best depends on the table: rows that are easy to tell apart ask for a cold posterior, in which weight noise
+    does not make certain rows uncertain, and labels with errors for a warm one.
+    """
+    values = settings_for_classes(n_train)
+    del values["kl"]
+    return dict(values, kl_candidates=CLASS_KL)
 
 
 def _for_missing(table: Table, inputs: List[int], reasons: List[str]) -> Dict[str, Any]:
