@@ -5,6 +5,7 @@ import typing
 
 import numpy as np
 
+from data_loader.row_blocks import BLOCK_NUMBERS, stack_rows
 from data_loader.table_cells import Texts, about_missing, field_at, label, read_texts, rows_of_file
 from data_loader.table_dialect import WHITE_SPACE
 from data_loader.table_header import (
@@ -112,7 +113,8 @@ def _named(path: pathlib.Path, layout: Layout, texts: Texts) -> Table:
             notices.append(f"note: {path.name}: column {column + 1} has no name and holds a different whole "
                            "number in every row, as an index does: it is left out")
     columns = list(kept)
-    frame = frame.iloc[:, kept].set_axis(range(len(kept)), axis=1)
+    if len(kept) < width:
+        frame = frame.iloc[:, kept].set_axis(range(len(kept)), axis=1)
     names = None if layout.is_numbered else tuple(words[column] for column in kept)
     truth = [kept.index(column) for column in texts.truth if column in kept]
     notices += [*_about_truth(path, truth, names), *_about_values(path, frame, names)]
@@ -156,16 +158,25 @@ def _read_numbers(path: pathlib.Path, layout: Layout) -> typing.Optional["pandas
 
     if layout.decimal != ".":
         return None
+    _, words = next(rows_of_file(path, layout), (0, []))
+    if any(word.strip().lower() in TRUTH for word in words):  # pandas reads true and false as 1 and 0
+        return None
     try:
         with open_rows(path, layout.encoding, layout.n_skipped) as handle:
-            frame = pandas.read_csv(handle, sep=layout.separator, header=None, dtype=np.float64, index_col=False,
-                                    skipinitialspace=True, na_filter=False, **exact_rounding())
+            blocks = pandas.read_csv(handle, sep=layout.separator, header=None, dtype=np.float64, index_col=False,
+                                     skipinitialspace=True, na_filter=False, **exact_rounding(),
+                                     chunksize=max(1, BLOCK_NUMBERS // max(len(words), 1)))
+            return pandas.DataFrame(stack_rows(map(_finite, blocks)), copy=False)
     except (ValueError, OSError):  # pandas' parser errors are ValueErrors
         return None
-    if not np.isfinite(frame.to_numpy()).all():
-        return None
-    _, words = next(rows_of_file(path, layout))  # pandas reads true and false as 1 and 0
-    return None if any(word.strip().lower() in TRUTH for word in words) else frame
+
+
+def _finite(block: "pandas.DataFrame") -> np.ndarray:
+    """Returns the numbers of a block. Raises ValueError unless all are finite."""
+    values = block.to_numpy()
+    if not np.isfinite(values).all():
+        raise ValueError("not finite")
+    return values
 
 
 def exact_rounding() -> typing.Dict[str, str]:
