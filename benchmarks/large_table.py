@@ -5,8 +5,9 @@
 The table has the shape of year_prediction unless the flags say otherwise. Every row of the printed table is a process
 of its own: a first start, which parses the file; a second one, which finds the parsed table in the cache; and a table
 of 1000 rows of the same width. `load` is the time to read, split and standardise the table, `first step` that from
-the start of the process to the end of the first training step. `peak` is the largest resident memory up to the end of
-an evaluation with all draws of the config, and `limit` is 1.5 times the table in float32, plus 1 GB.
+the start of the process to the end of the first training step, and `of the CPU` what processors spent on it. `peak` is
+the largest resident memory up to the end of an evaluation with all draws of the config, and `limit` is 1.5 times the
+table in float32, plus 1 GB.
 """
 import argparse
 import json
@@ -29,7 +30,7 @@ SMALL_ROWS = 1000
 BLOCK_ROWS = 20000  # rows that are drawn and written at a time
 PLACES, DECIMALS = 9, 5  # digits of a field, of them decimals
 MEBIBYTE = 2.0**20
-COLUMNS = ["table", "load, s", "first step, s", "steps/s", "peak, MiB", "limit, MiB"]
+COLUMNS = ["table", "load, s", "first step, s", "of the CPU, s", "steps/s", "peak, MiB", "limit, MiB"]
 
 
 def write_table(path, n_rows, n_inputs):
@@ -78,14 +79,14 @@ def measure(config, n_steps, started):
         stepper.load_data()
         stepper.load_epoch(1)
         stepper.run(Segment(1, 1, None))
-        first_step = time.time() - started
+        first_step, of_cpu = time.time() - started, time.process_time()
         began = time.perf_counter()
         for segment in plan.design.schedule.segments(2, n_steps + 1):
             stepper.run(segment)
         rate = n_steps / (time.perf_counter() - began)
         noise = plan.design.task.noise(session, model, plan.data)
         plan.design.task.evaluate(session, model, plan.data.test, plan.data, noise)
-    print(json.dumps([loaded, first_step, rate, own_peak()]))
+    print(json.dumps([loaded, first_step, of_cpu, rate, own_peak()]))
 
 
 def measured(args, name, path, place):
@@ -95,10 +96,10 @@ def measured(args, name, path, place):
     for text in args.set:
         command += ["--set", text]
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()
-    loaded, first_step, rate, peak = json.loads(out.splitlines()[-1])
+    loaded, first_step, of_cpu, rate, peak = json.loads(out.splitlines()[-1])
     n_rows = args.rows if path.stem == "large" else SMALL_ROWS
     limit = 1.5 * n_rows * (args.inputs + 1) * 4 / MEBIBYTE + 1e9 / MEBIBYTE
-    return [name, round(loaded, 1), round(first_step, 1), round(rate), round(peak), round(limit)]
+    return [name, round(loaded, 1), round(first_step, 1), round(of_cpu, 1), round(rate), round(peak), round(limit)]
 
 
 def main():

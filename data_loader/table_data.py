@@ -80,7 +80,8 @@ def standards_of(values: Numbers, rows: np.ndarray, is_scaled: np.ndarray, sourc
     mean[~is_scaled & ~constant], std[~is_scaled] = 0.0, 1.0
     found = Standards(mean, std, constant, ends)
     # Rounding keeps the order, so that all values are finite if the lowest and the highest of each column are.
-    if not (np.isfinite(found.scaled(_ends(values.blocks()))).all() and np.isfinite(std).all() and std.min() >= MIN_STD):
+    is_finite = np.isfinite(found.scaled(_ends(values.blocks()))).all() and np.isfinite(std).all()
+    if not (is_finite and std.min() >= MIN_STD):
         raise UserError(f"{source}: the values are too large or too small to standardise; change their units")
     return found
 

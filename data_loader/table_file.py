@@ -5,7 +5,8 @@ import typing
 
 import numpy as np
 
-from data_loader.row_blocks import BLOCK_NUMBERS, stack_rows
+from data_loader.row_blocks import BLOCK_NUMBERS, Numbers, stack_rows
+from data_loader.table_cache import parsed_once
 from data_loader.table_cells import Texts, about_missing, field_at, label, read_texts, rows_of_file
 from data_loader.table_dialect import WHITE_SPACE
 from data_loader.table_header import (
@@ -57,8 +58,9 @@ def table_of(values: np.ndarray, source: str) -> Table:
 
 
 def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
-               words_in: typing.Container[typing.Union[str, int]] = (),
-               unused: typing.Container[typing.Union[str, int]] = ()) -> Table:
+               words_in: typing.Collection[typing.Union[str, int]] = (),
+               unused: typing.Collection[typing.Union[str, int]] = (),
+               kept_in: typing.Optional[pathlib.Path] = None) -> Table:
     """Reads a table from a file: text, compressed or not, or Parquet.
 
     In text, values are separated by white space, commas, semicolons, tabs or bars, and may stand in quotes. A first
@@ -70,6 +72,7 @@ def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
       form: how the file is written; what is not given is found.
       words_in: columns that hold words, whatever their fields are: names, or numbers from 1.
       unused: columns that hold words if they cannot be read otherwise.
+      kept_in: folder of large tables of numbers that were parsed before; None: text is parsed every time.
 
     Raises a UserError that names the first bad line, or what may be read in two ways.
     """
@@ -79,10 +82,16 @@ def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
         return read_parquet(path)
     layout = read_layout(path, form)
     _refuse_empty_fields(path, layout)
-    frame = _read_numbers(path, layout) if not form.missing_marks and not words_in else None
-    if frame is not None:
-        return _named(path, layout, Texts(frame))
-    return _named(path, layout, read_texts(path, layout, form.missing_marks, words_in, unused))
+
+    def parse() -> Texts:
+        frame = _read_numbers(path, layout) if not form.missing_marks and not words_in else None
+        return read_texts(path, layout, form.missing_marks, words_in, unused) if frame is None else Texts(frame)
+
+    kept = parsed_once(path, kept_in, [form, list(words_in), list(unused)], parse)
+    if kept.place is not None:
+        notice = f"note: {path.name}: its numbers were parsed before and are read from {kept.place} (key cache)"
+        layout = layout._replace(notices=(*layout.notices, notice))
+    return _named(path, layout, kept.texts)
 
 
 def _named(path: pathlib.Path, layout: Layout, texts: Texts) -> Table:
@@ -222,14 +231,26 @@ def _about_values(path: pathlib.Path, frame: "pandas.DataFrame",
         if column < frame.shape[1] - 1 and len(values) > 1 and values[0] in (0, 1) and (np.diff(values) == 1).all():
             yield (f"note: {path.name}: {label(column, names)} counts the rows from {values[0]:g} and is used "
                    "as an input: remove it if it is an index")
+    lowest_of = _lowest(columns)
     for column, values in columns.items():
+        lowest = lowest_of[column]
+        if lowest not in MISSING_MARKS:
+            continue
         known = values[~np.isnan(values)]
-        lowest = known.min() if len(known) else np.nan
         others = known[known > lowest]
-        if lowest in MISSING_MARKS and len(others) and others.min() > lowest / 2:
+        if len(others) and others.min() > lowest / 2:
             yield (f"note: {path.name}: {label(column, names)} holds {lowest:g} in {len(known) - len(others)} of "
                    f"{len(values)} rows and is {others.min():g} or more in the others: if {lowest:g} marks a missing "
                    "value, remove these rows or impute it (key missing_marks)")
+
+
+def _lowest(columns: typing.Dict[int, np.ndarray]) -> typing.Dict[int, float]:
+    """Returns the lowest value of each column, or nan if there is none; a few rows of all columns at a time."""
+    numbers = Numbers(tuple(columns.values()))
+    if not columns or not numbers.n_rows:
+        return dict.fromkeys(columns, np.nan)
+    blocks = [np.fmin.reduce(block, axis=0) for block in numbers.blocks()]
+    return dict(zip(columns, np.fmin.reduce(blocks, axis=0)))
 
 
 def _refuse_empty_fields(path: pathlib.Path, layout: Layout) -> None:

@@ -83,6 +83,9 @@ class Keys(pydantic.BaseModel):
     encoding: typing.Optional[str] = key(
         DATA, None, "Encoding of the file, as Python calls it. Default: UTF-8 or UTF-16, or else cp1252.", min_length=1)
     header: typing.Optional[bool] = key(DATA, None, "Whether the first line names the columns. Default: found.")
+    cache: bool = key(
+        DATA, True, "Keeps the numbers of large text files in experiments_path/.cache, so that a file is parsed once. "
+        "One that has changed is parsed again.")
     protocol: Literal["published", "standard", "random", "kfold", "ordered", "group", "column", "file", "all"] = key(
         DATA, "published", "Train-test splits. published: random 90/10 splits by seed; standard: the 20 fixed splits "
         "that most papers use; random: test_fraction of the rows; kfold: folds parts of shuffled rows, of which split "
