@@ -116,7 +116,8 @@ def table_data(config: Config, loaded: SplitTable, inputs: Standards, targets: n
     return TableData(
         train=part(train_rows), valid=part(valid_rows) if len(valid_rows) else None,
         test=part(split.test) if on_test else None,
-        spec=Spec(len(train_rows), (len(inputs.mean),), n_outputs, None),
+        spec=Spec(len(train_rows), (len(inputs.mean),), n_outputs, None,
+                  len(valid_rows) + (len(split.test) if on_test else 0)),
         input_mean=inputs.mean, input_std=inputs.std, constant=inputs.constant, transform=loaded.transform,
         names=table.names, is_commented=table.is_commented, source=table.source, split=split,
         split_hash=split_hash([split]), rows_hash=loaded.rows_hash, train_hashes=hashes[train_rows],

@@ -141,6 +141,10 @@ class Keys(pydantic.BaseModel):
     test_batch_size: int = key(LENGTH, 1000, "Rows per evaluation batch; affects memory, not results.", ge=1)
     train_particles: int = key(LENGTH, 10, "Weight draws per step, each shared by the whole minibatch.", ge=1)
     test_particles: int = key(LENGTH, 100, "Weight draws in evaluation.", ge=1)
+    interim_particles: typing.Optional[int] = key(
+        LENGTH, None, "Weight draws of the evaluations before the last one, at most test_particles. Default: as many "
+        "as cost a tenth of the training between two evaluations, or a second of a core if that is more; with "
+        "patience, all.", CLASSIFICATION, ge=1)
     epoch_rate: typing.Optional[int] = key(
         LENGTH, None, "Epochs between evaluations. Default: 10 for regression, 1 for classification.", ge=1)
     save_interval: typing.Optional[int] = key(
