@@ -29,7 +29,7 @@ class Numbers(typing.NamedTuple):
         """Returns the values of some rows, [len(rows), c]."""
         if len(self.arrays) == 1 and self.arrays[0].ndim == 2:
             return self.arrays[0][rows]
-        return np.column_stack([array[rows] for array in self.arrays])
+        return np.ascontiguousarray(np.column_stack([array[rows] for array in self.arrays]))
 
     def blocks(self, rows: typing.Optional[np.ndarray] = None) -> typing.Iterator[np.ndarray]:
         """Yields the values of these rows (None: of all) in their order, about BLOCK_NUMBERS at a time."""
@@ -51,7 +51,7 @@ def slices(n_rows: int, n_columns: int) -> typing.Iterator[slice]:
 def sum_of_rows(blocks: typing.Iterable[np.ndarray]) -> np.ndarray:
     """Returns the sum over all rows of blocks [n, c], to the last bit that of numpy over the rows in one array."""
     total: typing.Optional[np.ndarray] = None
-    for block in blocks:
+    for block in map(np.ascontiguousarray, blocks):  # numpy adds up columns that are contiguous in another order
         total = np.add.reduce(block if total is None else np.concatenate([total[None], block]), axis=0)
     assert total is not None, "there are rows"
     return total

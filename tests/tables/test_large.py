@@ -60,6 +60,8 @@ def test_sums_over_blocks_are_those_over_all_rows_to_the_last_bit(n_columns, sma
         assert parts.n_columns == n_columns and parts.n_rows == 1201
         assert (sum_of_rows(parts.blocks(rows)) == values[rows].sum(axis=0)).all()
         assert np.array_equal(np.concatenate(list(parts.blocks())), values)
+        in_columns = (np.asfortranarray(block) for block in parts.blocks(rows))
+        assert (sum_of_rows(in_columns) == values[rows].sum(axis=0)).all()
 
 
 def test_slices_hold_every_row_once(small_blocks):
