@@ -259,10 +259,21 @@ class Keys(pydantic.BaseModel):
     Teigen: int = key(REFRESH, 5, "Steps between these refreshes under amor_eigen.", REGRESSION, ge=1)
     re_init: bool = key(REFRESH, True, "ekfac: also re-initialises R every re_init_iters steps.", REGRESSION)
     re_init_iters: int = key(REFRESH, 50, "Steps between re-initialisations of R under re_init.", REGRESSION, ge=1)
-    TCov: int = key(REFRESH, 10, "Steps between updates of A and S (diag: of f).", CLASSIFICATION, ge=1)
-    TInv: int = key(REFRESH, 200, "kfac: steps between computations of the inverses.", CLASSIFICATION, ge=1)
-    TEigen: int = key(REFRESH, 200, "ekfac: steps between computations of the eigenbases.", CLASSIFICATION, ge=1)
-    TScale: int = key(REFRESH, 10, "ekfac: steps between updates of R.", CLASSIFICATION, ge=1)
+    TCov: typing.Optional[int] = key(
+        REFRESH, None, "Steps between updates of A and S (diag: of f). Default: 10 for classification; 1 for "
+        "regression, with ekfac Teigen.", ge=1)
+    TInv: typing.Optional[int] = key(
+        REFRESH, None, "kfac: steps between computations of the inverses. Default: 1 for regression, 200 for "
+        "classification.", ge=1)
+    TEigen: typing.Optional[int] = key(
+        REFRESH, None, "ekfac: steps between computations of the eigenbases. Default: Teigen for regression, 200 for "
+        "classification.", ge=1)
+    TScale: typing.Optional[int] = key(
+        REFRESH, None, "ekfac: steps between updates of R. Default: 1 for regression, 10 for classification.", ge=1)
+    auto_refresh: bool = key(
+        REFRESH, False, "Networks with a layer of 200 or more inputs or units: multiplies these periods, and "
+        "re_init_iters, by the least whole number with which statistics and refreshes take at most a quarter of the "
+        "estimated time of a step. Moving averages cover as many steps as before.")
     early_refresh: bool = key(
         REFRESH, True, "Also refreshes statistics, inverses, bases and R at step 1 and at steps TCov, 2 TCov, 4 TCov "
         "and so on, until the first regular refresh.", CLASSIFICATION)

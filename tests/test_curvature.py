@@ -10,7 +10,7 @@ from core.inference.families import Batch, Diagonal, MeanField
 from core.inference.gaussian import Prior
 from core.inference.kfac import KFAC
 from core.inference.optimizer import METHODS
-from core.inference.step_sizes import StepSizes, kl_scale, norm_rate, regression_step_sizes
+from core.inference.step_sizes import Refreshes, StepSizes, kl_scale, norm_rate, regression_step_sizes
 from misc.config import Config
 from tests import reference
 
@@ -218,7 +218,7 @@ def test_step_sizes_of_regression_decay_by_whole_intervals(session, config, dtyp
     """The step sizes equal Python's powers to the last bit, and stay constant after the last epoch."""
     cfg = config(epoch=5, lr_decay_interval=interval, lr_decay_ratio=0.3, alpha=0.017, beta=0.11, omega=0.013)
     epoch, now = tf.placeholder(tf.int32, []), tf.placeholder(dtype, [])
-    sizes = regression_step_sizes(cfg, epoch, now, 7)
+    sizes = regression_step_sizes(cfg, epoch, now, 7, Refreshes({}))
     for number, power in [*enumerate(powers, start=1), (2**31 - 1, powers[-1])]:
         values = session.run([sizes.mean, sizes.cov, sizes.scale, sizes.step], {epoch: number, now: dtype(7 * number)})
         assert values == [dtype(rate) * dtype(0.3 ** power) for rate in (0.017, 0.11, 0.013)] + [dtype(7 * number)]

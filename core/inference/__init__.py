@@ -8,6 +8,7 @@ noise_model -> noise_precision         the noise of a regression: closed forms; 
 likelihood_base -> likelihoods         p(y | outputs) and its scores
 adam, step_sizes, solvers              moving averages; step sizes as functions of the step; checked factorisations
 families -> kronecker -> kfac, ekfac   noisy Adam, noisy K-FAC and noisy EK-FAC: each with its posterior and its step
+batch                                  what a step knows of a layer: statistics' inputs, and the gradient of the bound
 linearised                             covariance of the outputs of the linearised network
 optimizer                              METHODS, and one step of all layers
 

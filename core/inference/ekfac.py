@@ -64,8 +64,7 @@ class EKFAC(Kronecker):
         if "reinit" in due:
             new["scale"] = self._initial_scale(new)
         if "scale" in due:
-            value = batch.stats.eigenbasis_scale(batch.a, batch.ds_fisher, q_a=new["q_a"], q_s=new["q_s"])
-            new["scale"] = ema(new["scale"], value, step_sizes.scale)
+            new["scale"] = ema(new["scale"], _measured_scale(batch, state, new), step_sizes.scale)
         return new
 
     def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
@@ -138,6 +137,14 @@ class EKFAC(Kronecker):
         if self._config.scale_init == "damped":
             values_a, values_s = damped_values(values_a, values_s, self._step_damping)
         return eigen_scale(values_a, values_s)
+
+
+def _measured_scale(batch: Batch, old: State, new: State) -> tf.Tensor:
+    """Returns R of one minibatch in the basis of `new`, from projections that are known if the basis is that of `old`.
+    """
+    if batch.rotated is not None and all(new[name] is old[name] for name in ("q_a", "q_s")):
+        return batch.stats.squared_gradient(batch.rotated.a, batch.rotated.ds_fisher)
+    return batch.stats.eigenbasis_scale(batch.a, batch.ds_fisher, q_a=new["q_a"], q_s=new["q_s"])
 
 
 def carry_scale(old: State, new: State) -> tf.Tensor:

@@ -7,7 +7,7 @@ tensors. The methods come in this order: `init` (state at step 0), `update` (sta
 This module has the base class and the families without Kronecker factors. Noisy K-FAC is in core/inference/kfac.py,
 noisy EK-FAC in core/inference/ekfac.py. To add a family, subclass `Family` and add a row to `optimizer.METHODS`.
 """
-from typing import AbstractSet, Any, Dict, NamedTuple, Set, Tuple
+from typing import AbstractSet, Any, Dict, NamedTuple, Optional, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -25,15 +25,26 @@ FISHER_KEYS = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_cl
 """Config keys that affect every family with a Fisher matrix."""
 
 
+class Rotated(NamedTuple):
+    """Parts of a Batch in the family's coordinates before the step (noisy EK-FAC: the eigenbasis), if they are known.
+
+    `Batch.grad` is in these coordinates, too.
+    """
+
+    a: tf.Tensor  # inputs, [K or 1, n, d_in + 1]
+    ds_fisher: tf.Tensor  # [K, n, d_out]
+
+
 class Batch(NamedTuple):
     """One layer's minibatch: n examples, K particles (weight draws); all gradients are taken at the drawn weights."""
 
     a: tf.Tensor  # inputs, [K or 1, n, d_in + 1] for a dense layer; see core/inference/factors.py
     ds: tf.Tensor  # d log p(y | x, W) / d s per example, [K, n, d_out] for a dense layer
     ds_fisher: tf.Tensor  # the same for the targets that define the Fisher: sampled or observed ones
-    noise: tf.Tensor  # weights - mean, [K, d_in + 1, d_out]; valid only if the coordinates are weights
+    noise: Optional[tf.Tensor]  # weights - mean, [K, d_in + 1, d_out]; valid only if the coordinates are weights
     grad: tf.Tensor  # v: gradient of the per-example objective for the mean, at drawn weights; [d_in + 1, d_out]
     stats: LayerStatistics  # curvature statistics of the layer's kind
+    rotated: Optional[Rotated] = None  # if the weights were drawn as FactoredWeights that are rotated
 
 
 class Family:

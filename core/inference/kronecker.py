@@ -10,7 +10,7 @@ from core.inference.linalg import factored_damping
 from core.inference.step_sizes import StepSizes
 from core.inference.types import State
 
-FACTOR_KEYS = (*FISHER_KEYS, "curvature_device", "max_factor_dim", "large_layers")
+FACTOR_KEYS = (*FISHER_KEYS, "curvature_device", "max_factor_dim", "large_layers", "auto_refresh")
 """Config keys that affect every family with Kronecker factors."""
 
 REFRESH_DEVICES = {"auto": None, "cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}

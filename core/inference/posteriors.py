@@ -11,6 +11,7 @@ from typing_extensions import Protocol
 from core.inference.gaussian import kl_to_prior
 from core.inference.linalg import project, rotate, solve_transposed, times_right
 from core.inference.types import Scalar
+from networks.factored import FactoredWeights
 
 LOG_2PI = 1.8378770664093453
 
@@ -110,6 +111,12 @@ class MatrixNormal(NamedTuple):
         noise = times_right(_noise(self.mean, n_particles, seed), self.root_s)
         return self.mean + self.temperature**0.5 * tf.matmul(self.root_a[None], noise, transpose_a=True)
 
+    def sample_factored(self, n_particles: int, seed: Optional[tf.Tensor]) -> FactoredWeights:
+        """Draws the weights of `sample` as mean + C_A^T (sqrt(temperature) noise) C_S, not multiplied out."""
+        core = self.temperature**0.5 * _noise(self.mean, n_particles, seed)
+        return FactoredWeights(core, to_core=lambda a: times_right(a, self.root_a, transpose=True),
+                               from_core=lambda rows: times_right(rows, self.root_s), base=self.mean)
+
     def kl(self, prior_var: float) -> tf.Tensor:
         trace = self.temperature * tf.reduce_sum(tf.square(self.root_a)) * tf.reduce_sum(tf.square(self.root_s))
         return kl_to_prior(self.mean, trace, self._log_det(), prior_var)
@@ -150,7 +157,13 @@ class EigenMatrixNormal(NamedTuple):
     variance: tf.Tensor  # [d_in + 1, d_out], in the eigenbasis
 
     def sample(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
-        return rotate(FullyFactorized(self.mean, self.variance).sample(n_particles, seed), self.q_a, self.q_s)
+        return rotate(self._in_eigenbasis(n_particles, seed), self.q_a, self.q_s)
+
+    def sample_factored(self, n_particles: int, seed: Optional[tf.Tensor]) -> FactoredWeights:
+        """Draws the weights of `sample` as Q_A (mean + noise sqrt(variance)) Q_S^T, not multiplied out."""
+        core = self._in_eigenbasis(n_particles, seed)
+        return FactoredWeights(core, to_core=lambda a: times_right(a, self.q_a),
+                               from_core=lambda rows: times_right(rows, self.q_s, transpose=True), base=None)
 
     def kl(self, prior_var: float) -> tf.Tensor:
         """Returns the KL in the eigenbasis: the prior is isotropic, so a rotation does not change it."""
@@ -162,6 +175,10 @@ class EigenMatrixNormal(NamedTuple):
     def log_prob(self, weights: tf.Tensor) -> tf.Tensor:
         """Returns log q(W), [K] in nats, of weights [K, d_in + 1, d_out]: a rotation keeps volumes as they are."""
         return FullyFactorized(self.mean, self.variance).log_prob(project(weights, self.q_a, self.q_s))
+
+    def _in_eigenbasis(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
+        """Draws Q_A^T W Q_S, [n_particles, d_in + 1, d_out]."""
+        return FullyFactorized(self.mean, self.variance).sample(n_particles, seed)
 
 
 def _noise(mean: tf.Tensor, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
