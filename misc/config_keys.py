@@ -235,6 +235,9 @@ class Keys(pydantic.BaseModel):
     true_fisher: bool = key(
         CURVATURE, True, "Estimates the curvature with targets sampled from the model; false: with the observed "
         "targets (empirical Fisher).")
+    curvature_rows: float = key(
+        CURVATURE, 1.0, "Share of a minibatch's rows from which A, S and R (diag: f) are estimated, rounded up.", gt=0,
+        le=1)
     scale_init: Literal["damped", "exact"] = key(
         CURVATURE, "damped", "ekfac: R is initialised from the eigenvalues of A and S, with the intrinsic and the "
         "extrinsic damping split between the two factors (damped) or without it (exact).")
@@ -263,17 +266,15 @@ class Keys(pydantic.BaseModel):
         REFRESH, None, "Steps between updates of A and S (diag: of f). Default: 10 for classification; 1 for "
         "regression, with ekfac Teigen.", ge=1)
     TInv: typing.Optional[int] = key(
-        REFRESH, None, "kfac: steps between computations of the inverses. Default: 1 for regression, 200 for "
-        "classification.", ge=1)
+        REFRESH, None, "kfac: steps between inversions. Default: 1 for regression, 200 for classification.", ge=1)
     TEigen: typing.Optional[int] = key(
-        REFRESH, None, "ekfac: steps between computations of the eigenbases. Default: Teigen for regression, 200 for "
-        "classification.", ge=1)
+        REFRESH, None, "ekfac: steps between eigenbases. Default: Teigen, 200 for classification.", ge=1)
     TScale: typing.Optional[int] = key(
         REFRESH, None, "ekfac: steps between updates of R. Default: 1 for regression, 10 for classification.", ge=1)
     auto_refresh: bool = key(
         REFRESH, False, "Networks with a layer of 200 or more inputs or units: multiplies these periods, and "
-        "re_init_iters, by the least whole number with which statistics and refreshes take at most a quarter of the "
-        "estimated time of a step. Moving averages cover as many steps as before.")
+        "re_init_iters, by the least number with which statistics and refreshes take a quarter of a step's estimated "
+        "time at most. Moving averages cover as many steps as before.")
     early_refresh: bool = key(
         REFRESH, True, "Also refreshes statistics, inverses, bases and R at step 1 and at steps TCov, 2 TCov, 4 TCov "
         "and so on, until the first regular refresh.", CLASSIFICATION)

@@ -72,6 +72,22 @@ def test_moving_averages_use_the_fisher_targets(session, config, arrays):
     assert_allclose(state["fisher"], 0.75 + 0.25 * diagonal, rtol=1e-10)
 
 
+@pytest.mark.parametrize("make, due", [(KFAC, {"cov"}), (Diagonal, {"cov"}), (EKFAC, {"cov", "scale"})])
+def test_a_share_of_the_rows_estimates_the_statistics_without_bias(session, config, arrays, make, due):
+    """It is that of the first rows, rounded up; over all rotations of the rows, its mean is that of all rows."""
+    def statistics(share, *rotated):
+        return updated(session, make(PRIOR, config(curvature_rows=share)), rotated, due)[1]
+
+    first = statistics(0.55, *arrays)  # 4 of 6 rows
+    by_hand = statistics(1.0, *(array[:, :4] for array in arrays))
+    parts = [statistics(0.55, *(np.roll(array, shift, axis=1) for array in arrays)) for shift in range(N)]
+    whole = statistics(1.0, *arrays)
+    for name in first:
+        assert_allclose(first[name], by_hand[name], rtol=1e-12)
+        assert_allclose(np.mean([part[name] for part in parts], axis=0), whole[name], rtol=1e-10, atol=1e-12)
+    assert any(np.abs(first[name] - whole[name]).max() > 1e-3 for name in first)
+
+
 @pytest.mark.parametrize("gamma_ex", [0.0, 0.3])
 def test_kfac_posterior_has_only_the_prior_damping(session, config, rng, arrays, gamma_ex):
     family = KFAC(PRIOR, config(damping=gamma_ex))

@@ -21,7 +21,7 @@ from core.inference.types import Scalar, Shape, State
 from misc.config import Config
 
 FISHER_KEYS = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_warmup",
-               "early_refresh")
+               "early_refresh", "curvature_rows")
 """Config keys that affect every family with a Fisher matrix."""
 
 
@@ -126,6 +126,17 @@ class Family:
         """
         return {"momentum"}
 
+    def _fisher_rows(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the share `curvature_rows` of the examples, [K or 1, m, ...] of [K or 1, n, ...], rounded up.
+
+        They are the first of a minibatch, whose rows are in random order.
+        """
+        share = self._config.curvature_rows
+        if share == 1.0:
+            return rows
+        n_rows = tf.cast(tf.math.ceil(share * tf.cast(tf.shape(rows)[1], tf.float64)), tf.int32)
+        return rows[:, :n_rows]
+
     @property
     def _step_damping(self) -> float:
         """gamma_in + gamma_ex, in units of the Fisher of one example."""
@@ -226,7 +237,7 @@ class Diagonal(Family):
     def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
         if "cov" not in due:
             return state
-        fisher = batch.stats.squared_gradient(batch.a, batch.ds_fisher)
+        fisher = batch.stats.squared_gradient(*map(self._fisher_rows, (batch.a, batch.ds_fisher)))
         return {"fisher": ema(state["fisher"], fisher, step_sizes.cov)}
 
     def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:

@@ -31,7 +31,7 @@ class Kronecker(Family):
 
     def _averaged_factors(self, state: State, batch: Batch, step_sizes: StepSizes) -> State:
         """Returns A and S after one more minibatch."""
-        a_cov, s_cov = batch.stats.second_moments(batch.a, batch.ds_fisher)
+        a_cov, s_cov = batch.stats.second_moments(*map(self._fisher_rows, (batch.a, batch.ds_fisher)))
         return {"a_cov": ema(state["a_cov"], a_cov, step_sizes.cov),
                 "s_cov": ema(state["s_cov"], s_cov, step_sizes.cov)}
 

@@ -86,7 +86,8 @@ def test_a_suggested_classification_trains(init, trains, target):
     assert values["mode"] == "classification" and values["stratified"] is True
     assert any("mode classification: the target holds" in sentence for sentence in said)
     assert any("the same share of each class" in sentence for sentence in said)
-    result = trains(values)
+    assert values["kl_candidates"] == [1.0, 0.3, 0.1] and "kl" not in values
+    result = trains(dict(values, kl_candidates=None, kl=0.3))  # the choice is tested in test_selection.py
     assert 0 <= result["metrics"]["test_accuracy"] <= 1 and result["protocol"] == "stratified"
 
 
