@@ -2,7 +2,8 @@
 
 All of it is pure: tensors in, tensors out. Read it in this order, from the formulas to the step:
 
-linalg -> gaussian -> posteriors       matrix algebra; the prior and its KL; q(W)
+linalg -> gaussian                     matrix algebra; the prior and its KL
+normals -> posteriors                  random numbers; q(W)
 factors, conv_factors                  curvature statistics of a minibatch, for dense layers and convolutions
 noise_model -> noise_precision         the noise of a regression: closed forms; how its precision is trained
 likelihood_base -> likelihoods         p(y | outputs) and its scores

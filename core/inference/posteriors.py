@@ -10,6 +10,7 @@ from typing_extensions import Protocol
 
 from core.inference.gaussian import kl_to_prior
 from core.inference.linalg import project, rotate, solve_transposed, times_right
+from core.inference.normals import normals
 from core.inference.types import Scalar
 from networks.factored import FactoredWeights
 
@@ -184,7 +185,7 @@ class EigenMatrixNormal(NamedTuple):
 def _noise(mean: tf.Tensor, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
     """Draws standard normal numbers [n_particles, d_in + 1, d_out], a function of the seed alone."""
     shape = [n_particles] + mean.shape.as_list()
-    return tf.random.stateless_normal(shape, seed=seed, dtype=mean.dtype)
+    return normals(shape, seed, mean.dtype)
 
 
 def _log_diag(root: tf.Tensor) -> tf.Tensor:

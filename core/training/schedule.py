@@ -6,7 +6,7 @@ steps at which one fixed set of further updates is due, repeated for several rou
 import math
 from typing import Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
-from misc.config import Config
+from misc.config import PERIODS, Config
 
 Due = FrozenSet[str]
 
@@ -127,7 +127,9 @@ def regression_periods(config: Config, updates: Sequence[str]) -> Dict[str, int]
 
 def classification_periods(config: Config, updates: Sequence[str]) -> Dict[str, int]:
     """Returns {update: steps between two of them} of a classification."""
-    return _of(updates, _as_set(config, {"cov": 10, "inverse": 200, "basis": 200, "scale": 10}))
+    published = {"cov": PERIODS["TCov"], "inverse": PERIODS["TInv"], "basis": PERIODS["TEigen"],
+                 "scale": PERIODS["TScale"]}
+    return _of(updates, _as_set(config, published))
 
 
 def _as_set(config: Config, published: Dict[str, int]) -> Dict[str, int]:
