@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from typing_extensions import Protocol
 
 from core.inference.gaussian import kl_to_prior
-from core.inference.linalg import project, rotate, solve_transposed, times_right
+from core.inference.linalg import project, root_transposed_times, rotate, solve_transposed, times_right
 from core.inference.normals import normals
 from core.inference.types import Scalar
 from networks.factored import FactoredWeights
@@ -110,7 +110,7 @@ class MatrixNormal(NamedTuple):
     def sample(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
         """Draws mean + sqrt(temperature) C_A^T noise C_S."""
         noise = times_right(_noise(self.mean, n_particles, seed), self.root_s)
-        return self.mean + self.temperature**0.5 * tf.matmul(self.root_a[None], noise, transpose_a=True)
+        return self.mean + self.temperature**0.5 * root_transposed_times(self.root_a, noise)
 
     def sample_factored(self, n_particles: int, seed: Optional[tf.Tensor]) -> FactoredWeights:
         """Draws the weights of `sample` as mean + C_A^T (sqrt(temperature) noise) C_S, not multiplied out."""

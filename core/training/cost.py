@@ -172,7 +172,8 @@ def _add_curvature(flops: Dict[str, float], design: "Design", layer: LayerMethod
         flops[DRAWS] += 2 * by_place + (rotation + 4 * rows * d_a * d_s if by_roots else 0)
     else:
         flops[DRAWS] += rotation * (draws if layer.noisy else 0)
-    flops[NETWORK] += rotation * ((2 if by_roots and not config.damping else 1) if by_roots or not rotates_rows else 0)
+    by_inverses = config.damping or config.auto_refresh
+    flops[NETWORK] += rotation * ((1 if by_inverses else 2) if by_roots else 0 if rotates_rows else 1)
     for name, cost in _update_flops(design, layer, rows, draws, rotates_rows).items():
         flops[PART_OF_UPDATE[name]] += cost / periods[name]
     if config.true_fisher:  # a further backward pass, whenever statistics of any kind are due
@@ -189,7 +190,8 @@ def _update_flops(design: "Design", layer: LayerMethod, rows: float, draws: int,
     share = min(1.0, strides[0] / kernel[0])  # of a product of all patches: see conv_factors._row_products
     costs = {"cov": 2 * rows * (share * d_a**2 + d_s**2)}
     if "inverse" in periods:
-        costs["inverse"] = 4 * (d_a**3 + d_s**3)
+        further = 6 if design.config.damping else 2 if design.config.auto_refresh else 0  # inverses beside the roots
+        costs["inverse"] = (4 + further) * (d_a**3 + d_s**3)
     if "basis" in periods:
         costs["basis"] = sum(_eigh_flops(dim) for dim in (d_a, d_s))
     if "scale" in periods:
