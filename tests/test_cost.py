@@ -57,7 +57,7 @@ def test_auto_refresh_keeps_curvature_below_a_quarter_of_a_step(config, optimize
 
     def share(times):
         periods = {name: period * times for name, period in plain.schedule.periods.items()}
-        cost = run_cost(plain._replace(schedule=Schedule(periods)))
+        cost = run_cost(made._replace(schedule=Schedule(periods)))
         return cost.share(STATISTICS) + cost.share(REFRESHES)
 
     assert share(multiple) <= CURVATURE_SHARE < share(multiple - 1)
