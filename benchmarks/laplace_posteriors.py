@@ -144,7 +144,7 @@ def theirs(config):
         np.savez(rows, x=inputs_of(data, data.train), y=data.train.y, new=inputs_of(data, data.test),
                  settings=json.dumps(settings))
         done = subprocess.run([sys.executable, "-m", "benchmarks.laplace_torch", str(rows), str(out)], cwd=str(ROOT),
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                              capture_output=True, text=True)
         if done.returncode:
             raise UserError(f"laplace-torch failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
         with np.load(str(out)) as arrays:

@@ -6,8 +6,8 @@ It is a process of its own, since importing torch beside TensorFlow crashes wher
 trained by Adam with a step size that falls to 0 along a cosine, and every approximation of STRUCTURES is made of both:
 
 - `map` has the prior N(0, eta I) of the config, and its noise level is trained beside the weights;
-- `online` is trained by Algorithm 1 of Immer et al. (2021): prior precisions, one per weight matrix and bias vector, and
-  the noise level maximise the marginal likelihood of a full Kronecker-factored approximation during the training.
+- `online` is trained by Algorithm 1 of Immer et al. (2021): the noise level and prior precisions, one per weight matrix
+  and bias vector, maximise the marginal likelihood of a full Kronecker-factored approximation during the training.
 
 Each approximation then has the prior precisions and the noise level that maximise its own marginal likelihood.
 
@@ -71,7 +71,8 @@ def main():
     for name, train in (("map", train_map), ("online", train_online)):
         torch.manual_seed(settings.seed)
         began = time.perf_counter()
-        model, precisions, sigma = train(Batches(x, y, settings.batch_size), new_network(x.shape[1], settings), settings)
+        batches, network = Batches(x, y, settings.batch_size), new_network(x.shape[1], settings)
+        model, precisions, sigma = train(batches, network, settings)
         trained = time.perf_counter() - began
         for structure in STRUCTURES:
             began = time.perf_counter()
