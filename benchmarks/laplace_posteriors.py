@@ -7,10 +7,10 @@ Each of our variants is trained with a posterior of all layers and of the last o
 the linearised network. Regressions take the recipe: as it is, and with Gaussian noise of the level that the training
 finds, which is the noise that laplace-torch knows. Digits take the classification configs with the network ffn50.
 
-laplace-torch trains a network of the same layers on the same standardised rows, for as many epochs of minibatches of the
-same size (laplace_torch.py), and predicts by the linearised network, classes by the probit approximation. The table has
-means and standard errors over splits, and of the differences that are paired by split. Splits of the tables are the
-standard ones, those of digits random, counted from 0. Rows that --out has already are kept.
+laplace-torch trains a network of the same layers on the same standardised rows, for as many epochs of minibatches of
+the same size (laplace_torch.py), and predicts by the linearised network, classes by the probit approximation. The
+tables have means and standard errors over splits, and of the differences, which are paired by split. Splits of tables
+are the standard ones, those of digits random, counted from 0. Rows that --out has already are kept.
 """
 import argparse
 import functools
