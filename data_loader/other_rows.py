@@ -14,8 +14,8 @@ if typing.TYPE_CHECKING:
     import pandas
 
 ROUNDING = 1e-9  # relative difference from a constant that needs no mention
+NO_REPLACEMENT = "the run has no replacement for it"
 MAX_DISTANCE = 1e12  # in standard deviations: well below 1e19, where squares overflow in float32
-
 
 
 
@@ -183,8 +183,7 @@ def _encoded(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typin
     try:
         return data.transform.encode(rows.frame)
     except BadCell as bad:
-        where = rows.table.source if bad.row is None else rows.table.field(bad.row, 0)[0].rsplit(" column", 1)[0]
-        raise UserError(f"{where}: {bad}") from None
+        raise UserError(f"{rows.table.line(bad.row)}: {bad}") from None
 
 
 def targets_of(data: TableData, rows: OtherRows) -> np.ndarray:
@@ -201,7 +200,7 @@ def targets_of(data: TableData, rows: OtherRows) -> np.ndarray:
         gone = np.flatnonzero(np.isnan(columns[-1]))
         if len(gone):
             where, word = rows.table.field(int(gone[0]), position)
-            raise UserError(f"{where}: {about_missing(word)}")
+            raise UserError(f"{where}: {about_missing(word, 'a target is not replaced')}")
     return columns[0] if len(columns) == 1 else np.column_stack(columns)
 
 
@@ -276,4 +275,4 @@ def _refuse_missing(transform: TableTransform, rows: OtherRows) -> None:
     if gone.any():
         row, column = (int(index) for index in np.argwhere(gone)[0])
         where, word = rows.table.field(row, refused[column])
-        raise UserError(f"{where}: {about_missing(word)}")
+        raise UserError(f"{where}: {about_missing(word, NO_REPLACEMENT)}")
