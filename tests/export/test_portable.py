@@ -270,7 +270,8 @@ def test_columns_of_other_shapes(loaded):
 
 def test_a_code_that_pandas_has_made_a_float_is_that_code(predictor):
     column = {"name": "zip", "levels": ("3", "7.5"), "has_indicator": False}
-    assert predictor.category(column, [3.0, None, 7.5, np.float64(3)], "mean").tolist() == [[1, 0], [0, 0], [0, 1], [1, 0]]
+    block = predictor.category(column, [3.0, None, 7.5, np.float64(3)], "mean")
+    assert block.tolist() == [[1, 0], [0, 0], [0, 1], [1, 0]]
 
 
 def test_images_that_cannot_be_predicted(loaded):

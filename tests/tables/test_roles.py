@@ -120,6 +120,34 @@ def wave(row):
     return round(np.sin(row * row), 6)
 
 
+CODES = {"zip": lambda row: f"{row % 7 * 1000:05d}", "row": lambda row: row + 1, "a": lambda row: row * row % 11,
+         "y": wave}
+ZEROS = ("note: houses.csv: read as numbers in spite of leading zeros: column 1 ('zip'), such as 00000: list the column "
+         "in categories if these are codes")
+COUNT = ("note: houses.csv: column 2 ('row') counts the rows from 1 and is used as an input: list it in drop if it is an "
+         "index")
+
+
+@pytest.mark.parametrize("keys, said", [
+    ({}, [COUNT, ZEROS]), ({"row_id": "row"}, [ZEROS]), ({"drop": ["row", "zip"]}, []),
+    ({"inputs": ["a", "row"]}, [COUNT]), ({"categories": ["zip"]}, [COUNT]), ({"target": "row"}, [ZEROS])])
+def test_only_inputs_are_named_as_counts_and_codes(table_config, keys, said):
+    assert notices(table_config, CODES, **keys) == said
+
+
+GAPS = dict(CODES, zip=lambda row: "" if row in (3, 30) else row % 7, row=lambda row: ["", "x", "z"][row % 3])
+
+
+@pytest.mark.parametrize("missing", ["mean", "median", "indicator"])
+def test_missing_values_that_are_filled_are_counted(table_config, missing):
+    found = notices(table_config, GAPS, missing=missing)
+    assert found == [f"note: 16 missing fields of 14 of 40 rows are filled (missing {missing}): column 1 ('zip') 2, "
+                     "column 2 ('row') 14"]
+    one = notices(table_config, dict(CODES, row=lambda row: row * row, zip=lambda row: "" if row == 3 else row % 7),
+                  missing=missing)
+    assert f"note: 1 missing field of 1 of 40 rows is filled (missing {missing}): column 1 ('zip') 1" in one
+
+
 @pytest.mark.parametrize("copy", [
     wave, lambda row: 100.0 - 3.0 * wave(row), lambda row: wave(row) + 1e-7 * (row % 2)])
 def test_an_input_that_copies_the_target_is_said(table_config, copy):
