@@ -15,13 +15,12 @@ class Filled(typing.NamedTuple):
     """Counts of missing fields among the inputs."""
 
     n_rows: int                           # rows that have some
-    of_columns: typing.Dict[str, int]     # fields of each column that has some, by what messages call it
+    of_columns: typing.Dict[str, int]     # fields of each column, by what messages call it, in their order
 
     def plus(self, other: "Filled") -> "Filled":
-        """Returns the counts of both."""
-        names = [*self.of_columns, *(name for name in other.of_columns if name not in self.of_columns)]
+        """Returns the counts of both; other: of the same columns, which the first one may lack."""
         return Filled(self.n_rows + other.n_rows, {
-            name: self.of_columns.get(name, 0) + other.of_columns.get(name, 0) for name in names})
+            name: count + self.of_columns.get(name, 0) for name, count in other.of_columns.items()})
 
     def about(self, n_rows: int, missing: str) -> typing.List[str]:
         """Returns a notice, or nothing if no field is missing.
@@ -33,8 +32,9 @@ class Filled(typing.NamedTuple):
         if not self.n_rows:
             return []
         n_fields = sum(self.of_columns.values())
-        named = ", ".join(f"{name} {count}" for name, count in list(self.of_columns.items())[:MOST_NAMED])
-        more = f" and {len(self.of_columns) - MOST_NAMED} more" if len(self.of_columns) > MOST_NAMED else ""
+        words = [f"{name} {count}" for name, count in self.of_columns.items() if count]
+        named = ", ".join(words[:MOST_NAMED])
+        more = f" and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
         return [f"note: {n_fields} missing field{'s' if n_fields > 1 else ''} of {self.n_rows} of {n_rows} rows "
                 f"{'are' if n_fields > 1 else 'is'} filled (missing {missing}): {named}{more}"]
 
@@ -49,4 +49,4 @@ def filled(transform: TableTransform, frame: "pandas.DataFrame") -> Filled:
     """
     gone = frame.isna().to_numpy()
     return Filled(int(gone.any(axis=1).sum()), {
-        column.label: int(count) for column, count in zip(transform.columns, np.sum(gone, axis=0)) if count})
+        column.label: int(count) for column, count in zip(transform.columns, np.sum(gone, axis=0))})

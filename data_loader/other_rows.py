@@ -7,6 +7,7 @@ from data_loader.column_order import readings
 from data_loader.table_cells import BadCell, about_missing
 from data_loader.table_data import MOST_NAMED, TableData
 from data_loader.table_file import Table
+from data_loader.table_labels import with_words
 from data_loader.table_transform import CATEGORY, NUMBER, Column, Place, TableTransform
 from misc.errors import UserError
 
@@ -106,6 +107,8 @@ def match_columns(table: Table, data: TableData, needs_target: bool) -> OtherRow
         pairs = sorted([*zip((column.number for column in data.transform.columns), matched.inputs), *targets])
         if [here for _, here in pairs] != sorted(here for _, here in pairs):
             notices.append("note: columns are matched by their names: their order is not that of the run's table")
+    table = with_words(table, [position for position, column in zip(matched.inputs, data.transform.columns)
+                               if column.kind == CATEGORY])
     for position, column in zip(matched.inputs, data.transform.columns):
         _check_kind(table, position, column)
     return OtherRows(table, matched.inputs, matched.targets, matched.row_id, tuple(notices))
@@ -264,7 +267,8 @@ def _check_kind(table: Table, position: int, column: Column) -> None:
     example = table.frame.iloc[:, position].dropna().iloc[0]
     kinds = ("numbers", "words such as " + repr(example)) if column.kind == NUMBER else ("words", "numbers")
     where, _ = table.field(0, position)
-    raise UserError(f"{where}: {column.label} holds {kinds[0]} in the run's table, but {kinds[1]} here")
+    raise UserError(f"{where}: {column.label} holds {kinds[0]} in the run's table, but {kinds[1]} here: write "
+                    f"{kinds[0]}")
 
 
 def _refuse_missing(transform: TableTransform, rows: OtherRows) -> None:

@@ -22,8 +22,8 @@ from data_loader.splits import (
 from data_loader.stratified import STRATIFIED, hold_out_by_class
 from data_loader.table_cells import BadCell, label
 from data_loader.table_file import Table, refuse_missing
-from data_loader.table_labels import Classes, find_classes
-from data_loader.table_roles import ROLE_KEYS, Roles, find_roles
+from data_loader.table_labels import Classes, find_classes, with_words
+from data_loader.table_roles import ROLE_KEYS, Roles, find_column, find_roles
 from data_loader.table_source import read_rows
 from data_loader.table_test_rows import append_test_rows
 from data_loader.table_transform import Column, Place, TableTransform, fit_columns
@@ -78,6 +78,7 @@ def load_split_table(config: Config, class_target: bool = False, given: typing.O
         table = put_target_last(table, known)
         check_known(table, config.dataset, known)
     roles = find_roles(table, config)
+    table = with_words(table, [find_column(table, reference, "categories") for reference in config.categories or ()])
     whole, used, n_inputs = table, [*roles.inputs, *roles.targets], len(roles.inputs)
     n_test, about = 0, list(about_inputs(table, roles.inputs))
     if config.protocol == "file":

@@ -70,7 +70,8 @@ AMBIGUOUS = [f"{row % 12 + 1:02d}/{row % 7 + 1:02d}/2020" for row in range(30)]
      "'12/31/2020' is not a date, because day and month stand in this order in other rows: write it as 2020-01-31"),
     (TWO_FORMATS, {"dates": "expand"}, "houses.csv line 6: column 1 ('when') holds dates in two formats, such as "
      "'2020-01-01' and '31/01/2020': write all of them as 2020-01-31, or list it in drop, or in categories"),
-    (NO_DATE, {}, "houses.csv line 6: column 1 ('when') holds dates and other words, such as '2020-01-01' and 'unsold'"),
+    (NO_DATE, {}, "houses.csv line 6: column 1 ('when') holds dates and other words, such as '2020-01-01' and "
+     "'unsold'"),
     (["2020-02-28"] * 20 + ["2020-02-30"], {"dates": "expand"}, "houses.csv line 22: column 1 ('when'): '2020-02-30' "
      "is not a date: write it as 2020-01-31"),
     (["2020-02-28"] * 1100 + ["soon"], {"dates": "expand"}, "houses.csv line 1102: column 1 ('when'): 'soon' is not a "

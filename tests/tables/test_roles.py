@@ -5,8 +5,10 @@ import numpy as np
 import pandas
 import pytest
 
+from data_loader.other_rows import match_columns
 from data_loader.regression import load_regression
 from data_loader.table_classes import load_class_table
+from data_loader.table_memory import table_of_frame
 from data_loader.table_parquet import read_parquet
 from misc.errors import UserError
 from tests.tables.conftest import csv_of
@@ -120,12 +122,23 @@ def wave(row):
     return round(np.sin(row * row), 6)
 
 
+def test_numbers_of_a_frame_that_are_listed_as_categories(table_config):
+    """They are words there, too, without decimals; text files have them as words anyway."""
+    frame = pandas.DataFrame({"zip": [7, 8, np.nan, 7.5] * 10, "a": np.arange(40) ** 2 % 11, "y": np.arange(40) % 7})
+    config = table_config(csv_of(CODES, 40), target="y", categories=["zip"], missing="mean")
+    data = load_regression(config, table_of_frame(frame, "a frame"))
+    assert data.transform.names == ["zip=7", "zip=7.5", "zip=8", "a"]
+    rows = match_columns(table_of_frame(frame.iloc[:5, :2], "rows"), data, needs_target=False)
+    assert data.transform.encode(rows.frame)[0][:, :3].tolist() == [
+        [1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0]]
+
+
 CODES = {"zip": lambda row: f"{row % 7 * 1000:05d}", "row": lambda row: row + 1, "a": lambda row: row * row % 11,
          "y": wave}
-ZEROS = ("note: houses.csv: read as numbers in spite of leading zeros: column 1 ('zip'), such as 00000: list the column "
-         "in categories if these are codes")
-COUNT = ("note: houses.csv: column 2 ('row') counts the rows from 1 and is used as an input: list it in drop if it is an "
-         "index")
+ZEROS = ("note: houses.csv: read as numbers in spite of leading zeros: column 1 ('zip'), such as 00000: list the "
+         "column in categories if these are codes")
+COUNT = ("note: houses.csv: column 2 ('row') counts the rows from 1 and is used as an input: list it in drop if it is "
+         "an index")
 
 
 @pytest.mark.parametrize("keys, said", [
