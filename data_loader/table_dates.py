@@ -14,6 +14,9 @@ PATTERNS = tuple(re.compile(pattern) for pattern in (
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?",  # 2020-01-31, ISO
     r"\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( \d{1,2}:\d{2}(:\d{2})?)?",                          # 31/01/2020
     r"\d{1,2}[- ][A-Za-z]{3,9}\.?[- ]\d{2,4}|[A-Za-z]{3,9}\.? \d{1,2}, \d{4}"))                  # 31 Jan 2020
+OTHER = re.compile(r"(\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?[T ])?\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?"
+                   r"|\d{4}[-/.]\d{1,2}|\d{1,2}[-/.]\d{4}|[A-Za-z]{3,9}\.?[- ]'?\d{2,4}|\d{4}[- ]?[QqWw]\d{1,2}"
+                   r"|[QqWw]\d{1,2}[-/ ]\d{4}")  # 12:30, 01/31/2020 1:30 PM, 2020-01, Jan 2020, 2020Q1
 
 # Names of the inputs that a date becomes, and how pandas calls them.
 DATE_PARTS: typing.Dict[str, str] = {
@@ -26,6 +29,12 @@ def is_date(words: "pandas.Series") -> bool:
     """Tells whether all of the first words of a column look like dates of one kind."""
     known = [str(word) for word in words.dropna().iloc[:LOOKED_AT]]
     return bool(known) and any(all(pattern.fullmatch(word) for word in known) for pattern in PATTERNS)
+
+
+def is_other_date(words: "pandas.Series") -> bool:
+    """Tells whether all of the first words of a column look like dates or times of a kind that is not read."""
+    known = [str(word) for word in words.dropna().iloc[:LOOKED_AT]]
+    return bool(known) and all(OTHER.fullmatch(word) for word in known)
 
 
 def irregular_dates(words: "pandas.Series") -> typing.Optional[typing.Tuple[int, int]]:

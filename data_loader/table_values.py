@@ -15,6 +15,7 @@ if typing.TYPE_CHECKING:
     from data_loader.table_file import Table
 
 MISSING_MARKS = (-999.0, -8888.0, -9999.0, -99999.0)  # numbers that stand for missing values in many files
+LARGEST_WHOLE = 2**53  # up to it, float64 holds every whole number
 MAY_BE_CODE = re.compile(r"(^|[\s,;|\"'])0\d")  # in a line: a field with a leading zero
 
 Names = typing.Optional[typing.Sequence[str]]
@@ -62,22 +63,48 @@ def about_values(path: pathlib.Path, frame: "pandas.DataFrame", names: Names) ->
 
 
 def about_inputs(table: "Table", inputs: typing.Sequence[int]) -> typing.Iterator[str]:
-    """Yields a notice for each input that counts the rows, and one for the inputs of codes with leading zeros.
+    """Yields a notice for each input that counts the rows, holds numbers that are something else, or words that differ
+    in capital letters only, and one for the inputs of codes with leading zeros.
 
     inputs: their positions in the table, from 0.
     """
     name = pathlib.Path(table.source).name
-    for column in (column for column in inputs if table.is_number(column)):
-        values = table.frame.iloc[:, column].to_numpy()
-        if len(values) > 1 and values[0] in (0, 1) and (np.diff(values) == 1).all():
-            yield (f"note: {name}: {label(column, table.names)} counts the rows from {values[0]:g} and is used as an "
-                   "input: list it in drop if it is an index")
+    for column in inputs:
+        about = (_about_numbers if table.is_number(column) else _about_words)(table.frame.iloc[:, column])
+        if about:
+            yield f"note: {name}: {label(column, table.names)} {about}"
     codes = [(column, example) for column, example in table.codes if column in inputs]
     if codes:
         named = ", ".join(f"{label(column, table.names)}, such as {example}" for column, example in codes[:MOST_NAMED])
         more = f" and {len(codes) - MOST_NAMED} more" if len(codes) > MOST_NAMED else ""
         yield (f"note: {name}: read as numbers in spite of leading zeros: {named}{more}: list the column in categories "
                "if these are codes")
+
+
+def _about_numbers(column: "pandas.Series") -> str:
+    values = column.to_numpy()
+    known = values[~np.isnan(values)]
+    if len(values) > 1 and values[0] in (0, 1) and (np.diff(values) == 1).all():
+        return f"counts the rows from {values[0]:g} and is used as an input: list it in drop if it is an index"
+    if not len(known) or (known % 1 != 0).any():
+        return ""
+    if np.abs(known).max() > LARGEST_WHOLE:
+        return (f"holds whole numbers beyond {LARGEST_WHOLE}, whose last digits are lost: list it in categories, or in "
+                "drop, if these are codes")
+    year, month, day = known // 10000, known // 100 % 100, known % 100
+    if (((year >= 1900) & (year <= 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all()
+            and len(np.unique(known)) > 1):
+        return f"holds numbers such as {known[0]:.0f}: write them as 2020-01-31 if they are dates"
+    return ""
+
+
+def _about_words(column: "pandas.Series") -> str:
+    first: typing.Dict[str, str] = {}
+    for word in map(str, column.dropna().unique()):
+        other = first.setdefault(word.casefold(), word)
+        if other != word:
+            return f"holds {other!r} and {word!r}, which are two categories: write them alike if they are one"
+    return ""
 
 
 def find_codes(path: pathlib.Path, layout: Layout, frame: "pandas.DataFrame") -> typing.Dict[int, str]:

@@ -5,14 +5,13 @@ import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from core.training.auto_schedule import schedule_for
-from core.training.suggested_columns import check_mixed_target, choose_columns, name_of, names_of, reference_to
+from core.training.suggested_columns import check_target, choose_columns, name_of, names_of, reference_to
 from data_loader.regression import load_regression
 from data_loader.table_classes import load_class_table
 from data_loader.table_dates import is_date
 from data_loader.table_file import Table, read_table
 from data_loader.table_roles import find_column
 from data_loader.table_text import TableFormat
-from data_loader.table_values import about_inputs
 from misc.config import CLASSIFICATION, REGRESSION, Config
 from misc.config_overlays import FOLDER, read_overlay
 from misc.errors import UserError
@@ -64,7 +63,7 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
     references = [reference_to(table, column) for column in targets]
     values: Dict[str, Any] = {"dataset": set_name, "data_file": str(path),
                               "target": references if len(targets) > 1 else references[0]}
-    check_mixed_target(table, targets[0])
+    check_target(table, targets[0])
     columns = choose_columns(table, targets, given, reasons)
     inputs = columns.inputs
     if not inputs:
@@ -91,8 +90,8 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
     values.update(_for_classes(n_train) if is_class else settings_for_numbers())
     reasons.append(f"mode {values['mode']}: {_about_targets(table, targets)}")
     config = Config.from_dict(values, "the suggested config")
-    (load_class_table if is_class else load_regression)(config)  # what cannot be trained on is refused here
-    return Suggestion(values, [*table.notices, *about_inputs(table, inputs), *reasons])
+    data = (load_class_table if is_class else load_regression)(config)  # what cannot be trained on is refused here
+    return Suggestion(values, [*data.notices, *reasons])
 
 
 def find_targets(table: Table, target: Union[str, int, Sequence[str]]) -> List[int]:

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Union
 
 import numpy as np
 
-from data_loader.table_dates import about_irregular, irregular_dates, is_date
+from data_loader.table_dates import about_irregular, irregular_dates, is_date, is_other_date
 from data_loader.table_file import Table
 from data_loader.table_header import number
 from data_loader.table_roles import find_column
@@ -58,8 +58,12 @@ def choose_columns(table: Table, targets: Sequence[int], given: Dict[str, Any], 
     return Columns(inputs, row_ids[:1], [column for column in categories if column in inputs], drop)
 
 
-def check_mixed_target(table: Table, target: int) -> None:
-    """Raises UserError for a target of numbers and words that are too many for classes."""
+def check_target(table: Table, target: int) -> None:
+    """Raises UserError for a target of dates, and for one of numbers and words that are too many for classes."""
+    if not table.is_number(target) and is_date(table.frame.iloc[:, target]):
+        word = str(table.frame.iloc[:, target].dropna().iloc[0])
+        raise UserError(f"--target: {name_of(table, target)} holds dates, such as {word!r}, which are neither numbers "
+                        "nor classes: name another column, or write a number of days")
     for message in (message for column, message in table.mixed if column == target):
         known = table.frame.iloc[:, target].dropna()
         if known.nunique() > min(MOST_MIXED, MOST_DIFFERENT * len(known)):
@@ -81,7 +85,9 @@ def _mixed_categories(table: Table, others: Sequence[int], reasons: List[str]) -
             found.append(column)
             first = known.iloc[int(np.flatnonzero(is_word)[0])]
             reasons.append(f"categories: {name_of(table, column)} holds words such as {first!r} among numbers, and "
-                           f"{known.nunique()} different values in all")
+                           f"{known.nunique()} different values in all"
+                           + ("; list a word in missing_marks if it stands for a missing value"
+                              if is_word.mean() < MANY_WORDS else ""))
         elif is_word.mean() < MANY_WORDS:
             raise UserError(message)
     return found
@@ -89,7 +95,7 @@ def _mixed_categories(table: Table, others: Sequence[int], reasons: List[str]) -
 
 def _without_unusable(table: Table, inputs: List[int], categories: Sequence[int], reasons: List[str]) -> List[int]:
     """Returns the inputs without those that would be refused, and says why."""
-    dates, words, irregular = [], [], []
+    dates, words, irregular, others = [], [], [], []
     for column in inputs:
         values = table.frame.iloc[:, column]
         known = values.dropna()
@@ -101,15 +107,19 @@ def _without_unusable(table: Table, inputs: List[int], categories: Sequence[int]
                 dates.append(column)
         elif rows is not None:
             irregular.append(column)
-            lines = [f" ({table.line(row).split(' ', 1)[-1]})" for row in rows]
+            lines = [f" ({table.line(row).replace(table.source, '').strip()})" for row in rows]
             reasons.append(f"not among the inputs: {name_of(table, column)}, which "
                            f"{about_irregular(*(str(values.iloc[row]) for row in rows), lines=lines)} to use them")
+        elif known.nunique() == len(known) > 1 and is_other_date(known):
+            others.append(column)
         elif known.nunique() > min(MOST_LEVELS, MOST_DIFFERENT * max(len(known), FEW_ROWS)):
             words.append(column)
-    for columns, why in ((dates, "are dates and sometimes missing"), (words, "hold too many different words")):
+    for columns, why in ((dates, "are dates and sometimes missing"), (words, "hold too many different words"),
+                         (others, "look like dates or times, of a kind that is not read: write them as 2020-01-31 or "
+                                  "2020-01-31 12:30 to use them")):
         if columns:
             reasons.append(f"not among the inputs: {names_of(table, columns)}, which {why}")
-    return [column for column in inputs if column not in (*dates, *words, *irregular)]
+    return [column for column in inputs if column not in (*dates, *words, *irregular, *others)]
 
 
 def _identifies(table: Table, column: int) -> bool:
@@ -118,7 +128,7 @@ def _identifies(table: Table, column: int) -> bool:
     if len(values) < 2 or values.nunique() < len(values):
         return False
     if not table.is_number(column):
-        return not is_date(values) and irregular_dates(values) is None
+        return not is_date(values) and irregular_dates(values) is None and not is_other_date(values)
     numbers = values.to_numpy()
     is_whole = bool((numbers % 1 == 0).all())
     called = table.names is not None and ID_NAMES.fullmatch(table.names[column]) is not None

@@ -57,6 +57,11 @@ def trains(tmp_path, capsys):
 
 IRREGULAR = dict({"sold": lambda row: f"2020-{row // 28 + 1:02d}-{row % 28 + 1:02d}" if row != 4 else "31/01/2020"},
                  **PLAIN)
+TIMES = dict({"at": lambda row: f"{row // 60:02d}:{row % 60:02d}"}, **PLAIN)
+MONTHS = dict({"month": lambda row: f"{2015 + row // 12}-{row % 12 + 1:02d}"}, **PLAIN)
+AMERICAN = dict({"at": lambda row: f"01/{row % 28 + 1:02d}/2020 {row // 28 + 1}:00 PM"}, **PLAIN)
+TYPO = dict({"stars": lambda row: row % 5 if row != 30 else "thre"}, **PLAIN)
+OTHER = "which look like dates or times, of a kind that is not read: write them as 2020-01-31 or 2020-01-31 12:30"
 DRIVES = dict({"drv": lambda row: "4fr"[row * row % 3]}, **PLAIN)
 TICKETS = dict({"ticket": lambda row: f"PC {row // 2}" if row % 4 else 7 * row // 8}, **PLAIN)
 TICKET_IDS = dict({"ticket": lambda row: f"PC {row}" if row % 4 else 7 * row}, **PLAIN)
@@ -80,6 +85,7 @@ TICKET_IDS = dict({"ticket": lambda row: f"PC {row}" if row % 4 else 7 * row}, *
       "(line 6): write all of them as 2020-01-31"]),
     (DRIVES, {"inputs": ["drv", "area", "rooms"], "categories": ["drv"]},
      ["categories: 'drv' holds words such as 'f' among numbers, and 2 different values in all"]),
+    (TYPO, {"categories": ["stars"]}, ["6 different values in all; list a word in missing_marks if it stands for a "]),
     (TICKETS, {"inputs": ["area", "rooms"], "drop": ["ticket"]},
      ["not among the inputs: 'ticket', which hold too many different words"]),
     (TICKET_IDS, {"inputs": ["area", "rooms"], "row_id": "ticket"}, ["row_id: 'ticket' names or numbers the rows"]),
@@ -93,6 +99,14 @@ def test_a_suggested_regression_trains(init, trains, columns, keys, reasons):
         assert any(reason in sentence for sentence in said), said
     assert "row_id" in keys or "row_id" not in values
     assert np.isfinite(trains(values)["metrics"]["test_rmse"])
+
+
+@pytest.mark.parametrize("columns", [TIMES, MONTHS, AMERICAN])
+def test_other_dates_are_no_names_of_rows(init, columns):
+    values, said = init(csv_of(columns, N_ROWS), "--target", "y")
+    assert "row_id" not in values and values["inputs"] == ["area", "rooms"] and any(OTHER in each for each in said)
+    short, _ = init(csv_of(dict(columns, at=lambda row: f"1{row % 4}:30"), N_ROWS), "--target", "y")
+    assert "at" in short["inputs"]  # few different ones are categories
 
 
 @pytest.mark.parametrize("target", [lambda row: "xyz"[row * row % 3], lambda row: row * row % 3 % 2,
@@ -179,6 +193,12 @@ def test_codes_with_leading_zeros_are_said(init):
     assert any("leading zeros: column 1 ('zip'), such as 00000: list the column in categories" in each for each in said)
 
 
+def test_what_training_says_of_the_table_is_said(init):
+    _, said = init(csv_of(dict({"copy": lambda row: 2.0 * wave(row)}, **FEW_MISSING), N_ROWS))
+    assert any("the target can be read from column 1 ('copy')" in sentence for sentence in said)
+    assert any("1 missing field of 1 of 60 rows is filled (missing median): column 2 ('area')" in each for each in said)
+
+
 def test_only_inputs_are_said_to_count_the_rows(init):
     values, said = init(csv_of(dict({"house_id": lambda row: row + 1}, **PLAIN), N_ROWS))
     assert values["row_id"] == "house_id" and not any("counts the rows" in sentence for sentence in said)
@@ -208,6 +228,8 @@ def test_classes_of_numbers_and_words(init, trains):
      "'many' is not a number, as other fields of this column are: correct it, or list it in missing_marks if it stands "
      "for a missing value, or the column in categories (--set 'missing_marks=[...]' or --set 'categories=[...]')"),
     (csv_of(dict(PLAIN, area=lambda row: f"{row} kg"), N_ROWS), [], "(--set 'categories=[...]')"),
+    (csv_of(dict(PLAIN, y=lambda row: f"2020-01-{row % 9 + 10}"), N_ROWS), [], "--target: 'y' holds dates, such as "
+     "'2020-01-10', which are neither numbers nor classes: name another column"),
     (csv_of(PLAIN, N_ROWS), ["--set", "epoch=3"], "--set epoch: --init takes the keys separator, decimal, encoding, "),
     (csv_of(PLAIN, N_ROWS), ["--set", "drop=area"], "--set: drop: "),
     (csv_of(PLAIN, N_ROWS), ["--set", 'drop=["arae"]'], "--set drop 'arae': "),

@@ -148,6 +148,24 @@ def test_only_inputs_are_named_as_counts_and_codes(table_config, keys, said):
     assert notices(table_config, CODES, **keys) == said
 
 
+@pytest.mark.parametrize("make, said", [
+    (lambda row: 10**17 + row % 3, "holds whole numbers beyond 9007199254740992, whose last digits are lost: list it "),
+    (lambda row: 20200100 + row % 31 + 1, "holds numbers such as 20200101: write them as 2020-01-31 if they are dates"),
+    (lambda row: ["red", "Blue", "Red", "blue"][row % 4], "holds 'red' and 'Red', which are two categories: write ")])
+def test_numbers_and_words_that_may_be_something_else(table_config, make, said):
+    columns = {"c": make, "a": lambda row: row * row % 11, "y": wave}
+    assert [each for each in notices(table_config, columns) if said in each]
+    assert not [each for each in notices(table_config, columns, drop=["c"]) if "note: houses.csv" in each]
+
+
+@pytest.mark.parametrize("make", [
+    lambda row: 2**53 - row % 3, lambda row: 20201300 + row % 31, lambda row: "aBc"[row % 3], lambda row: 20200101,
+    lambda row: 20200100.5 + row % 31, lambda row: row % 9])
+def test_other_numbers_and_words_are_not_named(table_config, make):
+    columns = {"c": make, "a": lambda row: row * row % 11, "y": wave}
+    assert not [each for each in notices(table_config, columns) if "note: houses.csv" in each]
+
+
 GAPS = dict(CODES, zip=lambda row: "" if row in (3, 30) else row % 7, row=lambda row: ["", "x", "z"][row % 3])
 
 
