@@ -12,7 +12,7 @@ import scipy
 import tensorflow.compat.v1 as tf
 
 from core.inference.optimizer import check_layers
-from core.training import lengthening, selection, warm_start
+from core.training import checkpoints, lengthening, selection, warm_start
 from core.training.auto_schedule import with_schedule
 from core.training.checkpoints import UnreadableCheckpoint
 from core.training.cost import about_shares
@@ -78,6 +78,7 @@ def prepared(plan: Plan, resume: bool = False, epochs: Optional[int] = None) -> 
         return warm_start.begun(plan)
     folder = run_folder(plan.config)
     check_resumable(folder, plan.config, plan.data.rows_hash, FREE_ON_RESUME)
+    checkpoints.check_intact(folder.checkpoint)  # before a longer run removes the result of the shorter one
     return lengthening.continued(plan, folder, epochs)
 
 

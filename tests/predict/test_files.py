@@ -91,7 +91,7 @@ def test_an_id_that_is_called_like_a_prediction(tmp_path, of):
     (["--samples", "-1"], "--samples must be 0 or more, got -1"),
     (["--particles", "0"], "--particles must be at least 1, got 0"),
     (["--batch", "0"], "--batch must be at least 1, got 0"),
-    (["--best"], "has a validation log-likelihood: set validation_fraction when you train"),
+    (["--best"], "has a validation log-likelihood: leave out --best"),
     (["--ensemble", "nowhere"], "nowhere holds no run (there is no config.json)"),
     (["--ensemble", "RUN"], "a run is named twice"),
 ])
