@@ -131,7 +131,6 @@ def test_a_run_without_weight_noise_has_no_meta_correlation(toys, evaluate_rows,
     root = train_run(tmp_path, **dict(TOY, optimizer="adam", exp_name="adam", epoch=20, epoch_rate=20))
     (found,) = evaluate_rows([root], "--correlations", toys["kfac"])
     assert found["meta_correlation"] is None and np.isfinite(found["xll"])
-    assert found["moment_joint_log_likelihood"] == pytest.approx(found["joint_log_likelihood"], abs=0.1)
     refuse(capsys, "do not differ between weight draws", toys["ekfac"], "--correlations", root, "--joint", 2)
 
 
@@ -139,7 +138,7 @@ def test_several_targets_have_scores_of_their_own(tmp_path, no_figures):
     rng = np.random.RandomState(0)
     x = rng.randn(80, 2)
     np.savetxt(str(tmp_path / "two.data"), np.column_stack([x, x @ rng.randn(2, 2) + 0.1 * rng.randn(80, 2)]))
-    root = train_run(tmp_path, **dict(TOY, dataset="two", n_targets=2, optimizer="ekfac", exp_name="two", epoch=20,
+    root = train_run(tmp_path, **dict(TOY, dataset="two", target=[3, 4], optimizer="ekfac", exp_name="two", epoch=20,
                                      epoch_rate=20, test_particles=20))
     run = evaluated(root)
     path = tmp_path / "draws.npz"
