@@ -66,13 +66,14 @@ def load_classification(config: Config) -> ImageData:
         return Part(images[chosen], labels[chosen], ids=all_ids[chosen], id_name=id_names[0])
 
     fit = part(rows)
+    n_evaluated = len(valid_rows) + (len(split.test) if config.evaluate_on == "test" else 0)
     hashes = hash_of_rows(images)
     n_valid, n_test = (n_common(hashes[others], hashes[rows]) for others in (valid_rows, split.test))
     repeated = about_repeated("images", validation=(n_valid, len(valid_rows)), test=(n_test, len(split.test)))
     return ImageData(
         train=fit, valid=part(valid_rows) if len(valid_rows) else None,
         test=part(split.test) if config.evaluate_on == "test" else None,
-        spec=Spec(len(rows), images.shape[1:], train.n_classes, pixel_statistics(fit.x)),
+        spec=Spec(len(rows), images.shape[1:], train.n_classes, pixel_statistics(fit.x), n_evaluated),
         classes=train.classes or known.classes or [str(number) for number in range(train.n_classes)],
         source=source, split=split, split_hash=split_hash([split]), rows_hash=images_hash(images, labels),
         n_valid_in_train=n_valid if len(valid_rows) else None,

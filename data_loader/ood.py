@@ -144,7 +144,8 @@ def ood_rows(name: str, config: Config, data: TableData, n_noise: int) -> Part:
         raise UserError("--ood noise is for images: give the file of a table with the columns of the run's")
     rows = match_columns(_read_other(name, config, data, "--ood"), data, needs_target=False)
     x, notices = encode_as(data, rows)
-    n_in_train = None if data.train is None else n_common(hash_of_rows(x), hash_of_rows(data.train.x))
+    n_in_train = None if data.train is None else n_common(
+        hash_of_rows(x.astype(data.train.x.dtype)), hash_of_rows(data.train.x))
     return Part(x, None, n_in_train, (*rows.notices, *notices), rows.ids)
 
 

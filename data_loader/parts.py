@@ -31,3 +31,4 @@ class Spec(typing.NamedTuple):
     shape: typing.Tuple[int, ...]  # of one input: (d,), or (height, width, channels)
     n_outputs: int  # width of the network's output
     pixels: typing.Optional[Pixels]  # the graph standardises images by these; None: inputs are standardised already
+    n_evaluated: int = 0  # validation and test rows on which an evaluation in training predicts; 0: unknown

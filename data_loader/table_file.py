@@ -5,6 +5,8 @@ import typing
 
 import numpy as np
 
+from data_loader.row_blocks import BLOCK_NUMBERS, stack_rows
+from data_loader.table_cache import parsed_once
 from data_loader.table_cells import Texts, about_missing, field_at, read_texts, rows_of_file
 from data_loader.table_dialect import WHITE_SPACE
 from data_loader.table_header import (
@@ -61,8 +63,9 @@ def table_of(values: np.ndarray, source: str) -> Table:
 
 
 def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
-               words_in: typing.Container[typing.Union[str, int]] = (),
-               unused: typing.Container[typing.Union[str, int]] = (), keeps_mixed: bool = False) -> Table:
+               words_in: typing.Collection[typing.Union[str, int]] = (),
+               unused: typing.Collection[typing.Union[str, int]] = (), keeps_mixed: bool = False,
+               kept_in: typing.Optional[pathlib.Path] = None) -> Table:
     """Reads a table from a file: text, compressed or not, or Parquet.
 
     In text, values are separated by white space, commas, semicolons, tabs or bars, and may stand in quotes. A first
@@ -75,6 +78,7 @@ def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
       words_in: columns that hold words, whatever their fields are: names, or numbers from 1.
       unused: columns that hold words if they cannot be read otherwise.
       keeps_mixed: whether a column of numbers and words holds words, and is listed as mixed, instead of refused.
+      kept_in: folder of large tables of numbers that were parsed before; None: text is parsed every time.
 
     Raises a UserError that names the first bad line, or what may be read in two ways.
     """
@@ -84,10 +88,18 @@ def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
         return read_parquet(path)
     layout = read_layout(path, form)
     _refuse_empty_fields(path, layout)
-    frame = _read_numbers(path, layout) if not form.missing_marks and not words_in else None
-    if frame is not None:
-        return _named(path, layout, Texts(frame, codes=find_codes(path, layout, frame)))
-    return _named(path, layout, read_texts(path, layout, form.missing_marks, words_in, unused, keeps_mixed))
+
+    def parse() -> Texts:
+        frame = _read_numbers(path, layout) if not form.missing_marks and not words_in else None
+        if frame is not None:
+            return Texts(frame, codes=find_codes(path, layout, frame))
+        return read_texts(path, layout, form.missing_marks, words_in, unused, keeps_mixed)
+
+    kept = parsed_once(path, kept_in, [form, list(words_in), list(unused), keeps_mixed], parse)
+    if kept.place is not None:
+        notice = f"note: {path.name}: its numbers were parsed before and are read from {kept.place} (key cache)"
+        layout = layout._replace(notices=(*layout.notices, notice))
+    return _named(path, layout, kept.texts)
 
 
 def _named(path: pathlib.Path, layout: Layout, texts: Texts) -> Table:
@@ -119,7 +131,8 @@ def _named(path: pathlib.Path, layout: Layout, texts: Texts) -> Table:
             notices.append(f"note: {path.name}: column {column + 1} has no name and holds a different whole "
                            "number in every row, as an index does: it is left out")
     columns = list(kept)
-    frame = frame.iloc[:, kept].set_axis(range(len(kept)), axis=1)
+    if len(kept) < width:
+        frame = frame.iloc[:, kept].set_axis(range(len(kept)), axis=1)
     names = None if layout.is_numbered else tuple(words[column] for column in kept)
     truth = [kept.index(column) for column in texts.truth if column in kept]
     notices += [*about_truth(path, truth, names), *about_values(path, frame, names)]
@@ -147,16 +160,25 @@ def _read_numbers(path: pathlib.Path, layout: Layout) -> typing.Optional["pandas
 
     if layout.decimal != ".":
         return None
+    _, words = next(rows_of_file(path, layout), (0, []))
+    if any(word.strip().lower() in TRUTH for word in words):  # pandas reads true and false as 1 and 0
+        return None
     try:
         with open_rows(path, layout.encoding, layout.n_skipped) as handle:
-            frame = pandas.read_csv(handle, sep=layout.separator, header=None, dtype=np.float64, index_col=False,
-                                    skipinitialspace=True, na_filter=False, **exact_rounding())
+            blocks = pandas.read_csv(handle, sep=layout.separator, header=None, dtype=np.float64, index_col=False,
+                                     skipinitialspace=True, na_filter=False, **exact_rounding(),
+                                     chunksize=max(1, BLOCK_NUMBERS // max(len(words), 1)))
+            return pandas.DataFrame(stack_rows(map(_finite, blocks)), copy=False)
     except (ValueError, OSError):  # pandas' parser errors are ValueErrors
         return None
-    if not np.isfinite(frame.to_numpy()).all():
-        return None
-    _, words = next(rows_of_file(path, layout))  # pandas reads true and false as 1 and 0
-    return None if any(word.strip().lower() in TRUTH for word in words) else frame
+
+
+def _finite(block: "pandas.DataFrame") -> np.ndarray:
+    """Returns the numbers of a block. Raises ValueError unless all are finite."""
+    values = block.to_numpy()
+    if not np.isfinite(values).all():
+        raise ValueError("not finite")
+    return values
 
 
 def exact_rounding() -> typing.Dict[str, str]:

@@ -5,6 +5,7 @@ import typing
 
 import numpy as np
 
+from data_loader.row_blocks import Numbers
 from data_loader.table_cells import CODE, label
 from data_loader.table_dialect import split_line
 from data_loader.table_header import MOST_NAMED, Layout, lines_of
@@ -15,6 +16,7 @@ if typing.TYPE_CHECKING:
     from data_loader.table_file import Table
 
 MISSING_MARKS = (-999.0, -8888.0, -9999.0, -99999.0)  # numbers that stand for missing values in many files
+FIRST_ROWS = 1000  # of a column that are looked at before the others
 LARGEST_WHOLE = 2**53  # up to it, float64 holds every whole number
 MAY_BE_CODE = re.compile(r"(^|[\s,;|\"'])0\d")  # in a line: a field with a leading zero
 
@@ -52,14 +54,26 @@ def about_values(path: pathlib.Path, frame: "pandas.DataFrame", names: Names) ->
         if may_be_header(first):
             yield (f"note: {path.name}: the first line holds the numbers {first.min():g} to {first.max():g} and is "
                    "taken for a row: remove it if it is a header")
+    lowest_of = _lowest(columns)
     for column, values in columns.items():
+        lowest = lowest_of[column]
+        if lowest not in MISSING_MARKS:
+            continue
         known = values[~np.isnan(values)]
-        lowest = known.min() if len(known) else np.nan
         others = known[known > lowest]
-        if lowest in MISSING_MARKS and len(others) and others.min() > lowest / 2:
+        if len(others) and others.min() > lowest / 2:
             yield (f"note: {path.name}: {label(column, names)} holds {lowest:g} in {len(known) - len(others)} of "
                    f"{len(values)} rows and is {others.min():g} or more in the others: if {lowest:g} marks a missing "
                    "value, remove these rows or impute it (key missing_marks)")
+
+
+def _lowest(columns: typing.Dict[int, np.ndarray]) -> typing.Dict[int, float]:
+    """Returns the lowest value of each column, or nan if there is none; a few rows of all columns at a time."""
+    numbers = Numbers(tuple(columns.values()))
+    if not columns or not numbers.n_rows:
+        return dict.fromkeys(columns, np.nan)
+    blocks = [np.fmin.reduce(block, axis=0) for block in numbers.blocks()]
+    return dict(zip(columns, np.fmin.reduce(blocks, axis=0)))
 
 
 def about_inputs(table: "Table", inputs: typing.Sequence[int]) -> typing.Iterator[str]:
@@ -112,8 +126,8 @@ def find_codes(path: pathlib.Path, layout: Layout, frame: "pandas.DataFrame") ->
 
     Only lines that may hold such a field are taken apart.
     """
-    values = frame.to_numpy()
-    wanted = {int(column) for column in np.flatnonzero(((values >= 0) & (values % 1 == 0)).all(axis=0))}
+    wanted = {column for column in range(frame.shape[1]) if _is_whole(frame.iloc[:FIRST_ROWS, column].to_numpy())
+              and _is_whole(frame.iloc[:, column].to_numpy())}
     found: typing.Dict[int, str] = {}
     for number, line in lines_of(path, layout.encoding):
         if not wanted:
@@ -124,3 +138,8 @@ def find_codes(path: pathlib.Path, layout: Layout, frame: "pandas.DataFrame") ->
                 found[column] = fields[column]
                 wanted.remove(column)
     return dict(sorted(found.items()))
+
+
+def _is_whole(values: np.ndarray) -> bool:
+    """Tells whether all are whole numbers from 0."""
+    return bool((values >= 0).all() and (values % 1 == 0).all())

@@ -14,16 +14,9 @@ REGRESSION, CLASSIFICATION = "regression", "classification"  # modes
 TABLE_CLASSIFICATION = "table classification"  # kind of a run of mode classification whose data are a table
 
 # Groups of keys by purpose; docs/configuration.md has one table per group, in the order of the keys below.
-EXPERIMENT = "Experiment"
-DATA = "Data and splits"
-NETWORK = "Network"
-LENGTH = "Run length and batches"
-POSTERIOR = "Prior and posterior"
-NOISE = "Observation noise"
-STEP = "Step sizes and moving averages"
-CURVATURE = "Curvature estimates"
-REFRESH = "Curvature refresh"
-EXECUTION = "Execution"
+EXPERIMENT, DATA, NETWORK, LENGTH = "Experiment", "Data and splits", "Network", "Run length and batches"
+POSTERIOR, NOISE, STEP = "Prior and posterior", "Observation noise", "Step sizes and moving averages"
+CURVATURE, REFRESH, EXECUTION = "Curvature estimates", "Curvature refresh", "Execution"
 
 SAMPLED, LINEARISED = "sampled", "linearised"  # values of key `predictive`
 
@@ -83,6 +76,9 @@ class Keys(pydantic.BaseModel):
     encoding: typing.Optional[str] = key(
         DATA, None, "Encoding of the file, as Python calls it. Default: UTF-8 or UTF-16, or else cp1252.", min_length=1)
     header: typing.Optional[bool] = key(DATA, None, "Whether the first line names the columns. Default: found.")
+    cache: bool = key(
+        DATA, True, "Keeps the numbers of large text files in experiments_path/.cache, so that a file is parsed once. "
+        "One that has changed is parsed again.")
     protocol: Literal["published", "standard", "random", "kfold", "ordered", "group", "column", "file", "all"] = key(
         DATA, "published", "Train-test splits. published: random 90/10 splits by seed; standard: the 20 fixed splits "
         "that most papers use; random: test_fraction of the rows; kfold: folds parts of shuffled rows, of which split "
@@ -138,6 +134,10 @@ class Keys(pydantic.BaseModel):
     test_batch_size: int = key(LENGTH, 1000, "Rows per evaluation batch; affects memory, not results.", ge=1)
     train_particles: int = key(LENGTH, 10, "Weight draws per step, each shared by the whole minibatch.", ge=1)
     test_particles: int = key(LENGTH, 100, "Weight draws in evaluation.", ge=1)
+    interim_particles: typing.Optional[int] = key(
+        LENGTH, None, "Weight draws of the evaluations before the last one, at most test_particles. Default: as many "
+        "as cost a tenth of the training between two evaluations, or a second of a core if that is more; with "
+        "patience, all.", CLASSIFICATION, ge=1)
     epoch_rate: typing.Optional[int] = key(
         LENGTH, None, "Epochs between evaluations. Default: 10 for regression, 1 for classification.", ge=1)
     save_interval: typing.Optional[int] = key(

@@ -89,7 +89,7 @@ class TrainingData:
 
     def _rows(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns rows of the training data. Images stay bytes; under data_aug they are cropped and flipped."""
-        x = tf.gather(self._x, rows)
+        x = tf.gather(self._x.read_value(), rows)  # a gather from the variable itself would copy a shared array
         return crop_and_flip(x, tf.gather(self._epoch["crops"], rows)) if self._design.config.data_aug else x
 
 
