@@ -9,7 +9,8 @@ trained by Adam with a step size that falls to 0 along a cosine, and every appro
 - `online` is trained by Algorithm 1 of Immer et al. (2021): the noise level and prior precisions, one per weight matrix
   and bias vector, maximise the marginal likelihood of a full Kronecker-factored approximation during the training.
 
-Each approximation then has the prior precisions and the noise level that maximise its own marginal likelihood.
+Each approximation then has the prior precisions and the noise level that maximise its own marginal likelihood: one
+precision per weight matrix and bias vector, and one for both of a last layer.
 
 Reference: Daxberger et al. (2021), Laplace Redux, https://arxiv.org/abs/2106.14806; Immer et al. (2021),
 https://arxiv.org/abs/2104.04975
@@ -132,7 +133,7 @@ def approximate(model, x, y, structure, precisions, sigma, regression):
     found = laplace.Laplace(model, "regression" if regression else "classification", subset_of_weights=subset,
                             hessian_structure=hessian, **options)
     found.fit(Batches(x, y, len(x)))
-    log_precisions = precisions[-found.n_layers:].log().requires_grad_()
+    log_precisions = (precisions if subset == "all" else precisions[-2:].mean()[None]).log().requires_grad_()
     log_sigma = torch.tensor([sigma]).log().requires_grad_()
     rule = torch.optim.Adam([log_precisions, log_sigma] if regression else [log_precisions], lr=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(rule, STEPS)
