@@ -4,10 +4,12 @@ import contextlib
 import re
 import typing
 
+from misc.config import Config
 from misc.config_file import parse_override
 from misc.errors import UserError
 
 FORMAT_KEYS = ("separator", "decimal", "encoding", "header", "missing_marks")  # of the config: how a table is written
+ANY_TABLE = {"dataset": "table", "data_file": "table", "optimizer": "sgd", "model_name": "linear"}  # to check keys with
 LISTS = ("missing_marks", "categories", "drop")  # keys whose values are lists
 
 
@@ -34,7 +36,7 @@ def check_training(args: argparse.Namespace) -> None:
 
 def settings_of(overrides: typing.Sequence[str], keys: typing.Sequence[str],
                 where: str) -> typing.Dict[str, typing.Any]:
-    """Returns the settings KEY=VALUE of --set. Raises a UserError for keys that are not among `keys`.
+    """Returns the settings KEY=VALUE of --set. Raises a UserError for keys that are not among `keys`, and bad values.
 
     where: the command or flag that takes only these.
     """
@@ -44,6 +46,7 @@ def settings_of(overrides: typing.Sequence[str], keys: typing.Sequence[str],
         if key not in keys:
             raise UserError(f"--set {key}: {where} takes the keys {', '.join(keys)} only")
         values[key] = None if value == "null" else value
+    Config.from_dict(dict(ANY_TABLE, **values), "--set")
     return values
 
 

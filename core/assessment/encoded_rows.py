@@ -13,7 +13,6 @@ from data_loader.other_rows import Expected, Header, encode_as, expected_columns
 from data_loader.parts import FILE, ROW
 from data_loader.row_stream import STDIN, RowBlock, bisected, count_lines, stream_table
 from data_loader.table_text import TableFormat
-from misc.config import Config
 from misc.errors import UserError
 
 IMAGES_AT_ONCE = 500  # or more, so that they make whole batches
@@ -40,10 +39,13 @@ def encoded_rows(runs: Sequence[Restored], rows: str, on_bad: OnBad,
         the path of an image in every line, or STDIN for such lines.
       written: how the table is written, by keys of the config, where that differs from the run's table.
     """
-    config = Config.from_dict(dict(runs[0].config.model_dump(exclude_unset=True), **(written or {})), "--set")
-    if runs[0].data.spec.pixels is not None:
-        return _images(runs, rows, on_bad)
-    return _table_rows(runs, rows, on_bad, TableFormat(**config.table_format))
+    if runs[0].data.spec.pixels is None:
+        form = dict(runs[0].config.table_format, **(written or {}))
+        marks = tuple(form.pop("missing_marks") or ())
+        return _table_rows(runs, rows, on_bad, TableFormat(missing_marks=marks, **form))
+    if written:
+        raise UserError(f"--set {next(iter(written))}: the run predicts images, and not rows of a table")
+    return _images(runs, rows, on_bad)
 
 
 def count_rows(runs: Sequence[Restored], rows: str) -> Optional[int]:

@@ -40,8 +40,8 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
 
     The config lists every input. Columns that number or name the rows are dropped, the first of them as row_id, and so
     are columns of too many words, and dates of which some are missing or written otherwise. Few different numbers and
-    words in one column are categories. Missing values are replaced by the median, with
-    an indicator if more than 5 % of a column are missing; dates are expanded.
+    words in one column are categories. Missing values are replaced by the median, with an indicator if more than 5 % of
+    a column are missing; dates are expanded.
     A target of words, or of two numbers, is a class; several targets are all numbers. Splits of classes are
     stratified: of a rare class a random test set may hold no row, or all, and with large classes it changes little.
 
@@ -52,16 +52,12 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
       given: values of SETTABLE keys that the user has chosen.
     """
     given = dict(given or {})
-    set_name = _set_name(path)
-    about_file = Config.from_dict(dict(dataset=set_name, data_file=str(path), optimizer=METHOD, model_name="linear",
-                                       **given), "--set")
-    words_in = [*(about_file.categories or ()), *([about_file.row_id] if about_file.row_id else [])]
-    table = read_table(path, TableFormat(**about_file.table_format), words_in, about_file.drop or (), keeps_mixed=True)
+    table = _read(path, given)
     n_rows, width = table.frame.shape
     targets = [width - 1] if target is None else find_targets(table, target)
     reasons = [f"target: {names_of(table, targets)}" + ("" if target is not None else ", the last column")]
     references = [reference_to(table, column) for column in targets]
-    values: Dict[str, Any] = {"dataset": set_name, "data_file": str(path),
+    values: Dict[str, Any] = {"dataset": _set_name(path), "data_file": str(path),
                               "target": references if len(targets) > 1 else references[0]}
     check_target(table, targets[0])
     columns = choose_columns(table, targets, given, reasons)
@@ -69,8 +65,7 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
     if not inputs:
         why = "; ".join(reason for reason in reasons if reason.startswith(("not among", "row_id")))
         raise UserError(f"{path}: no column is left as an input beside the target{f' ({why})' if why else ''}")
-    for key, chosen in (("row_id", columns.row_id), ("inputs", inputs), ("categories", columns.categories),
-                        ("drop", columns.drop)):
+    for key, chosen in columns._asdict().items():
         if chosen:
             names = [reference_to(table, column) for column in chosen]
             values[key] = names[0] if key == "row_id" else names
@@ -92,6 +87,14 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
     config = Config.from_dict(values, "the suggested config")
     data = (load_class_table if is_class else load_regression)(config)  # what cannot be trained on is refused here
     return Suggestion(values, [*data.notices, *reasons])
+
+
+def _read(path: pathlib.Path, given: Dict[str, Any]) -> Table:
+    """Returns the table, in which columns of numbers and words are kept as words."""
+    form = {key: given[key] for key in FORMAT_KEYS if key in given and key != "missing_marks"}
+    words_in = [*(given.get("categories") or ()), *([given["row_id"]] if given.get("row_id") else [])]
+    return read_table(path, TableFormat(missing_marks=tuple(given.get("missing_marks") or ()), **form), words_in,
+                      given.get("drop") or (), keeps_mixed=True)
 
 
 def find_targets(table: Table, target: Union[str, int, Sequence[str]]) -> List[int]:

@@ -20,8 +20,8 @@ MANY_WORDS = 0.1  # share of such a column that is no number, from which it is n
 class Columns(NamedTuple):
     """Positions of columns, from 0."""
 
-    inputs: List[int]
     row_id: List[int]      # one, or none
+    inputs: List[int]
     categories: List[int]  # inputs that are listed as such
     drop: List[int]        # columns that are listed as not used
 
@@ -55,7 +55,7 @@ def choose_columns(table: Table, targets: Sequence[int], given: Dict[str, Any], 
     inputs = _without_unusable(table, inputs, categories, reasons)
     used = [*inputs, *targets, *row_ids[:1]]
     drop = dropped + [column for column, _ in table.mixed if column not in (*used, *dropped)]  # or they are refused
-    return Columns(inputs, row_ids[:1], [column for column in categories if column in inputs], drop)
+    return Columns(row_ids[:1], inputs, [column for column in categories if column in inputs], drop)
 
 
 def check_target(table: Table, target: int) -> None:
