@@ -56,7 +56,7 @@ def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise
         read = read_unlabelled(pathlib.Path(name), fit)
         _say(skipped_note(read.skipped, pathlib.Path(name)))
         return np.concatenate([fit_to_shape(image[None], shape) for image in read.images])
-    return fit_to_shape(_load_images(name, data_path, [*IMAGE_SETS, NOISE], fit)[0].images, shape)
+    return fit_to_shape(np.asarray(_load_images(name, data_path, [*IMAGE_SETS, NOISE], fit)[0].images), shape)
 
 
 def ood_part(name: str, config: Config, data: ImageData, n_noise: int) -> Part:

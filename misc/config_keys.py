@@ -100,6 +100,9 @@ class Keys(pydantic.BaseModel):
     labels_file: typing.Optional[str] = key(
         DATA, None, "A CSV of file names in data_path and their classes, for dataset images in place of class folders.",
         CLASSIFICATION, pattern=PATH)
+    image_cache: typing.Optional[str] = key(
+        DATA, None, "Folder in which the bytes of dataset images are kept, from where they are mapped into memory, for "
+        "sets that are larger than memory. Default: all images are held in memory.", CLASSIFICATION, pattern=PATH)
     split: typing.Optional[int] = key(
         DATA, None, "Index of the split. Default: the seed; with protocol standard, random, kfold, group and column, "
         "seed - 1 (counted from 0).", ge=0, lt=2**32)

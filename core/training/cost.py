@@ -79,6 +79,7 @@ def run_cost(design: "Design") -> RunCost:
     for length in spec.shape:
         numbers_per_row *= length
     data = 3 * spec.n_rows * numbers_per_row * (1 if spec.pixels else width)  # the arrays, their feed, the variable
+    data *= not spec.is_mapped
     transient = 0
     if any(layer.spec.geometry for layer in design.layers) and "scale" in periods:
         transient = 2 * CHUNK_NUMBERS * width

@@ -50,7 +50,7 @@ from misc.records import read_json, read_result, revision, versions, write_json
 # Keys that a resumed run may change: they do not touch the training.
 FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_keep", "num_workers", "runs",
                   "exp_name", "experiments_path", "data_path",  # the rows themselves are compared by their hash
-                  "predictive", "cache"}
+                  "predictive", "cache", "image_cache"}
 IN_RESULT = {"predictive"}  # of these, keys that change no weight, but what a finished run says of its predictions
 
 

@@ -97,7 +97,7 @@ CHANGES = {
 
 
 # Keys that change the images themselves, for dataset images alone; tests/images covers their effects.
-OWN_IMAGES = {"image_size", "image_fit", "labels_file"}
+OWN_IMAGES = {"image_size", "image_fit", "labels_file", "image_cache"}
 INTERIM = {"interim_particles"}  # changes evaluations alone; test_interim.py covers it
 
 
