@@ -110,7 +110,8 @@ def test_the_true_correlations_score_best(rng):
 
 
 def test_every_method_is_a_reference_unless_it_has_no_correlations(rng):
-    methods = [c.row_covariance(Draws(rng.randn(6, 8) * scale, np.full(6, 2.0), np.inf)) for scale in (1.0, 0.3, 0.1, 0.0)]
+    methods = [c.row_covariance(Draws(rng.randn(6, 8) * scale, np.full(6, 2.0), np.inf))
+               for scale in (1.0, 0.3, 0.1, 0.0)]
     targets = rng.randn(8)
 
     def scores(reference):
