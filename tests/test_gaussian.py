@@ -121,3 +121,11 @@ def test_large_layers_draw_by_box_muller_from_the_seed(session):
     assert (drawn == again).all() and (drawn != other).all()
     small = session.run(normals([2, 127, 127], tf.constant([5, 6]), tf.float64))
     assert_allclose(small, session.run(tf.random.stateless_normal([2, 127, 127], seed=[5, 6], dtype=tf.float64)))
+
+
+def test_the_number_of_draws_may_be_a_tensor(session):
+    """As ZhuSuan gives it."""
+    n_draws, seed = tf.placeholder(tf.int32, []), tf.constant([5, 6])
+    for further in ([130, 127], [3, 2]):
+        drawn = session.run(normals([n_draws, *further], seed, tf.float64), {n_draws: 3})
+        assert (drawn == session.run(normals([3, *further], seed, tf.float64))).all()
