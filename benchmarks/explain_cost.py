@@ -125,9 +125,9 @@ def fastest(work: Callable[[], None], clock: Clock) -> float:
     return min(times)
 
 
-def measure_in_a_process(number: int, one_thread: bool) -> Tuple[float, float]:
-    """Returns what `measure` does, of CASES[number]."""
-    command = [sys.executable, "-m", "benchmarks.explain_cost", "--case", str(number)]
+def measure_in_a_process(case: Case, one_thread: bool) -> Tuple[float, float]:
+    """Returns what `measure` does."""
+    command = [sys.executable, "-m", "benchmarks.explain_cost", "--case", json.dumps(case)]
     command += ["--one-thread"] if one_thread else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     predicted, measured = json.loads(done.stdout.decode().splitlines()[-1])
@@ -145,16 +145,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="WORD", help="only cases whose name contains this")
     parser.add_argument("--one-thread", action="store_true", help="measure CPU time with one thread")
-    parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
     args = parser.parse_args()
     with one_line_errors("explain_cost", "start it again"):
         if args.case is not None:
-            print(json.dumps(measure(CASES[args.case], args.one_thread)))
+            print(json.dumps(measure(Case(*json.loads(args.case)), args.one_thread)))
             return
         results = []
-        for number, case in enumerate(CASES):
+        for case in CASES:
             if args.only in case.name:
-                results.append((case.name, *measure_in_a_process(number, args.one_thread)))
+                results.append((case.name, *measure_in_a_process(case, args.one_thread)))
                 print(f"{case.name}: done", file=sys.stderr, flush=True)
         print(table(results))
         print(f"{os.cpu_count()} cores; load averages {os.getloadavg()}")

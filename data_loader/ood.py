@@ -24,9 +24,10 @@ from data_loader.parts import Part
 from data_loader.splits import hash_of_rows, n_common, rows_hash
 from data_loader.table_classes import class_part
 from data_loader.table_data import TableData
-from data_loader.table_file import Table, may_be_header, read_table
+from data_loader.table_file import Table, read_table
 from data_loader.table_source import fetch_known
 from data_loader.table_text import TableFormat
+from data_loader.table_values import may_be_header
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import did_you_mean

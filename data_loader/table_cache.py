@@ -65,7 +65,8 @@ def _read(place: pathlib.Path, content: str) -> typing.Optional[Texts]:
         if about["content"] == content:
             values = np.load(handle, allow_pickle=False)
             if hashlib.sha256(values.data).hexdigest() == about["values"]:
-                return Texts(pandas.DataFrame(values, copy=False), about["truth"], about["n_left_out"])
+                codes = {int(column): text for column, text in about["codes"].items()}
+                return Texts(pandas.DataFrame(values, copy=False), about["truth"], about["n_left_out"], codes)
     return None
 
 
@@ -74,7 +75,7 @@ def _write(place: pathlib.Path, texts: Texts, content: str) -> None:
     values = np.ascontiguousarray(texts.frame.to_numpy(np.float64))
     partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
     about = {"content": content, "truth": texts.truth, "n_left_out": texts.n_left_out,
-             "values": hashlib.sha256(values.data).hexdigest()}
+             "codes": dict(texts.codes), "values": hashlib.sha256(values.data).hexdigest()}
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with open(str(partial), "wb") as handle:

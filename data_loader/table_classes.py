@@ -44,8 +44,9 @@ def class_part(data: TableData, rows: OtherRows) -> Part:
     for row, name in enumerate(names):
         if name not in numbers:
             where, word = rows.table.field(row, rows.target)
-            what = about_missing(word) if name is None else (f"the run has no class {name!r}; it has "
-                                                             f"{', '.join(data.classes[:10])}")
+            what = f"the run has no class {name!r}; it has {', '.join(data.classes[:10])}"
+            if name is None:
+                what = about_missing(word, "a target is not replaced")
             raise UserError(f"{where}: {what}")
     labels = np.array([numbers[str(name)] for name in names], np.int32)
     n_in_train = None

@@ -23,7 +23,8 @@ def read_rows(config: Config, class_target: bool = False) -> Table:
     if class_target:
         words_in += config.targets or [LAST]
     if path.is_file():
-        return read_table(path, TableFormat(**config.table_format), words_in, config.drop or (), kept_tables(config))
+        return read_table(path, TableFormat(**config.table_format), words_in, config.drop or (),
+                          kept_in=kept_tables(config))
     if config.data_file:
         raise UserError(f"data_file {path}: {'this is a folder' if path.is_dir() else 'there is no such file'}")
     if config.dataset in IMAGE_SETS:

@@ -39,6 +39,10 @@ MODE_DEFAULTS = {
 }
 
 
+PERIODS = {"TCov": 10, "TInv": 200, "TEigen": 200, "TScale": 10}
+"""Keys of the refresh periods, and what null stands for in a classification."""
+
+
 class Config(Keys):
     """Settings of one run: the keys of misc/config_keys.py, checked together, and what follows from them."""
 
@@ -151,7 +155,10 @@ class Config(Keys):
 
     def sets(self, name: str) -> bool:
         """Returns whether a key differs from its default."""
-        return getattr(self, name) != type(self).model_fields[name].default
+        defaults = [type(self).model_fields[name].default]
+        if self.mode == CLASSIFICATION:
+            defaults.append(PERIODS.get(name))
+        return getattr(self, name) not in defaults
 
     @property
     def name(self) -> str:

@@ -14,16 +14,9 @@ REGRESSION, CLASSIFICATION = "regression", "classification"  # modes
 TABLE_CLASSIFICATION = "table classification"  # kind of a run of mode classification whose data are a table
 
 # Groups of keys by purpose; docs/configuration.md has one table per group, in the order of the keys below.
-EXPERIMENT = "Experiment"
-DATA = "Data and splits"
-NETWORK = "Network"
-LENGTH = "Run length and batches"
-POSTERIOR = "Prior and posterior"
-NOISE = "Observation noise"
-STEP = "Step sizes and moving averages"
-CURVATURE = "Curvature estimates"
-REFRESH = "Curvature refresh"
-EXECUTION = "Execution"
+EXPERIMENT, DATA, NETWORK, LENGTH = "Experiment", "Data and splits", "Network", "Run length and batches"
+POSTERIOR, NOISE, STEP = "Prior and posterior", "Observation noise", "Step sizes and moving averages"
+CURVATURE, REFRESH, EXECUTION = "Curvature estimates", "Curvature refresh", "Execution"
 
 SAMPLED, LINEARISED = "sampled", "linearised"  # values of key `predictive`
 
@@ -84,8 +77,7 @@ class Keys(pydantic.BaseModel):
         DATA, None, "Encoding of the file, as Python calls it. Default: UTF-8 or UTF-16, or else cp1252.", min_length=1)
     header: typing.Optional[bool] = key(DATA, None, "Whether the first line names the columns. Default: found.")
     cache: bool = key(
-        DATA, True, "Keeps the numbers of large text files in experiments_path/.cache, so that a file is parsed once. "
-        "One that has changed is parsed again.")
+        DATA, True, "Keeps the numbers of large text files in experiments_path/.cache: each is parsed once.")
     protocol: Literal["published", "standard", "random", "kfold", "ordered", "group", "column", "file", "all"] = key(
         DATA, "published", "Train-test splits. published: random 90/10 splits by seed; standard: the 20 fixed splits "
         "that most papers use; random: test_fraction of the rows; kfold: folds parts of shuffled rows, of which split "
@@ -108,8 +100,8 @@ class Keys(pydantic.BaseModel):
         DATA, None, "A CSV of file names in data_path and their classes, for dataset images in place of class folders.",
         CLASSIFICATION, pattern=PATH)
     image_cache: typing.Optional[str] = key(
-        DATA, None, "Folder in which the bytes of dataset images are kept, from where they are mapped into memory, for "
-        "sets that are larger than memory. Default: all images are held in memory.", CLASSIFICATION, pattern=PATH)
+        DATA, None, "Folder from whose files the bytes of dataset images are mapped into memory, for sets that are "
+        "larger than it. Default: they are held in memory.", CLASSIFICATION, pattern=PATH)
     split: typing.Optional[int] = key(
         DATA, None, "Index of the split. Default: the seed; with protocol standard, random, kfold, group and column, "
         "seed - 1 (counted from 0).", ge=0, lt=2**32)
@@ -145,9 +137,8 @@ class Keys(pydantic.BaseModel):
     train_particles: int = key(LENGTH, 10, "Weight draws per step, each shared by the whole minibatch.", ge=1)
     test_particles: int = key(LENGTH, 100, "Weight draws in evaluation.", ge=1)
     interim_particles: typing.Optional[int] = key(
-        LENGTH, None, "Weight draws of the evaluations before the last one, at most test_particles. Default: as many "
-        "as cost a tenth of the training between two evaluations, or a second of a core if that is more; with "
-        "patience, all.", CLASSIFICATION, ge=1)
+        LENGTH, None, "Weight draws of evaluations before the last one, at most test_particles. Default: as many as "
+        "cost a tenth of the training between two, or a second of a core; with patience, all.", CLASSIFICATION, ge=1)
     epoch_rate: typing.Optional[int] = key(
         LENGTH, None, "Epochs between evaluations. Default: 10 for regression, 1 for classification.", ge=1)
     save_interval: typing.Optional[int] = key(
@@ -245,6 +236,9 @@ class Keys(pydantic.BaseModel):
     true_fisher: bool = key(
         CURVATURE, True, "Estimates the curvature with targets sampled from the model; false: with the observed "
         "targets (empirical Fisher).")
+    curvature_rows: float = key(
+        CURVATURE, 1.0, "Share of a minibatch's rows from which A, S and R (diag: f) are estimated, rounded up.", gt=0,
+        le=1)
     scale_init: Literal["damped", "exact"] = key(
         CURVATURE, "damped", "ekfac: R is initialised from the eigenvalues of A and S, with the intrinsic and the "
         "extrinsic damping split between the two factors (damped) or without it (exact).")
@@ -269,10 +263,19 @@ class Keys(pydantic.BaseModel):
     Teigen: int = key(REFRESH, 5, "Steps between these refreshes under amor_eigen.", REGRESSION, ge=1)
     re_init: bool = key(REFRESH, True, "ekfac: also re-initialises R every re_init_iters steps.", REGRESSION)
     re_init_iters: int = key(REFRESH, 50, "Steps between re-initialisations of R under re_init.", REGRESSION, ge=1)
-    TCov: int = key(REFRESH, 10, "Steps between updates of A and S (diag: of f).", CLASSIFICATION, ge=1)
-    TInv: int = key(REFRESH, 200, "kfac: steps between computations of the inverses.", CLASSIFICATION, ge=1)
-    TEigen: int = key(REFRESH, 200, "ekfac: steps between computations of the eigenbases.", CLASSIFICATION, ge=1)
-    TScale: int = key(REFRESH, 10, "ekfac: steps between updates of R.", CLASSIFICATION, ge=1)
+    TCov: typing.Optional[int] = key(
+        REFRESH, None, "Steps between updates of A and S (diag: of f). Default: 10 for classification; 1 for "
+        "regression, with ekfac Teigen.", ge=1)
+    TInv: typing.Optional[int] = key(
+        REFRESH, None, "kfac: steps between inversions. Default: 1 for regression, 200 for classification.", ge=1)
+    TEigen: typing.Optional[int] = key(
+        REFRESH, None, "ekfac: steps between eigenbases. Default: Teigen, 200 for classification.", ge=1)
+    TScale: typing.Optional[int] = key(
+        REFRESH, None, "ekfac: steps between updates of R. Default: 1 for regression, 10 for classification.", ge=1)
+    auto_refresh: bool = key(
+        REFRESH, False, "Networks with a layer of 200 or more inputs or units: multiplies these periods, and "
+        "re_init_iters, by the least number with which statistics and refreshes take a quarter of a step's estimated "
+        "time at most. Moving averages cover as many steps as before.")
     early_refresh: bool = key(
         REFRESH, True, "Also refreshes statistics, inverses, bases and R at step 1 and at steps TCov, 2 TCov, 4 TCov "
         "and so on, until the first regular refresh.", CLASSIFICATION)
@@ -284,8 +287,7 @@ class Keys(pydantic.BaseModel):
     threads: typing.Optional[int] = key(
         EXECUTION, None, "Threads per TensorFlow operation, except LAPACK's decompositions, which have their own; "
         "0: TensorFlow's choice. Default: 1 for regression, 0 for classification.", ge=0, le=1024)
-    num_workers: int = key(EXECUTION, 2, "Accepted for compatibility with published files: it has no effect, because "
-                           "minibatches are assembled in the graph.", ge=0)
+    num_workers: int = key(EXECUTION, 2, "Has no effect; accepted for compatibility with published files.", ge=0)
 
 
 def key_mode(name: str) -> typing.Optional[str]:

@@ -8,7 +8,7 @@ import typing
 
 import filelock
 
-from misc.config import Config, key_mode
+from misc.config import PERIODS, REGRESSION, Config, key_mode
 from misc.errors import UserError
 from misc.records import read_json, write_json
 
@@ -113,7 +113,7 @@ def read_config(root: pathlib.Path,
                         + _runs_nearby(pathlib.Path(root)))
     try:
         written = read_json(path)
-        values = {name: value for name, value in written["config"].items()
+        values = {name: value for name, value in as_now(written["config"]).items()
                   if name not in Config.model_fields or key_mode(name) in (None, written["config"]["mode"])}
         if values.get("kl_candidates"):
             values["kl"] = written[SELECTION]["kl"]
@@ -122,6 +122,18 @@ def read_config(root: pathlib.Path,
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is damaged: it is not what train.py wrote") from None
+
+
+def as_now(values: typing.Mapping[str, typing.Any]) -> typing.Dict[str, typing.Any]:
+    """Returns stored values of config keys as this version writes them: null for periods that are the default.
+
+    Earlier versions stored the default numbers, also for regressions, in which they had no effect before the key
+    auto_refresh existed.
+    """
+    is_default = {name for name, number in PERIODS.items() if values.get(name) == number}
+    if values["mode"] == REGRESSION:
+        is_default = set() if "auto_refresh" in values else set(PERIODS)
+    return dict(values, **dict.fromkeys(is_default & set(values)))
 
 
 def _runs_nearby(root: pathlib.Path) -> str:
@@ -205,12 +217,13 @@ def changed_settings(folder: Folder, config: Config, rows_hash: str,
     """
     try:
         before = read_json(folder.config)
-        then = {name: before["config"].get(name, field.default) for name, field in Config.model_fields.items()}
+        stored = as_now(before["config"])
+        then = {name: stored.get(name, field.default) for name, field in Config.model_fields.items()}
         if then["kl_candidates"]:
             float(before[SELECTION]["kl"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {folder.config.name: f"{folder.config.name} (it is damaged)"}
-    pairs = [(name, then[name], value) for name, value in config.model_dump().items() if name not in free]
+    pairs = [(name, then[name], value) for name, value in as_now(config.model_dump()).items() if name not in free]
     pairs.append((ROWS_HASH, before.get(ROWS_HASH), rows_hash))
     return {name: f"{name} (then {old!r}, now {new!r})" for name, old, new in pairs if old != new}
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from misc.errors import UserError
+from networks.factored import CoreRecord, FactoredWeights
 from networks.geometry import Geometry
 
 ACTIVATIONS = {"relu": tf.nn.relu, "tanh": tf.tanh, "elu": tf.nn.elu}
@@ -28,6 +29,9 @@ Pair = Union[int, Tuple[int, int]]
 
 Moments = Tuple[tf.Tensor, tf.Tensor]
 """(mean, variance) of the values that a batch normalisation is given, each [d_out] or [K or 1, 1, ..., d_out]."""
+
+Weights = Union[tf.Tensor, FactoredWeights]
+"""K weight matrices of a layer: [K, d_in + 1, d_out], or the factors of their product."""
 
 NetworkFunction = Callable[[Any, Any, int], Any]
 """A network: (x, layers, n_outputs) -> outputs, where x is a shape or a tensor, as `layers` needs it."""
@@ -58,6 +62,7 @@ class LayerRecord(NamedTuple):
     inputs: tf.Tensor  # [K or 1, n, ...]; of a dense layer with the 1 appended
     preactivations: tf.Tensor  # [K, n, ..., d_out]
     moments: Optional[Moments] = None  # each particle's, by which a batch normalisation has normalised
+    core: Optional[CoreRecord] = None  # of a layer with FactoredWeights
 
 
 class ShapeRecorder:
@@ -130,7 +135,8 @@ class LayerBuilder:
 
     Args:
       specs: the layers, as a ShapeRecorder recorded them.
-      weights: one tensor [K, d_in + 1, d_out] per layer, drawn for each particle.
+      weights: one tensor [K, d_in + 1, d_out] per layer, drawn for each particle; dense layers also take
+        FactoredWeights.
       activation: function of a tensor.
       moments: {layer: (mean, variance)} that batch normalisations use. None: each particle uses those of its own values
         for these examples, as in training.
@@ -141,7 +147,7 @@ class LayerBuilder:
       records: the LayerRecords so far, in the order of the network.
     """
 
-    def __init__(self, specs: Sequence[LayerSpec], weights: Sequence[tf.Tensor],
+    def __init__(self, specs: Sequence[LayerSpec], weights: Sequence[Weights],
                  activation: Callable[[tf.Tensor], tf.Tensor], moments: Optional[Dict[str, Moments]] = None,
                  averages: Optional[Dict[str, Moments]] = None) -> None:
         self._layers = iter(zip(specs, weights))
@@ -152,6 +158,9 @@ class LayerBuilder:
         """Returns the pre-activations [K, n, d_out] of [K or 1, n, d_in]."""
         spec, weight = next(self._layers)
         a = append_one(h)
+        if isinstance(weight, FactoredWeights):
+            s, core = weight.times(a)
+            return self._record(spec, a, s, core=core)
         return self._record(spec, a, tf.matmul(a, weight))
 
     def conv2d(self, h: tf.Tensor, d_out: int, kernel: Pair = 3, stride: Pair = 1, padding: str = "SAME") -> tf.Tensor:
@@ -162,6 +171,7 @@ class LayerBuilder:
     def batch_norm(self, h: tf.Tensor) -> tf.Tensor:
         """Normalises every unit or channel, then scales and shifts it: [K or 1, n, ..., d] -> [K, n, ..., d]."""
         spec, weight = next(self._layers)
+        assert not isinstance(weight, FactoredWeights)
         axes = list(range(1, len(h.shape) - 1))
         if self._moments is None:
             mean, variance = tf.nn.moments(h, axes, keep_dims=True)
@@ -209,8 +219,8 @@ class LayerBuilder:
         return h + tf.pad(other[:, :, ::stride, ::stride], [[0, 0]] * 4 + [[more // 2, more - more // 2]])
 
     def _record(self, spec: LayerSpec, inputs: tf.Tensor, preactivations: tf.Tensor,
-                moments: Optional[Moments] = None) -> tf.Tensor:
-        self.records.append(LayerRecord(spec, inputs, preactivations, moments))
+                moments: Optional[Moments] = None, core: Optional[CoreRecord] = None) -> tf.Tensor:
+        self.records.append(LayerRecord(spec, inputs, preactivations, moments, core))
         return preactivations
 
 

@@ -37,6 +37,7 @@ def test_it_grows_with_the_table():
     small, middle, large = (schedule_for(n, "ekfac", {}) for n in (100, 1000, 100000))
     assert small["batch_size"] == 20 and middle["batch_size"] == 40 and large["batch_size"] == 256
     assert small["epoch"] == 1200 and middle["epoch"] == 1600 and large["epoch"] == 40
+    assert small["train_particles"] == middle["train_particles"] == 4 and large["train_particles"] == 2
     assert small["alpha"] == large["alpha"] == 0.025 and middle["alpha"] == 0.02
 
 

@@ -10,7 +10,7 @@ from core.inference.families import Batch, Diagonal, MeanField
 from core.inference.gaussian import Prior
 from core.inference.kfac import KFAC
 from core.inference.optimizer import METHODS
-from core.inference.step_sizes import StepSizes, kl_scale, norm_rate, regression_step_sizes
+from core.inference.step_sizes import Refreshes, StepSizes, kl_scale, norm_rate, regression_step_sizes
 from misc.config import Config
 from tests import reference
 
@@ -70,6 +70,22 @@ def test_moving_averages_use_the_fisher_targets(session, config, arrays):
     _, state = updated(session, Diagonal(PRIOR, config()), arrays, {"cov"})
     diagonal = np.diag(reference.dense_fisher(arrays[0], arrays[2])).reshape(SHAPE)
     assert_allclose(state["fisher"], 0.75 + 0.25 * diagonal, rtol=1e-10)
+
+
+@pytest.mark.parametrize("make, due", [(KFAC, {"cov"}), (Diagonal, {"cov"}), (EKFAC, {"cov", "scale"})])
+def test_a_share_of_the_rows_estimates_the_statistics_without_bias(session, config, arrays, make, due):
+    """It is that of the first rows, rounded up; over all rotations of the rows, its mean is that of all rows."""
+    def statistics(share, *rotated):
+        return updated(session, make(PRIOR, config(curvature_rows=share)), rotated, due)[1]
+
+    first = statistics(0.55, *arrays)  # 4 of 6 rows
+    by_hand = statistics(1.0, *(array[:, :4] for array in arrays))
+    parts = [statistics(0.55, *(np.roll(array, shift, axis=1) for array in arrays)) for shift in range(N)]
+    whole = statistics(1.0, *arrays)
+    for name in first:
+        assert_allclose(first[name], by_hand[name], rtol=1e-12)
+        assert_allclose(np.mean([part[name] for part in parts], axis=0), whole[name], rtol=1e-10, atol=1e-12)
+    assert any(np.abs(first[name] - whole[name]).max() > 1e-3 for name in first)
 
 
 @pytest.mark.parametrize("gamma_ex", [0.0, 0.3])
@@ -218,7 +234,7 @@ def test_step_sizes_of_regression_decay_by_whole_intervals(session, config, dtyp
     """The step sizes equal Python's powers to the last bit, and stay constant after the last epoch."""
     cfg = config(epoch=5, lr_decay_interval=interval, lr_decay_ratio=0.3, alpha=0.017, beta=0.11, omega=0.013)
     epoch, now = tf.placeholder(tf.int32, []), tf.placeholder(dtype, [])
-    sizes = regression_step_sizes(cfg, epoch, now, 7)
+    sizes = regression_step_sizes(cfg, epoch, now, 7, Refreshes({}))
     for number, power in [*enumerate(powers, start=1), (2**31 - 1, powers[-1])]:
         values = session.run([sizes.mean, sizes.cov, sizes.scale, sizes.step], {epoch: number, now: dtype(7 * number)})
         assert values == [dtype(rate) * dtype(0.3 ** power) for rate in (0.017, 0.11, 0.013)] + [dtype(7 * number)]

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 
 from core.inference.gaussian import Prior
 from core.inference.kfac import solve_damped
+from core.inference.normals import box_muller, normals
 from core.inference.posteriors import EigenMatrixNormal, FullyFactorized, MatrixNormal, PointMass
 from core.inference.solvers import DEFAULT
 from tests import reference
@@ -94,3 +95,37 @@ def test_point_mass(session):
     log_prior = -0.5 * (MEAN**2 / 2.0 + np.log(2 * np.pi * 2.0)).sum()
     assert_allclose(session.run(posterior.kl(2.0)), -log_prior, rtol=1e-12)
     assert (session.run(posterior.std()) == 0).all()
+
+
+# Many numbers at once.
+
+def test_box_muller_makes_standard_normal_numbers(session):
+    """Moments, tails, independence of the members of a pair and of neighbours, and both ends of the order."""
+    shape = [3, 500, 401]  # an odd number of numbers
+    numbers = session.run(box_muller(shape, tf.constant([5, 6]), tf.float32))
+    flat, n = numbers.ravel(), numbers.size
+    assert numbers.shape == tuple(shape) and np.isfinite(flat).all() and np.abs(flat).max() < 5.8
+    for power, expected, std in ((1, 0.0, 1.0), (2, 1.0, 2.0**0.5), (3, 0.0, 15.0**0.5), (4, 3.0, 96.0**0.5)):
+        assert abs(np.mean(flat.astype(float)**power) - expected) < 4.0 * std / n**0.5
+    assert scipy.stats.kstest(flat[::7].astype(float), "norm").pvalue > 1e-3
+    half = (n + 1) // 2
+    for lag in (1, half):
+        assert abs(np.mean(flat[:-lag] * flat[lag:])) < 4.0 / (n - lag)**0.5
+        assert abs(np.mean((flat[:-lag]**2 - 1.0) * (flat[lag:]**2 - 1.0))) < 4.0 * 2.0 / (n - lag)**0.5
+
+
+def test_large_layers_draw_by_box_muller_from_the_seed(session):
+    shape = [2, 130, 127]
+    drawn, again, other = (session.run(normals(shape, tf.constant([5, number]), tf.float64)) for number in (6, 6, 7))
+    assert_allclose(drawn, session.run(box_muller(shape, tf.constant([5, 6]), tf.float64)))
+    assert (drawn == again).all() and (drawn != other).all()
+    small = session.run(normals([2, 127, 127], tf.constant([5, 6]), tf.float64))
+    assert_allclose(small, session.run(tf.random.stateless_normal([2, 127, 127], seed=[5, 6], dtype=tf.float64)))
+
+
+def test_the_number_of_draws_may_be_a_tensor(session):
+    """As ZhuSuan gives it."""
+    n_draws, seed = tf.placeholder(tf.int32, []), tf.constant([5, 6])
+    for further in ([130, 127], [3, 2]):
+        drawn = session.run(normals([n_draws, *further], seed, tf.float64), {n_draws: 3})
+        assert (drawn == session.run(normals([3, *further], seed, tf.float64))).all()

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 import evaluate
 import train
-from core.inference.step_sizes import regression_step_sizes
+from core.inference.step_sizes import Refreshes, regression_step_sizes
 from core.training import lengthening, run
 from core.training.design import design_run
 from data_loader.batches import epoch_plan
@@ -111,7 +111,7 @@ def test_step_sizes_go_on_as_they_ended(config):
     made = config(epoch=4, lr_decay_interval=2)
     with tf.Graph().as_default(), tf.Session() as session:
         epoch = tf.placeholder(tf.int32, [])
-        sizes = regression_step_sizes(made, epoch, tf.constant(1.0, tf.float64), 8)
+        sizes = regression_step_sizes(made, epoch, tf.constant(1.0, tf.float64), 8, Refreshes({}))
         means = [session.run(sizes.mean, {epoch: number}) for number in range(1, 20)]
     np.testing.assert_allclose(means, 0.02 * np.array([1.0] * 2 + [0.1] * 17), rtol=1e-12)
 

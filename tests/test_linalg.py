@@ -76,3 +76,16 @@ def test_off_diagonal_share_by_hand(session):
     matrix = tf.constant([[3.0, 4.0], [4.0, 0.0]], tf.float64)
     assert session.run(linalg.off_diagonal_share(matrix, tf.eye(2, dtype=tf.float64))) == pytest.approx(
         np.sqrt(32 / 41))
+
+
+@pytest.mark.parametrize("d", [5, 6, 7, 13, 20])
+def test_products_with_a_triangular_matrix_leave_out_its_zeros(session, rng, monkeypatch, d):
+    """Also for dimensions that the blocks do not divide, and up to one row less than there are blocks."""
+    root, tensor = np.tril(rng.randn(d, d)), rng.randn(3, d, 4)
+    for least in (1, 100):  # in blocks, and at once
+        monkeypatch.setattr(linalg, "BLOCKED_FROM", least)
+        product = linalg.root_transposed_times(tf.constant(root), tf.constant(tensor))
+        assert_allclose(session.run(product), root.T @ tensor, rtol=1e-12)
+    n_numbers = sum(np.prod(op.inputs[0].shape.as_list()) for op in product.graph.get_operations()
+                    if op.type.startswith("BatchMatMul") and op.inputs[0].shape.as_list() != [1, d, d])
+    assert 0.5 * d * d < n_numbers <= 0.5 * (1.0 + 1.0 / linalg.N_BLOCKS) * d * d + d

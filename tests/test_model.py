@@ -190,6 +190,8 @@ CHANGES = {
     "held_out": (0.3, HELD_OUT), "held_out_epochs": (2, HELD_OUT),
     "alpha": (0.01, {}), "beta": (0.2, EKFAC), "omega": (0.3, EKFAC), "learning_rate": (0.1, {}),
     "momentum": (0.5, {}), "amor_eigen": (False, PERIODS), "Teigen": (2, PERIODS),
+    "curvature_rows": (0.5, EKFAC), "TCov": (2, EKFAC), "TEigen": (2, EKFAC), "TScale": (2, EKFAC),
+    "TInv": (2, dict(EKFAC, optimizer="kfac")),
     "re_init": (False, dict(PERIODS, re_init_iters=4)), "re_init_iters": (5, dict(PERIODS, re_init_iters=4)),
     "kfac_init_after_basis": (False, PERIODS), "split": (2, {}), "protocol": ("standard", {"seed": 2}),
     "validation_fraction": (0.2, {}), "validation_fold": (1, {"validation_fraction": 0.2}),
@@ -200,8 +202,8 @@ CHANGES = {
 NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fisher_approx", "test_batch_size",
              "test_particles", "num_workers", "epoch_rate", "save_interval", "max_to_keep", "steps_per_run", "threads",
              "curvature_device", "epoch", "lr_decay_interval", "lr_decay_ratio", "evaluate_on", "runs",
-             "max_skipped_steps", "auto_schedule", "kl_candidates", "predictive_noise", "test_fraction", "patience",
-             "init_from", "noise_covariance", "predictive", "cache",
+             "max_skipped_steps", "auto_schedule", "auto_refresh", "kl_candidates", "predictive_noise", "test_fraction",
+             "patience", "init_from", "noise_covariance", "predictive", "cache",
              *TABLE_KEYS} - set(CHANGES)
 
 

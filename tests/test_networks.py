@@ -236,7 +236,7 @@ def norm(request, rng):
 def test_each_particle_is_normalised_by_its_own_minibatch(session, norm):
     h, weight, recorder = norm
     layers = builder(recorder, weight)
-    outputs, record = session.run([layers.batch_norm(tf.constant(h)), layers.records[0][1:]])
+    outputs, record = session.run([layers.batch_norm(tf.constant(h)), layers.records[0][1:4]])
     axes = tuple(range(h.ndim - 2))
     for k in range(K):
         normal = (h[k] - h[k].mean(axis=axes)) / np.sqrt(h[k].var(axis=axes) + NORM_EPSILON)
@@ -285,7 +285,7 @@ def test_gradients_of_a_resnet_are_those_of_its_weights(session, rng, batch_norm
     labels = tf.constant([2, 0, 1])
     likelihood = Categorical(None, 3)
     layer_gradients = gradients(outputs, layers.records, likelihood.score({}, outputs, labels))
-    parts = [(statistics(record.spec), record.inputs, ds) for record, ds in zip(layers.records, layer_gradients)]
+    parts = [(statistics(record.spec), record.inputs, ds) for record, (ds, _) in zip(layers.records, layer_gradients)]
     per_particle = tf.gradients(likelihood.update({}, outputs, labels, 1.0, 1.0, 1.0)[1], weights)
     means, each, expected = session.run([
         [functions.gradient(a, ds) for functions, a, ds in parts],

@@ -5,6 +5,7 @@ from numpy.testing import assert_allclose
 
 from core.inference import optimizer
 from core.inference.adam import adam_step
+from core.inference.batch import Score, elbo_gradient, layer_batch
 from core.inference.ekfac import EKFAC
 from core.inference.factors import STATISTICS
 from core.inference.families import Batch, Diagonal
@@ -28,7 +29,7 @@ def test_gradient_of_the_bound_has_the_prior_at_the_drawn_weights(session, rng):
     log_prob = -0.5 * tf.reduce_sum(tf.square(y - s)) / n
     bound = log_prob - 0.5 * prior.damping * tf.reduce_sum(tf.square(w))
     by_autodiff = tf.reduce_mean(tf.gradients(bound, w)[0], axis=0)
-    batch = optimizer.layer_batch(LayerRecord(SPEC, a, s), y - s, None, w, w[0], prior, 1.0)
+    batch = layer_batch(LayerRecord(SPEC, a, s), Score(y - s), Score(None), w, w[0], prior, 1.0)
     got, expected, noise = session.run([batch.grad, by_autodiff, batch.noise])
     assert_allclose(got, expected, rtol=1e-10)
     assert_allclose(noise[0], 0.0)
@@ -39,7 +40,7 @@ def test_unit_step_reaches_the_exact_posterior_mean(session, rng, config):
     n, prior = 20, Prior(n_data=20, kl_weight=6.0, prior_var=1.0)  # gamma_in = 0.3
     x, y, start = rng.randn(n, 4), rng.randn(n, 1), rng.randn(4, 1)
     plan = optimizer.LayerMethod(LayerSpec("dense0", "dense", 3, 1), EKFAC(prior, config()), False)
-    grad = optimizer.elbo_gradient(tf.constant(x.T @ (y - x @ start) / n), tf.constant(start[None]), prior)
+    grad = elbo_gradient(tf.constant(x.T @ (y - x @ start) / n), tf.constant(start), prior)
     unit_errors = tf.ones([1, n, 1], tf.float64)
     batch = Batch(tf.constant(x[None]), None, unit_errors, None, grad, STATISTICS["dense"](None))
     one = tf.constant(1.0, tf.float64)

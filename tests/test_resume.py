@@ -11,8 +11,9 @@ import tqdm
 import evaluate
 import train
 from core.training import checkpoints
+from misc.config import Config
 from misc.errors import UserError
-from misc.folders import claim, folder_at, run_folder
+from misc.folders import changed_settings, claim, folder_at, read_config, run_folder
 from misc.log import SCREEN
 from misc.records import read_rows
 from tests.conftest import ROOT
@@ -209,3 +210,19 @@ def test_a_screen_that_cannot_be_written(config_file):
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "train.py", "--config", str(path)], cwd=str(ROOT), stderr=full)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("mode, given", [("regression", {}), ("classification", {}), ("classification", {"TCov": 10})])
+def test_periods_that_earlier_versions_stored(config, tmp_path, mode, given):
+    """They stored 10 and 200 where null is the default now, also in regressions, where they had no effect."""
+    before = {"mode": mode, "TCov": 10, "TInv": 200, "TEigen": 200, "TScale": 3}
+    folder = folder_at(tmp_path / "run")
+    folder.root.mkdir()
+    keys = dict(dataset="tiny", optimizer="ekfac", model_name="ffn50", mode=mode)
+    keys.update({"TScale": 3} if mode == "classification" else {}, **given)
+    stored = dict(Config.from_dict(keys).model_dump(), **before)
+    del stored["auto_refresh"]
+    folder.config.write_text(json.dumps({"config": stored, "rows_hash": "x"}))
+    assert changed_settings(folder, Config.from_dict(keys), "x", ()) == {}
+    assert read_config(folder.root, {})[0].TScale == keys.get("TScale")
+    assert set(changed_settings(folder, Config.from_dict(dict(keys, TCov=2)), "x", ())) == {"TCov"}

@@ -77,6 +77,14 @@ def test_periods_of_regression(config):
     assert regression_periods(config(Teigen=7, optimizer="kfac"), ["cov", "inverse"]) == {"cov": 1, "inverse": 1}
 
 
+def test_periods_that_are_given_replace_the_published_ones(config):
+    names = ["cov", "basis", "reinit", "scale"]
+    given = config(Teigen=7, TCov=2, TEigen=4, TScale=3, re_init_iters=12)
+    assert regression_periods(given, names) == {"cov": 2, "basis": 4, "scale": 3}  # every basis re-initialises R, too
+    assert regression_periods(config(Teigen=7, TCov=2), ["cov", "basis"]) == {"cov": 2, "basis": 7}
+    assert regression_periods(config(TInv=6, optimizer="kfac"), ["cov", "inverse"]) == {"cov": 1, "inverse": 6}
+
+
 def test_a_reinit_that_every_basis_update_covers_is_skipped(config):
     names = ["basis", "reinit"]
     assert regression_periods(config(Teigen=5, re_init_iters=50), names) == {"basis": 5}

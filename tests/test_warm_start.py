@@ -10,7 +10,7 @@ import train
 from core.inference.likelihoods import WishartLikelihood
 from core.inference.noise_model import GammaPrior
 from core.inference.noise_precision import ConjugateNoise, NoiseBatch
-from core.inference.step_sizes import classification_step_sizes, norm_rate
+from core.inference.step_sizes import Refreshes, classification_step_sizes, norm_rate
 from core.training import run, warm_start
 from core.training.design import design_run
 from core.training.graph import build_model
@@ -316,7 +316,8 @@ def test_averages_go_on(config, tmp_path):
     values = digits(tmp_path)
     with tf.Graph().as_default(), tf.Session() as session:
         now, epoch = tf.constant(1.0, tf.float64), tf.constant(1)
-        rates = [classification_step_sizes(Config.from_dict(dict(values, init_from=root)), epoch, now, 9).cov
+        rates = [classification_step_sizes(Config.from_dict(dict(values, init_from=root)), epoch, now, 9,
+                                           Refreshes({"cov": 10})).cov
                  for root in (None, "somewhere")]
         rates += [norm_rate(now), norm_rate(now, warm=True)]
         np.testing.assert_allclose(session.run([tf.convert_to_tensor(rate, tf.float64) for rate in rates]),

@@ -72,7 +72,7 @@ class _Noisy(BaseEstimator):
 
     def sample_weights(self, n: Optional[int] = None) -> Dict[str, np.ndarray]:
         """Returns n draws of the weights, {layer: [n, d_in + 1, d_out]}; see TrainedRun.sample_weights."""
-        check_is_fitted(self)
+        check_is_fitted(self, "run_")
         with value_errors():
             return self.run_.sample_weights(n)
 
@@ -94,7 +94,7 @@ class _Noisy(BaseEstimator):
             return self.run_.predict(rows, **asked)
 
     def _checked(self, X: Any) -> Any:
-        check_is_fitted(self)
+        check_is_fitted(self, "run_")
         return checked_rows(self, X, self.missing != "refuse", reset=False)
 
     def _more_tags(self) -> Dict[str, Any]:  # of scikit-learn before 1.6
@@ -139,20 +139,26 @@ class NoisyRegressor(RegressorMixin, _Noisy):
         found = [self._of_targets(columns, f"quantile_{level:.15g}") for level in levels]
         return np.stack(found, axis=-1) if found else np.zeros((*self._of_targets(columns, "mean").shape, 0))
 
-    def sample_y(self, X: Any, n_samples: int = 1, random_state: Optional[int] = None) -> np.ndarray:
+    def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
         """Returns draws from the predictive distribution, [n, n_samples], or [n, m, n_samples] of several targets.
 
-        random_state: their seed; default: that of the run.
+        random_state: their seed, or a generator that it is drawn from; default: the seed of the run.
         """
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, got {n_samples}")
-        columns = self._columns(X, samples=n_samples, seed=random_state)
+        columns = self._columns(X, samples=n_samples, seed=None if random_state is None else seed_of(random_state))
         return np.stack([self._of_targets(columns, f"sample_{number}") for number in range(1, n_samples + 1)], axis=-1)
 
     def log_prob(self, X: Any, y: Any) -> np.ndarray:
-        """Returns the log density of the targets y under the predictive distribution, [n], in nats."""
+        """Returns the log density of the targets y under the predictive distribution, [n], in nats.
+
+        Raises ValueError for another number of targets than the model has.
+        """
         X = self._checked(X)
         y = checked_numbers(y, X)
+        if y.size != len(y) * self.n_outputs_:
+            raise ValueError(f"y must have {self.n_outputs_} target{'s' * (self.n_outputs_ > 1)}, got an array of "
+                             f"{list(y.shape)}")
         with value_errors():
             draws, data = self.run_.draws(X), self.run_.data
         y = y.reshape(len(y)) if self.n_outputs_ == 1 else y

@@ -1,4 +1,5 @@
 """From the arguments of an estimator to the config of its run."""
+import numbers
 from typing import Any, Dict, List
 
 import numpy as np
@@ -37,7 +38,8 @@ def class_config(arguments: Dict[str, Any], target: int, n_rows: int, seed: int)
         settings = {name: value for name, value in settings.items() if name not in (
             "epoch", "kl_warmup", "decay_every_itr", "epoch_rate", "save_interval")}
         epochs = arguments["epochs"] if _is_given(arguments.get("epochs")) else settings_for_classes(n_rows)["epoch"]
-        settings.update(epoch=epochs, kl_warmup=epochs // 4, epoch_rate=epochs, save_interval=epochs)
+        warmup = epochs // 4 if isinstance(epochs, numbers.Integral) else None  # anything else is refused below
+        settings.update(epoch=epochs, kl_warmup=warmup, epoch_rate=epochs, save_interval=epochs)
     return _config(settings, arguments, target, seed)
 
 
@@ -55,8 +57,13 @@ def _config(settings: Dict[str, Any], arguments: Dict[str, Any], target: Any, se
     values.setdefault("categories", arguments.get("categories"))
     if values.get("validation_fraction"):
         values.setdefault("evaluate_on", "validation")
-    return Config.from_dict({name: value for name, value in values.items() if value is not None}, "settings")
+    return Config.from_dict({name: _plain(value) for name, value in values.items() if value is not None}, "settings")
 
 
 def _is_given(value: Any) -> bool:
     return value is not None and not (isinstance(value, str) and value == AUTO)
+
+
+def _plain(value: Any) -> Any:
+    """Returns numpy's numbers and arrays, which searches over arguments give, as Python's; other values as they are."""
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value

@@ -60,15 +60,15 @@ def calibrated_numbers(columns: Columns, calibration: Calibration, level: float)
             "calibrated_upper": columns["mean"] + half}
 
 
-def calibrated_classes(logits: np.ndarray, classes: Sequence[Any], calibration: Calibration, level: float) -> Columns:
+def calibrated_classes(draws: Any, classes: Sequence[Any], calibration: Calibration, level: float) -> Columns:
     """Returns the confidence and the probability of every class at the fitted temperature, and the conformal set.
 
     Args:
-      logits: [K, n, C], of all weight draws.
+      draws: logits of all weight draws, [K, n, C], or ProbitDraws.
       classes: their names.
       level: probability of the set. Raises UserError if the calibration has too few rows for it.
     """
-    probabilities, inside = calibrated_arrays(logits, calibration, level)
+    probabilities, inside = calibrated_arrays(draws, calibration, level)
     names = [str(name) for name in classes]
     sets = [SEPARATOR.join(name for name, is_in in zip(names, row) if is_in) for row in inside]
     return {"confidence": probabilities.max(axis=1),
@@ -76,12 +76,12 @@ def calibrated_classes(logits: np.ndarray, classes: Sequence[Any], calibration: 
             "set": np.array(sets, object)}
 
 
-def calibrated_arrays(logits: np.ndarray, calibration: Calibration, level: float) -> Tuple[np.ndarray, np.ndarray]:
+def calibrated_arrays(draws: Any, calibration: Calibration, level: float) -> Tuple[np.ndarray, np.ndarray]:
     """Returns (probabilities [n, C] at the fitted temperature, bool [n, C]: whether a class is in the conformal set).
 
     The arguments are those of `calibrated_classes`.
     """
-    fit, prediction = calibration.fits[0], predict_classes(logits_of(logits))
+    fit, prediction = calibration.fits[0], predict_classes(logits_of(draws))
     assert isinstance(fit, ClassFit), "check_fits has found so"
     inside = SETS[fit.sets](prediction.probabilities) <= calibration.bound(level)
     return tempered(prediction, fit.temperature).probabilities, inside
@@ -131,8 +131,8 @@ def _compare_target(calibration: Calibration, collected: Collected, data: Any, l
 
 
 def _compare_classes(calibration: Calibration, collected: Collected, level: float) -> Both:
-    logits, labels = np.asarray(collected.draws), np.asarray(collected.rows)
-    prediction, fit = predict_classes(logits_of(logits)), calibration.fits[0]
+    labels = np.asarray(collected.rows)
+    prediction, fit = predict_classes(logits_of(collected.draws)), calibration.fits[0]
     assert isinstance(fit, ClassFit), "check_fits has found so"
 
     def metrics(of_state: ClassPrediction, inside: np.ndarray) -> Dict[str, WeightedMetric]:
@@ -142,7 +142,7 @@ def _compare_classes(calibration: Calibration, collected: Collected, level: floa
                 "mean_size": weighted_mean(inside.sum(axis=1))}
 
     return (metrics(prediction, adaptive_scores(prediction.probabilities) < level),
-            metrics(tempered(prediction, fit.temperature), calibrated_arrays(logits, calibration, level)[1]))
+            metrics(tempered(prediction, fit.temperature), calibrated_arrays(collected.draws, calibration, level)[1]))
 
 
 def target_scores(draws: Draws, targets: np.ndarray) -> np.ndarray:

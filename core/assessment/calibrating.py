@@ -10,6 +10,7 @@ from core.assessment.calibration_file import (
     ClassFit,
     TargetFit,
     hash_of_part,
+    predictive_of,
     write_calibration,
 )
 from core.assessment.inputs import TEST, Collected, Input, Options, collect, rows_in_train
@@ -70,7 +71,7 @@ def _calibrate(root: pathlib.Path, overrides: Dict[str, Any], options: Options, 
         collected = collect(run, inputs)
         level = options.level or INTERVAL
         calibration = Calibration(
-            level, run.step, run.design.n_test_particles, rows, len(part.x), hash_of_part(part),
+            level, run.step, run.design.n_test_particles, predictive_of(run), rows, len(part.x), hash_of_part(part),
             tuple(_about_rows(run, part, options)), ())
         calibration.check_level(level)
         calibration = fitted(calibration, collected[CALIBRATION], run.data, options.sets)

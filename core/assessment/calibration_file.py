@@ -8,6 +8,7 @@ from core.assessment.restore import Restored
 from core.metrics.conformal import SETS, conformal_quantile, least_rows
 from data_loader.parts import Part
 from misc.config import REGRESSION
+from misc.config_keys import LINEARISED, SAMPLED
 from misc.errors import UserError
 from misc.folders import Folder
 from misc.records import read_json, write_json
@@ -37,6 +38,7 @@ class Calibration(NamedTuple):
     level: float               # probability of the intervals or sets, unless another one is asked for
     step: int                  # of the checkpoint
     particles: int             # number of weight draws
+    predictive: str            # sampled or linearised: how predictions treat the weights
     rows: str                  # what rows, in a few words
     n_rows: int
     rows_hash: str             # of their standardised inputs, or images, and targets
@@ -104,8 +106,8 @@ def _restored(values: Dict[str, Any]) -> Calibration:
                  for fit in values["classes" if kind is ClassFit else "targets"])
     calibration = Calibration(
         level=float(values["level"]), step=int(values["step"]), particles=int(values["particles"]),
-        rows=str(values["rows"]), n_rows=int(values["n_rows"]), rows_hash=str(values["rows_hash"]),
-        notices=tuple(map(str, values["notices"])), fits=fits)
+        predictive=str(values["predictive"]), rows=str(values["rows"]), n_rows=int(values["n_rows"]),
+        rows_hash=str(values["rows_hash"]), notices=tuple(map(str, values["notices"])), fits=fits)
     for fit in fits:
         factor = fit.temperature if isinstance(fit, ClassFit) else fit.std_factor
         is_sorted = np.isfinite(fit.scores).all() and (np.diff(fit.scores) >= 0).all()
@@ -120,7 +122,7 @@ def _restored(values: Dict[str, Any]) -> Calibration:
 
 def check_fits(calibration: Calibration, run: Restored) -> None:
     """Raises UserError unless the calibration is one of the run's predictions, as they are made now."""
-    path, draws = run.folder.calibration, run.design.n_test_particles
+    path, draws, predictive = run.folder.calibration, run.design.n_test_particles, predictive_of(run)
     is_regression = run.config.kind == REGRESSION
     n_fits = run.data.spec.n_outputs if is_regression else 1
     kind = TargetFit if is_regression else ClassFit
@@ -131,6 +133,14 @@ def check_fits(calibration: Calibration, run: Restored) -> None:
     if calibration.particles != draws:
         raise UserError(f"{path} is of {calibration.particles} weight draws, but there are {draws} now: {AGAIN}, or "
                         f"use --particles {calibration.particles}")
+    if calibration.predictive != predictive:
+        raise UserError(f"{path} is of {calibration.predictive} predictions, but these are {predictive}: {AGAIN} "
+                        f"--predictive {predictive}, or predict with --predictive {calibration.predictive}")
+
+
+def predictive_of(run: Restored) -> str:
+    """Returns how the run's predictions treat the weights: key `predictive`, or sampled without weight noise."""
+    return LINEARISED if run.design.linearised else SAMPLED
 
 
 def calibration_of(run: Restored, calibration: Optional[Calibration]) -> Calibration:

@@ -64,8 +64,7 @@ class EKFAC(Kronecker):
         if "reinit" in due:
             new["scale"] = self._initial_scale(new)
         if "scale" in due:
-            value = batch.stats.eigenbasis_scale(batch.a, batch.ds_fisher, q_a=new["q_a"], q_s=new["q_s"])
-            new["scale"] = ema(new["scale"], value, step_sizes.scale)
+            new["scale"] = ema(new["scale"], self._measured_scale(batch, state, new), step_sizes.scale)
         return new
 
     def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
@@ -127,6 +126,13 @@ class EKFAC(Kronecker):
         if self._config.kfac_init_after_basis:
             return dict(basis, scale=initial)
         return dict(basis, scale=tf.cond(old["refreshed"] > 0.0, lambda: carry_scale(old, basis), lambda: initial))
+
+    def _measured_scale(self, batch: Batch, old: State, new: State) -> tf.Tensor:
+        """Returns R of one minibatch in the basis of `new`, from known projections if that is the basis of `old`."""
+        if batch.rotated is not None and all(new[name] is old[name] for name in ("q_a", "q_s")):
+            return batch.stats.squared_gradient(*map(self._fisher_rows, batch.rotated))
+        a, ds = map(self._fisher_rows, (batch.a, batch.ds_fisher))
+        return batch.stats.eigenbasis_scale(a, ds, q_a=new["q_a"], q_s=new["q_s"])
 
     def _initial_scale(self, basis: State) -> tf.Tensor:
         """Returns R from the eigenvalues alone, [d_in + 1, d_out].

@@ -7,7 +7,7 @@ tensors. The methods come in this order: `init` (state at step 0), `update` (sta
 This module has the base class and the families without Kronecker factors. Noisy K-FAC is in core/inference/kfac.py,
 noisy EK-FAC in core/inference/ekfac.py. To add a family, subclass `Family` and add a row to `optimizer.METHODS`.
 """
-from typing import AbstractSet, Any, Dict, NamedTuple, Set, Tuple
+from typing import AbstractSet, Any, Dict, NamedTuple, Optional, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -21,8 +21,18 @@ from core.inference.types import Scalar, Shape, State
 from misc.config import Config
 
 FISHER_KEYS = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_warmup",
-               "early_refresh")
+               "early_refresh", "curvature_rows")
 """Config keys that affect every family with a Fisher matrix."""
+
+
+class Rotated(NamedTuple):
+    """Parts of a Batch in the family's coordinates before the step (noisy EK-FAC: the eigenbasis), if they are known.
+
+    `Batch.grad` is in these coordinates, too.
+    """
+
+    a: tf.Tensor  # inputs, [K or 1, n, d_in + 1]
+    ds_fisher: tf.Tensor  # [K, n, d_out]
 
 
 class Batch(NamedTuple):
@@ -31,9 +41,10 @@ class Batch(NamedTuple):
     a: tf.Tensor  # inputs, [K or 1, n, d_in + 1] for a dense layer; see core/inference/factors.py
     ds: tf.Tensor  # d log p(y | x, W) / d s per example, [K, n, d_out] for a dense layer
     ds_fisher: tf.Tensor  # the same for the targets that define the Fisher: sampled or observed ones
-    noise: tf.Tensor  # weights - mean, [K, d_in + 1, d_out]; valid only if the coordinates are weights
+    noise: Optional[tf.Tensor]  # weights - mean, [K, d_in + 1, d_out]; valid only if the coordinates are weights
     grad: tf.Tensor  # v: gradient of the per-example objective for the mean, at drawn weights; [d_in + 1, d_out]
     stats: LayerStatistics  # curvature statistics of the layer's kind
+    rotated: Optional[Rotated] = None  # if the weights were drawn as FactoredWeights that are rotated
 
 
 class Family:
@@ -114,6 +125,17 @@ class Family:
           new: the entries that a step writes.
         """
         return {"momentum"}
+
+    def _fisher_rows(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the share `curvature_rows` of the examples, [K or 1, m, ...] of [K or 1, n, ...], rounded up.
+
+        They are the first of a minibatch, whose rows are in random order.
+        """
+        share = self._config.curvature_rows
+        if share == 1.0:
+            return rows
+        n_rows = tf.cast(tf.math.ceil(share * tf.cast(tf.shape(rows)[1], tf.float64)), tf.int32)
+        return rows[:, :n_rows]
 
     @property
     def _step_damping(self) -> float:
@@ -215,7 +237,7 @@ class Diagonal(Family):
     def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
         if "cov" not in due:
             return state
-        fisher = batch.stats.squared_gradient(batch.a, batch.ds_fisher)
+        fisher = batch.stats.squared_gradient(*map(self._fisher_rows, (batch.a, batch.ds_fisher)))
         return {"fisher": ema(state["fisher"], fisher, step_sizes.cov)}
 
     def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:

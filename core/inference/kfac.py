@@ -5,9 +5,9 @@ import tensorflow.compat.v1 as tf
 
 from core.inference.families import Batch
 from core.inference.kronecker import FACTOR_KEYS, Kronecker
-from core.inference.linalg import eigvalsh, factored_damping
+from core.inference.linalg import LAPACK_MIN_DIM, eigvalsh, factored_damping
 from core.inference.posteriors import MatrixNormal, Posterior
-from core.inference.solvers import DEFAULT, Solver
+from core.inference.solvers import DEFAULT, Solver, gram
 from core.inference.step_sizes import StepSizes
 from core.inference.types import Scalar, Shape, State
 
@@ -23,8 +23,8 @@ class KFAC(Kronecker):
     State:
       a_cov, s_cov: A and S; fresh after every step in which "cov" is due.
       root_a, root_s: inverse Cholesky roots C_A, C_S of the posterior; cached until "inverse" is due.
-      step_inverse_a, step_inverse_s: the inverses in the step; cached likewise. They exist only if gamma_ex > 0;
-        with gamma_ex = 0 the roots serve the step too.
+      step_inverse_a, step_inverse_s: the inverses in the step; cached likewise. They exist if gamma_ex > 0, and for
+        wide layers under auto_refresh, which do not compute them at every step; otherwise the roots serve the step.
 
     Reference: Zhang et al. (2018), Sec. 3.3, https://arxiv.org/abs/1712.02390
     """
@@ -34,6 +34,10 @@ class KFAC(Kronecker):
     def init(self, shape: Shape, dtype: tf.DType) -> State:
         state = {"a_cov": tf.eye(shape[0], dtype=dtype), "s_cov": tf.eye(shape[1], dtype=dtype)}
         return dict(state, **self._decompositions(DEFAULT, state, {}))
+
+    def _has_inverses(self, state: State) -> bool:
+        widest = max(int(state[name].shape[0]) for name in ("a_cov", "s_cov"))
+        return self._config.damping > 0.0 or (self._config.auto_refresh and widest >= LAPACK_MIN_DIM)
 
     def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
         new = dict(state)
@@ -49,7 +53,7 @@ class KFAC(Kronecker):
 
     def precondition(self, grad: tf.Tensor, state: State) -> tf.Tensor:
         """Returns A_g^-1 grad S_g^-1 with g = gamma_in + gamma_ex."""
-        if self._config.damping:
+        if self._has_inverses(state):
             return tf.matmul(state["step_inverse_a"], tf.matmul(grad, state["step_inverse_s"]))
         root_a, root_s = state["root_a"], state["root_s"]
         whitened = tf.matmul(root_a, tf.matmul(grad, root_s, transpose_b=True))
@@ -59,13 +63,13 @@ class KFAC(Kronecker):
         return self._factor_report(state, eigvalsh(state["a_cov"]), eigvalsh(state["s_cov"]))
 
     def covered_by_mean_check(self, new: Dict[str, Any]) -> Set[str]:
-        step_entries = {"step_inverse_a", "step_inverse_s"} if self._config.damping else {"root_a", "root_s"}
-        refreshed = step_entries & set(new)
+        inverses = {"step_inverse_a", "step_inverse_s"} & set(new)
+        refreshed = inverses or {"root_a", "root_s"} & set(new)
         covered = super().covered_by_mean_check(new) | refreshed
         return covered | {"a_cov", "s_cov"} if refreshed else covered
 
     def _decompositions(self, solver: Solver, factors: State, last: State) -> State:
-        """Returns the roots of the posterior and, if gamma_ex > 0, the inverses of the step.
+        """Returns the roots of the posterior and, if the step has them, its inverses.
 
         Args:
           factors: state with the A and S to decompose.
@@ -74,8 +78,10 @@ class KFAC(Kronecker):
         a_cov, s_cov = factors["a_cov"], factors["s_cov"]
         root_a, root_s = solve_damped(solver.root, a_cov, s_cov, self._prior.damping,
                                       last.get("root_a"), last.get("root_s"))
-        if not self._config.damping:
+        if not self._has_inverses(factors):
             return {"root_a": root_a, "root_s": root_s}
+        if not self._config.damping:
+            return {"root_a": root_a, "root_s": root_s, "step_inverse_a": gram(root_a), "step_inverse_s": gram(root_s)}
         inverse_a, inverse_s = solve_damped(solver.inverse, a_cov, s_cov, self._step_damping,
                                             last.get("step_inverse_a"), last.get("step_inverse_s"))
         return {"root_a": root_a, "root_s": root_s, "step_inverse_a": inverse_a, "step_inverse_s": inverse_s}

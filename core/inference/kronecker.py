@@ -10,7 +10,7 @@ from core.inference.linalg import factored_damping
 from core.inference.step_sizes import StepSizes
 from core.inference.types import State
 
-FACTOR_KEYS = (*FISHER_KEYS, "curvature_device", "max_factor_dim", "large_layers")
+FACTOR_KEYS = (*FISHER_KEYS, "curvature_device", "max_factor_dim", "large_layers", "auto_refresh")
 """Config keys that affect every family with Kronecker factors."""
 
 REFRESH_DEVICES = {"auto": None, "cpu": "/device:CPU:0", "gpu": "/device:GPU:0"}
@@ -31,7 +31,7 @@ class Kronecker(Family):
 
     def _averaged_factors(self, state: State, batch: Batch, step_sizes: StepSizes) -> State:
         """Returns A and S after one more minibatch."""
-        a_cov, s_cov = batch.stats.second_moments(batch.a, batch.ds_fisher)
+        a_cov, s_cov = batch.stats.second_moments(*map(self._fisher_rows, (batch.a, batch.ds_fisher)))
         return {"a_cov": ema(state["a_cov"], a_cov, step_sizes.cov),
                 "s_cov": ema(state["s_cov"], s_cov, step_sizes.cov)}
 

@@ -3,8 +3,8 @@
 METHODS maps config's `optimizer` to a curvature family and to whether weights are drawn from its posterior. The three
 noisy methods of the papers are one step with three families.
 
-A step: draw w ~ q; take v, the gradient of the objective at w (`elbo_gradient`); update the curvature with gradients
-at the same w; move the mean along the preconditioned v. Regression averages v over steps (`averaged_steps`),
+A step: draw w ~ q; take v, the gradient of the objective at w (`batch.layer_batch`); update the curvature with
+gradients at the same w; move the mean along the preconditioned v. Regression averages v over steps (`averaged_steps`),
 classification clips the step (`clipped_steps`).
 """
 from typing import AbstractSet, Callable, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
@@ -18,14 +18,16 @@ from core.inference.factors import statistics
 from core.inference.families import Batch, Family
 from core.inference.gaussian import Prior
 from core.inference.kfac import KFAC
-from core.inference.posteriors import PointMass, Posterior
+from core.inference.posteriors import EigenMatrixNormal, MatrixNormal, PointMass, Posterior
 from core.inference.solvers import Solver, default_solver
 from core.inference.step_sizes import StepSizes
 from core.inference.types import Scalar, Shape, State
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import lookup
-from networks.layers import LayerRecord, LayerSpec
+from networks.layers import LayerSpec, Weights
+
+LEAST_FACTORED = 128**2  # weights of the smallest layer whose draws are not multiplied out
 
 
 class Method(NamedTuple):
@@ -94,6 +96,23 @@ class LayerMethod(NamedTuple):
             return self.curvature().posterior(state["mean"], state, temperature)
         return PointMass(self.weights(state))
 
+    def draw(self, state: State, temperature: Scalar, n_particles: int, seed: tf.Tensor, n_rows: int) -> Weights:
+        """Draws weights [n_particles, d_in + 1, d_out], for n_rows inputs each; factored where that is cheaper."""
+        posterior = self.posterior(state, temperature)
+        if isinstance(posterior, (EigenMatrixNormal, MatrixNormal)) and self.rotates_rows(n_rows):
+            return posterior.sample_factored(n_particles, seed)
+        return posterior.sample(n_particles, seed)
+
+    def rotates_rows(self, n_rows: int) -> bool:
+        """Tells whether a step multiplies n_rows inputs and scores by the factors' bases or roots, and not the weights.
+
+        That takes three passes (forward, and backward for two sets of targets) of n_rows (d_in^2 + d_out^2) instead of
+        d_in d_out (d_in + d_out). Small layers, whose time goes into the dispatch of ops, always multiply the weights.
+        """
+        d_a, d_s = self.shape
+        return (self.spec.kind == "dense" and d_a * d_s >= LEAST_FACTORED
+                and 3 * n_rows * (d_a**2 + d_s**2) < d_a * d_s * (d_a + d_s))
+
     def weights(self, state: State) -> tf.Tensor:
         """Returns the mean of the weights, [d_in + 1, d_out]."""
         return self.curvature().weights(state["mean"], state)
@@ -161,35 +180,6 @@ def initial_state(layer: LayerMethod, mean: tf.Tensor) -> State:
     return dict(mean=mean, momentum=tf.zeros_like(mean), **layer.curvature().init(layer.shape, mean.dtype))
 
 
-def elbo_gradient(log_prob_gradient: tf.Tensor, weights: tf.Tensor, prior: Prior, kl_scale: Scalar = 1.0) -> tf.Tensor:
-    """Returns v = E[d log p / d w] - kl_scale gamma_in E[w], per example, [d_in + 1, d_out].
-
-    kl_scale gamma_in = temperature / eta: the second term is the gradient of (lambda / N) log N(w; 0, eta I).
-
-    Args:
-      log_prob_gradient: E[d log p / d w], mean over particles and examples, [d_in + 1, d_out].
-      weights: drawn weights [K, d_in + 1, d_out].
-    """
-    return log_prob_gradient - kl_scale * prior.damping * tf.reduce_mean(weights, axis=0)
-
-
-def layer_batch(record: LayerRecord, ds: tf.Tensor, ds_fisher: tf.Tensor, weights: tf.Tensor, mean: tf.Tensor,
-                prior: Prior, kl_scale: Scalar) -> Batch:
-    """Returns the Batch of one layer. The prior is over weights; scales and shifts have none.
-
-    Args:
-      record: what the network recorded of the layer.
-      ds, ds_fisher: d log p / d s for the observed targets and for those of the Fisher, of the shape of
-        record.preactivations.
-      weights: drawn weights [K, d_in + 1, d_out].
-      mean: state["mean"], [d_in + 1, d_out].
-    """
-    stats = statistics(record.spec)
-    grad = stats.gradient(record.inputs, ds)
-    grad = elbo_gradient(grad, weights, prior, kl_scale) if record.spec.has_weights else grad
-    return Batch(record.inputs, ds, ds_fisher, weights - mean, grad, stats)
-
-
 class _Updated(NamedTuple):
     """A layer after its curvature update; tensors [d_in + 1, d_out], in the updated family's coordinates."""
 
@@ -205,7 +195,8 @@ def _update_curvature(layer: LayerMethod, state: State, batch: Batch, step_sizes
     new = family.update(state, batch, step_sizes, due)
     mean = family.change_basis(state["mean"], state, new)
     momentum = family.change_basis(state["momentum"], state, new)
-    return _Updated(new, mean, momentum, family.project(batch.grad, new))
+    grad = family.project(batch.grad, new) if batch.rotated is None else family.change_basis(batch.grad, state, new)
+    return _Updated(new, mean, momentum, grad)
 
 
 def averaged_step(layer: LayerMethod, state: State, batch: Batch, step_sizes: StepSizes, momentum: float,

@@ -9,8 +9,10 @@ import tensorflow.compat.v1 as tf
 from typing_extensions import Protocol
 
 from core.inference.gaussian import kl_to_prior
-from core.inference.linalg import project, rotate, solve_transposed, times_right
+from core.inference.linalg import project, root_transposed_times, rotate, solve_transposed, times_right
+from core.inference.normals import normals
 from core.inference.types import Scalar
+from networks.factored import FactoredWeights
 
 LOG_2PI = 1.8378770664093453
 
@@ -108,7 +110,13 @@ class MatrixNormal(NamedTuple):
     def sample(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
         """Draws mean + sqrt(temperature) C_A^T noise C_S."""
         noise = times_right(_noise(self.mean, n_particles, seed), self.root_s)
-        return self.mean + self.temperature**0.5 * tf.matmul(self.root_a[None], noise, transpose_a=True)
+        return self.mean + self.temperature**0.5 * root_transposed_times(self.root_a, noise)
+
+    def sample_factored(self, n_particles: int, seed: Optional[tf.Tensor]) -> FactoredWeights:
+        """Draws the weights of `sample` as mean + C_A^T (sqrt(temperature) noise) C_S, not multiplied out."""
+        core = self.temperature**0.5 * _noise(self.mean, n_particles, seed)
+        return FactoredWeights(core, to_core=lambda a: times_right(a, self.root_a, transpose=True),
+                               from_core=lambda rows: times_right(rows, self.root_s), base=self.mean)
 
     def kl(self, prior_var: float) -> tf.Tensor:
         trace = self.temperature * tf.reduce_sum(tf.square(self.root_a)) * tf.reduce_sum(tf.square(self.root_s))
@@ -150,7 +158,13 @@ class EigenMatrixNormal(NamedTuple):
     variance: tf.Tensor  # [d_in + 1, d_out], in the eigenbasis
 
     def sample(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
-        return rotate(FullyFactorized(self.mean, self.variance).sample(n_particles, seed), self.q_a, self.q_s)
+        return rotate(self._in_eigenbasis(n_particles, seed), self.q_a, self.q_s)
+
+    def sample_factored(self, n_particles: int, seed: Optional[tf.Tensor]) -> FactoredWeights:
+        """Draws the weights of `sample` as Q_A (mean + noise sqrt(variance)) Q_S^T, not multiplied out."""
+        core = self._in_eigenbasis(n_particles, seed)
+        return FactoredWeights(core, to_core=lambda a: times_right(a, self.q_a),
+                               from_core=lambda rows: times_right(rows, self.q_s, transpose=True), base=None)
 
     def kl(self, prior_var: float) -> tf.Tensor:
         """Returns the KL in the eigenbasis: the prior is isotropic, so a rotation does not change it."""
@@ -163,11 +177,15 @@ class EigenMatrixNormal(NamedTuple):
         """Returns log q(W), [K] in nats, of weights [K, d_in + 1, d_out]: a rotation keeps volumes as they are."""
         return FullyFactorized(self.mean, self.variance).log_prob(project(weights, self.q_a, self.q_s))
 
+    def _in_eigenbasis(self, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
+        """Draws Q_A^T W Q_S, [n_particles, d_in + 1, d_out]."""
+        return FullyFactorized(self.mean, self.variance).sample(n_particles, seed)
+
 
 def _noise(mean: tf.Tensor, n_particles: int, seed: Optional[tf.Tensor]) -> tf.Tensor:
     """Draws standard normal numbers [n_particles, d_in + 1, d_out], a function of the seed alone."""
     shape = [n_particles] + mean.shape.as_list()
-    return tf.random.stateless_normal(shape, seed=seed, dtype=mean.dtype)
+    return normals(shape, seed, mean.dtype)
 
 
 def _log_diag(root: tf.Tensor) -> tf.Tensor:

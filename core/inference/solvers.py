@@ -63,13 +63,14 @@ def default_solver(layer: str) -> Solver:
     return DEFAULT
 
 
-def _gram(root: tf.Tensor) -> tf.Tensor:
+def gram(root: tf.Tensor) -> tf.Tensor:
+    """Returns C^T C, [d, d]: the inverse whose root C is."""
     return tf.matmul(root, root, transpose_a=True)
 
 
 DEFAULT = Solver(
     root=lambda factor, matrix, damping, last: inverse_root(matrix, damping),
-    inverse=lambda factor, matrix, damping, last: _gram(inverse_root(matrix, damping)),
+    inverse=lambda factor, matrix, damping, last: gram(inverse_root(matrix, damping)),
     bases={"eigh": lambda factor, matrix, last: eigh(matrix),
            "orthogonal_iteration": lambda factor, matrix, last: warm_basis(matrix, last)})
 

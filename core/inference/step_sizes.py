@@ -3,7 +3,7 @@
 Pure functions of the step, one for each step rule: `regression_step_sizes`, `classification_step_sizes`.
 """
 import math
-from typing import NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -25,6 +25,17 @@ class StepSizes(NamedTuple):
     clip: Optional[Scalar] = None  # largest KL divergence of a step, before momentum; None: no limit
 
 
+class Refreshes(NamedTuple):
+    """How often the curvature is updated."""
+
+    periods: Dict[str, int]  # {update: steps between two of them}
+    multiple: int = 1        # of the periods that the config's rates of moving averages are for (auto_refresh)
+
+    def rate(self, rate: Scalar) -> Scalar:
+        """Returns the rate of a moving average that covers as many steps with the longer periods: 1 - (1 - rate)^k."""
+        return rate if self.multiple == 1 else 1.0 - (1.0 - rate)**self.multiple
+
+
 def kl_scale(config: Config, now: tf.Tensor, steps_per_epoch: int) -> Scalar:
     """Returns the current fraction of the KL weight, in (0, 1], which grows linearly over config's `kl_warmup` epochs.
 
@@ -37,7 +48,8 @@ def kl_scale(config: Config, now: tf.Tensor, steps_per_epoch: int) -> Scalar:
     return tf.clip_by_value(now / warmup, 1.0 / warmup, 1.0) if warmup else 1.0
 
 
-def regression_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, steps_per_epoch: int) -> StepSizes:
+def regression_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, steps_per_epoch: int,
+                          refreshes: Refreshes) -> StepSizes:
     """Returns the StepSizes of regression: alpha, beta and omega, each multiplied by `epoch_decay`.
 
     Args:
@@ -45,8 +57,8 @@ def regression_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, step
       now: number of the step, from 1, a float.
     """
     decay = epoch_decay(config, epoch, now.dtype)
-    return StepSizes(config.alpha * decay, config.beta * decay, config.omega * decay, now,
-                     kl_scale(config, now, steps_per_epoch))
+    return StepSizes(config.alpha * decay, refreshes.rate(config.beta * decay), refreshes.rate(config.omega * decay),
+                     now, kl_scale(config, now, steps_per_epoch))
 
 
 def epoch_decay(config: Config, epoch: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -71,7 +83,8 @@ def _last_distinct_power(ratio: float) -> int:
     return 0 if ratio == 1.0 else math.ceil(LOG_OF_ZERO / math.log(ratio))
 
 
-def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, steps_per_epoch: int) -> StepSizes:
+def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, steps_per_epoch: int,
+                              refreshes: Refreshes) -> StepSizes:
     """Returns the step sizes of classification. Arguments as for `regression_step_sizes`.
 
     learning_rate is multiplied by 0.1 every decay_every_itr steps. The moving averages of A, S and f begin as plain
@@ -85,13 +98,13 @@ def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, 
     """
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
-    cov = 1.0 - config.cov_ema_decay
-    if config.init_from is None:
-        cov = tf.maximum(1.0 / count_of_updates(now, config.TCov), cov)
+    cov = refreshes.rate(1.0 - config.cov_ema_decay)
+    if config.init_from is None and "cov" in refreshes.periods:
+        cov = tf.maximum(1.0 / count_of_updates(now, refreshes.periods["cov"]), cov)
     growth = tf.minimum(now / config.clip_warmup, 1.0) if config.clip_warmup else 1.0
     clip = config.kl_clip * growth * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
-    return StepSizes(learning_rate, cov, 1.0 - config.scale_ema_decay, now, kl_scale(config, now, steps_per_epoch),
-                     clip)
+    return StepSizes(learning_rate, cov, refreshes.rate(1.0 - config.scale_ema_decay), now,
+                     kl_scale(config, now, steps_per_epoch), clip)
 
 
 def norm_rate(now: tf.Tensor, warm: bool = False) -> tf.Tensor:

@@ -11,6 +11,7 @@ BATCH_LIMITS = (20, 256)
 MOST_STEPS, LEAST_STEPS, STEPS_PER_ROW = 40000, 2000, 60
 FULL_LENGTH_BATCH = 40  # with larger minibatches than this, the most steps fall as their square root grows
 PARTICLES, REFRESH_PERIOD = 4, 25
+MANY_ROWS, FEW_PARTICLES = 10000, 2  # from so many rows, so many weight draws
 TRAVEL = 800.0  # steps times alpha: how many times the mean could go all the way to where a Newton step leads
 LARGEST_ALPHA = 0.025
 ADAM_ALPHA = 0.003  # of methods without a Fisher matrix
@@ -23,10 +24,11 @@ def schedule_for(n_rows: int, optimizer: str, given: Mapping[str, Any]) -> Dict[
 
     A twenty-fifth of the rows, but at least 20 and at most 256, make a minibatch. There are 60 steps per row, but at
     least 2,000 and at most 40,000, or 40,000 sqrt(40 / b) with minibatches of b > 40 rows: beyond some 700 rows, the
-    time of a training hardly grows with the table. The step size of the mean is 800 / steps, at most 0.025, and falls
-    to a tenth after three quarters of the epochs (0.003 for methods without a Fisher matrix). omega is the same; beta
-    is half of it for noisy EK-FAC, which updates A and S every 25 steps, and a 25th of that for methods that update
-    theirs at every step. The choices and their reasons are in docs/results_recipe.md.
+    time of a training hardly grows with the table. A step has four weight draws, and two from 10,000 rows. The step
+    size of the mean is 800 / steps, at most 0.025, and falls to a tenth after three quarters of the epochs (0.003 for
+    methods without a Fisher matrix). omega is the same; beta is half of it for noisy EK-FAC, which updates A and S
+    every 25 steps, and a 25th of that for methods that update theirs at every step. The choices and their reasons are
+    in docs/results_recipe.md.
 
     Args:
       given: values of keys that the config gives. Those of other keys follow from them: of epoch and lr_decay_interval
@@ -40,8 +42,9 @@ def schedule_for(n_rows: int, optimizer: str, given: Mapping[str, Any]) -> Dict[
     epochs = given.get("epoch", max(1, round(min(max(STEPS_PER_ROW * n_rows, LEAST_STEPS), most) / per_epoch)))
     alpha = given.get("alpha", min(TRAVEL / (epochs * per_epoch), LARGEST_ALPHA) if family.natural else ADAM_ALPHA)
     period = given.get("Teigen", REFRESH_PERIOD)
+    particles = PARTICLES if n_rows < MANY_ROWS else FEW_PARTICLES
     every = math.ceil(epochs / EVALUATIONS)
-    values = {"epoch": epochs, "batch_size": batch, "train_particles": PARTICLES, "alpha": alpha,
+    values = {"epoch": epochs, "batch_size": batch, "train_particles": particles, "alpha": alpha,
               "beta": min(1.0, alpha / 2.0 * period / REFRESH_PERIOD), "omega": min(1.0, alpha), "Teigen": period,
               "re_init_iters": 2 * period, "lr_decay_interval": max(1, min(round(HIGH_SHARE * epochs), epochs - 1)),
               "epoch_rate": every, "save_interval": every}

@@ -1,12 +1,15 @@
 """Time and memory of a run, estimated from its design: rough figures for CPU cores of the 2020s."""
+import math
 import os
-from typing import List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional
 
 from core.inference.conv_factors import CHUNK_NUMBERS
 from core.inference.linalg import LAPACK_MIN_DIM
 from core.inference.optimizer import LayerMethod
-from core.training.design import Design
 from misc.config import Config, key_mode
+
+if TYPE_CHECKING:
+    from core.training.design import Design  # whose schedule follows from the costs
 
 # Small networks are bound by the dispatch of ops, large ones by arithmetic; see benchmarks/explain_cost.py.
 SECONDS_PER_STEP, SECONDS_PER_EPOCH = 30e-6, 300e-6
@@ -19,14 +22,30 @@ SERIAL_SECONDS = 1e-3    # of a layer's work that would not gain by further core
 EVALUATION_SHARE, FREE_FLOPS = 0.1, 1e11  # of the training; and of an evaluation that may cost more than that share
 LEAST_DRAWS = 2          # of an evaluation in training, to which the budget does not apply
 EIGH_FLOPS, LAPACK_EIGH_FLOPS = 40, 10  # of an eigendecomposition, by TensorFlow or LAPACK, in units of d^3
+CURVATURE_SHARE = 0.25   # of a step that statistics and refreshes may take under auto_refresh
+
+NETWORK, DRAWS, STATISTICS, REFRESHES = "the network", "drawing weights", "statistics", "refreshes"
+PARTS = (NETWORK, DRAWS, STATISTICS, REFRESHES)
+"""What a step's time is spent on; `statistics` are the moving averages of A, S and R (of f)."""
+PART_OF_UPDATE = {"cov": STATISTICS, "scale": STATISTICS, "inverse": REFRESHES, "basis": REFRESHES}
+
+
+KEYS_OF_PART = {DRAWS: (("smaller", "train_particles"),), STATISTICS: (("larger", "TCov"), ("larger", "TScale")),
+                REFRESHES: (("larger", "TInv"), ("larger", "TEigen"))}
+"""Part of a step -> how to change config keys so that it becomes cheaper."""
 
 
 class LayerCost(NamedTuple):
     """What one layer costs."""
 
-    seconds: float           # per step, refreshes amortised
+    parts: Dict[str, float]  # {part, of PARTS: seconds per step, refreshes amortised}
     state_bytes: float       # kept from step to step
     activation_bytes: float  # held within a step
+
+    @property
+    def seconds(self) -> float:
+        """Seconds per step, refreshes amortised."""
+        return sum(self.parts.values())
 
 
 class RunCost(NamedTuple):
@@ -37,8 +56,14 @@ class RunCost(NamedTuple):
     n_cores: int             # cores assumed
     layers: List[LayerCost]
 
+    def share(self, part: str) -> float:
+        """Returns the share of a step that goes to a part, of PARTS; what belongs to no layer counts as the network."""
+        if part == NETWORK:
+            return 1.0 - sum(self.share(other) for other in PARTS if other != NETWORK)
+        return sum(layer.parts[part] for layer in self.layers) / self.seconds
 
-def run_cost(design: Design) -> RunCost:
+
+def run_cost(design: "Design") -> RunCost:
     """Estimates the cost of a run; its time within a factor of 2 (benchmarks/explain_cost.py).
 
     Further cores help large layers only.
@@ -62,12 +87,42 @@ def run_cost(design: Design) -> RunCost:
     return RunCost(seconds, peak, n_cores, layers)
 
 
-def flops_per_layer(design: Design) -> float:
+def about_shares(design: "Design") -> List[str]:
+    """Says what a step's time is spent on, and which key would help if the network gets less than half of it."""
+    cost = run_cost(design)
+    shares = {part: cost.share(part) for part in PARTS}
+    lines = ["of a step, roughly " + ", ".join(f"{share:.0%} {part}" for part, share in shares.items() if share > 0)]
+    for part, keys in KEYS_OF_PART.items():
+        if shares[part] > 0.5:
+            remedies = [f"a {size} {key}" for size, key in keys if key in design.reads or part == DRAWS]
+            if part != DRAWS and not design.config.auto_refresh:
+                remedies.append("auto_refresh")
+            lines.append(f"note: more than half of a step goes to {part}: {' or '.join(remedies)} would make it "
+                         "shorter")
+    return lines
+
+
+def flops_per_layer(design: "Design") -> float:
     """Returns the mean number of operations per step and layer: what decides whether a GPU is worth its launches."""
-    return sum(_layer_flops(design, layer) for layer in design.layers) / len(design.layers)
+    return sum(sum(_layer_flops(design, layer).values()) for layer in design.layers) / len(design.layers)
 
 
-def interim_draws(design: Design) -> int:
+def refresh_multiple(design: "Design") -> int:
+    """Returns the least whole number of published periods that keeps the curvature's share at CURVATURE_SHARE.
+
+    It is 1 for networks of narrow layers, whose decompositions are cheap. It depends on sizes alone, not on the
+    machine, so that a run stays a function of its config.
+    """
+    widest = max(max(layer.shape) for layer in design.layers)
+    if widest < LAPACK_MIN_DIM or not any(layer.family and layer.family.needs_factors for layer in design.layers):
+        return 1
+    parts = [_layer_seconds(design, layer, n_cores=1) for layer in design.layers]
+    curvature = sum(part[STATISTICS] + part[REFRESHES] for part in parts)
+    others = sum(part[NETWORK] + part[DRAWS] for part in parts)
+    return max(1, math.ceil(curvature / others * (1.0 - CURVATURE_SHARE) / CURVATURE_SHARE))
+
+
+def interim_draws(design: "Design") -> int:
     """Returns the weight draws of an evaluation before the last one: config's `interim_particles`, or as many as fit.
 
     With the one of the mean weights, the forward passes of an evaluation may take a tenth of the operations of the
@@ -82,12 +137,12 @@ def interim_draws(design: Design) -> int:
     per_pass = design.spec.n_evaluated * sum(2 * layer.shape[0] * layer.shape[1] * layer.spec.n_locations
                                              for layer in design.layers if layer.spec.has_weights)
     n_steps = config.evaluate_every * design.steps_per_epoch
-    training = n_steps * sum(_layer_flops(design, layer) for layer in design.layers)
+    training = n_steps * sum(sum(_layer_flops(design, layer).values()) for layer in design.layers)
     n_passes = max(EVALUATION_SHARE * training, FREE_FLOPS) / max(per_pass, 1)
     return min(n_draws, max(LEAST_DRAWS, int(min(n_passes, n_draws + 1)) - 1))
 
 
-def draws_after(design: Design, epoch: int) -> Optional[int]:
+def draws_after(design: "Design", epoch: int) -> Optional[int]:
     """Returns the weight draws of the evaluation after an epoch; None: all, as after the last one.
 
     When a run is lengthened, all evaluations from its first end on have all draws: each may have been the last one.
@@ -96,7 +151,7 @@ def draws_after(design: Design, epoch: int) -> Optional[int]:
     return None if n_draws == design.n_test_particles or epoch >= design.config.epoch else n_draws
 
 
-def about_interim(design: Design) -> List[str]:
+def about_interim(design: "Design") -> List[str]:
     """Returns a sentence about evaluations that take fewer weight draws than the last one, if they do."""
     n_draws, config = interim_draws(design), design.config
     if n_draws == design.n_test_particles:
@@ -106,63 +161,89 @@ def about_interim(design: Design) -> List[str]:
             "(interim_particles)"]
 
 
-def _layer_cost(design: Design, layer: LayerMethod, n_cores: int) -> LayerCost:
+def _layer_cost(design: "Design", layer: LayerMethod, n_cores: int) -> LayerCost:
     config, periods = design.config, design.schedule.periods
     d_a, d_s = layer.shape
     places, draws = layer.spec.n_locations, _draws(design, layer)
     most = min(config.batch_size, design.spec.n_rows)
-    flops = _layer_flops(design, layer)
     kept = 2 * d_a * d_s
     held = draws * (d_a * d_s + 4 * most * places * d_s + (0 if layer.spec.geometry else most * d_a))
-    normals = draws * d_a * d_s if layer.noisy else 0
-    overhead = SECONDS_PER_LAYER + (SECONDS_PER_CONVOLUTION if layer.spec.geometry else 0)
     if layer.family is not None and layer.family.needs_factors:
         kept += (3 if "inverse" in periods and config.damping else 2) * (d_a**2 + d_s**2) + d_a * d_s
+    return LayerCost(_layer_seconds(design, layer, n_cores), kept * _width(config), held * _width(config))
+
+
+def _layer_seconds(design: "Design", layer: LayerMethod, n_cores: int) -> Dict[str, float]:
+    """Returns {part: seconds per step} of one layer, on so many cores."""
+    config = design.config
+    d_a, d_s = layer.shape
+    overhead = SECONDS_PER_LAYER + (SECONDS_PER_CONVOLUTION if layer.spec.geometry else 0)
+    if layer.family is not None and layer.family.needs_factors:
         overhead += SECONDS_PER_FACTORS
     speed = FLOPS_PER_CORE * max(d_a, d_s) / (max(d_a, d_s) + HALF_DIM)
-    work = flops / speed + normals / NORMALS_PER_CORE + SECONDS_PER_WEIGHT * d_a * d_s
-    seconds = work / (1.0 + (n_cores - 1) * work / (work + SERIAL_SECONDS))
-    seconds += overhead * (1 if config.n_threads == 1 else THREADS_FACTOR)
-    return LayerCost(seconds, kept * _width(config), held * _width(config))
+    parts = {part: flops / speed for part, flops in _layer_flops(design, layer).items()}
+    parts[DRAWS] += (_draws(design, layer) * d_a * d_s if layer.noisy else 0) / NORMALS_PER_CORE
+    parts[NETWORK] += SECONDS_PER_WEIGHT * d_a * d_s
+    work = sum(parts.values())
+    speedup = 1.0 + (n_cores - 1) * work / (work + SERIAL_SECONDS)
+    parts = {part: seconds / speedup for part, seconds in parts.items()}
+    parts[NETWORK] += overhead * (1 if config.n_threads == 1 else THREADS_FACTOR)
+    return parts
 
 
-def _layer_flops(design: Design, layer: LayerMethod) -> float:
-    """Returns the operations per step of one layer, refreshes amortised, without the random numbers."""
+def _layer_flops(design: "Design", layer: LayerMethod) -> Dict[str, float]:
+    """Returns {part: operations per step} of one layer, refreshes amortised, without the random numbers."""
     d_a, d_s = layer.shape
     draws = _draws(design, layer)
     rows = draws * design.spec.n_rows / design.steps_per_epoch * layer.spec.n_locations  # of a minibatch, on average
-    flops = 6 * rows * d_a * d_s if layer.spec.has_weights else 20 * rows * d_s  # forward, and backward twice
+    flops = dict.fromkeys(PARTS, 0.0)
+    flops[NETWORK] = 6 * rows * d_a * d_s if layer.spec.has_weights else 20 * rows * d_s  # forward, and backward twice
     if layer.family is not None and layer.family.needs_factors:
-        flops += _curvature_flops(design, layer, rows, draws)
+        _add_curvature(flops, design, layer, rows, draws)
     return flops
 
 
-def _curvature_flops(design: Design, layer: LayerMethod, rows: float, draws: int) -> float:
-    """Returns the operations per step that a layer with Kronecker factors adds."""
+def _add_curvature(flops: Dict[str, float], design: "Design", layer: LayerMethod, rows: float, draws: int) -> None:
+    """Adds what a layer with Kronecker factors does more than others, in operations per step, to {part: operations}."""
     config, periods = design.config, design.schedule.periods
     d_a, d_s = layer.shape
     rotation = 2 * d_a * d_s * (d_a + d_s)
-    by_roots = "inverse" in periods
-    flops = rotation * (draws if layer.noisy else 0)
-    flops += rotation * (2 if by_roots and not config.damping else 1)
-    cubes = d_a**3 + d_s**3
     by_place = 2 * rows * (d_a**2 + d_s**2)  # patches or scores times a square matrix
+    by_roots, rotates_rows = "inverse" in periods, layer.noisy and layer.rotates_rows(design.batch_size)
+    if rotates_rows:
+        flops[DRAWS] += 2 * by_place + (rotation + 4 * rows * d_a * d_s if by_roots else 0)
+    else:
+        flops[DRAWS] += rotation * (draws if layer.noisy else 0)
+    by_inverses = config.damping or config.auto_refresh
+    flops[NETWORK] += rotation * ((1 if by_inverses else 2) if by_roots else 0 if rotates_rows else 1)
+    for name, cost in _update_flops(design, layer, rows, draws, rotates_rows).items():
+        flops[PART_OF_UPDATE[name]] += cost / periods[name]
+    if config.true_fisher:  # a further backward pass, whenever statistics of any kind are due
+        backward = 2 * rows * d_a * d_s + (by_place if rotates_rows else 0)
+        flops[STATISTICS] += backward / min(periods[name] for name in ("cov", "scale") if name in periods)
+
+
+def _update_flops(design: "Design", layer: LayerMethod, rows: float, draws: int,
+                  rotates_rows: bool) -> Dict[str, float]:
+    """Returns {update: operations whenever it is due} of a layer with Kronecker factors."""
+    periods = design.schedule.periods
+    d_a, d_s = layer.shape
     kernel, strides = layer.spec.geometry[:2] if layer.spec.geometry else ((1, 1), (1, 1))
     share = min(1.0, strides[0] / kernel[0])  # of a product of all patches: see conv_factors._row_products
-    flops += 2 * rows * (share * d_a**2 + d_s**2) / periods["cov"]
-    if config.true_fisher:
-        flops += 2 * rows * d_a * d_s / periods["cov"]
-    if by_roots:
-        flops += 4 * cubes / periods["inverse"]
-    else:
-        flops += sum(_eigh_flops(dim) for dim in (d_a, d_s)) / periods["basis"]
+    costs = {"cov": 2 * rows * (share * d_a**2 + d_s**2)}
+    if "inverse" in periods:
+        further = 6 if design.config.damping else 2 if design.config.auto_refresh else 0  # inverses beside the roots
+        costs["inverse"] = (4 + further) * (d_a**3 + d_s**3)
+    if "basis" in periods:
+        costs["basis"] = sum(_eigh_flops(dim) for dim in (d_a, d_s))
     if "scale" in periods:
         examples = rows / layer.spec.n_locations
-        flops += (min(by_place, examples * rotation) + 2 * rows * d_a * d_s) / periods["scale"]
-    return flops
+        projected = min(2 * rows * (d_a**2 + d_s**2), examples * 2 * d_a * d_s * (d_a + d_s))
+        costs["scale"] = (0 if rotates_rows else projected) + 2 * rows * d_a * d_s
+    return costs
 
 
-def _draws(design: Design, layer: LayerMethod) -> int:
+def _draws(design: "Design", layer: LayerMethod) -> int:
     """Returns how often a step runs a layer: for each weight draw, also if only other layers have noise."""
     has_draws = layer.spec.has_weights and any(other.noisy for other in design.layers)
     return design.config.train_particles if has_draws else 1

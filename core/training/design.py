@@ -1,11 +1,13 @@
 """Design: all that is known and checked before the graph is built. Plan: a Design with its data and device."""
 import pathlib
-from typing import Any, Callable, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
 from core.inference import optimizer
 from core.inference.gaussian import Prior
 from core.inference.likelihoods import LIKELIHOODS, NOISE_KEYS, Likelihood
 from core.inference.optimizer import LayerMethod
+from core.inference.step_sizes import Refreshes
+from core.training.cost import refresh_multiple
 from core.training.schedule import Schedule
 from core.training.tasks import TASKS, Task
 from data_loader.batches import steps_per_epoch
@@ -35,12 +37,23 @@ class Design(NamedTuple):
     last_batch_size: int        # rows of the last one of an epoch if it is smaller; 0: it is not
     n_test_particles: int       # weight draws of an evaluation: one is enough without weight noise
     particles_at_once: int      # of these, how many one evaluation call holds
+    refresh_multiple: int = 1   # of the periods that the config gives or leaves at their defaults (auto_refresh)
     anew: FrozenSet[str] = frozenset()  # parts of the state, of ANEW, that begin anew in spite of init_from
 
     @property
     def linearised(self) -> bool:
         """Whether predictions are made of the linearised network."""
         return self.config.predictive == LINEARISED and any(layer.noisy for layer in self.layers)
+
+    @property
+    def reads(self) -> FrozenSet[str]:
+        """Config keys that affect the method and are not read by every method."""
+        return frozenset(optimizer.METHODS[self.config.optimizer].family.reads)
+
+    @property
+    def refreshes(self) -> Refreshes:
+        """How often the curvature is updated."""
+        return Refreshes(self.schedule.periods, self.refresh_multiple)
 
     def goes_on(self, part: str) -> bool:
         """Tells whether the moving averages of a part of the state go on from those of another run (init_from)."""
@@ -91,7 +104,7 @@ def design_run(config: Config, spec: Spec) -> Design:
     periods = task.periods(config, list(updates))
     n_test_particles = config.test_particles if any(layer.noisy for layer in layers) else 1
     all_dense = all(layer.geometry is None for layer in specs)
-    return Design(
+    design = Design(
         config, task, spec, network, layers, prior, likelihood,
         schedule=Schedule(periods, task.early_steps(config, periods)),
         n_epochs=config.epoch,
@@ -100,6 +113,14 @@ def design_run(config: Config, spec: Spec) -> Design:
         last_batch_size=spec.n_rows % batch_size,
         n_test_particles=n_test_particles,
         particles_at_once=n_test_particles if all_dense else 1)
+    return _with_multiple(design, periods, refresh_multiple(design)) if config.auto_refresh else design
+
+
+def _with_multiple(design: Design, periods: Dict[str, int], multiple: int) -> Design:
+    """Returns a design whose curvature is updated after `multiple` of the given periods."""
+    longer = {name: period * multiple for name, period in periods.items()}
+    schedule = Schedule(longer, design.task.early_steps(design.config, longer))
+    return design._replace(schedule=schedule, refresh_multiple=multiple)
 
 
 def _check_norms(specs: Iterable[LayerSpec], batch_size: int) -> None:

@@ -3,7 +3,7 @@ from typing import Any, Iterable, List
 
 from core.inference.optimizer import METHODS, LayerMethod
 from core.training.auto_schedule import schedule_for
-from core.training.cost import LayerCost, about_interim, run_cost
+from core.training.cost import LayerCost, about_interim, about_shares, run_cost
 from core.training.design import CURVATURE, NOISE, Design, Plan, notices
 from core.training.selection import LENGTH_SHARE, VALIDATION_SHARE, n_folds
 from data_loader import DATASETS, IMAGE_SETS
@@ -135,6 +135,8 @@ def _about_schedule(design: Design) -> List[str]:
     for name, period in design.schedule.periods.items():
         lines.append(f"{INDENT}{UPDATES[name]} every {_count(period, 'step', one='')}: "
                      f"{_count(design.schedule.count(name, n_steps), 'time')}")
+    if design.refresh_multiple > 1:
+        lines.append(f"{INDENT}these periods are {design.refresh_multiple} times the given ones (auto_refresh)")
     early = sorted(step for step in design.schedule.early if step <= n_steps)
     if design.schedule.periods and early:
         lines.append(f"{INDENT}all of these also at step{'s' if len(early) > 1 else ''} {', '.join(map(str, early))}")
@@ -190,7 +192,7 @@ def _about_cost(design: Design) -> List[str]:
         choice = [f"{INDENT}choosing kl takes {share:.1f} times as long in addition"]
     return [f"cost       roughly {_milliseconds(cost.seconds)} per step on {_count(cost.n_cores, 'core')}, "
             f"{_duration(cost.seconds * n_steps)} in all (without evaluation); {_mebibytes(cost.peak_bytes)} beside "
-            "TensorFlow itself", *choice]
+            "TensorFlow itself", *(INDENT + line for line in about_shares(design)), *choice]
 
 
 def _count(number: int, unit: str, one: str = "1 ") -> str:

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from core.inference import optimizer
 from core.inference.adam import ema
+from core.inference.batch import Score, layer_batch
 from core.inference.solvers import check_finite
 from core.inference.step_sizes import kl_scale, norm_rate
 from core.inference.types import Scalar
@@ -146,19 +147,22 @@ class _Builder:
         config, design = self.config, self.design
         likelihood, prior, now = design.likelihood, design.prior, tf.cast(step, self.dtype) + 1.0
         averaging = config if design.goes_on(CURVATURE) else without_start(config)
-        sizes = design.task.step_sizes(averaging, self.run_arguments.epoch, now, design.steps_per_epoch)
+        sizes = design.task.step_sizes(averaging, self.run_arguments.epoch, now, design.steps_per_epoch,
+                                       design.refreshes)
         temperature = prior.temperature(sizes.kl_scale)
-        weights = self.draw_weights(state, temperature, self.n_train_particles, "noise", step)
+        weights = [layer.draw(state[layer.spec.name], temperature, self.n_train_particles,
+                              self._seed(step, "noise", layer.spec.name), design.batch_size)
+                   for layer in design.layers]
         outputs, records = self.forward(x, weights, averages=self._averages_of_norms(state))
-        ds = gradients(outputs, records, likelihood.score(state["likelihood"], outputs, y))
-        ds_fisher = ds
+        scores = gradients(outputs, records, likelihood.score(state["likelihood"], outputs, y))
+        fisher_scores = scores
         if due and config.true_fisher:
             seed = self._seed(step, "fisher")
-            ds_fisher = gradients(outputs, records, likelihood.sampled_score(state["likelihood"], outputs, seed))
+            fisher_scores = gradients(outputs, records, likelihood.sampled_score(state["likelihood"], outputs, seed))
         names = [spec.name for spec in self.specs]
         with tf.name_scope("curvature"):
-            batches = [optimizer.layer_batch(record, d, d_fisher, weight, state[name]["mean"], prior, sizes.kl_scale)
-                       for name, record, weight, d, d_fisher in zip(names, records, weights, ds, ds_fisher)]
+            batches = [layer_batch(*of_layer, state[name]["mean"], prior, sizes.kl_scale)
+                       for name, *of_layer in zip(names, records, scores, fisher_scores, weights)]
             states = [state[name] for name in names]
             stepped = design.task.step_rule(design.layers, states, batches, sizes, config.momentum, due)
         new = dict(zip(names, stepped))
@@ -265,6 +269,9 @@ class _Builder:
         return posteriors, report, weight_std
 
 
-def gradients(outputs: tf.Tensor, records: List[LayerRecord], score: tf.Tensor) -> List[tf.Tensor]:
+def gradients(outputs: tf.Tensor, records: List[LayerRecord], score: tf.Tensor) -> List[Score]:
     """Returns d log p / d s of every layer, given d log p / d outputs."""
-    return tf.gradients(outputs, [record.preactivations for record in records], grad_ys=score)
+    cores = [record.core.preactivations for record in records if record.core]
+    found = tf.gradients(outputs, [*(record.preactivations for record in records), *cores], grad_ys=score)
+    of_cores = iter(found[len(records):])
+    return [Score(ds, next(of_cores) if record.core else None) for record, ds in zip(records, found)]

@@ -12,10 +12,10 @@ import scipy
 import tensorflow.compat.v1 as tf
 
 from core.inference.optimizer import check_layers
-from core.training import lengthening, selection, warm_start
+from core.training import checkpoints, lengthening, selection, warm_start
 from core.training.auto_schedule import with_schedule
 from core.training.checkpoints import UnreadableCheckpoint
-from core.training.cost import about_interim
+from core.training.cost import about_interim, about_shares
 from core.training.design import Plan, design_run, notices
 from core.training.devices import check_curvature_device, choose_device, uses_gpu
 from core.training.failures import one_line_failures
@@ -78,6 +78,7 @@ def prepared(plan: Plan, resume: bool = False, epochs: Optional[int] = None) -> 
         return warm_start.begun(plan)
     folder = run_folder(plan.config)
     check_resumable(folder, plan.config, plan.data.rows_hash, FREE_ON_RESUME)
+    checkpoints.check_intact(folder.checkpoint)  # before a longer run removes the result of the shorter one
     return lengthening.continued(plan, folder, epochs)
 
 
@@ -167,6 +168,8 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         log.info("device %s: %s", plan.device, plan.device_reason)
+        for line in about_shares(plan.design):
+            log.info(line)
         model = model or build_model(plan.design, plan.device)
         with one_line_failures(), backend.session(model.graph, config.n_threads, on_gpu) as session:
             started = time.perf_counter()

@@ -6,7 +6,7 @@ steps at which one fixed set of further updates is due, repeated for several rou
 import math
 from typing import Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
-from misc.config import Config
+from misc.config import PERIODS, Config
 
 Due = FrozenSet[str]
 
@@ -115,20 +115,27 @@ eigenvalues."""
 def regression_periods(config: Config, updates: Sequence[str]) -> Dict[str, int]:
     """Returns {update: steps between two of them} of a regression.
 
-    Everything is due at every step, except that noisy EK-FAC refreshes A, S and the basis every Teigen
-    steps. A "reinit" that always coincides with a "basis", which resets R anyway, is omitted.
+    Unless the config says otherwise, everything is due at every step, except that noisy EK-FAC refreshes A, S and the
+    basis every Teigen steps. A "reinit" that always coincides with a "basis", which resets R anyway, is omitted.
     """
     amortised = config.Teigen if config.amor_eigen and "basis" in updates else 1
-    periods = {"cov": amortised, "inverse": 1, "basis": amortised, "scale": 1}
-    if config.re_init and not (config.kfac_init_after_basis and config.re_init_iters % amortised == 0):
+    periods = _as_set(config, {"cov": amortised, "inverse": 1, "basis": amortised, "scale": 1})
+    if config.re_init and not (config.kfac_init_after_basis and config.re_init_iters % periods["basis"] == 0):
         periods["reinit"] = config.re_init_iters
     return _of(updates, periods)
 
 
 def classification_periods(config: Config, updates: Sequence[str]) -> Dict[str, int]:
     """Returns {update: steps between two of them} of a classification."""
-    periods = {"cov": config.TCov, "inverse": config.TInv, "basis": config.TEigen, "scale": config.TScale}
-    return _of(updates, periods)
+    published = {"cov": PERIODS["TCov"], "inverse": PERIODS["TInv"], "basis": PERIODS["TEigen"],
+                 "scale": PERIODS["TScale"]}
+    return _of(updates, _as_set(config, published))
+
+
+def _as_set(config: Config, published: Dict[str, int]) -> Dict[str, int]:
+    """Returns the periods that the config gives, in place of the published ones."""
+    given = {"cov": config.TCov, "inverse": config.TInv, "basis": config.TEigen, "scale": config.TScale}
+    return {name: published[name] if value is None else value for name, value in given.items()}
 
 
 def _of(updates: Sequence[str], periods: Dict[str, int]) -> Dict[str, int]:
@@ -155,6 +162,6 @@ def early_classification_steps(config: Config, periods: Dict[str, int]) -> List[
     if not config.early_refresh:
         return []
     steps, regular = [1], max(periods.get("inverse", 1), periods.get("basis", 1))
-    while config.TCov * 2 ** (len(steps) - 1) < regular:
-        steps.append(config.TCov * 2 ** (len(steps) - 1))
+    while periods.get("cov", regular) * 2 ** (len(steps) - 1) < regular:
+        steps.append(periods["cov"] * 2 ** (len(steps) - 1))
     return steps

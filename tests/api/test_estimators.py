@@ -11,6 +11,7 @@ import sklearn
 from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -105,6 +106,47 @@ def test_several_targets(rows):
     assert_allclose(NoisyRegressor(**SHORT).fit(frame, Y).predict(frame[:5]), mean, rtol=1e-6)
 
 
+def test_targets_of_another_shape_have_no_density(rows):
+    """They must not be broadcast over the targets of the model."""
+    X, y = rows
+    of_one, of_two = (NoisyRegressor(**SHORT).fit(X, targets) for targets in (y, np.stack([y, X[:, 2]], axis=1)))
+    assert (of_one.log_prob(X, y[:, None]) == of_one.log_prob(X, y)).all()
+    for model, wrong in ((of_two, y[:, None]), (of_two, y), (of_two, np.stack([y] * 3, axis=1)),
+                         (of_one, np.stack([y] * 2, axis=1))):
+        with pytest.raises(ValueError, match=rf"must have {model.n_outputs_} target"):
+            model.log_prob(X, wrong)
+    with pytest.raises(ValueError, match="must have 2 targets"):
+        of_two.log_prob(X[:2], y[:2])  # as many rows as targets
+
+
+def test_seeds_of_samples(rows):
+    X, y = rows
+    model = NoisyRegressor(**SHORT).fit(X, y)
+    generator = np.random.RandomState(1)
+    first, second, again, of_run = (model.sample_y(X[:5], random_state=state) for state in (
+        generator, generator, np.random.RandomState(1), None))
+    assert (first == again).all() and (first != second).all()
+    assert (of_run == model.sample_y(X[:5], random_state=3)).all()
+
+
+def test_arguments_may_be_numbers_of_numpy(rows):
+    """As searches over np.arange or scipy's distributions give them."""
+    numbers = dict(epochs=np.int64(5), batch_size=np.int32(16), hidden=np.array([6]), n_draws=np.int64(7),
+                   random_state=np.int64(3), kl=np.float64(0.5), settings={"epoch_rate": np.int64(2)})
+    plain = dict(SHORT, kl=0.5, settings={"epoch_rate": 2})
+    for kind, y in ((NoisyRegressor, rows[1]), (NoisyClassifier, rows[1] > 0)):
+        assert kind(**numbers).fit(rows[0], y).run_.config == kind(**plain).fit(rows[0], y).run_.config
+
+
+def test_a_fit_that_failed_leaves_no_model(rows):
+    X, y = rows
+    model = NoisyRegressor(**dict(SHORT, epochs=0))
+    with pytest.raises(ValueError, match="epoch"):
+        model.fit(X, y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
 def test_classes_of_any_kind(frame, rows):
     labels = np.array(["no", "perhaps", "yes"], object)[np.digitize(rows[1], [0.0, 2.0])]
     model = NoisyClassifier(missing="indicator", **dict(SHORT, epochs=40)).fit(frame, labels)
@@ -120,11 +162,14 @@ def test_classes_of_any_kind(frame, rows):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (dict(method="ekfca"), "ekfac"), (dict(epochs=0), "epoch"), (dict(settings={"seed": 3}), "set by an argument"),
+    (dict(method="ekfca"), "ekfac"), (dict(epochs=0), "epoch"), (dict(epochs="many"), "epoch"),
+    (dict(settings={"seed": 3}), "set by an argument"),
     (dict(settings={"alpah": 3}), "alpha"), (dict(patience=2), "validation_fraction"), (dict(hidden=()), "hidden")])
 def test_bad_arguments_are_value_errors(rows, arguments, message):
     with pytest.raises(ValueError, match=message):
         NoisyRegressor(**dict(SHORT, **arguments)).fit(*rows)
+    with pytest.raises(ValueError, match=message):
+        NoisyClassifier(**dict(SHORT, **arguments)).fit(rows[0], rows[1] > 0)
 
 
 def test_bad_rows_are_value_errors(rows, frame):

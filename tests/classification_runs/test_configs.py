@@ -7,6 +7,7 @@ import pytest
 import train
 from core.inference.optimizer import check_layers
 from core.training.design import design_run, notices
+from core.training.schedule import classification_periods
 from data_loader.parts import Pixels, Spec
 from misc.config import Config
 from misc.image_figures import image_grid, misclassified_figure
@@ -94,7 +95,8 @@ def test_vgg16_has_the_published_settings(made):
         assert (made.damping, made.learning_rate, made.true_fisher) == (1e-3, 1e-2, True)
         assert made.kl_clip == (1e-4 if method == "diag" else 1e-2 if made.batch_norm else 1e-3)
         assert (made.cov_ema_decay, made.scale_ema_decay) == (0.995 if method == "diag" else 0.99, 0.99)
-        assert (made.TCov, made.TInv, made.TEigen, made.TScale) == (10, 200, 200, 10)
+        assert classification_periods(made, ["cov", "inverse", "basis", "scale"]) == {
+            "cov": 10, "inverse": 200, "basis": 200, "scale": 10}
         assert (made.train_particles, made.test_particles) == (1, 10)
 
 

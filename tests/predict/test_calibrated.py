@@ -1,6 +1,7 @@
 """Runs that are calibrated after their training, by validation rows: coverage, columns of predictions, refusals."""
 import json
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -132,6 +133,33 @@ def test_an_overconfident_run_covers_new_rows(copy, path, rows_file, capsys):
         with np.load(str(root / "posterior.npz")) as arrays:
             assert json.loads(str(arrays["description"]))["calibration"] == expected
     assert "note: the calibration is not exported: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["number", "classes"])
+def test_a_calibration_is_of_sampled_or_of_linearised_predictions(copy, path, capsys, name):
+    root = copy(name)
+    both = [calibrate(root, "--predictive", predictive) for predictive in ("sampled", "linearised")]
+    scores = [fitted["classes" if name == "classes" else "targets"][0]["scores"] for fitted in both]
+    assert [fitted["predictive"] for fitted in both] == ["sampled", "linearised"] and scores[0] != scores[1]
+    capsys.readouterr()
+    expected = (r"calibration.json is of linearised predictions, but these are sampled: calibrate again with "
+                r"evaluate.py --calibrate --predictive sampled, or predict with --predictive linearised")
+    frame = pandas.read_csv(str(path))[:5]
+    with pytest.raises(UserError, match=expected):
+        load_run(root).predict(frame, calibrated=True)
+    assert len(load_run(root, predictive="linearised").predict(frame, calibrated=True)["mean" if name == "number"
+                                                                                      else "set"]) == 5
+    load_run(root).export(npz=root / "posterior.npz")
+    assert re.search(f"note: the calibration is not exported: .*{expected}", capsys.readouterr().err)
+    evaluate.main([str(root)])
+    assert re.search(expected, numbers(root)["calibration_notice"])
+
+
+def test_a_calibration_without_weight_noise_is_of_the_only_predictions(path, capsys):
+    """The flag then changes nothing."""
+    root = train_on(path, "point", **dict(OVERCONFIDENT, target="y", drop=["z", "kind"], optimizer="adam"))
+    fitted = calibrate(root, "--predictive", "linearised")
+    assert fitted["predictive"] == "sampled" and fitted == calibrate(root)
 
 
 def test_without_the_flag_files_stay_as_they_are(copy, capsys):
