@@ -76,6 +76,18 @@ def output_variance(weights, x, found, logs):
     return (back @ variances[0] * inputs).sum(axis=1) + back @ variances[1] + hidden @ variances[2] + variances[3]
 
 
+def output_deviations(weights, x, found, logs, n_draws, rng):
+    """Returns draws [n_draws, n] of the linearised outputs from their mean: a draw of all weights for all rows."""
+    deltas, precision = np.exp(logs[:-1]), np.exp(-2.0 * logs[-1])
+    stds = [1.0 / np.sqrt(precision * values + delta) for values, delta in zip(found.eigenvalues, deltas)]
+    first, biases, last, last_bias = (rng.standard_normal((n_draws, *std.shape)) * std for std in stds)
+    back, hidden = derivatives(weights, x)
+    back, hidden = back @ found.of_back, hidden @ found.of_hidden
+    inputs = np.float64(x[:, :-1]) @ found.of_inputs
+    per_unit = np.einsum("khd,nd->knh", first, inputs) + biases[:, None]
+    return np.einsum("knh,nh->kn", per_unit, back) + last @ hidden.T + last_bias
+
+
 def train_laplace(x, y, epochs, rng):
     """Trains weights with the prior and noise that maximise the evidence; returns (weights, Curvature, logs).
 

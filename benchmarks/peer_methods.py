@@ -7,7 +7,7 @@ import scipy.optimize
 
 from benchmarks.hmc import evaluate
 from benchmarks.peer_gp import GaussianMethod, fit_gp
-from benchmarks.peer_laplace import output_variance, train_laplace
+from benchmarks.peer_laplace import output_deviations, output_variance, train_laplace
 from benchmarks.peer_training import HIDDEN, descend, initial_weights, outputs_of, train_ivon, train_mean_field
 
 DRAWS, FOLDS, MEMBERS = 200, 5, 5
@@ -18,6 +18,8 @@ class Fit(NamedTuple):
 
     predict: Callable[[np.ndarray], np.ndarray]  # inputs [n, d], the last a 1 -> outputs [K, n]
     precision: Optional[float]                   # of the noise; None if the method does not learn it
+    predict_jointly: Optional[Callable[[np.ndarray], np.ndarray]] = None  # likewise, where `predict` draws for each
+    # row by itself: draws that rows share
 
 
 class Method(NamedTuple):
@@ -75,7 +77,12 @@ def fit_dropout(x, y, seed, rate, weight_decay, epochs):
         return np.stack([(hidden * (rng.random(hidden.shape, np.float32) >= rate)) @ last[:-1] + last[-1]
                          for _ in range(DRAWS)])
 
-    return Fit(predict, None)
+    def predict_jointly(inputs):
+        first, last = weights[:-HIDDEN - 1].reshape(-1, HIDDEN), weights[-HIDDEN - 1:]
+        kept = np.random.default_rng(seed).random((DRAWS, HIDDEN)) >= rate
+        return (kept * last[:-1] / (1.0 - rate)) @ np.maximum(inputs @ first, 0.0).T + last[-1]
+
+    return Fit(predict, None, predict_jointly)
 
 
 def fit_laplace(x, y, seed, epochs):
@@ -87,7 +94,11 @@ def fit_laplace(x, y, seed, epochs):
         normals = np.random.default_rng(seed).standard_normal((DRAWS, len(inputs)))
         return outputs_of(weights[None], inputs) + normals * deviation
 
-    return Fit(predict, float(np.exp(-2.0 * logs[-1])))
+    def predict_jointly(inputs):
+        drawn = output_deviations(weights, inputs, found, logs, DRAWS, np.random.default_rng(seed))
+        return outputs_of(weights[None], inputs) + drawn
+
+    return Fit(predict, float(np.exp(-2.0 * logs[-1])), predict_jointly)
 
 
 def gaussian_draws(mean, deviation, seed):
@@ -141,7 +152,9 @@ def with_ones(x):
 def train(fit, x, y, seed, setting):
     """Trains on standardised rows; returns the Fit, whose `predict` takes inputs without a column of ones."""
     trained = fit(with_ones(x), np.float32(y), seed, **setting)
-    return Fit(lambda inputs: trained.predict(with_ones(inputs)), trained.precision)
+    jointly = trained.predict_jointly
+    return Fit(lambda inputs: trained.predict(with_ones(inputs)), trained.precision,
+               None if jointly is None else lambda inputs: jointly(with_ones(inputs)))
 
 
 def cross_validate(fit, x, y, seed, setting):

@@ -1,5 +1,7 @@
 """The methods that benchmarks.peers compares, and the choice of their hyper-parameters."""
+import argparse
 import importlib.util
+import json
 import subprocess
 import sys
 
@@ -10,10 +12,13 @@ import scipy.stats
 
 pytest.importorskip("numba", reason="benchmarks/requirements.txt is not installed")
 
-from benchmarks import peer_gp, peer_methods, peer_training, peers
+from benchmarks import correlations, peer_gp, peer_laplace, peer_methods, peer_training, peers
 from benchmarks.peer_training import HIDDEN
+from core.assessment.reference_draws import write_draws
+from core.metrics.draws import Draws
 from data_loader.regression import load_regression
 from misc.config import Config
+from misc.records import read_rows
 
 
 @pytest.fixture
@@ -75,6 +80,73 @@ def test_the_command(settings, tmp_path, capsys, monkeypatch):
     assert rows.count("\n") == 5 and "epochs=" in rows and "| laplace_kron | 8" in printed
     peers.main()  # every row is there: nothing is trained
     assert (tmp_path / "p.csv").read_text() == rows
+
+
+@pytest.mark.parametrize("fit, setting", [
+    (peer_methods.fit_dropout, {"rate": 0.3, "weight_decay": 0.01, "epochs": 20}),
+    (peer_methods.fit_laplace, {"epochs": 40})])
+def test_joint_draws_have_the_same_margins(rng, monkeypatch, fit, setting):
+    monkeypatch.setattr(peer_methods, "DRAWS", 4000)
+    x = rng.standard_normal((60, 3))
+    trained = peer_methods.train(fit, x, x[:, 0] + 0.1 * rng.standard_normal(60), [0], setting)
+    inputs = np.concatenate([x[:5], x[:1] + 1e-6])
+    single, joint = trained.predict(inputs), trained.predict_jointly(inputs)
+    spread = single.std(axis=0)
+    assert single.shape == joint.shape == (4000, 6)
+    assert np.abs(single.mean(axis=0) - joint.mean(axis=0)).max() < 0.1 * spread.max()
+    np.testing.assert_allclose(joint.std(axis=0), spread, rtol=0.1)
+    assert np.corrcoef(joint.T)[0, 5] > 0.999 and abs(np.corrcoef(single.T)[0, 5]) < 0.1
+
+
+def test_the_covariance_of_linearised_outputs_is_that_of_the_jacobian(rng):
+    x = peer_methods.with_ones(rng.standard_normal((40, 3)))
+    weights, found, logs = peer_laplace.train_laplace(x, np.float32(x[:, 0]), 40, np.random.default_rng(0))
+    rows = x[:4]
+    jacobian = np.empty((4, len(weights)))
+    for j in range(len(weights)):
+        step = np.zeros(len(weights))
+        step[j] = 1e-4
+        sides = [peer_training.outputs_of((np.float64(weights) + sign * step)[None], np.float64(rows))[0]
+                 for sign in (1, -1)]
+        jacobian[:, j] = (sides[0] - sides[1]) / 2e-4
+    deltas, precision = np.exp(logs[:-1]), np.exp(-2.0 * logs[-1])
+    parts = peer_laplace.blocks(np.arange(len(weights)))
+    bases = [np.kron(found.of_inputs, found.of_back), found.of_back, found.of_hidden, np.eye(1)]
+    values = [found.eigenvalues[0].T.ravel(), *found.eigenvalues[1:]]
+    covariance = 0.0
+    for part, basis, eigenvalues, delta in zip(parts, bases, values, deltas):
+        turned = jacobian[:, part.ravel().astype(int)] @ basis
+        covariance = covariance + (turned / (precision * eigenvalues + delta)) @ turned.T
+    drawn = peer_laplace.output_deviations(weights, rows, found, logs, 40_000, np.random.default_rng(1))
+    scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    np.testing.assert_allclose(np.diag(covariance), peer_laplace.output_variance(weights, rows, found, logs), rtol=1e-3)
+    np.testing.assert_allclose(np.cov(drawn.T) / scale, covariance / scale, atol=0.03)
+
+
+def test_the_command_that_compares_correlations(settings, tmp_path, capsys, monkeypatch, rng):
+    x = rng.standard_normal((80, 3))
+    np.savetxt(str(tmp_path / "made.data"), np.column_stack([x, x[:, 0] + 0.1 * rng.standard_normal(80)]))
+    for method in correlations.OURS:
+        base = settings(dataset="made", data_path=str(tmp_path), optimizer=method)
+        (tmp_path / f"{method}_made.json").write_text(json.dumps(base))
+
+    def run(*more):
+        monkeypatch.setattr("sys.argv", [
+            "correlations", "--data", "made", "--quick", "--particles", "20", "--config",
+            str(tmp_path / "{method}_{data}.json"), "--out", str(tmp_path / "c.csv"), *more])
+        correlations.main()
+        return read_rows(tmp_path / "c.csv")
+
+    rows = run()
+    assert [row["method"] for row in rows] == [*correlations.OURS, *correlations.PEERS]
+    assert sum(float(row["rank"]) for row in rows) == pytest.approx(21.0)
+    assert "| made   | laplace_kron |" in capsys.readouterr().out
+    data = load_regression(correlations.read_config("made", 0, "ekfac", argparse.Namespace(
+        config=str(tmp_path / "{method}_{data}.json"), quick=True, set=[])))
+    draws = Draws(rng.standard_normal((50, 8)), np.ones(50), np.inf)
+    write_draws(tmp_path / "made_0.npz", draws, data.test.y, data)
+    few = run("--methods", "ekfac", "ensemble", "--draws", str(tmp_path))
+    assert all(-1.0 < float(row["meta"]) < 1.0 for row in few) and few[0]["joint"] == rows[0]["joint"]
 
 
 def kernel_by_loops(name, a, b, constant, lengths):
