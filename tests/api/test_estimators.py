@@ -125,7 +125,8 @@ def test_seeds_of_samples(rows):
     generator = np.random.RandomState(1)
     first, second, again, of_run = (model.sample_y(X[:5], random_state=state) for state in (
         generator, generator, np.random.RandomState(1), None))
-    assert (first == again).all() and (first != second).all() and (of_run == model.sample_y(X[:5], random_state=3)).all()
+    assert (first == again).all() and (first != second).all()
+    assert (of_run == model.sample_y(X[:5], random_state=3)).all()
 
 
 def test_arguments_may_be_numbers_of_numpy(rows):
@@ -161,7 +162,8 @@ def test_classes_of_any_kind(frame, rows):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (dict(method="ekfca"), "ekfac"), (dict(epochs=0), "epoch"), (dict(epochs="many"), "epoch"), (dict(settings={"seed": 3}), "set by an argument"),
+    (dict(method="ekfca"), "ekfac"), (dict(epochs=0), "epoch"), (dict(epochs="many"), "epoch"),
+    (dict(settings={"seed": 3}), "set by an argument"),
     (dict(settings={"alpah": 3}), "alpha"), (dict(patience=2), "validation_fraction"), (dict(hidden=()), "hidden")])
 def test_bad_arguments_are_value_errors(rows, arguments, message):
     with pytest.raises(ValueError, match=message):
