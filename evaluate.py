@@ -33,6 +33,9 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
     parser.add_argument("--corrupt", action="store_true",
                         help="also evaluate on images corrupted by noise, blur, ..., at five strengths")
     parser.add_argument("--rows", type=int, metavar="N", help="only the first N rows for --corrupt (default: all)")
+    parser.add_argument("--correlations", nargs="?", const=True, metavar="REFERENCE", help="also measure correlations "
+                        "between rows; beside another run's, or beside draws in an npz file")
+    parser.add_argument("--joint", type=int, metavar="B", help="rows of a batch for --correlations (default: 5)")
     parser.add_argument("--ensemble", action="store_true", help="also evaluate the mixture of all RUNs")
     parser.add_argument("--best", action="store_true", help="use the checkpoint of the best validation log-likelihood, "
                         "as is done for runs with the key patience anyway")
@@ -60,7 +63,7 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
         from core.assessment.inputs import Options
 
         options = Options(args.data, args.ood, args.corrupt, args.rows, args.best, args.importance, args.calibrated,
-                          args.level, args.sets or "lac")
+                          args.level, args.sets or "lac", args.correlations, args.joint or 5)
         if args.calibrate:
             tables, places = calibrate_runs(roots, overrides, options, args.device)
             print(tables)

@@ -7,11 +7,12 @@ import typing
 from core.assessment.arguments import PREDICTIVES
 from misc import backend
 from misc.errors import UserError, one_line_errors
-from misc.flags import Parser
+from misc.flags import FORMAT_KEYS, Parser, naming_flag, settings_of
 
 EXAMPLES = """examples:
   python predict.py experiments/houses/mine new_houses.csv --out predictions.csv
   python predict.py experiments/houses/mine new_houses.csv --interval 0.5 --quantiles 0.05 0.5 0.95
+  python predict.py experiments/houses/mine new_houses.csv --set decimal=, --out predictions.csv
   cat new_houses.csv | python predict.py experiments/houses/mine - > predictions.csv
   python predict.py experiments/houses/mine new_houses.csv --ensemble experiments/houses/other --out predictions.csv"""
 
@@ -32,6 +33,8 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
                         help="mix with these runs")
     parser.add_argument("--calibrated", action="store_true", help="also calibrated intervals, or calibrated "
                         "probabilities and sets of classes, of a run that evaluate.py --calibrate has calibrated")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="how the table is written, "
+                        f"instead of as the run's config says: {', '.join(FORMAT_KEYS)}; repeatable")
     parser.add_argument("--skip-bad", action="store_true", help="report bad rows and leave them out")
     parser.add_argument("--particles", type=int, metavar="K", help="weight draws (default: as in the run's config)")
     parser.add_argument("--predictive", choices=PREDICTIVES, help="how the uncertainty of the weights is treated: by "
@@ -57,7 +60,9 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
         from core.assessment.summaries import Asked
 
         asked = Asked(args.interval, tuple(args.quantiles), args.samples, args.skip_bad, args.best, args.calibrated)
-        n_rows = predict_rows(roots, args.rows, args.out, asked, overrides_of(args), args.device)
+        written = settings_of(args.set, FORMAT_KEYS, "predict.py")
+        with naming_flag(FORMAT_KEYS):
+            n_rows = predict_rows(roots, args.rows, args.out, asked, overrides_of(args), args.device, written)
         if args.out:
             print(f"{n_rows} rows: {args.out}", file=sys.stderr)
 

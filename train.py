@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   python train.py --config config/regression/ekfac_concrete.json --resume
   python train.py --init houses.csv --target price > mine.json
   python train.py --init houses.csv --target price,rent > mine.json
+  python train.py --init houses.csv --target price --set 'categories=["zip"]' > mine.json
   python train.py --config config/regression/ekfac_concrete.json --resume --epochs 2000
   tensorboard --logdir=experiments/concrete/ekfac_concrete/summary"""
 
@@ -36,7 +37,8 @@ def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespac
     parser.add_argument("--with", dest="overlays", action="append", default=[], metavar="OVERLAY.json",
                         help="JSON file of keys to lay over the config, before --set; repeatable")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                        help="override a key, VALUE as in JSON (true, 0.1, [20, 20]); repeatable")
+                        help="override a key, VALUE as in JSON (true, 0.1, [20, 20]); repeatable; with --init: how the "
+                        "table is read")
     parser.add_argument("--seed", type=int, metavar="N", help="the same as a last --set seed=N")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="where the operations run")
     parser.add_argument("--resume", action="store_true", help="continue the run from its newest checkpoint")
@@ -57,7 +59,7 @@ def main(argv: typing.Optional[typing.Sequence[str]] = None) -> None:
             backend.prepare()
             from core.training.suggested import print_suggestion
 
-            print(json.dumps(print_suggestion(args.init, args.target), indent=2, ensure_ascii=False))
+            print(json.dumps(print_suggestion(args.init, args.target, args.set), indent=2, ensure_ascii=False))
             return
         overrides = args.set + ([f"seed={args.seed}"] if args.seed is not None else [])
         config = None if args.list else Config.from_file(args.config, overrides, args.overlays)

@@ -2,11 +2,14 @@
 
     pip install -r benchmarks/requirements.txt
     python -m benchmarks.hmc --data yacht --splits 0-4 [--methods ekfac kfac diag bbb] [--set KEY=VALUE ...]
+    python -m benchmarks.hmc --data yacht --splits 0 --methods --draws draws    # HMC alone, for evaluate.py
+
 
 NUTS (numpyro) runs chains from different draws of the prior: weights N(0, eta), noise precision Gamma, as in the
 config. A split has converged if the largest split r-hat of the network's outputs over the test rows is below 1.05;
 others are marked. Every method is then trained on the same split. The table has RMSE, log-likelihood, and the Pearson
 correlation over the test rows of the predictive std with that of HMC: of the total, and of the epistemic part alone.
+--draws writes the draws of HMC for the test rows to FOLDER/DATA_SPLIT.npz, a reference of evaluate.py --correlations.
 
 Reference: Zhang et al. (2018), Sec. 5.1, https://arxiv.org/abs/1712.02390
 """
@@ -56,10 +59,13 @@ def main():
     parser.add_argument("--depth", type=int, default=10, help="largest number of doublings of a trajectory")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for HMC and all methods")
     parser.add_argument("--out", metavar="CSV", help="write the rows to this file, too")
+    parser.add_argument("--draws", metavar="FOLDER", help="write HMC's draws for the test rows into this folder")
     args = parser.parse_args()
     with one_line_errors("benchmarks.hmc", "what was printed is complete"):
         check_packages(["jax", "numpyro"])
         check_out(args.out)
+        if args.draws and not pathlib.Path(args.draws).is_dir():
+            raise UserError(f"--draws {args.draws} is no folder: make it first")
         backend.prepare()
         from core.baseline.jobs import parse_seeds
 
@@ -69,7 +75,8 @@ def main():
             for split in parse_seeds(args.splits):
                 configs = {method: read_config(args.config, method, data, args.set, split)
                            for method in args.methods or list(METHODS)[:1]}
-                rows += compare(data, split, configs if args.methods else {}, next(iter(configs.values())), sampler)
+                rows += compare(data, split, configs if args.methods else {}, next(iter(configs.values())), sampler,
+                                args.draws and pathlib.Path(args.draws) / f"{data}_{split}.npz")
                 if args.out:
                     write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))
@@ -93,14 +100,19 @@ def read_config(pattern, method, data, overrides, split):
     return config
 
 
-def compare(data, split, configs, shared, sampler):
-    """Returns the rows of one split; shared: the Config whose network and priors HMC takes."""
+def compare(data, split, configs, shared, sampler, draws_file=None):
+    """Returns the rows of one split.
+
+    Args:
+      shared: the Config whose network and priors HMC takes.
+      draws_file: where to write the draws of HMC; None: nowhere.
+    """
     from core.training.run import plan
 
     for name in ("eta", "noise_prior_shape", "noise_prior_rate", "model_name", "hidden"):
         if any(getattr(config, name) != getattr(shared, name) for config in configs.values()):
             raise UserError(f"the configs differ in {name}: give one value for all, --set {name}=VALUE")
-    reference, facts = run_hmc(shared, plan(shared).data, sampler)
+    reference, facts = run_hmc(shared, plan(shared).data, sampler, draws_file)
     rows = [dict(data=data, split=split, method="hmc", std_correlation=1.0, epistemic_correlation=1.0, **facts)]
     print_row(rows[0])
     for method, config in configs.items():
@@ -120,14 +132,20 @@ def hidden_widths(config):
     return config.hidden or [int(config.model_name[3:])]
 
 
-def run_hmc(config, data, sampler):
-    """Samples the posterior. Returns (Prediction for the test rows, what the table says of it)."""
+def run_hmc(config, data, sampler, draws_file=None):
+    """Samples the posterior. Returns (Prediction for the test rows, what the table says of it).
+
+    draws_file: where to write the draws; None: nowhere.
+    """
     import jax
     import numpyro
     from numpyro.diagnostics import split_gelman_rubin
     from numpyro.distributions import Gamma, Normal, StudentT
     from numpyro.infer import MCMC, NUTS
     from numpyro.infer.initialization import init_to_sample
+
+    from core.assessment.reference_draws import write_draws
+    from core.metrics.draws import Draws
 
     widths = [data.train.x.shape[1], *hidden_widths(config), 1]
     shapes = [(n_in + 1, n_out) for n_in, n_out in zip(widths, widths[1:])]
@@ -156,8 +174,10 @@ def run_hmc(config, data, sampler):
     test = jax.jit(jax.vmap(jax.vmap(lambda *weights: outputs(weights, np.float32(data.test.x)))))
     drawn = np.asarray(test(*(draws[f"w{i}"] for i in range(len(shapes)))), np.float64)  # [chains, samples, rows]
     r_hat = split_gelman_rubin(drawn)
-    prediction, metrics = evaluate(drawn.reshape(-1, drawn.shape[-1]), np.asarray(draws["precision"]).ravel(), data,
-                                   config.dof)
+    chained, precisions = drawn.reshape(-1, drawn.shape[-1]), np.asarray(draws["precision"], np.float64).ravel()
+    if draws_file:
+        write_draws(draws_file, Draws(chained, precisions, config.dof), data.test.y, data)
+    prediction, metrics = evaluate(chained, precisions, data, config.dof)
     return prediction, dict(metrics, r_hat=float(r_hat.max()), r_hat_median=float(np.median(r_hat)),
                             converged="yes" if r_hat.max() < CONVERGED else "NO", seconds=seconds)
 

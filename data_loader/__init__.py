@@ -10,8 +10,9 @@ table_classes and classification (the loaders), batches (minibatches). Behind th
 tables, table_roles and table_transform (which columns are what, and what becomes of them), table_labels (classes),
 table_file, table_dialect and table_header (how files are written), known_tables and sources. Behind the third are
 archives, cifar and idx (known sets of images), own_images, labels_file, images, image_files, image_sizes and
-image_pixels (own images). Both loaders of classes use stratified (splits by class). For evaluation and prediction:
-other_rows, row_stream, stored (what a run keeps of its data), corruptions and ood (out-of-distribution data).
+image_pixels (own images), and mapped_images (those larger than memory). Both loaders of classes use stratified (splits
+by class). For evaluation and prediction: other_rows, row_stream, stored (what a run keeps of its data), corruptions
+and ood (out-of-distribution data).
 """
 import typing
 
@@ -106,5 +107,5 @@ IMAGE_SETS: typing.Dict[str, ImageSet] = {
     "digits": ImageSet("1797 grey digits of 8 x 8 that come with scikit-learn, 10 classes", archives.digits),
     "images": ImageSet("your own images: data_path/CLASS/FILE, or data_path/train/CLASS/FILE with test/ and val/ "
                        "beside train/, or data_path/FILE with labels_file",
-                       own_images.image_folder, keys=("image_size", "image_fit", "labels_file")),
+                       own_images.image_folder, keys=("image_size", "image_fit", "labels_file", "image_cache")),
 }

@@ -9,6 +9,7 @@ import numpy as np
 from data_loader import DATASETS, IMAGE_SETS
 from data_loader.archives import Loaded
 from data_loader.images import LabelledImages, image_ids, with_channels
+from data_loader.mapped_images import Images, MappedImages, joined, take
 from data_loader.parts import Part, Pixels, Spec
 from data_loader.splits import (
     GIVEN,
@@ -24,6 +25,8 @@ from data_loader.stratified import hold_out_by_class, stratified_split
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import lookup
+
+BLOCK_BYTES = 2**22  # of images that are looked at at a time
 
 
 class ImageData(typing.NamedTuple):
@@ -63,16 +66,18 @@ def load_classification(config: Config) -> ImageData:
     all_ids = np.concatenate(ids)
 
     def part(chosen: np.ndarray) -> Part:
-        return Part(images[chosen], labels[chosen], ids=all_ids[chosen], id_name=id_names[0])
+        return Part(take(images, chosen), labels[chosen], ids=all_ids[chosen], id_name=id_names[0])
 
     fit = part(rows)
-    hashes = hash_of_rows(images)
+    n_evaluated = len(valid_rows) + (len(split.test) if config.evaluate_on == "test" else 0)
+    hashes = hash_of_images(images)
     n_valid, n_test = (n_common(hashes[others], hashes[rows]) for others in (valid_rows, split.test))
     repeated = about_repeated("images", validation=(n_valid, len(valid_rows)), test=(n_test, len(split.test)))
     return ImageData(
         train=fit, valid=part(valid_rows) if len(valid_rows) else None,
         test=part(split.test) if config.evaluate_on == "test" else None,
-        spec=Spec(len(rows), images.shape[1:], train.n_classes, pixel_statistics(fit.x)),
+        spec=Spec(len(rows), images.shape[1:], train.n_classes, pixel_statistics(fit.x), n_evaluated,
+                  isinstance(images, MappedImages)),
         classes=train.classes or known.classes or [str(number) for number in range(train.n_classes)],
         source=source, split=split, split_hash=split_hash([split]), rows_hash=images_hash(images, labels),
         n_valid_in_train=n_valid if len(valid_rows) else None,
@@ -81,32 +86,45 @@ def load_classification(config: Config) -> ImageData:
     )
 
 
-def pixel_statistics(images: np.ndarray) -> Pixels:
+def pixel_statistics(images: Images) -> Pixels:
     """Returns mean and standard deviation of every channel of uint8 images [n, height, width, channels].
 
     A constant channel gets a standard deviation of 1.
     """
     count = images.size // images.shape[-1]
-    # Histograms of 1000 images at a time: bincount converts its argument to int64, eight times its size.
-    chunks = [images[start:start + 1000] for start in range(0, len(images), 1000)]
-    histograms = [sum(np.bincount(chunk[..., channel].ravel(), minlength=256) for chunk in chunks)
-                  for channel in range(images.shape[-1])]
+    # Histograms of a block at a time: bincount converts its argument to int64, eight times its size.
+    histograms = np.sum([[np.bincount(block[..., channel].ravel(), minlength=256)
+                          for channel in range(images.shape[-1])] for block in blocks(images)], axis=0)
     values = np.arange(256.0)
     mean = np.array([histogram @ values / count for histogram in histograms])
     variance = np.array([histogram @ np.square(values - m) / count for histogram, m in zip(histograms, mean)])
     return Pixels(mean, np.where(variance > 0, np.sqrt(variance), 1.0))
 
 
-def images_hash(images: np.ndarray, labels: np.ndarray) -> str:
+def blocks(images: Images) -> typing.Iterator[np.ndarray]:
+    """Yields consecutive images, some MiB at a time."""
+    size = max(1, BLOCK_BYTES // int(np.prod(images.shape[1:])))
+    for start in range(0, len(images), size):
+        yield images[start:start + size]
+
+
+def hash_of_images(images: Images) -> np.ndarray:
+    """Returns `hash_of_rows` of images."""
+    return np.concatenate([hash_of_rows(block) for block in blocks(images)])
+
+
+def images_hash(images: Images, labels: np.ndarray) -> str:
     """Returns the first 16 hex digits of the SHA-256 of images and labels in their order."""
-    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+    digest = hashlib.sha256()
+    for block in blocks(images):
+        digest.update(np.ascontiguousarray(block).data)
     digest.update(np.asarray(labels, "<i4").tobytes())
     return digest.hexdigest()[:16]
 
 
-def n_equal_images(images: np.ndarray, others: np.ndarray) -> int:
+def n_equal_images(images: Images, others: Images) -> int:
     """Returns how many of the uint8 images [n, height, width, channels] are, to the last bit, among the `others`."""
-    return n_common(hash_of_rows(images), hash_of_rows(others))
+    return n_common(hash_of_images(images), hash_of_images(others))
 
 
 def _about_contradictions(loaded: Loaded, hashes: np.ndarray, labels: np.ndarray) -> typing.List[str]:
@@ -160,14 +178,12 @@ def _training_rows(loaded: Loaded, split: Split, config: Config) -> typing.Tuple
     return split.train, len(loaded.train.labels) + np.arange(len(loaded.valid.labels))
 
 
-def _split(loaded: Loaded, config: Config) -> typing.Tuple[np.ndarray, np.ndarray, Split]:
+def _split(loaded: Loaded, config: Config) -> typing.Tuple[Images, np.ndarray, Split]:
     """Returns all images and all labels in one order (of training, validation, test), and which train and test."""
     train, test, parts = loaded.train, loaded.test, _parts_of(loaded)
     n_channels = max(part.images.shape[3] for part in parts)
     parts = [with_channels(part, n_channels) for part in parts]
-    images, labels = parts[0].images, train.labels
-    if len(parts) > 1:
-        images, labels = (np.concatenate(arrays) for arrays in zip(*((part.images, part.labels) for part in parts)))
+    images, labels = joined([part.images for part in parts]), np.concatenate([part.labels for part in parts])
     if test is None:
         index = config.split if config.split is not None else config.seed
         if config.stratified:

@@ -19,7 +19,7 @@ def outside(data: TableData, x: np.ndarray) -> typing.Dict[str, np.ndarray]:
     """
     if data.input_range is None:
         return {}
-    low, high = (data.input_range - data.input_mean) / data.input_std
+    low, high = ((data.input_range - data.input_mean) / data.input_std).astype(x.dtype)
     columns: typing.Dict[str, np.ndarray] = {}
     position = 0
     for column in data.transform.columns:

@@ -10,6 +10,7 @@ import numpy as np
 
 from data_loader.image_pixels import SIXTEEN_BITS, UnusableImage, plain_pixels
 from data_loader.image_sizes import Fit, Size, resized_note
+from data_loader.mapped_images import Keeper, Store
 from misc.errors import UserError
 
 MAX_NAMED = 10  # a message names at most so many files
@@ -34,7 +35,7 @@ class Source(typing.NamedTuple):
 class ImageFiles(typing.NamedTuple):
     """The images among some files."""
 
-    images: typing.List[np.ndarray]      # uint8 [height, width, 1 or 3]
+    images: typing.Union[typing.List[np.ndarray], Store]  # uint8 [height, width, 1 or 3]
     sources: typing.List[Source]         # of the images
     skipped: typing.List[pathlib.Path]   # of the files that are no images
 
@@ -49,12 +50,36 @@ class UnusableImages(UserError):
                          f"{named(self.unusable)}; remove, repair or convert {'it' if one else 'them'}")
 
 
-def read_files(paths: typing.Iterable[pathlib.Path], fit: typing.Optional[Fit] = None) -> ImageFiles:
+def read_files(paths: typing.Iterable[pathlib.Path], fit: typing.Optional[Fit] = None,
+               cache: typing.Optional[str] = None) -> ImageFiles:
     """Reads the images among the files in `paths`, and resizes them by `fit` if it is given.
+
+    cache: a folder in which the pixels are kept, and from which they are mapped into memory; None: they are in memory.
 
     Raises UnusableImages, which names all images that cannot be read, and why.
     """
-    read, unusable = ImageFiles([], [], []), []
+    sources: typing.List[Source] = []
+    skipped: typing.List[pathlib.Path] = []
+    if cache is None:
+        return ImageFiles(list(_read(paths, fit, sources, skipped)), sources, skipped)
+    paths = list(paths)
+    keeper = Keeper(pathlib.Path(cache), paths, [fit])
+    found = keeper.find()
+    if found is not None:
+        store, more = found
+        sources += [Source(paths[number], tuple(size), tuple(done)) for number, size, done in more["sources"]]
+        return ImageFiles(store, sources, [paths[number] for number in more["skipped"]])
+    numbers = {path: number for number, path in enumerate(paths)}
+    store = keeper.keep(_read(paths, fit, sources, skipped), lambda: {
+        "sources": [[numbers[source.path], source.size, source.done] for source in sources],
+        "skipped": [numbers[path] for path in skipped]})
+    return ImageFiles(store, sources, skipped)
+
+
+def _read(paths: typing.Iterable[pathlib.Path], fit: typing.Optional[Fit], sources: typing.List[Source],
+          skipped: typing.List[pathlib.Path]) -> typing.Iterator[np.ndarray]:
+    """Yields the images, and appends to `sources` and `skipped`. At the end raises UnusableImages, if there are any."""
+    unusable = []
     for path in paths:
         try:
             image, source = _read_image(path, fit)
@@ -62,13 +87,12 @@ def read_files(paths: typing.Iterable[pathlib.Path], fit: typing.Optional[Fit] =
             unusable.append(f"{path} ({error})")
             continue
         if source is None:
-            read.skipped.append(path)
+            skipped.append(path)
         else:
-            read.images.append(image)
-            read.sources.append(source)
+            sources.append(source)
+            yield image
     if unusable:
         raise UnusableImages(unusable)
-    return read
 
 
 def read_images(paths: typing.Iterable[pathlib.Path], shape: typing.Sequence[int],
@@ -135,12 +159,13 @@ def is_named_like_an_image(path: pathlib.Path) -> bool:
     return suffix in UNSUPPORTED or Image.registered_extensions().get(suffix) in Image.OPEN
 
 
-def check_depths(images: typing.Sequence[np.ndarray], sources: typing.Sequence[Source]) -> None:
+def check_depths(images: typing.Iterable[np.ndarray], sources: typing.Sequence[Source]) -> None:
     """Raises a UserError if the images of 16 bits per channel use so few of these that the upper 8 say little."""
-    deep = [(image, source) for image, source in zip(images, sources) if SIXTEEN_BITS in source.done]
-    if deep and max(int(image.max()) for image, _ in deep) < DARKEST:
+    deep = [source for source in sources if SIXTEEN_BITS in source.done]
+    highest = (int(image.max()) for image, source in zip(images, sources) if SIXTEEN_BITS in source.done)
+    if deep and max(highest) < DARKEST:
         raise UserError(f"no value of the {count(len(deep), 'image', 'images')} of 16 bits per channel (e.g. "
-                        f"{deep[0][1].path}) reaches {256 * DARKEST}, so the upper 8 bits keep next to nothing: "
+                        f"{deep[0].path}) reaches {256 * DARKEST}, so the upper 8 bits keep next to nothing: "
                         "rescale them to 0 to 65535, or convert them to 8 bits")
 
 

@@ -21,6 +21,7 @@ from data_loader.image_files import (
 )
 from data_loader.image_sizes import Fit
 from data_loader.labels_file import Labels
+from data_loader.mapped_images import Images, Store, all_of, widened
 from data_loader.parts import FILE, ROW
 from misc.errors import UserError
 
@@ -28,7 +29,7 @@ from misc.errors import UserError
 class LabelledImages(typing.NamedTuple):
     """Images and their classes."""
 
-    images: np.ndarray  # uint8 [n, height, width, channels]
+    images: Images      # uint8 [n, height, width, channels]
     labels: np.ndarray  # int32 [n], from 0
     n_classes: int
     classes: typing.Optional[typing.List[str]] = None  # their names in the order of the labels; None: unknown
@@ -59,7 +60,7 @@ def read_digits() -> LabelledImages:
 
 
 def read_folder(path: pathlib.Path, like: typing.Optional[LabelledImages] = None,
-                fit: typing.Optional[Fit] = None) -> LabelledImages:
+                fit: typing.Optional[Fit] = None, cache: typing.Optional[str] = None) -> LabelledImages:
     """Reads a folder that holds one folder per class, each with image files in any format that Pillow reads.
 
     Without `fit`, all images must have one size. If any is coloured, grey ones get three equal channels. Other files
@@ -69,10 +70,11 @@ def read_folder(path: pathlib.Path, like: typing.Optional[LabelledImages] = None
       path: the folder of the class folders; labels count the classes in the order of their names.
       like: images whose size and class names these must have, if given.
       fit: how images of other sizes are resized; None: there must be none.
+      cache: as in `read_files`.
     """
     classes = _class_names(path, like)
     entries = [entry for name in classes for entry in _entries(path / name)]
-    read = read_files((entry for entry in entries if is_file_or_broken_link(entry)), fit)
+    read = read_files((entry for entry in entries if is_file_or_broken_link(entry)), fit, cache)
     _check_sizes(read, like)
     labels = np.array([classes.index(source.path.parent.name) for source in read.sources], np.int32)
     for label, name in enumerate(classes):
@@ -83,8 +85,9 @@ def read_folder(path: pathlib.Path, like: typing.Optional[LabelledImages] = None
     return _labelled(read, labels, classes)._replace(skipped=[*read.skipped, *folders], outside=outside)
 
 
-def read_listed(listed: Labels, source: pathlib.Path, fit: typing.Optional[Fit] = None) -> LabelledImages:
-    """Reads the image files that a CSV lists; `fit` as in `read_folder`.
+def read_listed(listed: Labels, source: pathlib.Path, fit: typing.Optional[Fit] = None,
+                cache: typing.Optional[str] = None) -> LabelledImages:
+    """Reads the image files that a CSV lists; `fit` and `cache` as in `read_folder`.
 
     Args:
       listed: the files and their classes; labels count these in the order of their names.
@@ -93,7 +96,7 @@ def read_listed(listed: Labels, source: pathlib.Path, fit: typing.Optional[Fit] 
     classes = sorted(set(listed.classes))
     if len(classes) < 2:
         raise UserError(f"{source} has one class only, {classes[0]}, but at least 2 are needed")
-    read = read_files(listed.paths, fit)
+    read = read_files(listed.paths, fit, cache)
     if read.skipped:
         raise UserError(f"{source} lists {read.skipped[0]}, which is no image")
     _check_sizes(read, None)
@@ -113,7 +116,7 @@ def with_channels(part: LabelledImages, n_channels: int) -> LabelledImages:
     if part.images.shape[3] >= n_channels:
         return part
     sources = [source._replace(done=(*source.done, GREY_TO_COLOUR)) for source in part.sources]
-    return part._replace(images=np.repeat(part.images, n_channels, axis=3), sources=sources)
+    return part._replace(images=widened(part.images, n_channels), sources=sources)
 
 
 def image_ids(part: LabelledImages, folder: str) -> typing.Tuple[np.ndarray, str]:
@@ -129,11 +132,13 @@ def image_ids(part: LabelledImages, folder: str) -> typing.Tuple[np.ndarray, str
 def _labelled(read: ImageFiles, labels: np.ndarray, classes: typing.List[str]) -> LabelledImages:
     """Returns the images as one array, with three channels if any of them is coloured."""
     n_channels = max(image.shape[2] for image in read.images)
-    images, sources = np.empty((len(read.images), *read.images[0].shape[:2], n_channels), np.uint8), []
-    for number, (image, source) in enumerate(zip(read.images, read.sources)):
+    sources = [source if image.shape[2] == n_channels else source._replace(done=(*source.done, GREY_TO_COLOUR))
+               for image, source in zip(read.images, read.sources)]
+    if isinstance(read.images, Store):
+        return LabelledImages(all_of(read.images), labels, len(classes), classes, sources=sources)
+    images = np.empty((len(read.images), *read.images[0].shape[:2], n_channels), np.uint8)
+    for number, image in enumerate(read.images):
         images[number] = image  # a grey image fills all channels
-        widened = image.shape[2] < n_channels
-        sources.append(source._replace(done=(*source.done, GREY_TO_COLOUR)) if widened else source)
     return LabelledImages(images, labels, len(classes), classes, sources=sources)
 
 

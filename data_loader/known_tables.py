@@ -35,7 +35,7 @@ def put_target_last(table: Table, known: typing.Optional[Dataset]) -> Table:
     field = table.field
     return table._replace(frame=table.frame.iloc[:, order].set_axis(range(last + 1), axis=1), field=lambda row, column:
                           field(row, order[column]), names=tuple(table.names[column] for column in order),
-                          notices=(*table.notices, notice))
+                          notices=(*table.notices, notice), codes=())
 
 
 def check_known(table: Table, name: str, known: typing.Optional[Dataset]) -> None:

@@ -24,9 +24,10 @@ from data_loader.parts import Part
 from data_loader.splits import hash_of_rows, n_common, rows_hash
 from data_loader.table_classes import class_part
 from data_loader.table_data import TableData
-from data_loader.table_file import Table, may_be_header, read_table
+from data_loader.table_file import Table, read_table
 from data_loader.table_source import fetch_known
 from data_loader.table_text import TableFormat
+from data_loader.table_values import may_be_header
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import did_you_mean
@@ -55,7 +56,7 @@ def ood_images(name: str, data_path: str, shape: typing.Tuple[int, ...], n_noise
         read = read_unlabelled(pathlib.Path(name), fit)
         _say(skipped_note(read.skipped, pathlib.Path(name)))
         return np.concatenate([fit_to_shape(image[None], shape) for image in read.images])
-    return fit_to_shape(_load_images(name, data_path, [*IMAGE_SETS, NOISE], fit)[0].images, shape)
+    return fit_to_shape(np.asarray(_load_images(name, data_path, [*IMAGE_SETS, NOISE], fit)[0].images), shape)
 
 
 def ood_part(name: str, config: Config, data: ImageData, n_noise: int) -> Part:
@@ -143,7 +144,8 @@ def ood_rows(name: str, config: Config, data: TableData, n_noise: int) -> Part:
         raise UserError("--ood noise is for images: give the file of a table with the columns of the run's")
     rows = match_columns(_read_other(name, config, data, "--ood"), data, needs_target=False)
     x, notices = encode_as(data, rows)
-    n_in_train = None if data.train is None else n_common(hash_of_rows(x), hash_of_rows(data.train.x))
+    n_in_train = None if data.train is None else n_common(
+        hash_of_rows(x.astype(data.train.x.dtype)), hash_of_rows(data.train.x))
     return Part(x, None, n_in_train, (*rows.notices, *notices), rows.ids)
 
 

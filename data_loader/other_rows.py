@@ -7,6 +7,7 @@ from data_loader.column_order import readings
 from data_loader.table_cells import BadCell, about_missing
 from data_loader.table_data import MOST_NAMED, TableData
 from data_loader.table_file import Table
+from data_loader.table_labels import with_words
 from data_loader.table_transform import CATEGORY, NUMBER, Column, Place, TableTransform
 from misc.errors import UserError
 
@@ -14,8 +15,8 @@ if typing.TYPE_CHECKING:
     import pandas
 
 ROUNDING = 1e-9  # relative difference from a constant that needs no mention
+NO_REPLACEMENT = "the run has no replacement for it"
 MAX_DISTANCE = 1e12  # in standard deviations: well below 1e19, where squares overflow in float32
-
 
 
 
@@ -106,6 +107,8 @@ def match_columns(table: Table, data: TableData, needs_target: bool) -> OtherRow
         pairs = sorted([*zip((column.number for column in data.transform.columns), matched.inputs), *targets])
         if [here for _, here in pairs] != sorted(here for _, here in pairs):
             notices.append("note: columns are matched by their names: their order is not that of the run's table")
+    table = with_words(table, [position for position, column in zip(matched.inputs, data.transform.columns)
+                               if column.kind == CATEGORY])
     for position, column in zip(matched.inputs, data.transform.columns):
         _check_kind(table, position, column)
     return OtherRows(table, matched.inputs, matched.targets, matched.row_id, tuple(notices))
@@ -183,8 +186,7 @@ def _encoded(data: TableData, rows: OtherRows) -> typing.Tuple[np.ndarray, typin
     try:
         return data.transform.encode(rows.frame)
     except BadCell as bad:
-        where = rows.table.source if bad.row is None else rows.table.field(bad.row, 0)[0].rsplit(" column", 1)[0]
-        raise UserError(f"{where}: {bad}") from None
+        raise UserError(f"{rows.table.line(bad.row)}: {bad}") from None
 
 
 def targets_of(data: TableData, rows: OtherRows) -> np.ndarray:
@@ -201,7 +203,7 @@ def targets_of(data: TableData, rows: OtherRows) -> np.ndarray:
         gone = np.flatnonzero(np.isnan(columns[-1]))
         if len(gone):
             where, word = rows.table.field(int(gone[0]), position)
-            raise UserError(f"{where}: {about_missing(word)}")
+            raise UserError(f"{where}: {about_missing(word, 'a target is not replaced')}")
     return columns[0] if len(columns) == 1 else np.column_stack(columns)
 
 
@@ -265,7 +267,8 @@ def _check_kind(table: Table, position: int, column: Column) -> None:
     example = table.frame.iloc[:, position].dropna().iloc[0]
     kinds = ("numbers", "words such as " + repr(example)) if column.kind == NUMBER else ("words", "numbers")
     where, _ = table.field(0, position)
-    raise UserError(f"{where}: {column.label} holds {kinds[0]} in the run's table, but {kinds[1]} here")
+    raise UserError(f"{where}: {column.label} holds {kinds[0]} in the run's table, but {kinds[1]} here: write "
+                    f"{kinds[0]}")
 
 
 def _refuse_missing(transform: TableTransform, rows: OtherRows) -> None:
@@ -276,4 +279,4 @@ def _refuse_missing(transform: TableTransform, rows: OtherRows) -> None:
     if gone.any():
         row, column = (int(index) for index in np.argwhere(gone)[0])
         where, word = rows.table.field(row, refused[column])
-        raise UserError(f"{where}: {about_missing(word)}")
+        raise UserError(f"{where}: {about_missing(word, NO_REPLACEMENT)}")

@@ -9,7 +9,7 @@ ROW, FILE = "row", "file"  # the columns of predictions that hold the numbers of
 class Part(typing.NamedTuple):
     """Some rows of a data set."""
 
-    x: np.ndarray  # standardised inputs, float [n, d], or images, uint8 [n, height, width, channels]
+    x: typing.Any  # standardised inputs, float [n, d], or images, uint8 [n, height, width, channels] (or MappedImages)
     y: typing.Optional[np.ndarray]  # standardised targets, float [n], or labels, int32 [n]; None if there are none
     n_in_train: typing.Optional[int] = None  # of other rows: how many the run was trained on; None: not looked for
     notices: typing.Tuple[str, ...] = ()  # of other rows: sentences about what was assumed
@@ -31,3 +31,5 @@ class Spec(typing.NamedTuple):
     shape: typing.Tuple[int, ...]  # of one input: (d,), or (height, width, channels)
     n_outputs: int  # width of the network's output
     pixels: typing.Optional[Pixels]  # the graph standardises images by these; None: inputs are standardised already
+    n_evaluated: int = 0  # validation and test rows on which an evaluation in training predicts; 0: unknown
+    is_mapped: bool = False  # whether images stay in a file, from which the graph reads minibatches

@@ -3,7 +3,8 @@ import typing
 
 import numpy as np
 
-from data_loader.table_data import Standards, TableData, standardise, table_data
+from data_loader.row_blocks import Numbers
+from data_loader.table_data import TableData, standards_of, table_data
 from data_loader.table_file import Table
 from data_loader.table_notices import about_copies, about_two_values
 from data_loader.tables import SplitTable, load_split_table
@@ -18,25 +19,24 @@ def load_regression(config: Config, given: typing.Optional[Table] = None) -> Tab
     """
     loaded = load_split_table(config, given=given)
     rows, n_targets = loaded.train_rows, len(loaded.roles.targets)
-    values = loaded.table.values if loaded.is_plain else np.column_stack([loaded.inputs, loaded.targets])
-    n_inputs = values.shape[1] - n_targets
+    raw, n_inputs = loaded.targets, loaded.inputs.shape[1]
     is_scaled = np.append(loaded.transform.scaled, np.ones(n_targets, bool))
-    scaled, mean, std, constant = standardise(values, rows, is_scaled, loaded.table.source)
-    inputs = Standards(scaled[:, :n_inputs], mean[:n_inputs], std[:n_inputs], constant[:n_inputs])
-    targets, notices = scaled[:, n_inputs:], []
+    standards = standards_of(Numbers((loaded.inputs, raw)), rows, is_scaled, loaded.table.source)
+    inputs, of_targets = standards.of(slice(n_inputs)), standards.of(slice(n_inputs, None))
+    targets = of_targets.scaled(raw)
+    notices: typing.List[str] = []
     for number in range(n_targets):
-        if constant[n_inputs + number]:
-            _refuse_constant(loaded, values[rows, n_inputs + number], number)
-        notices += [*about_copies(loaded.transform, inputs.scaled[rows], targets[rows, number]),
-                    *about_two_values(values[:, n_inputs + number])]
+        if of_targets.constant[number]:
+            _refuse_constant(loaded, raw[rows, number], number)
+        x = map(inputs.scaled, Numbers((loaded.inputs,)).blocks(rows))
+        notices += [*about_copies(loaded.transform, x, targets[rows, number]), *about_two_values(raw[:, number])]
     if config.noise_covariance == "full" and n_targets == 1:
         notices.append("note: noise_covariance full has no effect with one target")
-    raw = values[:, n_inputs:]
+    mean, std = of_targets.mean, of_targets.std
     if n_targets == 1:
-        return table_data(config, loaded, inputs, targets[:, 0], raw, 1, notices, target_mean=float(mean[-1]),
-                          target_std=float(std[-1]))
-    return table_data(config, loaded, inputs, targets, raw, n_targets, notices, target_mean=mean[n_inputs:],
-                      target_std=std[n_inputs:])
+        return table_data(config, loaded, inputs, targets[:, 0], raw, 1, notices, target_mean=float(mean[0]),
+                          target_std=float(std[0]))
+    return table_data(config, loaded, inputs, targets, raw, n_targets, notices, target_mean=mean, target_std=std)
 
 
 def _refuse_constant(loaded: SplitTable, targets: np.ndarray, number: int) -> typing.NoReturn:

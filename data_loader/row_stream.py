@@ -86,7 +86,7 @@ def _readable(name: str) -> typing.Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise UserError(f"{name} is not a text file in UTF-8: set encoding in the run's config ({error})") from None
+        raise UserError(f"{name} is not a text file in UTF-8: set encoding, or save it in UTF-8 ({error})") from None
     except csv.Error as error:
         raise UserError(f"{name}: {error}") from None
     except (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
@@ -241,7 +241,7 @@ class _Reader:
             return convert(fields, self._layout.decimal, self._marks, holds_words)
         except BadCell as bad:
             line = rows[bad.row or 0][0]
-            raise UserError(f"{self._name} line {line} column {column + 1}: {bad}") from None
+            raise UserError(f"{self._name} line {line} column {column + 1}: {bad.alone}") from None
 
     def _table(self, frame: typing.Any, rows: typing.Sequence[typing.Tuple[int, typing.Any]]) -> Table:
         def field(row: int, column: int) -> typing.Tuple[str, str]:
@@ -250,7 +250,7 @@ class _Reader:
                 words = next(rows_of_lines([(number, words)], self._layout.separator))[1]
             return f"{self._name} line {number} column {column + 1}", words[column]
 
-        return Table(frame, self._names, self._name, self._layout.notices, self._is_commented, field)
+        return Table(frame, self._names, self._name, self._layout.notices, self._is_commented, field=field)
 
 
 def _fits(expect: Expect, header: Header) -> bool:

@@ -7,6 +7,7 @@ import typing
 
 import numpy as np
 
+from data_loader.row_blocks import slices
 from misc.config import Config
 from misc.errors import UserError
 
@@ -199,7 +200,10 @@ def rows_hash(values: np.ndarray) -> str:
 
     Two tables have the same hash if they have the same values in the same order.
     """
-    return hashlib.sha256(np.ascontiguousarray(values + 0.0, "<f8").tobytes()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for part in slices(*values.shape):
+        digest.update(np.ascontiguousarray(values[part] + 0.0, "<f8").data)
+    return digest.hexdigest()[:16]
 
 
 def hash_of_rows(values: np.ndarray) -> np.ndarray:

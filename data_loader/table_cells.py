@@ -22,6 +22,7 @@ WITH_UNIT = re.compile(r"[-+\u2212\u2013(]?\s*[$€£¥]?\s*\d[\d.,'\u00a0\u202f
 IN_QUOTES = re.compile(r"['\u2018\u2019\u201c\u201d`=\"]+\s*[-+]?[\d.,]*\d[\d.,]*\s*['\u2018\u2019\u201c\u201d`\"]+")
 DOTTED_DATE = re.compile(r"\d{1,2}\.\d{1,2}\.\d{2,4}|\d{4}\.\d{1,2}\.\d{1,2}")  # no number, in spite of its points
 WITH_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
+CODE = re.compile(r"0\d+")  # a whole number with leading zeros, which may be a code
 MOSTLY = 0.8  # share of the different words of a column that look like numbers with units, from which it is refused
 
 
@@ -36,11 +37,13 @@ class Texts(typing.NamedTuple):
     frame: "pandas.DataFrame"                # as in Table
     truth: typing.List[int] = []             # columns of true and false, which are read as 1 and 0
     n_left_out: int = 0                      # nameless and empty columns at the end, which the frame does not have
+    codes: typing.Mapping[int, str] = {}     # columns of numbers, and a field of each with leading zeros
+    mixed: typing.Mapping[int, str] = {}     # columns of numbers and words that are kept as words, and what is wrong
 
 
 def read_texts(path: "pathlib.Path", layout: Layout, missing_marks: typing.Collection[str] = (),
                words_in: typing.Container[typing.Union[str, int]] = (),
-               unused: typing.Container[typing.Union[str, int]] = ()) -> Texts:
+               unused: typing.Container[typing.Union[str, int]] = (), keeps_mixed: bool = False) -> Texts:
     """Reads all fields as text and converts each column; arguments as in `read_table`.
 
     Raises a UserError for a line of another length, and for what `convert` refuses.
@@ -57,7 +60,7 @@ def read_texts(path: "pathlib.Path", layout: Layout, missing_marks: typing.Colle
     n_left_out = n_empty_at_end(layout, width, lambda column: not frame.iloc[:, column].str.strip().any())
     width -= n_left_out
     marks = MISSING | {NOT_A_NUMBER} | {mark.strip().lower() for mark in missing_marks}
-    converted = {}
+    converted, mixed = {}, {}
     for column, (references, shown) in enumerate(_references(layout, width)):
         holds_words, is_unused = (any(reference in columns for reference in references)
                                   for columns in (words_in, unused))
@@ -65,13 +68,15 @@ def read_texts(path: "pathlib.Path", layout: Layout, missing_marks: typing.Colle
         try:
             converted[column] = convert_fields(fields, layout.decimal, marks, holds_words)
         except BadCell as bad:
-            if is_unused:
-                converted[column] = convert_fields(fields, layout.decimal, marks, True)
-                continue
             where = position(path, layout, bad.row) if bad.row is not None else str(path)
-            raise UserError(f"{where} {shown}: {bad}") from None
+            if keeps_mixed and bad.is_mixed:
+                mixed[column] = f"{where} {shown}: {bad}"
+            elif not is_unused:
+                raise UserError(f"{where} {shown}: {bad}") from None
+            converted[column] = convert_fields(fields, layout.decimal, marks, True)
     return Texts(pandas.DataFrame({column: values.values for column, values in converted.items()}),
-                 [column for column, values in converted.items() if values.is_truth], n_left_out)
+                 [column for column, values in converted.items() if values.is_truth], n_left_out,
+                 {column: values.code for column, values in converted.items() if values.code}, mixed)
 
 
 def _references(layout: Layout, width: int) -> typing.List[typing.Tuple[typing.List[typing.Union[str, int]], str]]:
@@ -99,11 +104,17 @@ def _references(layout: Layout, width: int) -> typing.List[typing.Tuple[typing.L
 
 
 class BadCell(UserError):
-    """A column that cannot be read; `row` is the number of the first bad field, if there is one."""
+    """A column that cannot be read.
 
-    def __init__(self, message: str, row: typing.Optional[int]) -> None:
-        super().__init__(message)
-        self.row = row
+    Attributes:
+      row: number of the first bad field, from 0; None if there is none.
+      is_mixed: whether words that do not look like numbers stand among numbers, so that all may be categories.
+      alone: the message without the remedy that only the config of a training offers.
+    """
+
+    def __init__(self, message: str, row: typing.Optional[int], is_mixed: bool = False, in_training: str = "") -> None:
+        super().__init__(message + in_training)
+        self.row, self.is_mixed, self.alone = row, is_mixed, message
 
 
 class Converted(typing.NamedTuple):
@@ -111,6 +122,7 @@ class Converted(typing.NamedTuple):
 
     values: np.ndarray      # float64 [n], nan where missing; or words, object [n], None where missing
     is_truth: bool = False  # whether the fields are true and false, which are 1 and 0
+    code: str = ""          # the first field with leading zeros that was read as a number
 
 
 def convert(fields: np.ndarray, decimal: str, marks: typing.Container[str], holds_words: bool = False) -> np.ndarray:
@@ -149,7 +161,8 @@ def convert_fields(fields: np.ndarray, decimal: str, marks: typing.Container[str
     other = ~found & ~missing
     if other.any():
         row = first(other)
-        raise BadCell(about_word(words[codes[row]]), row)
+        is_mixed = not any(WITH_UNIT.fullmatch(word) for word, is_other in zip(words, other) if is_other)
+        raise _word_among_numbers(words[codes[row]], row, is_mixed)
     truth = np.array([word.lower() in TRUTH for word in words], bool)
     if truth.any() and not (truth | missing).all():
         row = first(truth)
@@ -159,23 +172,23 @@ def convert_fields(fields: np.ndarray, decimal: str, marks: typing.Container[str
     if np.isinf(numbers).any():
         row = first(np.isinf(numbers))
         raise BadCell(f"{words[codes[row]]} is not finite; remove or impute it", row)
-    return Converted(numbers[codes], bool(truth.any()))
+    return Converted(numbers[codes], bool(truth.any()), next((word for word in words if CODE.fullmatch(word)), ""))
 
 
-def about_word(word: str) -> str:
+def _word_among_numbers(word: str, row: int, is_mixed: bool) -> BadCell:
     """Returns what is wrong with a word among numbers, and what would be right."""
     if WITH_UNIT.fullmatch(word):
-        return f"{word!r} is not a number: write it without thousands separators, signs and units"
-    return (f"{word!r} is not a number, as other fields of this column are: correct it, or list it in missing_marks if "
-            "it stands for a missing value, or the column in categories")
+        return BadCell(f"{word!r} is not a number: write it without thousands separators, signs and units", row)
+    return BadCell(f"{word!r} is not a number, as other fields of this column are: correct it, or list it in "
+                   "missing_marks if it stands for a missing value", row, is_mixed, ", or the column in categories")
 
 
-def about_missing(word: str) -> str:
+def about_missing(word: str, remedy: str = "key missing: mean, median or indicator") -> str:
     """Returns what is wrong with a field that holds no value, and what would be right."""
     if word.strip().lower() == NOT_A_NUMBER:
         return f"{word} is not finite; remove or impute it"
     what = f"{word!r} stands for a missing value" if word.strip() else "the field is empty"
-    return f"{what}; remove the row or impute the value (key missing: mean, median or indicator)"
+    return f"{what}; remove the row or impute the value ({remedy})"
 
 
 def field_at(path: "pathlib.Path", layout: Layout, row: int, column: int) -> typing.Tuple[str, str]:
@@ -194,8 +207,8 @@ def position(path: "pathlib.Path", layout: Layout, row: int) -> str:
 def _refuse_units(words: typing.Sequence[str]) -> None:
     alike = [word for word in words if _likeness(word) is not None]
     if alike and len(alike) >= MOSTLY * len(words):
-        raise BadCell(f"fields such as {alike[0]!r} look like numbers {_likeness(alike[0])}, or list the column in "
-                      "categories", None)
+        raise BadCell(f"fields such as {alike[0]!r} look like numbers {_likeness(alike[0])}", None,
+                      in_training=", or list the column in categories")
 
 
 def _likeness(word: str) -> typing.Optional[str]:

@@ -5,9 +5,10 @@ import numpy as np
 
 from data_loader.other_rows import OtherRows, encode_as
 from data_loader.parts import Part
+from data_loader.row_blocks import Numbers
 from data_loader.splits import hash_of_rows, n_common
 from data_loader.table_cells import about_missing
-from data_loader.table_data import TableData, standardise, table_data
+from data_loader.table_data import TableData, standards_of, table_data
 from data_loader.table_file import Table
 from data_loader.table_labels import class_names
 from data_loader.table_notices import about_class_copies
@@ -27,7 +28,7 @@ def load_class_table(config: Config, given: typing.Optional[Table] = None) -> Ta
     classes, labels = loaded.classes
     if len(set(labels[rows])) < 2:
         raise UserError(f"{table.source}: the training rows are all of one class; there is nothing to learn")
-    inputs = standardise(loaded.inputs, rows, loaded.transform.scaled, table.source)
+    inputs = standards_of(Numbers((loaded.inputs,)), rows, loaded.transform.scaled, table.source)
     notices = (*_about_absent(classes, labels[rows]),
                *about_class_copies(loaded.transform, table.frame.iloc[rows, :-1], labels[rows]))
     return table_data(config, loaded, inputs, labels, labels, len(classes), notices, classes=classes)
@@ -43,8 +44,9 @@ def class_part(data: TableData, rows: OtherRows) -> Part:
     for row, name in enumerate(names):
         if name not in numbers:
             where, word = rows.table.field(row, rows.target)
-            what = about_missing(word) if name is None else (f"the run has no class {name!r}; it has "
-                                                             f"{', '.join(data.classes[:10])}")
+            what = f"the run has no class {name!r}; it has {', '.join(data.classes[:10])}"
+            if name is None:
+                what = about_missing(word, "a target is not replaced")
             raise UserError(f"{where}: {what}")
     labels = np.array([numbers[str(name)] for name in names], np.int32)
     n_in_train = None

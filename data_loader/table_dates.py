@@ -14,10 +14,14 @@ PATTERNS = tuple(re.compile(pattern) for pattern in (
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?",  # 2020-01-31, ISO
     r"\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( \d{1,2}:\d{2}(:\d{2})?)?",                          # 31/01/2020
     r"\d{1,2}[- ][A-Za-z]{3,9}\.?[- ]\d{2,4}|[A-Za-z]{3,9}\.? \d{1,2}, \d{4}"))                  # 31 Jan 2020
+OTHER = re.compile(r"(\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?[T ])?\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?"
+                   r"|\d{4}[-/.]\d{1,2}|\d{1,2}[-/.]\d{4}|[A-Za-z]{3,9}\.?[- ]'?\d{2,4}|\d{4}[- ]?[QqWw]\d{1,2}"
+                   r"|[QqWw]\d{1,2}[-/ ]\d{4}")  # 12:30, 01/31/2020 1:30 PM, 2020-01, Jan 2020, 2020Q1
 
 # Names of the inputs that a date becomes, and how pandas calls them.
 DATE_PARTS: typing.Dict[str, str] = {
     "year": "year", "month": "month", "day": "day", "weekday": "dayofweek", "hour": "hour", "minute": "minute"}
+MOSTLY_DATES = 0.8  # share of words that look like dates from which a column is taken for one of dates
 LOOKED_AT = 1000  # words by which a column of dates is told
 
 
@@ -25,6 +29,40 @@ def is_date(words: "pandas.Series") -> bool:
     """Tells whether all of the first words of a column look like dates of one kind."""
     known = [str(word) for word in words.dropna().iloc[:LOOKED_AT]]
     return bool(known) and any(all(pattern.fullmatch(word) for word in known) for pattern in PATTERNS)
+
+
+def is_other_date(words: "pandas.Series") -> bool:
+    """Tells whether all of the first words of a column look like dates or times of a kind that is not read."""
+    known = [str(word) for word in words.dropna().iloc[:LOOKED_AT]]
+    return bool(known) and all(OTHER.fullmatch(word) for word in known)
+
+
+def irregular_dates(words: "pandas.Series") -> typing.Optional[typing.Tuple[int, int]]:
+    """Tells of a column that is not one of dates whether most of its words are dates, written in different ways.
+
+    Returns the rows, from 0, of the first date and of the first word that is written otherwise; None: it is no such
+    column.
+    """
+    known = words.dropna().iloc[:LOOKED_AT]
+    kinds = [next((number for number, pattern in enumerate(PATTERNS) if pattern.fullmatch(str(word))), -1)
+             for word in known]
+    n_dates = len(kinds) - kinds.count(-1)
+    if not n_dates or len(set(kinds)) == 1 or n_dates < MOSTLY_DATES * len(kinds):
+        return None
+    first = next(place for place, kind in enumerate(kinds) if kind >= 0)
+    other = next(place for place, kind in enumerate(kinds) if kind != kinds[first])
+    rows = np.flatnonzero(words.notna().to_numpy())
+    return int(rows[first]), int(rows[other])
+
+
+def about_irregular(first: str, other: str, lines: typing.Sequence[str] = ("", "")) -> str:
+    """Returns what is said of a column of dates that holds these two words, and what would be right.
+
+    lines: where they stand, such as " (line 2)".
+    """
+    both_dates = all(any(pattern.fullmatch(word) for pattern in PATTERNS) for word in (first, other))
+    what = "holds dates in two formats" if both_dates else "holds dates and other words"
+    return f"{what}, such as {first!r}{lines[0]} and {other!r}{lines[1]}: write all of them as 2020-01-31"
 
 
 def date_parts(words: "pandas.Series", label: str,

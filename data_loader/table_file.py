@@ -5,10 +5,11 @@ import typing
 
 import numpy as np
 
-from data_loader.table_cells import Texts, about_missing, field_at, label, read_texts, rows_of_file
+from data_loader.row_blocks import BLOCK_NUMBERS, stack_rows
+from data_loader.table_cache import parsed_once
+from data_loader.table_cells import Texts, about_missing, field_at, read_texts, rows_of_file
 from data_loader.table_dialect import WHITE_SPACE
 from data_loader.table_header import (
-    MOST_NAMED,
     TRUTH,
     Layout,
     is_nameless,
@@ -18,12 +19,12 @@ from data_loader.table_header import (
     without_end,
 )
 from data_loader.table_text import ANY_FORMAT, TableFormat, open_rows
+from data_loader.table_values import about_truth, about_values, find_codes, is_number
 from misc.errors import UserError
 
 if typing.TYPE_CHECKING:
     import pandas
 
-MISSING_MARKS = (-999.0, -8888.0, -9999.0, -99999.0)  # numbers that stand for missing values in many files
 PARQUET = (".parquet", ".pq")
 
 
@@ -35,6 +36,8 @@ class Table(typing.NamedTuple):
     source: str  # where the rows come from
     notices: typing.Tuple[str, ...] = ()  # sentences about what was assumed
     is_commented: bool = False  # whether the names are the words of a comment, which may be any sentence
+    codes: typing.Tuple[typing.Tuple[int, str], ...] = ()  # (column of numbers, a field of it with leading zeros)
+    mixed: typing.Tuple[typing.Tuple[int, str], ...] = ()  # (column of numbers and words, what is wrong with it)
     field: typing.Callable[[int, int], typing.Tuple[str, str]] = lambda row, column: (
         f"row {row + 1} column {column + 1}", "")  # where (row, column), from 0, stands in the file, and the text there
 
@@ -43,9 +46,13 @@ class Table(typing.NamedTuple):
         """The rows as float64 [rows, columns]; only for tables of numbers."""
         return self.frame.to_numpy(np.float64)
 
+    def line(self, row: typing.Optional[int]) -> str:
+        """Returns "SOURCE line L" of a row, from 0; None: of no single one."""
+        return self.source if row is None else self.field(row, 0)[0].rsplit(" column", 1)[0]
+
     def is_number(self, column: int) -> bool:
         """Tells whether a column holds numbers."""
-        return bool(self.frame.dtypes.iloc[column].kind == "f")
+        return is_number(self.frame, column)
 
 
 def table_of(values: np.ndarray, source: str) -> Table:
@@ -56,8 +63,9 @@ def table_of(values: np.ndarray, source: str) -> Table:
 
 
 def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
-               words_in: typing.Container[typing.Union[str, int]] = (),
-               unused: typing.Container[typing.Union[str, int]] = ()) -> Table:
+               words_in: typing.Collection[typing.Union[str, int]] = (),
+               unused: typing.Collection[typing.Union[str, int]] = (), keeps_mixed: bool = False,
+               kept_in: typing.Optional[pathlib.Path] = None) -> Table:
     """Reads a table from a file: text, compressed or not, or Parquet.
 
     In text, values are separated by white space, commas, semicolons, tabs or bars, and may stand in quotes. A first
@@ -69,6 +77,8 @@ def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
       form: how the file is written; what is not given is found.
       words_in: columns that hold words, whatever their fields are: names, or numbers from 1.
       unused: columns that hold words if they cannot be read otherwise.
+      keeps_mixed: whether a column of numbers and words holds words, and is listed as mixed, instead of refused.
+      kept_in: folder of large tables of numbers that were parsed before; None: text is parsed every time.
 
     Raises a UserError that names the first bad line, or what may be read in two ways.
     """
@@ -78,10 +88,18 @@ def read_table(path: pathlib.Path, form: TableFormat = ANY_FORMAT,
         return read_parquet(path)
     layout = read_layout(path, form)
     _refuse_empty_fields(path, layout)
-    frame = _read_numbers(path, layout) if not form.missing_marks and not words_in else None
-    if frame is not None:
-        return _named(path, layout, Texts(frame))
-    return _named(path, layout, read_texts(path, layout, form.missing_marks, words_in, unused))
+
+    def parse() -> Texts:
+        frame = _read_numbers(path, layout) if not form.missing_marks and not words_in else None
+        if frame is not None:
+            return Texts(frame, codes=find_codes(path, layout, frame))
+        return read_texts(path, layout, form.missing_marks, words_in, unused, keeps_mixed)
+
+    kept = parsed_once(path, kept_in, [form, list(words_in), list(unused), keeps_mixed], parse)
+    if kept.place is not None:
+        notice = f"note: {path.name}: its numbers were parsed before and are read from {kept.place} (key cache)"
+        layout = layout._replace(notices=(*layout.notices, notice))
+    return _named(path, layout, kept.texts)
 
 
 def _named(path: pathlib.Path, layout: Layout, texts: Texts) -> Table:
@@ -94,12 +112,13 @@ def _named(path: pathlib.Path, layout: Layout, texts: Texts) -> Table:
     notices = [*layout.notices, *found]
     field = functools.partial(field_at, path, layout)
     if words is None:
-        notices += [*_about_truth(path, texts.truth, None), *_about_values(path, frame, None)]
-        return Table(frame, None, str(path), tuple(notices), field=field)
+        notices += [*about_truth(path, texts.truth, None), *about_values(path, frame, None)]
+        return Table(frame, None, str(path), tuple(notices), codes=tuple(texts.codes.items()),
+                     mixed=tuple(texts.mixed.items()), field=field)
     if layout.is_numbered:
         notices.append(f"note: {path.name}: the first line numbers the columns from 0 to {words[-1]} and is taken for "
                        "a header (if it is a row, write 0.0 for its 0)")
-    elif not layout.is_comment and not any(_is_number(frame, column) for column in range(width)):
+    elif not layout.is_comment and not any(is_number(frame, column) for column in range(width)):
         notices.append(f"note: {path.name}: the first line is taken for a header (key header)")
     kept = []
     for column, name in enumerate(words):
@@ -112,24 +131,15 @@ def _named(path: pathlib.Path, layout: Layout, texts: Texts) -> Table:
             notices.append(f"note: {path.name}: column {column + 1} has no name and holds a different whole "
                            "number in every row, as an index does: it is left out")
     columns = list(kept)
-    frame = frame.iloc[:, kept].set_axis(range(len(kept)), axis=1)
+    if len(kept) < width:
+        frame = frame.iloc[:, kept].set_axis(range(len(kept)), axis=1)
     names = None if layout.is_numbered else tuple(words[column] for column in kept)
     truth = [kept.index(column) for column in texts.truth if column in kept]
-    notices += [*_about_truth(path, truth, names), *_about_values(path, frame, names)]
-    return Table(frame, names, str(path), tuple(notices), is_commented=names is not None and layout.is_comment,
+    notices += [*about_truth(path, truth, names), *about_values(path, frame, names)]
+    codes, mixed = (tuple((kept.index(column), text) for column, text in texts_of.items() if column in kept)
+                    for texts_of in (texts.codes, texts.mixed))
+    return Table(frame, names, str(path), tuple(notices), names is not None and layout.is_comment, codes, mixed,
                  field=lambda row, column: field(row, columns[column]))
-
-
-def _about_truth(path: pathlib.Path, columns: typing.Sequence[int],
-                 names: typing.Optional[typing.Sequence[str]]) -> typing.Iterator[str]:
-    if columns:
-        yield f"note: {path.name}: true and false are read as 1 and 0: {_columns(columns, names)}"
-
-
-def _columns(columns: typing.Sequence[int], names: typing.Optional[typing.Sequence[str]] = None) -> str:
-    """Returns what messages call these columns; many are counted."""
-    more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
-    return ", ".join(label(column, names) for column in columns[:MOST_NAMED]) + more
 
 
 def refuse_missing(table: Table) -> None:
@@ -141,12 +151,6 @@ def refuse_missing(table: Table) -> None:
         raise UserError(f"{where}: {about_missing(word)}")
 
 
-def may_be_header(row: np.ndarray) -> bool:
-    """Tells whether a row holds consecutive whole numbers, in any order, as columns without names are called."""
-    ordered = np.sort(row)
-    return bool(len(row) > 2 and ordered[0] % 1 == 0 and (np.diff(ordered) == 1).all())
-
-
 def _read_numbers(path: pathlib.Path, layout: Layout) -> typing.Optional["pandas.DataFrame"]:
     """Returns the rows as numbers, or None unless every field is a finite number with a decimal point.
 
@@ -156,16 +160,25 @@ def _read_numbers(path: pathlib.Path, layout: Layout) -> typing.Optional["pandas
 
     if layout.decimal != ".":
         return None
+    _, words = next(rows_of_file(path, layout), (0, []))
+    if any(word.strip().lower() in TRUTH for word in words):  # pandas reads true and false as 1 and 0
+        return None
     try:
         with open_rows(path, layout.encoding, layout.n_skipped) as handle:
-            frame = pandas.read_csv(handle, sep=layout.separator, header=None, dtype=np.float64, index_col=False,
-                                    skipinitialspace=True, na_filter=False, **exact_rounding())
+            blocks = pandas.read_csv(handle, sep=layout.separator, header=None, dtype=np.float64, index_col=False,
+                                     skipinitialspace=True, na_filter=False, **exact_rounding(),
+                                     chunksize=max(1, BLOCK_NUMBERS // max(len(words), 1)))
+            return pandas.DataFrame(stack_rows(map(_finite, blocks)), copy=False)
     except (ValueError, OSError):  # pandas' parser errors are ValueErrors
         return None
-    if not np.isfinite(frame.to_numpy()).all():
-        return None
-    _, words = next(rows_of_file(path, layout))  # pandas reads true and false as 1 and 0
-    return None if any(word.strip().lower() in TRUTH for word in words) else frame
+
+
+def _finite(block: "pandas.DataFrame") -> np.ndarray:
+    """Returns the numbers of a block. Raises ValueError unless all are finite."""
+    values = block.to_numpy()
+    if not np.isfinite(values).all():
+        raise ValueError("not finite")
+    return values
 
 
 def exact_rounding() -> typing.Dict[str, str]:
@@ -174,10 +187,6 @@ def exact_rounding() -> typing.Dict[str, str]:
 
     version = tuple(int(part) for part in pandas.__version__.split(".")[:2])
     return {} if version >= (3, 1) else {"float_precision": "round_trip"}
-
-
-def _is_number(frame: "pandas.DataFrame", column: int) -> bool:
-    return bool(frame.dtypes.iloc[column].kind == "f")
 
 
 def _numbers_rows(column: "pandas.Series") -> bool:
@@ -195,30 +204,6 @@ def _counts_rows(column: "pandas.Series") -> bool:
     values = column.to_numpy()
     first = values.min()
     return bool(first in (0, 1) and np.array_equal(np.sort(values), np.arange(len(values)) + first))
-
-
-def _about_values(path: pathlib.Path, frame: "pandas.DataFrame",
-                  names: typing.Optional[typing.Sequence[str]]) -> typing.Iterator[str]:
-    """Yields a notice for a first row that may be a header, each input that counts the rows, and each missing mark."""
-    columns = {column: frame.iloc[:, column].to_numpy() for column in range(frame.shape[1])
-               if _is_number(frame, column)}
-    if names is None and len(columns) == frame.shape[1] and len(frame):
-        first = np.array([values[0] for values in columns.values()])
-        if may_be_header(first):
-            yield (f"note: {path.name}: the first line holds the numbers {first.min():g} to {first.max():g} and is "
-                   "taken for a row: remove it if it is a header")
-    for column, values in columns.items():
-        if column < frame.shape[1] - 1 and len(values) > 1 and values[0] in (0, 1) and (np.diff(values) == 1).all():
-            yield (f"note: {path.name}: {label(column, names)} counts the rows from {values[0]:g} and is used "
-                   "as an input: remove it if it is an index")
-    for column, values in columns.items():
-        known = values[~np.isnan(values)]
-        lowest = known.min() if len(known) else np.nan
-        others = known[known > lowest]
-        if lowest in MISSING_MARKS and len(others) and others.min() > lowest / 2:
-            yield (f"note: {path.name}: {label(column, names)} holds {lowest:g} in {len(known) - len(others)} of "
-                   f"{len(values)} rows and is {others.min():g} or more in the others: if {lowest:g} marks a missing "
-                   "value, remove these rows or impute it (key missing_marks)")
 
 
 def _refuse_empty_fields(path: pathlib.Path, layout: Layout) -> None:

@@ -3,6 +3,7 @@ import typing
 
 import numpy as np
 
+from data_loader.table_file import Table
 from misc.errors import UserError
 
 if typing.TYPE_CHECKING:
@@ -33,6 +34,17 @@ def find_classes(column: "pandas.Series", source: str, label: str) -> Classes:
                         "too many for classes (mode regression predicts numbers)")
     numbers = {name: number for number, name in enumerate(found)}
     return Classes(found, np.array([numbers[str(name)] for name in names], np.int32))
+
+
+def with_words(table: Table, columns: typing.Iterable[int]) -> Table:
+    """Returns the table with words in place of numbers in these columns, as DataFrames and Parquet files have codes."""
+    numbers = [column for column in columns if table.is_number(column)]
+    if not numbers:
+        return table
+    frame = table.frame.copy()
+    for column in numbers:
+        frame[column] = np.array(class_names(table.frame.iloc[:, column]), object)
+    return table._replace(frame=frame)
 
 
 def class_names(column: "pandas.Series") -> typing.List[typing.Optional[str]]:

@@ -12,19 +12,25 @@ NEARLY_ONE = 1.0 - 1e-9  # correlation with the target, beyond which an input is
 MOST_NAMED = 5  # copies that a notice names
 
 
-def about_copies(transform: TableTransform, x: np.ndarray, y: np.ndarray) -> typing.List[str]:
+def about_copies(transform: TableTransform, blocks: typing.Iterable[np.ndarray], y: np.ndarray) -> typing.List[str]:
     """Returns a notice that names the inputs whose correlation with the target is 1 or -1, up to rounding.
 
     Args:
       transform: names the inputs.
-      x: inputs of the training rows, standardised or 0 and 1, [n, d].
+      blocks: inputs of the training rows, standardised or 0 and 1, [n, d] in blocks of consecutive rows.
       y: their targets, standardised, [n].
     """
-    n_rows = len(y)
-    mean, y = x.mean(axis=0), y - y.mean()
-    std = np.sqrt(np.maximum(np.einsum("nd,nd->d", x, x) / n_rows - mean**2, 0.0))
+    n_rows, n_seen = len(y), 0
+    y = y - y.mean()
+    sums, squares, products = (np.zeros(len(transform.names)) for _ in range(3))
+    for x in blocks:
+        sums += x.sum(axis=0)
+        squares += np.einsum("nd,nd->d", x, x)
+        products += x.T @ y[n_seen:n_seen + len(x)]
+        n_seen += len(x)
+    std = np.sqrt(np.maximum(squares / n_rows - (sums / n_rows)**2, 0.0))
     with np.errstate(all="ignore"):
-        correlation = np.abs(x.T @ y / n_rows / (std * y.std()))
+        correlation = np.abs(products / n_rows / (std * y.std()))
     return _named([transform.label(int(column)) for column in np.flatnonzero(correlation > NEARLY_ONE)])
 
 

@@ -10,6 +10,7 @@ from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import did_you_mean
 
+CACHE = ".cache"  # folder in experiments_path
 
 def read_rows(config: Config, class_target: bool = False) -> Table:
     """Returns the rows of the config's data set.
@@ -22,7 +23,8 @@ def read_rows(config: Config, class_target: bool = False) -> Table:
     if class_target:
         words_in += config.targets or [LAST]
     if path.is_file():
-        return read_table(path, TableFormat(**config.table_format), words_in, config.drop or ())
+        return read_table(path, TableFormat(**config.table_format), words_in, config.drop or (),
+                          kept_in=kept_tables(config))
     if config.data_file:
         raise UserError(f"data_file {path}: {'this is a folder' if path.is_dir() else 'there is no such file'}")
     if config.dataset in IMAGE_SETS:
@@ -30,6 +32,11 @@ def read_rows(config: Config, class_target: bool = False) -> Table:
     if config.dataset not in DATASETS:
         _raise_unknown(config.dataset, path)
     return fetch_known(config.dataset, config.data_path)
+
+
+def kept_tables(config: Config) -> typing.Optional[pathlib.Path]:
+    """Returns the folder of the tables that were parsed before; None if the config does not want it."""
+    return pathlib.Path(config.experiments_path) / CACHE if config.cache else None
 
 
 def fetch_known(name: str, data_path: str) -> Table:

@@ -6,6 +6,7 @@ import numpy as np
 
 from data_loader.table_cells import label
 from data_loader.table_file import Table, read_table
+from data_loader.table_source import kept_tables
 from data_loader.table_text import TableFormat
 from misc.config import Config
 from misc.errors import UserError
@@ -28,7 +29,8 @@ def append_test_rows(table: Table, config: Config, used: typing.Sequence[int]) -
         raise UserError(f"test_file {path}: {'this is a folder' if path.is_dir() else 'there is no such file'}")
     words = [table.names[column] if table.names else column + 1 for column in range(table.frame.shape[1])
              if not table.is_number(column)]
-    other = read_table(path, TableFormat(**config.table_format), words, config.drop or ())
+    other = read_table(path, TableFormat(**config.table_format), words, config.drop or (),
+                       kept_in=kept_tables(config))
     if (table.names is None) != (other.names is None):
         raise UserError(f"{table.source} and {path}: only one of the two names its columns")
     order: typing.List[typing.Optional[int]]

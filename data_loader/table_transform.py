@@ -8,7 +8,15 @@ import typing
 import numpy as np
 
 from data_loader.parts import ROW
-from data_loader.table_dates import DATE_PARTS, date_parts, find_day_first, is_date
+from data_loader.table_cells import BadCell
+from data_loader.table_dates import (
+    DATE_PARTS,
+    about_irregular,
+    date_parts,
+    find_day_first,
+    irregular_dates,
+    is_date,
+)
 from misc.errors import UserError
 
 if typing.TYPE_CHECKING:
@@ -150,6 +158,8 @@ def fit_columns(frame: "pandas.DataFrame", rows: np.ndarray, names: typing.Optio
             columns.append(_fit_date(column._replace(kind=DATE), words, dates, missing))
         else:
             is_listed = number in categories or name in categories
+            if not is_listed:
+                _refuse_irregular_dates(column, words)
             columns.append(_fit_category(column._replace(kind=CATEGORY), words, rows, missing, is_listed))
     return tuple(columns)
 
@@ -177,6 +187,13 @@ def _fit_category(column: Column, words: "pandas.Series", rows: np.ndarray, miss
                         f"{MOST_LEVELS})")
     gone = bool(words.iloc[rows].isna().any())
     return column._replace(levels=levels, has_indicator=missing == "indicator" and gone)
+
+
+def _refuse_irregular_dates(column: Column, words: "pandas.Series") -> None:
+    rows = irregular_dates(words)
+    if rows is not None:
+        about = about_irregular(*(str(words.iloc[row]) for row in rows))
+        raise BadCell(f"{column.label} {about}, or list it in drop, or in categories", rows[1])
 
 
 def _fit_date(column: Column, words: "pandas.Series", dates: str, missing: str) -> Column:

@@ -6,6 +6,7 @@ import typing
 import numpy as np
 
 from data_loader import DATASETS, Dataset
+from data_loader.filled import filled
 from data_loader.known_tables import check_known, put_target_last
 from data_loader.splits import (
     ALL,
@@ -21,11 +22,12 @@ from data_loader.splits import (
 from data_loader.stratified import STRATIFIED, hold_out_by_class
 from data_loader.table_cells import BadCell, label
 from data_loader.table_file import Table, refuse_missing
-from data_loader.table_labels import Classes, find_classes
-from data_loader.table_roles import ROLE_KEYS, Roles, find_roles
+from data_loader.table_labels import Classes, find_classes, with_words
+from data_loader.table_roles import ROLE_KEYS, Roles, find_column, find_roles
 from data_loader.table_source import read_rows
 from data_loader.table_test_rows import append_test_rows
 from data_loader.table_transform import Column, Place, TableTransform, fit_columns
+from data_loader.table_values import about_inputs
 from misc.config import Config
 from misc.errors import UserError
 from misc.lookup import lookup
@@ -76,8 +78,9 @@ def load_split_table(config: Config, class_target: bool = False, given: typing.O
         table = put_target_last(table, known)
         check_known(table, config.dataset, known)
     roles = find_roles(table, config)
+    table = with_words(table, [find_column(table, reference, "categories") for reference in config.categories or ()])
     whole, used, n_inputs = table, [*roles.inputs, *roles.targets], len(roles.inputs)
-    n_test = 0
+    n_test, about = 0, list(about_inputs(table, roles.inputs))
     if config.protocol == "file":
         kept = used if roles.row_id is None else [*used, roles.row_id]
         table, n_test = append_test_rows(table, config, kept)
@@ -103,12 +106,9 @@ def load_split_table(config: Config, class_target: bool = False, given: typing.O
     transform = TableTransform(columns, config.missing, _place(whole, roles.targets[0]),
                                None if roles.row_id is None else _place(whole, roles.row_id), whole.frame.shape[1],
                                tuple(_place(whole, column) for column in roles.targets[1:]))
-    is_plain = _is_plain(table, transform)
-    if is_plain:
-        inputs, notices = table.values[:, :n_inputs], list(table.notices)
-    else:
-        inputs, unknown = transform.encode(table.frame.iloc[:, :n_inputs])
-        notices = [*table.notices, *unknown]
+    is_plain, frame = _is_plain(table, transform), table.frame.iloc[:, :n_inputs]
+    inputs, unknown = (table.values[:, :n_inputs], []) if is_plain else transform.encode(frame)
+    notices = [*table.notices, *about, *filled(transform, frame).about(n_rows, config.missing), *unknown]
     ids = None if roles.row_id is None else _texts(whole.frame.iloc[:, roles.row_id])
     return SplitTable(whole, table, roles, split, train_rows, valid_rows, transform, inputs, is_plain, ids,
                       _hash(table), tuple(notices), classes)
@@ -122,8 +122,7 @@ def _fit_columns(table: Table, roles: Roles, train_rows: np.ndarray,
                            [column + 1 for column in roles.inputs], config.missing, config.dates,
                            config.categories or ())
     except BadCell as bad:
-        where = table.source if bad.row is None else table.field(bad.row, 0)[0].rsplit(" column", 1)[0]
-        raise UserError(f"{where}: {bad}") from None
+        raise UserError(f"{table.line(bad.row)}: {bad}") from None
     except UserError as error:
         raise UserError(f"{table.source}: {error}") from None
 

@@ -89,6 +89,9 @@ class Config(Keys):
             if self.noise_covariance == "full" and getattr(self, name) not in allowed:
                 raise ValueError(f"noise_covariance full is for {name} {' or '.join(allowed)}, not "
                                  f"{getattr(self, name)}: set {name}, or noise_covariance to diagonal")
+        if self.interim_particles is not None and self.patience is not None:
+            raise ValueError(f"interim_particles {self.interim_particles}: with patience, any evaluation may be the "
+                             "result, and all take test_particles draws: remove interim_particles")
         if self.kl_candidates and len(set(self.kl_candidates)) < len(self.kl_candidates):
             raise ValueError("kl_candidates has a value twice")
         self._check_splits()

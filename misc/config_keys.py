@@ -14,16 +14,9 @@ REGRESSION, CLASSIFICATION = "regression", "classification"  # modes
 TABLE_CLASSIFICATION = "table classification"  # kind of a run of mode classification whose data are a table
 
 # Groups of keys by purpose; docs/configuration.md has one table per group, in the order of the keys below.
-EXPERIMENT = "Experiment"
-DATA = "Data and splits"
-NETWORK = "Network"
-LENGTH = "Run length and batches"
-POSTERIOR = "Prior and posterior"
-NOISE = "Observation noise"
-STEP = "Step sizes and moving averages"
-CURVATURE = "Curvature estimates"
-REFRESH = "Curvature refresh"
-EXECUTION = "Execution"
+EXPERIMENT, DATA, NETWORK, LENGTH = "Experiment", "Data and splits", "Network", "Run length and batches"
+POSTERIOR, NOISE, STEP = "Prior and posterior", "Observation noise", "Step sizes and moving averages"
+CURVATURE, REFRESH, EXECUTION = "Curvature estimates", "Curvature refresh", "Execution"
 
 SAMPLED, LINEARISED = "sampled", "linearised"  # values of key `predictive`
 
@@ -83,6 +76,8 @@ class Keys(pydantic.BaseModel):
     encoding: typing.Optional[str] = key(
         DATA, None, "Encoding of the file, as Python calls it. Default: UTF-8 or UTF-16, or else cp1252.", min_length=1)
     header: typing.Optional[bool] = key(DATA, None, "Whether the first line names the columns. Default: found.")
+    cache: bool = key(
+        DATA, True, "Keeps the numbers of large text files in experiments_path/.cache: each is parsed once.")
     protocol: Literal["published", "standard", "random", "kfold", "ordered", "group", "column", "file", "all"] = key(
         DATA, "published", "Train-test splits. published: random 90/10 splits by seed; standard: the 20 fixed splits "
         "that most papers use; random: test_fraction of the rows; kfold: folds parts of shuffled rows, of which split "
@@ -104,6 +99,9 @@ class Keys(pydantic.BaseModel):
     labels_file: typing.Optional[str] = key(
         DATA, None, "A CSV of file names in data_path and their classes, for dataset images in place of class folders.",
         CLASSIFICATION, pattern=PATH)
+    image_cache: typing.Optional[str] = key(
+        DATA, None, "Folder from whose files the bytes of dataset images are mapped into memory, for sets that are "
+        "larger than it. Default: they are held in memory.", CLASSIFICATION, pattern=PATH)
     split: typing.Optional[int] = key(
         DATA, None, "Index of the split. Default: the seed; with protocol standard, random, kfold, group and column, "
         "seed - 1 (counted from 0).", ge=0, lt=2**32)
@@ -138,6 +136,9 @@ class Keys(pydantic.BaseModel):
     test_batch_size: int = key(LENGTH, 1000, "Rows per evaluation batch; affects memory, not results.", ge=1)
     train_particles: int = key(LENGTH, 10, "Weight draws per step, each shared by the whole minibatch.", ge=1)
     test_particles: int = key(LENGTH, 100, "Weight draws in evaluation.", ge=1)
+    interim_particles: typing.Optional[int] = key(
+        LENGTH, None, "Weight draws of evaluations before the last one, at most test_particles. Default: as many as "
+        "cost a tenth of the training between two, or a second of a core; with patience, all.", CLASSIFICATION, ge=1)
     epoch_rate: typing.Optional[int] = key(
         LENGTH, None, "Epochs between evaluations. Default: 10 for regression, 1 for classification.", ge=1)
     save_interval: typing.Optional[int] = key(
@@ -286,8 +287,7 @@ class Keys(pydantic.BaseModel):
     threads: typing.Optional[int] = key(
         EXECUTION, None, "Threads per TensorFlow operation, except LAPACK's decompositions, which have their own; "
         "0: TensorFlow's choice. Default: 1 for regression, 0 for classification.", ge=0, le=1024)
-    num_workers: int = key(EXECUTION, 2, "Accepted for compatibility with published files: it has no effect, because "
-                           "minibatches are assembled in the graph.", ge=0)
+    num_workers: int = key(EXECUTION, 2, "Has no effect; accepted for compatibility with published files.", ge=0)
 
 
 def key_mode(name: str) -> typing.Optional[str]:

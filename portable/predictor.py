@@ -10,40 +10,34 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 VERSION, MAX_DISTANCE = 1, 1e12  # of the format; of inputs from the training rows, in standard deviations
+ATTRIBUTES = ("columns", "inputs", "classes", "targets")
 
 
 class Predictor:
     """A trained network with K draws of its weights.
 
-    Attributes:
-      columns, inputs: names of a table's columns, and of the inputs that are made of them; empty for images.
-      classes, targets: names of the classes, or of several targets; empty otherwise.
-      about, arrays: all that the file says, among it weights [K, d_in + 1, d_out] and noise.
-    """
+    columns, inputs: names of a table's columns, and of the inputs that are made of them; empty for images.
+    classes, targets: names of the classes, or of several targets; empty otherwise.
+    about, arrays: all that the file says, among it weights [K, d_in + 1, d_out] and noise."""
 
     def __init__(self, path):
         self.arrays = dict(np.load(str(path)))
         self.about = json.loads(str(self.arrays["description"]))
         if self.about["version"] > VERSION:
             raise ValueError(f"{path}: its format is version {self.about['version']}, this file reads {VERSION}")
-        self.columns, self.inputs = self.about["columns"], self.about["inputs"]
-        self.classes, self.targets = self.about["classes"], self.about["targets"]
+        self.columns, self.inputs, self.classes, self.targets = (self.about[name] for name in ATTRIBUTES)
 
     def predict(self, X, interval=0.9, quantiles=()):
-        """Predicts rows of a table, or images.
+        """Predicts rows of a table, or images; returns a dict.
 
-        Args:
-          X: a dict or a DataFrame with the table's columns, where None and NaN are missing values; or an array [n, d]
-            of numbers, in the order of `inputs`; or images, uint8 [n, height, width, channels].
-          interval, quantiles: probability of the central interval, lower to upper; levels of further quantiles.
-
-        Returns a dict. For a regression: mean, std, epistemic_std (the part of std that comes from the weights), lower,
+        X: a dict or a DataFrame with the table's columns, where None and NaN are missing values; or an array [n, d] of
+          numbers, in the order of `inputs`; or images, uint8 [n, height, width, channels].
+        interval, quantiles: probability of the central interval, lower to upper; levels of further quantiles.
+        For a regression: mean, std, epistemic_std (the part of std that comes from the weights), lower,
         upper, quantile_Q, each [n], or [n, m] for several targets, in the data's own units. For classes: predicted,
-        confidence, entropy, mutual_information (nats), each [n], and probabilities [n, C].
-        """
+        confidence, entropy, mutual_information (nats), each [n], and probabilities [n, C]."""
         x, batch = (self._rows(X), 10000) if self.inputs else (self._images(X), 50)
-        parts = [self._outputs(x[start:start + batch]) for start in range(0, max(len(x), 1), batch)]
-        outputs = np.concatenate(parts, axis=1).astype(np.float64)
+        outputs = np.concatenate([self._outputs(x[at:at + batch]) for at in range(0, max(len(x), 1), batch)], axis=1)
         return self._of_classes(outputs) if self.classes else self._of_numbers(outputs, interval, quantiles)
 
     def _images(self, X):
@@ -56,33 +50,34 @@ class Predictor:
         if hasattr(X, "iloc"):  # a DataFrame
             X = {name: X[name].astype(object).where(X[name].notna(), None).tolist() for name in X.columns}
         if isinstance(X, dict):
-            for name in set(self.columns) - set(X):
+            for name in (name for name in self.columns if name not in X):
                 raise ValueError(f"there is no column {name!r}: the columns are {', '.join(self.columns)}")
-            values = np.concatenate([ENCODERS[column["kind"]](column, X[name], self.about["missing"])
+            if {np.ndim(X[name]) for name in self.columns} != {1} or len({len(X[name]) for name in self.columns}) > 1:
+                raise ValueError("columns must be lists of one length; of a single row, {'a': [1.0], 'b': ['x']}")
+            values = np.concatenate([ENCODERS[column["kind"]](dict(column, name=name), X[name], self.about["missing"])
                                      for column, name in zip(self.about["encoding"], self.columns)], axis=1)
         else:
-            values = np.array(X, np.float64)
+            values = converted(X, np.float64, "an array must hold numbers (give columns of words in a dict)")
             if values.ndim != 2 or values.shape[1] != len(self.inputs):
-                raise ValueError(f"an array must be [n, {len(self.inputs)}], got {list(values.shape)}: see `inputs`")
+                raise ValueError(f"an array must be [n, {len(self.inputs)}], as in `inputs`, got {list(values.shape)}")
             values = np.where(np.isnan(values), self.arrays["input_fill"], values)
         x = (values - self.arrays["input_mean"]) / self.arrays["input_std"]
         for row, at in np.argwhere(~(np.abs(x) <= MAX_DISTANCE)):
-            raise ValueError(f"row {row + 1}: {self.inputs[at]!r} is missing, or too far from the training rows")
+            what = "missing: fill it in" if np.isnan(values[row, at]) else "too far from the training rows: correct it"
+            raise ValueError(f"row {row + 1}: {self.inputs[at]!r} is {what}, or leave the row out")
         return np.where(self.arrays["input_constant"], 0.0, x)
 
-    def _outputs(self, x):
-        """Returns the outputs [K, n, n_outputs] of inputs [n, d] or images."""
+    def _outputs(self, x):  # [K, n, n_outputs], of inputs [n, d] or images
         x = x.astype(self.about["precision"])
         if not self.inputs:
             x = (x - self.arrays["input_mean"].astype(x.dtype)) / self.arrays["input_std"].astype(x.dtype)
-        return np.stack([self._output(x, draw) for draw in range(self.about["n_draws"])])
+        return np.stack([self._output(x, draw) for draw in range(self.about["n_draws"])]).astype(np.float64)
 
-    def _output(self, x, draw):
-        """Runs the network's operations; values[0] is x, and values[i] is the result of operation i - 1."""
+    def _output(self, x, draw):  # values[0] is x, and values[i] is the result of operation i - 1
         values = [x]
         for operation in self.about["operations"]:
-            inputs = [values[number] for number in operation["inputs"]]
             of_layer = {name: self.arrays[key][draw] for name, key in operation["arrays"].items()}
+            inputs = (values[number] for number in operation["inputs"])
             values.append(LAYERS[operation["kind"]](*inputs, **operation["settings"], **of_layer))
         return values[-1]
 
@@ -116,13 +111,10 @@ class Predictor:
 
 def mixture_quantiles(f, scales, levels, dof):
     """Returns the quantiles [L, n] of f + scale * t over draws; t: Student's t, or normal where dof is infinite.
-
-    f: [K or 1, n]; scales: [K, 1 or n]. The distribution of t is a table in v = arsinh(t), by Simpson's rule.
-    """
+    f: [K or 1, n]; scales: [K, 1 or n]. The distribution of t is a table in v = arsinh(t), by Simpson's rule."""
     def slope(v):  # the density of v, up to a factor
         t = np.sinh(v)
         return np.cosh(v) * np.exp(-0.5 * t * t if np.isinf(dof) else -0.5 * (dof + 1.0) * np.log1p(t * t / dof))
-
     edges, step = np.linspace(-20.0, 20.0, (1 << 18) + 1, retstep=True)  # t up to 2e8
     sides, found = slope(edges), []
     cdf = np.append(0.0, np.cumsum(sides[:-1] + 4.0 * slope(edges[:-1] + 0.5 * step) + sides[1:])) * step / 6.0
@@ -160,14 +152,22 @@ def add(h, other):  # a shortcut: subsampled where h has fewer pixels, padded wi
     return h + other
 
 
+def converted(values, kind, what):
+    try:
+        return np.array(values, kind)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what}: {error}") from None
+
+
 def number(column, values, missing):
-    v = np.array(values, np.float64)
+    v = converted(values, np.float64, f"column {column['name']!r} must hold numbers")
     filled = np.where(np.isnan(v), np.nan if column["fill"] is None else column["fill"], v)
     return np.stack([filled, np.isnan(v)] if column["has_indicator"] else [filled], axis=1)
 
 
 def category(column, values, missing):
-    words = np.array([None if value is None or value != value else str(value) for value in values], object)
+    words = np.array([None if value is None or value != value else f"{value:.15g}" if isinstance(value, float)
+                      else str(value) for value in values], object)
     gone, unknown = np.array([word is None for word in words], bool), sorted(set(words) - {None, *column["levels"]})
     if unknown:
         warnings.warn(f"{column['name']}: {unknown[:5]} did not occur in the training rows", stacklevel=4)
@@ -178,8 +178,8 @@ def category(column, values, missing):
 
 def date(column, values, missing):  # of datetime64, or texts such as 2020-01-31 and 2020-01-31 12:30
     if any(isinstance(value, (int, float)) and value == value for value in values):
-        raise ValueError(f"{column['name']} holds numbers: write dates as 2020-01-31")
-    minute = np.array(values, "datetime64[m]")
+        raise ValueError(f"column {column['name']!r} holds numbers: write dates as 2020-01-31")
+    minute = converted(values, "datetime64[m]", f"column {column['name']!r} must hold dates, written as 2020-01-31")
     day, month, year = (minute.astype(f"datetime64[{unit}]") for unit in "DMY")
     parts = {"year": year.astype(int) + 1970, "month": month.astype(int) % 12 + 1,
              "day": (day - month).astype(int) + 1, "weekday": (day.astype(int) + 3) % 7,

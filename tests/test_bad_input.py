@@ -150,20 +150,24 @@ def test_a_folder_in_use(settings, config, tmp_path, capsys):
     assert stop.value.code == 2 and owner in capsys.readouterr().err
 
 
-def test_a_damaged_checkpoint(settings, config, tmp_path, capsys):
-    path, folder = tmp_path / "config.json", run_folder(config(optimizer="sgd"))
-    path.write_text(json.dumps(settings(optimizer="sgd")))
+@pytest.mark.parametrize("is_finished", [True, False])
+@pytest.mark.parametrize("flags", [[], ["--epochs", "9"], ["--explain"]])
+def test_resuming_without_an_intact_checkpoint(config_file, config, capsys, is_finished, flags):
+    """It is refused before anything is written: a longer run does not remove the result of the shorter one."""
+    path, folder = config_file(optimizer="sgd"), run_folder(config(optimizer="sgd"))
     train.main(["--config", str(path)])
-    folder.result.unlink()  # the state after a kill while the run wrote its predictions
+    if not is_finished:
+        folder.result.unlink()  # the state after a kill while the run wrote its predictions
     for damaged in folder.checkpoint.glob("*.data-*"):
         damaged.write_bytes(damaged.read_bytes()[:100])
+    before = {file: file.read_bytes() for file in folder.root.rglob("*") if file.is_file()}
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        train.main(["--config", str(path), "--resume"])
+        train.main(["--config", str(path), "--resume", *flags])
     error = capsys.readouterr().err
-    assert stop.value.code == 1 and "is damaged or incomplete and is skipped" in error
-    assert "no checkpoint in" in error.splitlines()[-1]
-    assert "is intact and belongs to this network: start the run without --resume" in error.splitlines()[-1]
+    assert stop.value.code == 2 and error.count("\n") == 1
+    assert "is intact (files are damaged or missing): restore them, or start the run without --resume" in error
+    assert before == {file: file.read_bytes() for file in folder.root.rglob("*") if file.is_file()}
 
 
 def test_overrides(refuse):

@@ -203,7 +203,7 @@ NO_CHANGE = {"mode", "exp_name", "dataset", "data_path", "experiments_path", "fi
              "test_particles", "num_workers", "epoch_rate", "save_interval", "max_to_keep", "steps_per_run", "threads",
              "curvature_device", "epoch", "lr_decay_interval", "lr_decay_ratio", "evaluate_on", "runs",
              "max_skipped_steps", "auto_schedule", "auto_refresh", "kl_candidates", "predictive_noise", "test_fraction",
-             "patience", "init_from", "noise_covariance", "predictive",
+             "patience", "init_from", "noise_covariance", "predictive", "cache",
              *TABLE_KEYS} - set(CHANGES)
 
 

@@ -124,7 +124,7 @@ def test_a_nameless_column_that_is_no_index_is_refused(load, rows):
 @pytest.mark.parametrize("header, said", [(True, "column 1 ('id') counts the rows"), (False, "column 1 counts the")])
 def test_a_count_of_the_rows_among_the_inputs_is_said(load, rows, header, said):
     data = load(csv(np.column_stack([np.arange(43), rows]), ["id", *COLUMNS], index=False, header=header))
-    assert data.train.x.shape[1] == 4 and said in data.notices[0] and "remove it" in data.notices[0]
+    assert data.train.x.shape[1] == 4 and said in data.notices[0] and "list it in drop" in data.notices[0]
 
 
 @pytest.mark.parametrize("options", [{"index": False}, {}])

@@ -5,6 +5,7 @@ inputs        what it is evaluated on (test rows, OOD rows, corrupted images, a 
 results       from draws to metrics, predictions and the data of the figures
 weight_noise  the posterior itself: noise and effective parameters per layer, precision matrices
 evaluated     one run, or an ensemble of runs, evaluated
+correlations  correlations between rows, of runs and beside a reference
 figures       the figures, from those data
 tables        what is printed
 output        what is written

@@ -18,7 +18,9 @@ def checked_overrides(args: argparse.Namespace, roots: typing.List[pathlib.Path]
         value = getattr(args, flag)
         if value is not None and value < 1:
             raise UserError(f"--{flag} must be at least 1, got {value}")
-    if "" in (args.data, args.ood, args.out, args.data_path):
+    if args.joint is not None and (args.joint < 2 or not args.correlations):
+        raise UserError("--joint is for --correlations, and must be at least 2")
+    if "" in (args.data, args.ood, args.out, args.data_path, args.correlations):
         raise UserError("a flag has an empty value: give a name, or leave the flag out")
     if args.rows and not args.corrupt:
         raise UserError("--rows is for --corrupt")
@@ -46,7 +48,8 @@ def _check_calibration(args: argparse.Namespace) -> None:
         raise UserError("--sets is for --calibrate")
     if args.ensemble and args.calibrated:
         raise UserError("--calibrated is for single runs: a calibration is not one of a mixture")
-    others = [flag for flag in ("ood", "importance", "corrupt", "ensemble", "out", "calibrated") if getattr(args, flag)]
+    others = [flag for flag in ("ood", "importance", "corrupt", "correlations", "ensemble", "out", "calibrated")
+              if getattr(args, flag)]
     if args.calibrate and others:
         raise UserError(f"--calibrate fits and does not evaluate: leave out --{others[0]}")
 

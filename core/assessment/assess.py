@@ -2,6 +2,7 @@
 import pathlib
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
+from core.assessment.correlations import add_correlations, read_reference
 from core.assessment.evaluated import ENSEMBLE, distinct_names, evaluate_ensemble, evaluate_run, same_rows
 from core.assessment.inputs import Options
 from core.assessment.output import check_replaceable, write_comparison, write_ensemble, write_run
@@ -36,12 +37,16 @@ def assess(roots: Sequence[Path], overrides: Dict[str, Any], options: Options, e
     for folder in folders:
         check_replaceable(folder, [other for other in folders + roots if other is not folder])
 
-    runs = [evaluate_run(root, overrides, options, device, keep=ensemble) for root in roots]
+    reference = read_reference(options, overrides, device)
+    keep = ensemble or bool(options.correlations)
+    runs = [evaluate_run(root, overrides, options, device, keep) for root in roots]
     by_name = distinct_names(runs)
     results = {name: run.results for name, run in by_name.items()}
     rows = {name: describe_rows(run, options) for name, run in by_name.items()}
     if ensemble:
         results[ENSEMBLE], rows[ENSEMBLE] = evaluate_ensemble(runs, options), describe_rows(runs[0], options)
+    if options.correlations:
+        add_correlations(results, runs, options, reference)
     tables = comparison(results, rows, options, all(same_rows(runs[0], other) for other in runs[1:]))
 
     lines = [_line(folder) for folder in folders]

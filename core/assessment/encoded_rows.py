@@ -2,11 +2,12 @@
 import pathlib
 import re
 import sys
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Set
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
 
 import numpy as np
 
 from core.assessment.restore import Restored
+from data_loader.filled import NONE, Filled, filled
 from data_loader.image_files import image_paths, read_images
 from data_loader.other_rows import Expected, Header, encode_as, expected_columns, match_columns
 from data_loader.parts import FILE, ROW
@@ -26,16 +27,25 @@ class Encoded(NamedTuple):
     ids: np.ndarray             # what predictions call the rows, [n]
     first: int                  # number of the first of them, from 0
     inputs: List[np.ndarray]    # [n, d], or images, of each run
+    filled: Filled = NONE       # missing fields that the first run fills
 
 
-def encoded_rows(runs: Sequence[Restored], rows: str, on_bad: OnBad) -> Iterator[Encoded]:
+def encoded_rows(runs: Sequence[Restored], rows: str, on_bad: OnBad,
+                 written: Optional[Dict[str, Any]] = None) -> Iterator[Encoded]:
     """Yields the rows, block by block. Notices go to the screen once.
 
     Args:
       rows: file of a table, or STDIN; for runs on images: a folder of images at any depth, an image, a text file with
         the path of an image in every line, or STDIN for such lines.
+      written: how the table is written, by keys of the config, where that differs from the run's table.
     """
-    return (_images if runs[0].data.spec.pixels is not None else _table_rows)(runs, rows, on_bad)
+    if runs[0].data.spec.pixels is None:
+        form = dict(runs[0].config.table_format, **(written or {}))
+        marks = tuple(form.pop("missing_marks") or ())
+        return _table_rows(runs, rows, on_bad, TableFormat(missing_marks=marks, **form))
+    if written:
+        raise UserError(f"--set {next(iter(written))}: the run predicts images, and not rows of a table")
+    return _images(runs, rows, on_bad)
 
 
 def count_rows(runs: Sequence[Restored], rows: str) -> Optional[int]:
@@ -81,8 +91,8 @@ def _paths(rows: str) -> List[pathlib.Path]:
     return paths
 
 
-def _table_rows(runs: Sequence[Restored], rows: str, on_bad: OnBad) -> Iterator[Encoded]:
-    form, said = TableFormat(**runs[0].config.table_format), set()
+def _table_rows(runs: Sequence[Restored], rows: str, on_bad: OnBad, form: TableFormat) -> Iterator[Encoded]:
+    said: Set[str] = set()
 
     def expect(header: Header) -> Expected:
         wanted = [expected_columns(header, run.data) for run in runs]
@@ -107,9 +117,10 @@ def _encode(runs: Sequence[Restored], block: RowBlock, positions: range, said: S
         x, notices = encode_as(run.data, matched)
         inputs.append(x)
         _say([*matched.notices, *notices], said)
+    fields = filled(runs[0].data.transform, matches[0].frame)
     if matches[0].row_id is None:
-        return Encoded(ROW, first + np.arange(len(positions)) + 1, first, inputs)
-    return Encoded(runs[0].data.transform.id_name, matches[0].ids, first, inputs)
+        return Encoded(ROW, first + np.arange(len(positions)) + 1, first, inputs, fields)
+    return Encoded(runs[0].data.transform.id_name, matches[0].ids, first, inputs, fields)
 
 
 def _say(notices: Sequence[str], said: Set[str]) -> None:

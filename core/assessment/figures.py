@@ -5,6 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from core.assessment.correlation_figures import correlations_figure, meta_correlation_figure
 from core.assessment.detection import Detection
 from core.assessment.panels import SMALL, WIDTH, done, leave_out, panels, side_by_side, styles
 from core.assessment.results import Band
@@ -227,5 +228,5 @@ FIGURES = {
     "ood": ood_figure, "corruptions": corruptions_figure, "predictions": predictions_figure,
     "coverage": coverage_figure, "local_coverage": local_coverage_figure, "residuals": residuals_figure,
     "band": band_figure, "noise": noise_figure, "precision": precision_figure, "drift": drift_figure,
-    "importance": importance_figure,
+    "importance": importance_figure, "correlations": correlations_figure, "meta_correlation": meta_correlation_figure,
 }

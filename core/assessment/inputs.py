@@ -38,6 +38,8 @@ class Options(NamedTuple):
     calibrated: bool = False    # also calibrated predictions, in the files
     level: Optional[float] = None  # probability of calibrated intervals or sets; None: that of the calibration, or 0.9
     sets: str = "lac"           # how a calibration makes sets of classes: a row of SETS
+    correlations: Union[bool, str, None] = None  # also correlations between rows; a text: beside that reference
+    joint: int = 5              # rows per batch of these
 
 
 def all_draws(draws: Any, part: Part) -> Any:
@@ -79,6 +81,11 @@ def make_inputs(config: Config, data: Any, options: Options) -> Dict[str, Input]
         raise UserError(f"--corrupt is for images, {config.dataset} is a table")
     if task.has_images and options.importance:
         raise UserError(f"--importance is for the columns of tables, {config.dataset} has images")
+    if options.correlations and config.mode != REGRESSION:
+        raise UserError(f"--correlations is for regressions, {config.dataset} has classes")
+    if options.correlations and config.predictive == "linearised":
+        raise UserError("--correlations needs weight draws, and the linearised network is predicted without: give "
+                        "--predictive sampled")
     parts = {TEST: task.load_other(options.data, config, data) if options.data else _own_rows(data)}
     n_test = len(parts[TEST].x)
     if options.ood:

@@ -16,6 +16,7 @@ from core.assessment.restore import Restored, data_without_rows, restored
 from core.assessment.summaries import SUMMARIES, Asked, with_calibration
 from core.training.row_columns import INTERVAL, unused_name
 from data_loader.drift import outside
+from data_loader.filled import NONE
 from data_loader.table_data import MOST_NAMED
 from misc.config import CLASSIFICATION
 from misc.errors import UserError
@@ -25,7 +26,7 @@ MUCH = 0.05  # share of the rows outside the training rows from which a column i
 
 
 def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: Asked, overrides: Dict[str, Any],
-                 device: str = "auto") -> int:
+                 device: str = "auto", written: Optional[Dict[str, Any]] = None) -> int:
     """Predicts every row of a table, or every image, block by block. Returns how many rows were written.
 
     Args:
@@ -33,6 +34,7 @@ def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: A
       rows: as in `encoded_rows`.
       out: file to write, by its ending .csv, .parquet or .npz; None: CSV on standard output.
       overrides: values of config keys that do not touch the training.
+      written: how the table is written, as in `encoded_rows`.
 
     Raises UserError for runs that do not fit together, for bad rows unless they are skipped, and for a file that
     cannot be written; an earlier file then stays as it was.
@@ -61,11 +63,13 @@ def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: A
             return len(block.ids)
 
         n_outside: typing.Counter[str] = collections.Counter()
+        n_filled = NONE
         bar = stack.enter_context(tqdm.tqdm(total=count_rows(runs, rows), unit="row", unit_scale=True, leave=False,
                                             dynamic_ncols=True, disable=None if out else True))
         # A block is summarised and written while the networks compute the next one.
         worker, behind, n_rows = stack.enter_context(ThreadPoolExecutor(1)), _Behind(), 0
-        for block in encoded_rows(runs, rows, on_bad if asked.skip_bad else None):
+        for block in encoded_rows(runs, rows, on_bad if asked.skip_bad else None, written):
+            n_filled = n_filled.plus(block.filled)
             draws = [run.design.task.draws(run.session, run.model, x, run.data, noise)
                      for run, noise, x in zip(runs, noises, block.inputs)]
             if runs[0].data.spec.pixels is None:
@@ -77,6 +81,8 @@ def predict_rows(roots: Sequence[Path], rows: str, out: Optional[Path], asked: A
         n_rows += behind.swap(None)
         if not n_rows:
             raise UserError(f"{rows}: there is no row to predict ({n_bad} were left out)")
+        for notice in n_filled.about(n_rows, runs[0].config.missing):
+            print(notice, file=sys.stderr)
     _say_outside(n_outside, n_rows)
     return n_rows
 

@@ -12,6 +12,11 @@ from core.metrics.calibration import FEW_ROWS, Interval
 
 UNCORRUPTED = "0"  # as a strength
 MOST_COLUMNS = 10  # of a table that are printed
+CORRELATIONS = {
+    "joint_log_likelihood": "joint log-likelihood per row", "marginal_log_likelihood": "of single rows",
+    "moment_joint_log_likelihood": "joint, Gaussian", "xll": "cross-normalised (XLL)", "xll_rank": "mean rank of XLL",
+    "meta_correlation": "meta-correlation", "meta_rank_correlation": "of ranks",
+}
 
 
 def describe_rows(run: Evaluated, options: Options) -> str:
@@ -40,6 +45,8 @@ def comparison(results: Dict[str, Results], rows: Dict[str, str], options: Optio
         tables.append(ood_table(results, options))
     if options.corrupt:
         tables.append(corruption_table(results))
+    if options.correlations:
+        tables.append(correlation_table(results, options))
     if options.importance:
         tables.append(importance_table(results))
     calibrated = [(name, rows[name], run.calibrated) for name, run in results.items() if run.calibrated is not None]
@@ -62,13 +69,34 @@ def ood_table(results: Dict[str, Results], options: Options) -> str:
     """Returns a row per run and uncertainty: how well it tells out-of-distribution rows from the data's own."""
     lines = []
     for name, run in results.items():
-        for of, more in ([(f"{name}, {target}", more) for target, more in run.more.get("targets", {}).items()]
-                         or [(name, run.more)]):
+        for of, more in _by_target(name, run):
             for kind in (metric[len("auroc_"):] for metric in more["ood"] if metric.startswith("auroc_")):
                 lines.append([of, kind.replace("_", " "),
                               *(with_interval(more["ood"][f"{metric}_{kind}"]) for metric in ("auroc", "fpr95"))])
     own = options.data or "the test rows"
     return _markdown(["run", f"{options.ood} (OOD) told from {own} by", "auroc", "fpr95"], lines)
+
+
+def correlation_table(results: Dict[str, Results], options: Options) -> str:
+    """Returns a row per run and target: joint scores of batches of rows, and what it has in common with a reference."""
+    lines = [(of, more["correlations"]) for name, run in results.items() for of, more in _by_target(name, run)]
+    found = [(key, words) for key, words in CORRELATIONS.items() if any(key in numbers for _, numbers in lines)]
+    of_batches = f"{options.joint} {lines[0][1]['batches_of']} rows"
+    return _markdown([f"run, batches of {of_batches}", *(words for _, words in found)], [
+        [of, *(_number(numbers.get(key)) for key, _ in found)] for of, numbers in lines])
+
+
+def _by_target(name: str, run: Results) -> List[Tuple[str, Dict[str, Any]]]:
+    """Returns (name of the run and of a target, its further numbers) for several targets, or else the run's own."""
+    return ([(f"{name}, {target}", more) for target, more in run.more.get("targets", {}).items()]
+            or [(name, run.more)])
+
+
+def _number(value: Any) -> str:
+    """Returns a number, an Interval's dict, or None as text."""
+    if value is None:
+        return ""
+    return with_interval(value) if isinstance(value, dict) else f"{value:.4g}"
 
 
 def importance_table(results: Dict[str, Results]) -> str:

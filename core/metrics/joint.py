@@ -62,8 +62,11 @@ def joint_log_prob(draws: Draws, targets: np.ndarray) -> np.ndarray:
 
 def _moment_log_prob(draws: Draws, targets: np.ndarray) -> np.ndarray:
     """Returns the log density, [n], of the Gaussian with the mean and covariance of the mixture, standardised."""
-    mean, covariance = draws.outputs.mean(axis=0, dtype=np.float64), _covariance(draws)
-    residual = targets - mean
+    return gaussian_joint_log_prob(targets - draws.outputs.mean(axis=0, dtype=np.float64), _covariance(draws))
+
+
+def gaussian_joint_log_prob(residual: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Returns log N(residual; 0, covariance), [n]; residual: [n, m], covariance: [n, m, m]."""
     scaled = np.linalg.solve(covariance, residual[..., None])[..., 0]
     return -0.5 * (residual.shape[1] * np.log(2.0 * np.pi) + np.linalg.slogdet(covariance)[1]
                    + np.sum(residual * scaled, axis=1))

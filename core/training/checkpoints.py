@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 import tensorflow.compat.v1 as tf
 
 from core.training.failures import described
-from misc.errors import RunError
+from misc.errors import RunError, UserError
 from misc.records import read_json, write_json
 
 Path = pathlib.Path
@@ -76,6 +76,14 @@ def is_intact(prefix: Path) -> bool:
         return False
 
 
+def check_intact(folder: Path) -> None:
+    """Raises a UserError if there are checkpoints, but none whose files match the checksums in its metadata."""
+    notes = progress_notes(folder)
+    if notes and not any(progress is not None and is_intact(prefix) for prefix, progress in notes.items()):
+        raise UserError(f"--resume: no checkpoint in {folder} is intact (files are damaged or missing): restore them, "
+                        "or start the run without --resume")
+
+
 def restore(session: tf.Session, saver: tf.train.Saver, folder: Path, best: bool = False,
             on_damaged: Callable[[Path], Any] = lambda prefix: None) -> Progress:
     """Restores the newest (or best) intact checkpoint into the session and returns its Progress.
@@ -97,11 +105,11 @@ def restore(session: tf.Session, saver: tf.train.Saver, folder: Path, best: bool
                     raise
         on_damaged(prefix)
     if candidates:
-        raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and belongs to this network: start the run "
-                                   "without --resume")
+        raise UnreadableCheckpoint(f"no checkpoint in {folder} is intact and belongs to this network: restore "
+                                   "its files, or train the run again, without --resume")
     if best:
-        raise UnreadableCheckpoint(f"no checkpoint in {folder} has a validation log-likelihood: set "
-                                   "validation_fraction when you train")
+        raise UnreadableCheckpoint(f"no checkpoint in {folder} has a validation log-likelihood: leave "
+                                   "out --best (a run has them with validation_fraction)")
     raise UnreadableCheckpoint(f"there is no checkpoint in {folder}")
 
 

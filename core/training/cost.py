@@ -1,12 +1,12 @@
 """Time and memory of a run, estimated from its design: rough figures for CPU cores of the 2020s."""
 import math
 import os
-from typing import TYPE_CHECKING, Dict, List, NamedTuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional
 
 from core.inference.conv_factors import CHUNK_NUMBERS
 from core.inference.linalg import LAPACK_MIN_DIM
 from core.inference.optimizer import LayerMethod
-from misc.config import Config
+from misc.config import Config, key_mode
 
 if TYPE_CHECKING:
     from core.training.design import Design  # whose schedule follows from the costs
@@ -19,6 +19,8 @@ SECONDS_PER_WEIGHT = 4e-9  # reading and writing weights, momentum and gradient
 FLOPS_PER_CORE, HALF_DIM = 1e11, 100.0  # per second, of large matrices; and the size of those that reach half of it
 NORMALS_PER_CORE = 7e7   # random numbers per second
 SERIAL_SECONDS = 1e-3    # of a layer's work that would not gain by further cores
+EVALUATION_SHARE, FREE_FLOPS = 0.1, 1e11  # of the training; and of an evaluation that may cost more than that share
+LEAST_DRAWS = 2          # of an evaluation in training, to which the budget does not apply
 EIGH_FLOPS, LAPACK_EIGH_FLOPS = 40, 10  # of an eigendecomposition, by TensorFlow or LAPACK, in units of d^3
 CURVATURE_SHARE = 0.25   # of a step that statistics and refreshes may take under auto_refresh
 
@@ -77,6 +79,7 @@ def run_cost(design: "Design") -> RunCost:
     for length in spec.shape:
         numbers_per_row *= length
     data = 3 * spec.n_rows * numbers_per_row * (1 if spec.pixels else width)  # the arrays, their feed, the variable
+    data *= not spec.is_mapped
     transient = 0
     if any(layer.spec.geometry for layer in design.layers) and "scale" in periods:
         transient = 2 * CHUNK_NUMBERS * width
@@ -117,6 +120,45 @@ def refresh_multiple(design: "Design") -> int:
     curvature = sum(part[STATISTICS] + part[REFRESHES] for part in parts)
     others = sum(part[NETWORK] + part[DRAWS] for part in parts)
     return max(1, math.ceil(curvature / others * (1.0 - CURVATURE_SHARE) / CURVATURE_SHARE))
+
+
+def interim_draws(design: "Design") -> int:
+    """Returns the weight draws of an evaluation before the last one: config's `interim_particles`, or as many as fit.
+
+    With the one of the mean weights, the forward passes of an evaluation may take a tenth of the operations of the
+    training since the evaluation before it, or as many as a core computes in a second. The choice depends on the
+    design alone, and not on the machine. With `patience`, any evaluation may be the result, and has all draws.
+    """
+    config, n_draws = design.config, design.n_test_particles
+    if key_mode("interim_particles") != config.mode or config.patience is not None or design.linearised:
+        return n_draws
+    if config.interim_particles is not None:
+        return min(config.interim_particles, n_draws)
+    per_pass = design.spec.n_evaluated * sum(2 * layer.shape[0] * layer.shape[1] * layer.spec.n_locations
+                                             for layer in design.layers if layer.spec.has_weights)
+    n_steps = config.evaluate_every * design.steps_per_epoch
+    training = n_steps * sum(sum(_layer_flops(design, layer).values()) for layer in design.layers)
+    n_passes = max(EVALUATION_SHARE * training, FREE_FLOPS) / max(per_pass, 1)
+    return min(n_draws, max(LEAST_DRAWS, int(min(n_passes, n_draws + 1)) - 1))
+
+
+def draws_after(design: "Design", epoch: int) -> Optional[int]:
+    """Returns the weight draws of the evaluation after an epoch; None: all, as after the last one.
+
+    When a run is lengthened, all evaluations from its first end on have all draws: each may have been the last one.
+    """
+    n_draws = interim_draws(design)
+    return None if n_draws == design.n_test_particles or epoch >= design.config.epoch else n_draws
+
+
+def about_interim(design: "Design") -> List[str]:
+    """Returns a sentence about evaluations that take fewer weight draws than the last one, if they do."""
+    n_draws, config = interim_draws(design), design.config
+    if n_draws == design.n_test_particles:
+        return []
+    why = "" if config.interim_particles is not None else ", so that they cost less beside the training"
+    return [f"note: evaluations before the last one take {n_draws} of the {design.n_test_particles} weight draws{why} "
+            "(interim_particles)"]
 
 
 def _layer_cost(design: "Design", layer: LayerMethod, n_cores: int) -> LayerCost:

@@ -48,11 +48,14 @@ def regression_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, 
 
 
 def class_draws(session: tf.Session, model: Any, x: np.ndarray, data: Any, noise: None = None,
-                wrap: WrapBatches = iter) -> Union[np.ndarray, ProbitDraws]:
-    """Returns the logits of p(class | x, w) for all weight draws at the present step, [K, n, C], or ProbitDraws."""
+                wrap: WrapBatches = iter, n_draws: Optional[int] = None) -> Union[np.ndarray, ProbitDraws]:
+    """Returns the logits of p(class | x, w) for weight draws at the present step, [K, n, C], or ProbitDraws.
+
+    n_draws: as in `network_outputs`.
+    """
     if model.evaluate.linearised is not None:
         return linearised_classes(session, model, x, rows_of(data), wrap)
-    return network_outputs(session, model, x, rows_of(data), wrap=wrap)
+    return network_outputs(session, model, x, rows_of(data), wrap=wrap, n_draws=n_draws)
 
 
 def n_batches(model: Any, n_rows: int) -> int:
@@ -70,8 +73,11 @@ def rows_of(data: Any) -> Optional[np.ndarray]:
 
 
 def evaluate_regression(session: tf.Session, model: Any, part: Any, data: Any, noise: Noise,
-                        wrap: WrapBatches = iter) -> Evaluation:
-    """Evaluates one Part at the present step; noise: of `regression_noise`."""
+                        wrap: WrapBatches = iter, n_draws: Optional[int] = None) -> Evaluation:
+    """Evaluates one Part at the present step; noise: of `regression_noise`.
+
+    n_draws: not used: all evaluations of a regression have all draws.
+    """
     draws = regression_draws(session, model, part.x, data, noise, wrap)
     targets = data.target_mean + data.target_std * part.y
     prediction = (predict_jointly(draws, part.y, data.target_mean, data.target_std) if draws.n_targets > 1 else
@@ -95,12 +101,16 @@ def statistics_of_classes(prediction: ClassPrediction, labels: np.ndarray, data:
 
 
 def evaluate_classification(session: tf.Session, model: Any, part: Any, data: Any, noise: None = None,
-                            wrap: WrapBatches = iter) -> Evaluation:
-    """Evaluates one Part at the present step: probabilities averaged over the draws, and those of the mean weights."""
-    draws = class_draws(session, model, part.x, data, wrap=wrap)
+                            wrap: WrapBatches = iter, n_draws: Optional[int] = None) -> Evaluation:
+    """Evaluates one Part at the present step: probabilities averaged over the draws, and those of the mean weights.
+
+    n_draws: as in `network_outputs`.
+    """
+    draws = class_draws(session, model, part.x, data, wrap=wrap, n_draws=n_draws)
     prediction = predict_classes(logits_of(draws))
     metrics = values_of(classification_statistics(prediction, part.y), len(part.y))
-    of_mean = predict_classes(network_outputs(session, model, part.x, data.train.x, mean=True, wrap=wrap))
+    of_mean = predict_classes(network_outputs(session, model, part.x, data.train.x, mean=True, wrap=wrap,
+                                              n_draws=n_draws))
     metrics.update({f"mean_{name}": value for name, value in values_of(
         classification_statistics(of_mean, part.y), len(part.y)).items()})
     return Evaluation(prediction, metrics, part.y, draws)

@@ -3,7 +3,7 @@ from typing import Any, Iterable, List
 
 from core.inference.optimizer import METHODS, LayerMethod
 from core.training.auto_schedule import schedule_for
-from core.training.cost import LayerCost, about_shares, run_cost
+from core.training.cost import LayerCost, about_interim, about_shares, run_cost
 from core.training.design import CURVATURE, NOISE, Design, Plan, notices
 from core.training.selection import LENGTH_SHARE, VALIDATION_SHARE, n_folds
 from data_loader import DATASETS, IMAGE_SETS
@@ -175,6 +175,7 @@ def _about_evaluation(design: Design, noisy: bool) -> str:
         how = f"the linearised network and {how}" if drawn else "the linearised network"
     line = (f"evaluate   every {_count(config.evaluate_every, 'epoch', one='')} with {how}; checkpoint every "
             f"{_count(config.save_every, 'epoch', one='')}")
+    line = "\n".join([line, *(INDENT + sentence for sentence in about_interim(design))])
     if config.patience is None:
         return line
     return (f"{line}\n{INDENT}ends when the validation log-likelihood has not risen for "

@@ -19,19 +19,23 @@ class FrozenWeights(NamedTuple):
 
 
 def network_outputs(session: tf.Session, model: Any, x: np.ndarray, train_x: Optional[np.ndarray], mean: bool = False,
-                    wrap: WrapBatches = iter) -> np.ndarray:
+                    wrap: WrapBatches = iter, n_draws: Optional[int] = None) -> np.ndarray:
     """Returns the outputs [K, n, n_outputs] for all weight draws, or [1, n, n_outputs] for the mean weights.
+
+    n_draws: how many of the weight draws, the first ones, K is; None: all.
 
     Draws are functions of (seed, step): the same for all rows, however these are batched. Batch normalisations use each
     draw's moments for the first NORM_ROWS of the training rows `train_x`, which are in random order.
     """
     predictions, batch_size = model.evaluate.predictions, model.design.config.test_batch_size
-    groups = []
-    for n_draws in _set_weights(session, model, train_x, mean):
-        batches = [session.run(predictions.outputs, {predictions.inputs: x[start:start + batch_size]})
+    groups, feeds = [], {}
+    if n_draws is not None and predictions.n_used is not None:
+        feeds[predictions.n_used] = 1 if mean else n_draws
+    for n_held in _set_weights(session, model, train_x, mean, n_draws):
+        batches = [session.run(predictions.outputs, {**feeds, predictions.inputs: x[start:start + batch_size]})
                    for start in wrap(range(0, len(x), batch_size))]
-        groups.append(np.concatenate(batches, axis=1)[:n_draws])
-    return np.concatenate(groups, axis=0)
+        groups.append(np.concatenate(batches, axis=1)[:n_held])
+    return np.concatenate(groups, axis=0)[:n_draws]
 
 
 def outputs_of_weights(session: tf.Session, model: Any, weights: Sequence[np.ndarray], x: np.ndarray,

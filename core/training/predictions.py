@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import tensorflow.compat.v1 as tf
 
 from core.inference.linearised import COORDINATES, output_covariance
+from core.training.cost import interim_draws
 from core.training.design import Design
 from core.training.inputs import TrainingData
 from misc.errors import UserError
@@ -17,12 +18,13 @@ class Predictions(NamedTuple):
     """Ops and tensors for predictions."""
 
     group: tf.Tensor                   # placeholder: number of a group of weight draws, from 0
+    n_used: Optional[tf.Tensor]        # placeholder with default: how many of the draws `outputs` are of; None: all
     draw: tf.Operation                 # makes that group's draws the weights of `outputs`
     draw_mean: tf.Operation            # makes the posterior mean the weights of `outputs`
     normalise: Optional[tf.Operation]  # makes the moments of `inputs` those of `outputs`; None without batch_norm
     inputs: tf.Tensor                  # placeholder [m, ...]
-    outputs: tf.Tensor                 # [particles_at_once, m, n_outputs]
-    weights: Weights                   # those of `outputs`, [particles_at_once, d_in + 1, d_out] of each layer
+    outputs: tf.Tensor                 # [particles_at_once or n_used, m, n_outputs]
+    weights: Weights                   # of all draws, [particles_at_once, d_in + 1, d_out] of each layer
     moments: Dict[str, Moments]        # {batch normalisation: those of `outputs`}
 
 
@@ -61,7 +63,12 @@ def build_predictions(design: Design, data: TrainingData, means: Weights, draw: 
     normalise = None
     if not all(layer.spec.has_weights for layer in design.layers):
         normalise, moments = _hold_moments(forward(x, weights)[1], dtype)
-    return Predictions(group, set_draw, set_mean, normalise, inputs, forward(x, weights, moments)[0], weights, moments)
+    n_used, used_weights, used_moments = None, weights, moments
+    if n_draws > interim_draws(design):
+        n_used = tf.placeholder_with_default(n_draws, [], "n_used")
+        used_weights, used_moments = tf.nest.map_structure(lambda values: values[:n_used], (weights, moments))
+    outputs = forward(x, used_weights, used_moments)[0]
+    return Predictions(group, n_used, set_draw, set_mean, normalise, inputs, outputs, weights, moments)
 
 
 def build_linearised(design: Design, data: TrainingData, inputs: tf.Tensor, means: Weights,

@@ -95,12 +95,13 @@ class Reporter:
         self.try_to_write_metrics()
 
     def evaluate(self, session: tf.Session, progress: Progress, recovery: Recovery,
-                 batches: WrapBatches = iter, reset: bool = True) -> Dict[str, Any]:
+                 batches: WrapBatches = iter, reset: bool = True, n_draws: Optional[int] = None) -> Dict[str, Any]:
         """Evaluates all parts, and writes metrics.csv, TensorBoard's curves and a line of the log. Returns the row.
 
         Args:
           batches: wraps the batches of an evaluation.
           reset: whether the training bound is averaged anew from here; otherwise the state stays as it is.
+          n_draws: how many of the weight draws are taken; None: all.
 
         Raises RunError if a value is not finite.
         """
@@ -111,9 +112,9 @@ class Reporter:
         noise = self._task.noise(session, model, self._data, batches)
         values.update(noise.report if noise else {})
         for prefix, part in self._parts:
-            evaluation = self._task.evaluate(session, model, part, self._data, noise, batches)
+            evaluation = self._task.evaluate(session, model, part, self._data, noise, batches, n_draws)
             values.update({f"{prefix[:-1]}/{name}": value for name, value in evaluation.metrics.items()})
-            if prefix == self._final_prefix:
+            if prefix == self._final_prefix and n_draws is None:
                 self._latest = progress.step, evaluation
         self._check_finite(values, epoch)
         if reset:

@@ -12,10 +12,10 @@ import scipy
 import tensorflow.compat.v1 as tf
 
 from core.inference.optimizer import check_layers
-from core.training import lengthening, selection, warm_start
+from core.training import checkpoints, lengthening, selection, warm_start
 from core.training.auto_schedule import with_schedule
 from core.training.checkpoints import UnreadableCheckpoint
-from core.training.cost import about_shares
+from core.training.cost import about_interim, about_shares
 from core.training.design import Plan, design_run, notices
 from core.training.devices import check_curvature_device, choose_device, uses_gpu
 from core.training.failures import one_line_failures
@@ -50,7 +50,7 @@ from misc.records import read_json, read_result, revision, versions, write_json
 # Keys that a resumed run may change: they do not touch the training.
 FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_keep", "num_workers", "runs",
                   "exp_name", "experiments_path", "data_path",  # the rows themselves are compared by their hash
-                  "predictive"}
+                  "predictive", "cache", "image_cache"}
 IN_RESULT = {"predictive"}  # of these, keys that change no weight, but what a finished run says of its predictions
 
 
@@ -78,6 +78,7 @@ def prepared(plan: Plan, resume: bool = False, epochs: Optional[int] = None) -> 
         return warm_start.begun(plan)
     folder = run_folder(plan.config)
     check_resumable(folder, plan.config, plan.data.rows_hash, FREE_ON_RESUME)
+    checkpoints.check_intact(folder.checkpoint)  # before a longer run removes the result of the shorter one
     return lengthening.continued(plan, folder, epochs)
 
 
@@ -162,7 +163,8 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
                      config.epoch, plan.design.n_epochs)
         changes = changes_of_provenance(folder, about) if resume else []
         begins = plan.start.notices if plan.start else ()
-        for notice in (*notices(config, plan.design.n_epochs), *plan.data.notices, *begins, *changes):
+        for notice in (*notices(config, plan.design.n_epochs), *about_interim(plan.design), *plan.data.notices,
+                       *begins, *changes):
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)
         log.info("device %s: %s", plan.device, plan.device_reason)

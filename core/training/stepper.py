@@ -20,9 +20,11 @@ class Stepper:
         self.session, self.model, self._rows, self._epoch = session, model, rows, 1
 
     def load_data(self) -> None:
-        """Puts the training rows into the graph."""
+        """Puts the training rows into the graph, or tells it where to read them."""
         load = self.model.load
-        self.session.run(load.data_op, {load.x: self._rows.x, load.y: self._rows.y})
+        load.source.rows = self._rows.x
+        inputs = {} if load.x is None else {load.x: self._rows.x}
+        self.session.run(load.data_op, {**inputs, load.y: self._rows.y})
 
     def load_epoch(self, epoch: int) -> None:
         """Begins `epoch` (from 1): puts the order of its rows, their crops, and the held-out rows into the graph."""

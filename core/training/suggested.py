@@ -4,26 +4,25 @@ import re
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
-import numpy as np
-
 from core.training.auto_schedule import schedule_for
+from core.training.suggested_columns import check_target, choose_columns, name_of, names_of, reference_to
 from data_loader.regression import load_regression
 from data_loader.table_classes import load_class_table
 from data_loader.table_dates import is_date
 from data_loader.table_file import Table, read_table
 from data_loader.table_roles import find_column
-from data_loader.table_transform import FEW_ROWS, MOST_LEVELS
+from data_loader.table_text import TableFormat
 from misc.config import CLASSIFICATION, REGRESSION, Config
 from misc.config_overlays import FOLDER, read_overlay
 from misc.errors import UserError
+from misc.flags import FORMAT_KEYS, naming_flag, settings_of
 
 METHOD = "ekfac"
 FEW_VALUES = 2  # different numbers of a target up to which it is taken for classes
 HIDDEN = [50]  # for tables of all sizes: the recipe was measured with this network, on up to 200,000 rows
 RECIPE = "recipe.json"  # the overlay with the keys of a regression
-ID_NAMES = re.compile(r"(.*[_ ])?(id|index|idx|key|uuid|rowid|row_id|name)", re.IGNORECASE)
 TEST_FRACTION = 0.1
-MOST_DIFFERENT = 0.4  # words per row of a column that is a category (beyond 0.5 of the training rows, it is refused)
+SETTABLE = (*FORMAT_KEYS, "categories", "drop", "row_id", "missing", "dates")  # keys that go with --init
 CLASS_STEPS = 1500  # of a classification
 CLASS_KL = [1.0, 0.3, 0.1]  # candidates of its kl
 
@@ -35,12 +34,14 @@ class Suggestion(NamedTuple):
     reasons: List[str]  # sentences
 
 
-def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = None) -> Suggestion:
+def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = None,
+            given: Optional[Dict[str, Any]] = None) -> Suggestion:
     """Looks at a table and returns a config that trains on it. Raises UserError if no network can be trained on it.
 
     The config lists every input. Columns that number or name the rows are dropped, the first of them as row_id, and so
-    are columns of too many words and dates of which some are missing. Missing values are replaced by the median, with
-    an indicator if more than 5 % of a column are missing; dates are expanded.
+    are columns of too many words, and dates of which some are missing or written otherwise. Few different numbers and
+    words in one column are categories. Missing values are replaced by the median, with an indicator if more than 5 % of
+    a column are missing; dates are expanded.
     A target of words, or of two numbers, is a class; several targets are all numbers. Splits of classes are
     stratified: of a rare class a random test set may hold no row, or all, and with large classes it changes little.
 
@@ -48,33 +49,32 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
       path: of the table.
       target: its column, by name or by number from 1, or several in a list or with commas between them (a column whose
         name has commas is meant where there is one); None: the last column.
+      given: values of SETTABLE keys that the user has chosen.
     """
-    table = read_table(path)
+    given = dict(given or {})
+    table = _read(path, given)
     n_rows, width = table.frame.shape
     targets = [width - 1] if target is None else find_targets(table, target)
-    reasons = [f"target: {_names(table, targets)}" + ("" if target is not None else ", the last column")]
-    references = [_reference(table, column) for column in targets]
+    reasons = [f"target: {names_of(table, targets)}" + ("" if target is not None else ", the last column")]
+    references = [reference_to(table, column) for column in targets]
     values: Dict[str, Any] = {"dataset": _set_name(path), "data_file": str(path),
                               "target": references if len(targets) > 1 else references[0]}
-    row_ids = [column for column in range(width) if column not in targets and _identifies(table, column)]
-    constant = [column for column in range(width) if column not in (*targets, *row_ids)
-                and table.frame.iloc[:, column].nunique(dropna=False) < 2]
-    if row_ids:
-        values["row_id"] = _reference(table, row_ids[0])
-        reasons.append(f"row_id: {_name(table, row_ids[0])} names or numbers the rows")
-    for columns, why in ((row_ids[1:], "name or number the rows"), (constant, "are constant")):
-        if columns:
-            reasons.append(f"not among the inputs: {_names(table, columns)}, which {why}")
-    inputs = [column for column in range(width) if column not in (*targets, *row_ids, *constant)]
-    inputs = _without_unusable(table, inputs, reasons)
+    check_target(table, targets[0])
+    columns = choose_columns(table, targets, given, reasons)
+    inputs = columns.inputs
     if not inputs:
         why = "; ".join(reason for reason in reasons if reason.startswith(("not among", "row_id")))
         raise UserError(f"{path}: no column is left as an input beside the target{f' ({why})' if why else ''}")
-    values["inputs"] = [_reference(table, column) for column in inputs]
-    values.update(_for_missing(table, inputs, reasons))
-    if any(not table.is_number(column) and is_date(table.frame.iloc[:, column]) for column in inputs):
+    for key, chosen in columns._asdict().items():
+        if chosen:
+            names = [reference_to(table, column) for column in chosen]
+            values[key] = names[0] if key == "row_id" else names
+    values.update({} if "missing" in given else _for_missing(table, inputs, reasons))
+    words = [column for column in inputs if not table.is_number(column) and column not in columns.categories]
+    if "dates" not in given and any(is_date(table.frame.iloc[:, column]) for column in words):
         values["dates"] = "expand"
         reasons.append("dates become year, month, day, weekday and time of day")
+    values.update({key: value for key, value in given.items() if key not in ("drop", "categories")})
     is_class = _is_class(table, targets)
     values.update(protocol="random", test_fraction=TEST_FRACTION)
     if is_class:
@@ -85,8 +85,16 @@ def suggest(path: pathlib.Path, target: Union[str, int, Sequence[str], None] = N
     values.update(_for_classes(n_train) if is_class else settings_for_numbers())
     reasons.append(f"mode {values['mode']}: {_about_targets(table, targets)}")
     config = Config.from_dict(values, "the suggested config")
-    (load_class_table if is_class else load_regression)(config)  # what cannot be trained on is refused here
-    return Suggestion(values, [*table.notices, *reasons])
+    data = (load_class_table if is_class else load_regression)(config)  # what cannot be trained on is refused here
+    return Suggestion(values, [*data.notices, *reasons])
+
+
+def _read(path: pathlib.Path, given: Dict[str, Any]) -> Table:
+    """Returns the table, in which columns of numbers and words are kept as words."""
+    form = {key: given[key] for key in FORMAT_KEYS if key in given and key != "missing_marks"}
+    words_in = [*(given.get("categories") or ()), *([given["row_id"]] if given.get("row_id") else [])]
+    return read_table(path, TableFormat(missing_marks=tuple(given.get("missing_marks") or ()), **form), words_in,
+                      given.get("drop") or (), keeps_mixed=True)
 
 
 def find_targets(table: Table, target: Union[str, int, Sequence[str]]) -> List[int]:
@@ -98,10 +106,10 @@ def find_targets(table: Table, target: Union[str, int, Sequence[str]]) -> List[i
     targets = [column for text in given for column in _columns_of(table, text)]
     for number, column in enumerate(targets):
         if column in targets[:number]:
-            raise UserError(f"--target: {_name(table, column)} is given twice")
+            raise UserError(f"--target: {name_of(table, column)} is given twice")
         if len(targets) > 1 and not table.is_number(column):
             word = str(table.frame.iloc[:, column].dropna().iloc[0])
-            raise UserError(f"--target: {_name(table, column)} holds words such as {word!r}, and several targets "
+            raise UserError(f"--target: {name_of(table, column)} holds words such as {word!r}, and several targets "
                             "are numbers: leave it out, or give it alone to predict classes")
     return targets
 
@@ -141,31 +149,16 @@ def _about_targets(table: Table, targets: Sequence[int]) -> str:
     return "the target holds " + ("words" if words else f"{_n_values(table, targets[0])} different numbers")
 
 
-def print_suggestion(path: str, target: Optional[Sequence[str]]) -> Dict[str, Any]:
-    """Returns the suggested config; the reasons go to the screen."""
-    suggestion = suggest(pathlib.Path(path), target)
+def print_suggestion(path: str, target: Optional[Sequence[str]], overrides: Sequence[str] = ()) -> Dict[str, Any]:
+    """Returns the suggested config; the reasons go to the screen.
+
+    overrides: KEY=VALUE of SETTABLE keys.
+    """
+    with naming_flag(SETTABLE):
+        suggestion = suggest(pathlib.Path(path), target, settings_of(overrides, SETTABLE, "--init"))
     for reason in suggestion.reasons:
         print(reason, file=sys.stderr)
     return suggestion.config
-
-
-def _without_unusable(table: Table, inputs: List[int], reasons: List[str]) -> List[int]:
-    """Returns the inputs without those that would be refused, and says why."""
-    dates, words = [], []
-    for column in inputs:
-        values = table.frame.iloc[:, column]
-        known = values.dropna()
-        if table.is_number(column):
-            continue
-        if is_date(values):
-            if len(known) < len(values):
-                dates.append(column)
-        elif known.nunique() > min(MOST_LEVELS, MOST_DIFFERENT * max(len(known), FEW_ROWS)):
-            words.append(column)
-    for columns, why in ((dates, "are dates and sometimes missing"), (words, "hold too many different words")):
-        if columns:
-            reasons.append(f"not among the inputs: {_names(table, columns)}, which {why}")
-    return [column for column in inputs if column not in (*dates, *words)]
 
 
 def settings_for_numbers() -> Dict[str, Any]:
@@ -208,31 +201,6 @@ def _for_missing(table: Table, inputs: List[int], reasons: List[str]) -> Dict[st
     how = "indicator" if (shares > 0.05).any() else "median"
     reasons.append(f"missing values in {int((shares > 0).sum())} columns: missing {how}")
     return {"missing": how}
-
-
-def _identifies(table: Table, column: int) -> bool:
-    """Tells whether a column numbers or names the rows: all different, and counted, called an id, or words."""
-    values = table.frame.iloc[:, column].dropna()
-    if len(values) < 2 or values.nunique() < len(values):
-        return False
-    if not table.is_number(column):
-        return not is_date(values)
-    numbers = values.to_numpy()
-    is_whole = bool((numbers % 1 == 0).all())
-    called = table.names is not None and ID_NAMES.fullmatch(table.names[column]) is not None
-    return is_whole and (called or bool((np.abs(np.diff(numbers)) == 1).all()))
-
-
-def _reference(table: Table, column: int) -> Union[str, int]:
-    return column + 1 if table.names is None else table.names[column]
-
-
-def _name(table: Table, column: int) -> str:
-    return f"column {column + 1}" if table.names is None else repr(table.names[column])
-
-
-def _names(table: Table, columns: Sequence[int]) -> str:
-    return ", ".join(_name(table, column) for column in columns)
 
 
 def _set_name(path: pathlib.Path) -> str:

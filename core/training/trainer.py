@@ -12,6 +12,7 @@ import tqdm
 
 from core.training import checkpoints, warm_start
 from core.training.checkpoints import Progress
+from core.training.cost import draws_after
 from core.training.design import Plan
 from core.training.evaluation import Evaluation
 from core.training.failures import described
@@ -229,7 +230,8 @@ class Trainer:
         epoch, row = progress.step // self._per_epoch, {}
         due = self._is_due(epoch, self._config.evaluate_every)
         if due or epoch == self._design.n_epochs:
-            row = self._reporter.evaluate(session, progress, self._recovery, self._interruptible, reset=due)
+            row = self._reporter.evaluate(session, progress, self._recovery, self._interruptible, reset=due,
+                                          n_draws=draws_after(self._design, epoch))
             bar.set_postfix_str(self._reporter.headline(row))
             if not due:
                 return progress

@@ -215,7 +215,7 @@ def test_activations(predictor, session, activation):
 
 def test_dates(predictor):
     words = pandas.Series(["1968-02-29", "2019-12-31", "2020-01-01 23:59", "2024-06-30T07:08"])
-    parts, column = date_parts(words, "sold", False), {"parts": list(DATE_PARTS)}
+    parts, column = date_parts(words, "sold", False), {"name": "sold", "parts": list(DATE_PARTS)}
     for values in (list(words), np.array(list(words), "datetime64[s]"), list(map(pandas.Timestamp, words))):
         found = predictor.date(column, values, "refuse")
         np.testing.assert_array_equal(found, np.stack([parts[name] for name in DATE_PARTS], axis=1))
@@ -227,15 +227,51 @@ def test_rows_that_cannot_be_predicted(loaded):
     model, rows = loaded("gaussian"), columns_of(new_rows().replace("elsewhere", "z1"))
     with pytest.raises(ValueError, match="no column 'age': the columns are crime, river, rooms, zone, age, sold"):
         model.predict({name: value for name, value in rows.items() if name != "age"})
-    with pytest.raises(ValueError, match="row 3: 'sold year' is missing, or too far from the training rows"):
+    with pytest.raises(ValueError, match="row 3: 'sold year' is missing: fill it in, or leave the row out"):
         model.predict(dict(rows, sold=[*rows["sold"][:2], None, *rows["sold"][3:]]))
-    with pytest.raises(ValueError, match="row 1: 'rooms' is missing, or too far"):
+    with pytest.raises(ValueError, match="row 1: 'rooms' is too far from the training rows: correct it, or leave"):
         model.predict(dict(rows, rooms=[1e300] * len(rows["rooms"])))
-    with pytest.raises(ValueError, match=r"an array must be \[n, \d+\], got \[2, 3\]: see `inputs`"):
-        model.predict(np.zeros((2, 3)))
+    for shape in ([2, 3], [len(model.inputs)], [0], []):
+        with pytest.raises(ValueError) as error:
+            model.predict(np.zeros(shape))
+        assert str(error.value) == f"an array must be [n, {len(model.inputs)}], as in `inputs`, got {shape}"
     with pytest.raises(ValueError, match="interval and quantiles must be above 0 and below 1"):
         model.predict(rows, quantiles=[1.0])
     assert not len(model.predict({name: [] for name in rows})["mean"])
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(rooms="many"), "column 'rooms' must hold numbers: could not convert string to float: 'many'"),
+    (dict(rooms={}), "column 'rooms' must hold numbers: "),
+    (dict(sold="31/01/2020"), "column 'sold' must hold dates, written as 2020-01-31: "),
+    (dict(sold=2020), "column 'sold' holds numbers: write dates as 2020-01-31"),
+    (dict(age=None), "row 1: 'age' is missing: fill it in, or leave the row out"),
+    (dict(age=float("nan")), "row 1: 'age' is missing: fill it in, or leave the row out"),
+    (dict(age=float("inf")), "row 1: 'age' is too far from the training rows: correct it, or leave the row out")])
+def test_odd_values_are_one_line(loaded, change, message):
+    model = loaded("gaussian")
+    rows = {name: values[:1] for name, values in columns_of(new_rows().replace("elsewhere", "z1").dropna()).items()}
+    assert np.isfinite(model.predict(rows)["mean"]).all()
+    model.about["encoding"][model.columns.index("age")]["fill"] = None  # as of a run that refuses missing values
+    with pytest.raises(ValueError) as error:
+        model.predict(dict(rows, **{name: [value] for name, value in change.items()}))
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_columns_of_other_shapes(loaded):
+    model = loaded("gaussian")
+    rows = columns_of(new_rows().replace("elsewhere", "z1").dropna())
+    for change in ({"rooms": 6.5}, {"rooms": rows["rooms"][:2]}, {"zone": "z1"}, {"rooms": np.ones((3, 1))}):
+        with pytest.raises(ValueError, match="columns must be lists of one length; of a single row, {'a': .1.0., 'b'"):
+            model.predict(dict(rows, **change))
+    with pytest.raises(ValueError, match=r"an array must hold numbers \(give columns of words in a dict\): could not"):
+        model.predict(np.array([["z1"] * len(model.inputs)]))
+
+
+def test_a_code_that_pandas_has_made_a_float_is_that_code(predictor):
+    column = {"name": "zip", "levels": ("3", "7.5"), "has_indicator": False}
+    block = predictor.category(column, [3.0, None, 7.5, np.float64(3)], "mean")
+    assert block.tolist() == [[1, 0], [0, 0], [0, 1], [1, 0]]
 
 
 def test_images_that_cannot_be_predicted(loaded):

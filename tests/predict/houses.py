@@ -74,3 +74,9 @@ def assert_equal(one, other):
     assert list(one) == list(other)
     for name in one:
         assert (one[name] == other[name]).all(), name
+
+
+def filled(n_fields, n_rows):
+    """Returns the note of predict.py about ages that are missing."""
+    return (f"note: {n_fields} missing fields of {n_fields} of {n_rows} rows are filled (missing median): "
+            f"column 7 ('age') {n_fields}\n")

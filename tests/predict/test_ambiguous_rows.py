@@ -103,7 +103,7 @@ def test_files_that_are_no_tables(run, place, refuse, name, message):
 
 @pytest.mark.parametrize("argv, message", [
     (["--config", "t.json", "--target", "a"], "--target goes with --init"),
-    (["--init", "t.csv", "--set", "epoch=3"], "--set has no effect with --init"),
+    (["--init", "t.csv", "--set", "epoch=3"], "--set epoch: --init takes the keys separator, decimal"),
     (["--init", "t.csv", "--explain"], "--explain has no effect with --init")])
 def test_flags_without_effect_are_refused(place, monkeypatch, capsys, argv, message):
     monkeypatch.chdir(place)

@@ -177,7 +177,7 @@ def test_words_among_numbers(run, rows, rows_file, refuse, tmp_path):
     path = rows_file(broken)
     refuse(f"{path} line 14 column 5: 'six' is not a number", run, path)
     refuse("six rooms' here", run, rows_file(rows.head(3).assign(rooms="six rooms")))
-    refuse("column 5 ('rooms') holds numbers in the run's table, but words such as 'many' here", run,
+    refuse("column 5 ('rooms') holds numbers in the run's table, but words such as 'many' here: write numbers", run,
            rows_file(rows.assign(rooms="many")))
     path = rows_file(rows.assign(rooms=[6.0] * 19 + [np.inf]))
     refuse(f"{path} line 21 column 5: inf is not finite", run, path)
@@ -219,8 +219,40 @@ def test_missing_values_are_replaced_as_in_training(run, table, rows, rows_file,
     assert (gone["mean"] != clean["mean"]).any()
     none = of(run, rows_file(rows.assign(zone="")))
     assert_equal(none[0], of(run, rows_file(rows.assign(zone="elsewhere")))[0])
-    assert none[1] == ("note: outside the range of the training rows, of 20 rows: 'zone' in 20: the network "
+    assert none[1] == ("note: 20 missing fields of 20 of 20 rows are filled (missing median): column 6 ('zone') 20\n"
+                       "note: outside the range of the training rows, of 20 rows: 'zone' in 20: the network "
                        "extrapolates there\n")
+
+
+@pytest.mark.parametrize("block", [10000, 3])
+def test_missing_values_that_are_filled_are_counted(run, rows, rows_file, of, monkeypatch, block):
+    """Over all blocks, and without the rows that are left out."""
+    monkeypatch.setattr(row_stream, "BLOCK_ROWS", block)
+    rows = rows.astype({"rooms": object})
+    rows.loc[[0, 7, 8, 19], "age"] = np.nan
+    rows.loc[[7, 11], "zone"] = None
+    rows.loc[8, "rooms"] = "many"
+    said = of(run, rows_file(rows), "--skip-bad")[1]
+    assert said.count("missing field") == 1
+    assert ("note: 5 missing fields of 4 of 19 rows are filled (missing median): column 6 ('zone') 2, column 7 ('age') "
+            "3\n") in said
+
+
+def test_how_the_table_is_written_can_be_said(run, rows, rows_file, of, clean, refuse):
+    """A remedy that names a key says the flag that sets it; a config that the run does not have is not advised."""
+    ambiguous = rows.drop(columns="value").assign(crime=rows.crime.round(3) + 1, rooms=5, age=7)
+    path = rows_file(ambiguous.assign(crime=[f"{value:.3f}" for value in ambiguous.crime]), sep=";")
+    path.write_text(path.read_text().replace(".", ","))
+    refuse("set decimal to \",\" or write thousands without a comma (--set decimal=VALUE)", run, path)
+    dotted = rows_file(ambiguous, "dotted.csv")
+    assert_equal(of(run, path, "--set", "decimal=,")[0], of(run, dotted)[0])
+    odd = rows_file(rows.astype({"age": object}).assign(age=["gone", *rows.age[1:]]), "odd.csv")
+    refuse("'gone' is not a number, as other fields of this column are: correct it, or list it in missing_marks if it "
+           "stands for a missing value (--set 'missing_marks=[...]')", run, odd)
+    assert "1 missing field of 1 of 20 rows is filled" in of(run, odd, "--set", 'missing_marks=["gone"]')[1]
+    for text, message in (("epoch=3", "--set epoch: predict.py takes the keys separator, decimal, encoding, header, "),
+                          ("header=7", "--set: header: "), ("decimal", "--set takes KEY=VALUE, got 'decimal'")):
+        refuse(message, run, odd, "--set", text)
 
 
 def test_missing_values_that_the_training_refused(folder, table, rows, rows_file, refuse, of):
@@ -228,7 +260,8 @@ def test_missing_values_that_the_training_refused(folder, table, rows, rows_file
     root = train_on(path, "whole", **dict(SETTINGS, missing=None))
     rows.loc[7, "age"] = np.nan
     path = rows_file(rows)
-    refuse(f"{path} line 9 column 7: the field is empty; remove the row or impute the value", root, path)
+    refuse(f"{path} line 9 column 7: the field is empty; remove the row or impute the value (the run has no "
+           "replacement for it)", root, path)
     got, said = of(root, path, "--skip-bad")
     assert got["house"].tolist() == rows["house"].drop(7).tolist()
     assert said.count("left out: ") == 1 and "line 9 column 7: the field is empty" in said

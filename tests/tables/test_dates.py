@@ -5,7 +5,7 @@ import numpy as np
 import pandas
 import pytest
 
-from data_loader.table_dates import is_date
+from data_loader.table_dates import irregular_dates, is_date
 from misc.errors import UserError
 from tests.tables.conftest import csv_of
 
@@ -46,6 +46,18 @@ def test_parts_that_are_constant_are_no_inputs(split_table):
         "when day", "when weekday", "a"]
 
 
+TWO_FORMATS = [f"2020-01-{row + 1:02d}" if row != 4 else "31/01/2020" for row in range(30)]
+NO_DATE = [f"2020-01-{row + 1:02d}" if row != 4 else "unsold" for row in range(30)]
+
+
+def test_dates_in_two_formats_are_told_from_words():
+    assert irregular_dates(pandas.Series(TWO_FORMATS)) == (0, 4)
+    assert irregular_dates(pandas.Series([None, "x", *TWO_FORMATS[5:]], dtype=object)) == (2, 1)
+    assert irregular_dates(pandas.Series(TWO_FORMATS[5:])) is None
+    assert irregular_dates(pandas.Series(["x", "y", "2020-01-01"])) is None
+    assert irregular_dates(pandas.Series([], dtype=object)) is None
+
+
 AMBIGUOUS = [f"{row % 12 + 1:02d}/{row % 7 + 1:02d}/2020" for row in range(30)]
 
 
@@ -56,6 +68,10 @@ AMBIGUOUS = [f"{row % 12 + 1:02d}/{row % 7 + 1:02d}/2020" for row in range(30)]
      "cannot be told: write dates as 2020-01-31"),
     ([*AMBIGUOUS, "31/12/2020", "12/31/2020"], {"dates": "expand"}, "houses.csv line 33: column 1 ('when'): "
      "'12/31/2020' is not a date, because day and month stand in this order in other rows: write it as 2020-01-31"),
+    (TWO_FORMATS, {"dates": "expand"}, "houses.csv line 6: column 1 ('when') holds dates in two formats, such as "
+     "'2020-01-01' and '31/01/2020': write all of them as 2020-01-31, or list it in drop, or in categories"),
+    (NO_DATE, {}, "houses.csv line 6: column 1 ('when') holds dates and other words, such as '2020-01-01' and "
+     "'unsold'"),
     (["2020-02-28"] * 20 + ["2020-02-30"], {"dates": "expand"}, "houses.csv line 22: column 1 ('when'): '2020-02-30' "
      "is not a date: write it as 2020-01-31"),
     (["2020-02-28"] * 1100 + ["soon"], {"dates": "expand"}, "houses.csv line 1102: column 1 ('when'): 'soon' is not a "

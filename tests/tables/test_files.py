@@ -21,7 +21,6 @@ from misc.errors import UserError
 SEMICOLONS = "fields are separated by semicolons (key separator)"
 COMMA = "the comma is the decimal mark (key decimal)"
 HEADER = "the first line is taken for a header (key header)"
-COUNTS = "counts the rows from 1 and is used as an input"
 NO_VALUE = None
 
 
@@ -127,8 +126,18 @@ READ = {
     "words under a header": Good("a,b\nx,u\nz,v\nx,v\n", "ab", ["x", "u"], [HEADER]),
     "words that the config calls rows": Good("a,b\nx,u\nz,v\n", None, ["a", "b"], form={"header": False}),
     "one row": Good("a,b,y\n1.5,2,3\n", "aby", [1.5, 2, 3]),
-    "a count of the rows": Good("id,b,y\n1,0.5,3\n2,5,6\n", ["id", "b", "y"], [1, 0.5, 3], [COUNTS]),
+    "a count of the rows": Good("id,b,y\n1,0.5,3\n2,5,6\n", ["id", "b", "y"], [1, 0.5, 3]),
 }
+
+
+def test_codes_with_leading_zeros(read):
+    """Among numbers only, and in a table with words; numbers below one and dates are none."""
+    numbers = read("zip,b,c\n1001,0.5,00\n00123,05.5,7\n00124,0,8\n")
+    words = read("w;zip;c;d\nx;1001;0,5;2020-01-02\ny;00123;1,5;2020-01-03\n")
+    assert numbers.codes == ((0, "00123"), (2, "00")) and words.codes == ((1, "00123"),)
+    assert numbers.frame.iloc[1].tolist() == [123, 5.5, 7]
+    assert read("zip,b\n00123,1\n", words_in=["zip"]).codes == () and read("# 00\na b\n10 0.0\n").codes == ()
+    assert read(",zip,b\n0,00123,1\n1,7,2\n").codes == ((0, "00123"),)
 
 
 @pytest.mark.parametrize("name", READ)

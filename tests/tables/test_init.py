@@ -55,6 +55,18 @@ def trains(tmp_path, capsys):
     return check
 
 
+IRREGULAR = dict({"sold": lambda row: f"2020-{row // 28 + 1:02d}-{row % 28 + 1:02d}" if row != 4 else "31/01/2020"},
+                 **PLAIN)
+TIMES = dict({"at": lambda row: f"{row // 60:02d}:{row % 60:02d}"}, **PLAIN)
+MONTHS = dict({"month": lambda row: f"{2015 + row // 12}-{row % 12 + 1:02d}"}, **PLAIN)
+AMERICAN = dict({"at": lambda row: f"01/{row % 28 + 1:02d}/2020 {row // 28 + 1}:00 PM"}, **PLAIN)
+TYPO = dict({"stars": lambda row: row % 5 if row != 30 else "thre"}, **PLAIN)
+OTHER = "which look like dates or times, of a kind that is not read: write them as 2020-01-31 or 2020-01-31 12:30"
+DRIVES = dict({"drv": lambda row: "4fr"[row * row % 3]}, **PLAIN)
+TICKETS = dict({"ticket": lambda row: f"PC {row // 2}" if row % 4 else 7 * row // 8}, **PLAIN)
+TICKET_IDS = dict({"ticket": lambda row: f"PC {row}" if row % 4 else 7 * row}, **PLAIN)
+
+
 @pytest.mark.parametrize("columns, keys, reasons", [
     (PLAIN, {"inputs": ["area", "rooms"]}, ["target: 'y'", "mode regression: the target holds"]),
     (IDS, {"inputs": ["area", "rooms"], "row_id": "house_id"},
@@ -68,6 +80,15 @@ def trains(tmp_path, capsys):
      ["not among the inputs: 'sold', which are dates and sometimes missing",
       "not among the inputs: 'text', which hold too many different words"]),
     (WORDS, {"inputs": ["colour", "area", "rooms"]}, []),
+    (IRREGULAR, {"inputs": ["area", "rooms"]},
+     ["not among the inputs: 'sold', which holds dates in two formats, such as '2020-01-01' (line 2) and '31/01/2020' "
+      "(line 6): write all of them as 2020-01-31"]),
+    (DRIVES, {"inputs": ["drv", "area", "rooms"], "categories": ["drv"]},
+     ["categories: 'drv' holds words such as 'f' among numbers, and 2 different values in all"]),
+    (TYPO, {"categories": ["stars"]}, ["6 different values in all; list a word in missing_marks if it stands for a "]),
+    (TICKETS, {"inputs": ["area", "rooms"], "drop": ["ticket"]},
+     ["not among the inputs: 'ticket', which hold too many different words"]),
+    (TICKET_IDS, {"inputs": ["area", "rooms"], "row_id": "ticket"}, ["row_id: 'ticket' names or numbers the rows"]),
 ])
 def test_a_suggested_regression_trains(init, trains, columns, keys, reasons):
     values, said = init(csv_of(columns, N_ROWS), "--target", "y")
@@ -76,7 +97,16 @@ def test_a_suggested_regression_trains(init, trains, columns, keys, reasons):
     assert {key: values[key] for key in keys} == keys
     for reason in reasons:
         assert any(reason in sentence for sentence in said), said
+    assert "row_id" in keys or "row_id" not in values
     assert np.isfinite(trains(values)["metrics"]["test_rmse"])
+
+
+@pytest.mark.parametrize("columns", [TIMES, MONTHS, AMERICAN])
+def test_other_dates_are_no_names_of_rows(init, columns):
+    values, said = init(csv_of(columns, N_ROWS), "--target", "y")
+    assert "row_id" not in values and values["inputs"] == ["area", "rooms"] and any(OTHER in each for each in said)
+    short, _ = init(csv_of(dict(columns, at=lambda row: f"1{row % 4}:30"), N_ROWS), "--target", "y")
+    assert "at" in short["inputs"]  # few different ones are categories
 
 
 @pytest.mark.parametrize("target", [lambda row: "xyz"[row * row % 3], lambda row: row * row % 3 % 2,
@@ -138,6 +168,49 @@ def test_what_was_assumed_of_the_file_is_said(init, trains):
     trains(values)
 
 
+ODD = dict({"drv": lambda row: "4fr"[row * row % 3], "zip": lambda row: f"{row % 9:05d}",
+            "area": lambda row: 30.5 + row * row % 71 if row != 7 else "many", "note": lambda row: f"{row} kg"},
+           y=wave)
+
+
+def test_keys_that_say_how_a_table_is_read(init, trains):
+    """Every remedy of a refusal can be followed with --set; what is set stays in the config."""
+    flags = ["--set", 'missing_marks=["many"]', "--set", 'categories=["zip"]', "--set", 'drop=["note"]']
+    values, said = init(csv_of(ODD, N_ROWS), "--target", "y", *flags)
+    assert values["categories"] == ["zip", "drv"] and values["drop"] == ["note"] and values["missing"] == "median"
+    assert values["inputs"] == ["drv", "zip", "area"] and values["missing_marks"] == ["many"]
+    assert not any("leading zeros" in sentence for sentence in said)
+    trains(values)
+    values, said = init(csv_of(ODD, N_ROWS), "--target", "y", *flags[:2], *flags[4:], "--set", "row_id=zip", "--set",
+                        "missing=mean")
+    assert values["row_id"] == "zip" and values["inputs"] == ["drv", "area"] and values["missing"] == "mean"
+    values, said = init("a;b;y\n" + "".join(f"{row % 7},125;{row};{row * row % 13}\n" for row in range(30)), "--set",
+                        "decimal=,")
+    assert values["decimal"] == "," and values["row_id"] == "b"
+
+
+def test_codes_with_leading_zeros_are_said(init):
+    _, said = init(csv_of(dict({"zip": lambda row: f"{row % 9:05d}"}, **PLAIN), N_ROWS))
+    assert any("leading zeros: column 1 ('zip'), such as 00000: list the column in categories" in each for each in said)
+
+
+def test_what_training_says_of_the_table_is_said(init):
+    _, said = init(csv_of(dict({"copy": lambda row: 2.0 * wave(row)}, **FEW_MISSING), N_ROWS))
+    assert any("the target can be read from column 1 ('copy')" in sentence for sentence in said)
+    assert any("1 missing field of 1 of 60 rows is filled (missing median): column 2 ('area')" in each for each in said)
+
+
+def test_only_inputs_are_said_to_count_the_rows(init):
+    values, said = init(csv_of(dict({"house_id": lambda row: row + 1}, **PLAIN), N_ROWS))
+    assert values["row_id"] == "house_id" and not any("counts the rows" in sentence for sentence in said)
+
+
+def test_classes_of_numbers_and_words(init, trains):
+    values, _ = init(csv_of(dict(PLAIN, y=lambda row: "4fr"[row * row % 3]), N_ROWS))
+    assert values["mode"] == "classification"
+    trains(values)
+
+
 @pytest.mark.parametrize("content, arguments, message", [
     (csv_of(PLAIN, N_ROWS), ["--target", "z"], "--target 'z': "),
     (csv_of(PLAIN, N_ROWS), ["--target", "9"], "--target 9: "),
@@ -152,6 +225,15 @@ def test_what_was_assumed_of_the_file_is_said(init, trains):
     (csv_of(dict(PLAIN, z=lambda row: 3), N_ROWS), ["--target", "y", "z"], "('z') is constant over the training rows"),
     (csv_of(PLAIN, N_ROWS), ["--target", "area,rooms,y"], "no column is left as an input beside the target"),
     ("", [], " is empty"), ("a,y\n1,2\n3\n", [], "line 3: 1 columns where"), ("a,b\n1,x\n2,3\n", [], "line 2 column 2"),
+    (csv_of(dict(PLAIN, area=lambda row: 0.5 * row if row != 7 else "many"), N_ROWS), [], "line 9 column 1 ('area'): "
+     "'many' is not a number, as other fields of this column are: correct it, or list it in missing_marks if it stands "
+     "for a missing value, or the column in categories (--set 'missing_marks=[...]' or --set 'categories=[...]')"),
+    (csv_of(dict(PLAIN, area=lambda row: f"{row} kg"), N_ROWS), [], "(--set 'categories=[...]')"),
+    (csv_of(dict(PLAIN, y=lambda row: f"2020-01-{row % 9 + 10}"), N_ROWS), [], "--target: 'y' holds dates, such as "
+     "'2020-01-10', which are neither numbers nor classes: name another column"),
+    (csv_of(PLAIN, N_ROWS), ["--set", "epoch=3"], "--set epoch: --init takes the keys separator, decimal, encoding, "),
+    (csv_of(PLAIN, N_ROWS), ["--set", "drop=area"], "--set: drop: "),
+    (csv_of(PLAIN, N_ROWS), ["--set", 'drop=["arae"]'], "--set drop 'arae': "),
     ("a;b\n1,234;2\n", [], "may be a number with decimals or with thousands"),
     (csv_of({"y": wave}, N_ROWS), [], "no column is left as an input beside the target"),
     (csv_of({"one": lambda row: 1, "y": wave}, N_ROWS), [], "no column is left as an input beside the target"),

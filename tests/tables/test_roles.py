@@ -5,8 +5,10 @@ import numpy as np
 import pandas
 import pytest
 
+from data_loader.other_rows import match_columns
 from data_loader.regression import load_regression
 from data_loader.table_classes import load_class_table
+from data_loader.table_memory import table_of_frame
 from data_loader.table_parquet import read_parquet
 from misc.errors import UserError
 from tests.tables.conftest import csv_of
@@ -118,6 +120,63 @@ def notices(table_config, columns, load=load_regression, **keys):
 
 def wave(row):
     return round(np.sin(row * row), 6)
+
+
+def test_numbers_of_a_frame_that_are_listed_as_categories(table_config):
+    """They are words there, too, without decimals; text files have them as words anyway."""
+    frame = pandas.DataFrame({"zip": [7, 8, np.nan, 7.5] * 10, "a": np.arange(40) ** 2 % 11, "y": np.arange(40) % 7})
+    config = table_config(csv_of(CODES, 40), target="y", categories=["zip"], missing="mean")
+    data = load_regression(config, table_of_frame(frame, "a frame"))
+    assert data.transform.names == ["zip=7", "zip=7.5", "zip=8", "a"]
+    rows = match_columns(table_of_frame(frame.iloc[:5, :2], "rows"), data, needs_target=False)
+    assert data.transform.encode(rows.frame)[0][:, :3].tolist() == [
+        [1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0]]
+
+
+CODES = {"zip": lambda row: f"{row % 7 * 1000:05d}", "row": lambda row: row + 1, "a": lambda row: row * row % 11,
+         "y": wave}
+ZEROS = ("note: houses.csv: read as numbers in spite of leading zeros: column 1 ('zip'), such as 00000: list the "
+         "column in categories if these are codes")
+COUNT = ("note: houses.csv: column 2 ('row') counts the rows from 1 and is used as an input: list it in drop if it is "
+         "an index")
+
+
+@pytest.mark.parametrize("keys, said", [
+    ({}, [COUNT, ZEROS]), ({"row_id": "row"}, [ZEROS]), ({"drop": ["row", "zip"]}, []),
+    ({"inputs": ["a", "row"]}, [COUNT]), ({"categories": ["zip"]}, [COUNT]), ({"target": "row"}, [ZEROS])])
+def test_only_inputs_are_named_as_counts_and_codes(table_config, keys, said):
+    assert notices(table_config, CODES, **keys) == said
+
+
+@pytest.mark.parametrize("make, said", [
+    (lambda row: 10**17 + row % 3, "holds whole numbers beyond 9007199254740992, whose last digits are lost: list it "),
+    (lambda row: 20200100 + row % 31 + 1, "holds numbers such as 20200101: write them as 2020-01-31 if they are dates"),
+    (lambda row: ["red", "Blue", "Red", "blue"][row % 4], "holds 'red' and 'Red', which are two categories: write ")])
+def test_numbers_and_words_that_may_be_something_else(table_config, make, said):
+    columns = {"c": make, "a": lambda row: row * row % 11, "y": wave}
+    assert [each for each in notices(table_config, columns) if said in each]
+    assert not [each for each in notices(table_config, columns, drop=["c"]) if "note: houses.csv" in each]
+
+
+@pytest.mark.parametrize("make", [
+    lambda row: 2**53 - row % 3, lambda row: 20201300 + row % 31, lambda row: "aBc"[row % 3], lambda row: 20200101,
+    lambda row: 20200100.5 + row % 31, lambda row: row % 9])
+def test_other_numbers_and_words_are_not_named(table_config, make):
+    columns = {"c": make, "a": lambda row: row * row % 11, "y": wave}
+    assert not [each for each in notices(table_config, columns) if "note: houses.csv" in each]
+
+
+GAPS = dict(CODES, zip=lambda row: "" if row in (3, 30) else row % 7, row=lambda row: ["", "x", "z"][row % 3])
+
+
+@pytest.mark.parametrize("missing", ["mean", "median", "indicator"])
+def test_missing_values_that_are_filled_are_counted(table_config, missing):
+    found = notices(table_config, GAPS, missing=missing)
+    assert found == [f"note: 16 missing fields of 14 of 40 rows are filled (missing {missing}): column 1 ('zip') 2, "
+                     "column 2 ('row') 14"]
+    one = notices(table_config, dict(CODES, row=lambda row: row * row, zip=lambda row: "" if row == 3 else row % 7),
+                  missing=missing)
+    assert f"note: 1 missing field of 1 of 40 rows is filled (missing {missing}): column 1 ('zip') 1" in one
 
 
 @pytest.mark.parametrize("copy", [
