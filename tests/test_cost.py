@@ -86,3 +86,10 @@ def test_the_parts_of_a_step_are_said_with_what_would_make_it_shorter(config):
     assert lines(optimizer="diag", train_particles=50)[1:] == [
         "note: more than half of a step goes to drawing weights: a smaller train_particles would make it shorter"]
     assert "statistics" not in lines(optimizer="adam")[0]
+
+
+def test_auto_refresh_is_named_only_where_it_has_an_effect(config):
+    """Layers of less than 200 units keep their periods under it."""
+    narrow = design_run(config(optimizer="ekfac", hidden=[180, 180], batch_size=5), Spec(1000, (5,), 1, None))
+    assert about_shares(narrow)[1:] == ["note: more than half of a step goes to refreshes: a larger TEigen would make "
+                                        "it shorter"]

@@ -163,6 +163,8 @@ def test_a_source_that_changes_meanwhile(source, config):
     ({"noise_update": "conjugate"}, {}, "has noise_update conjugate, whose state does not fit noise_update adam"),
     ({"optimizer": "kfac"}, {"optimizer": "kfac", "damping": 0.1},
      "keeps another state: step_inverse_a of dense0 is nothing there, 4 x 4 here: set damping"),
+    ({"optimizer": "kfac", "hidden": [200]}, {"optimizer": "kfac", "hidden": [200], "auto_refresh": True},
+     "keeps another state: step_inverse_a of dense0 is nothing there, 4 x 4 here: set damping, auto_refresh,"),
     ({}, {"max_factor_dim": 3, "large_layers": "diagonal"},
      "keeps another state: fisher of dense0 is nothing there, 4 x 4 here"),
 ])

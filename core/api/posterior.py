@@ -4,8 +4,11 @@ from typing import Any, Dict, NamedTuple, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from core.assessment.restore import Restored
 from core.assessment.weight_noise import PRECISIONS, precision
-from core.inference.posteriors import EigenMatrixNormal
+from core.inference.posteriors import EigenMatrixNormal, PointMass
+from core.training.evaluation import rows_of
+from core.training.outputs import frozen_weights
 from misc import backend
 from misc.errors import UserError
 
@@ -32,6 +35,16 @@ class LayerPosterior(NamedTuple):
         dim = self.mean.size
         covariance = np.linalg.inv(precision(self.record)) if type(self.record) in PRECISIONS else np.zeros((dim, dim))
         return self.mean.ravel().astype(np.float64), covariance
+
+
+def posterior_of(run: Restored, layer: str) -> LayerPosterior:
+    """Returns the LayerPosterior of a layer of a run; scale and shift of a batch normalisation are a point mass."""
+    posteriors = run.model.evaluate.posteriors
+    if layer in posteriors:
+        return layer_posterior(layer, run.session.run(posteriors[layer]))
+    means = frozen_weights(run.session, run.model, rows_of(run.data), mean=True).weights
+    number = [method.spec.name for method in run.design.layers].index(layer)
+    return layer_posterior(layer, PointMass(means[number][0]))
 
 
 def layer_posterior(layer: str, record: Any) -> LayerPosterior:

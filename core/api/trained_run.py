@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 
-from core.api.posterior import LayerPosterior, layer_posterior, log_prob
+from core.api.posterior import LayerPosterior, log_prob, posterior_of
 from core.assessment.calibration_file import Calibration, read_calibration
 from core.assessment.restore import Restored, data_without_rows, open_run
 from core.assessment.summaries import SUMMARIES, Asked, with_calibration
@@ -77,7 +77,7 @@ class TrainedRun:
 
     @property
     def layers(self) -> List[str]:
-        """Names of the layers with weights, in their order."""
+        """Names of the layers, in their order; batch normalisations are among them."""
         return [layer.spec.name for layer in self._restored().design.layers]
 
     @property
@@ -122,9 +122,9 @@ class TrainedRun:
         For classes these are logits, [K, n, C], or `core.metrics.gaussian_outputs.ProbitDraws` if predictive is
         linearised.
         """
-        run = self._restored()
         x = self._inputs(X)
-        with self._lock:
+        with self._lock:  # or another thread could close the session
+            run = self._restored()
             return run.design.task.draws(run.session, run.model, x, run.data, self._noise)
 
     def _inputs(self, X: Any) -> np.ndarray:
@@ -151,21 +151,22 @@ class TrainedRun:
         """
         if n is not None and n < 1:
             raise UserError(f"n must be at least 1, got {n}")
-        run = self._restored()
         with self._lock:
+            run = self._restored()
             weights = frozen_weights(run.session, run.model, rows_of(run.data), n_draws=n).weights
         wanted = n or max(len(weights[0]), 1)
         return {name: np.repeat(values, wanted, axis=0) if len(values) == 1 else values[:wanted]
                 for name, values in zip(self.layers, weights)}
 
     def posterior(self, layer: str) -> LayerPosterior:
-        """Returns q(W) of a layer. Raises UserError for a name that is none of `layers`."""
-        run = self._restored()
+        """Returns q(W) of a layer: a point mass for scale and shift of a batch normalisation, [2, d_out].
+
+        Raises UserError for a name that is none of `layers`.
+        """
+        if layer not in self.layers:
+            raise UserError(f"there is no layer {layer!r}: the layers are {', '.join(self.layers)}")
         with self._lock:
-            records = run.session.run(run.model.evaluate.posteriors)
-        if layer not in records:
-            raise UserError(f"there is no layer {layer!r}: the layers are {', '.join(records)}")
-        return layer_posterior(layer, records[layer])
+            return posterior_of(self._restored(), layer)
 
     def log_prob_weights(self, weights: Dict[str, np.ndarray]) -> np.ndarray:
         """Returns log q(w), [K] in nats, of weights {layer: [K, d_in + 1, d_out]} of all layers.
@@ -182,10 +183,10 @@ class TrainedRun:
 
     def network(self, weights: Dict[str, np.ndarray], X: Any) -> np.ndarray:
         """Returns the outputs [K, n, n_outputs] of the network with given weights, standardised; arguments as above."""
-        run = self._restored()
         self._check_layers(weights)
         x = self._inputs(X)
         with self._lock:
+            run = self._restored()
             return outputs_of_weights(run.session, run.model, [weights[layer] for layer in self.layers], x,
                                       rows_of(run.data))
 
@@ -202,7 +203,7 @@ class TrainedRun:
         """Writes the run in other forms, as export.py does; returns the paths. Raises UserError as export.py."""
         npz, onnx, saved_model = (None if path is None else pathlib.Path(path) for path in (npz, onnx, saved_model))
         asked = AskedExports(npz=npz, onnx=onnx, saved_model=saved_model, factors=factors, best=self._best,
-                             particles=particles or self._overrides.get("test_particles"))
+                             particles=self._overrides.get("test_particles") if particles is None else particles)
         check(asked)
         with self._on_disk() as folder:
             return export(folder.root, asked)
@@ -210,8 +211,8 @@ class TrainedRun:
     def save(self, folder: PathLike) -> None:
         """Writes the run's files into a new folder, which `load_run`, predict.py and evaluate.py --data can read."""
         place = pathlib.Path(folder)
-        if place.exists() and any(place.iterdir()):
-            raise UserError(f"{place} is not empty: give a new folder")
+        if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+            raise UserError(f"{place} is {'not empty' if place.is_dir() else 'a file'}: give a new folder")
         with self._on_disk() as own:
             _copy(own, folder_at(place))
 

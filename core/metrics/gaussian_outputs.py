@@ -26,12 +26,13 @@ def with_variance(draws: Draws, variance: np.ndarray) -> Draws:
     """Returns the predictive distribution of an output that is not fixed, but has a variance.
 
     Gaussian noise: N(f, variance + 1 / tau_k) for each draw of the noise precision. Student's t: a mixture over
-    `normal_cells` of the output, each with all draws of the noise precision. The output's variance within a cell widens
-    the noise there, so that the mixture has the right variance and is smooth. (For Gaussian outputs of up to three
-    times the width of the noise, its density is off by at most 0.1 nats up to three standard deviations.)
+    `normal_cells` of the output, each with one draw of the noise precision; every draw has as many cells. The output's
+    variance within a cell widens the noise there, so that the mixture has the right variance and is smooth. (For
+    Gaussian outputs of up to three times the width of the noise, its density is off by about 0.1 nats at most, up to
+    three standard deviations.)
 
     Args:
-      draws: of the noise alone: of a single target, with outputs [1, n] and precisions [K].
+      draws: of the noise alone: of a single target, with outputs [1, n] and precisions [K], in random order.
       variance: of the outputs, standardised, [n].
     """
     if np.isinf(draws.dof):

@@ -95,7 +95,7 @@ def about_shares(design: "Design") -> List[str]:
     for part, keys in KEYS_OF_PART.items():
         if shares[part] > 0.5:
             remedies = [f"a {size} {key}" for size, key in keys if key in design.reads or part == DRAWS]
-            if part != DRAWS and not design.config.auto_refresh:
+            if part != DRAWS and not design.config.auto_refresh and refresh_multiple(design) > 1:
                 remedies.append("auto_refresh")
             lines.append(f"note: more than half of a step goes to {part}: {' or '.join(remedies)} would make it "
                          "shorter")

@@ -29,7 +29,7 @@ START = "start"  # entry of config.json
 MOMENTS = ("moving_mean", "moving_variance")  # entries of a batch normalisation's state, see core/training/initial.py
 
 # Keys on which the state of a layer, and that of the noise, depends.
-LAYER_KEYS = "damping, max_factor_dim, large_layers and batch_size"
+LAYER_KEYS = "damping, auto_refresh, max_factor_dim, large_layers and batch_size"
 NOISE_KEYS = "likelihood, noise_update and noise_covariance"
 Shapes = Dict[str, Tuple[int, ...]]  # name of a variable, LAYER/ENTRY -> its shape
 

@@ -14,7 +14,8 @@ from scipy.stats import multivariate_normal
 import predict
 from core.api import TrainedRun, load_run, train
 from misc.errors import UserError
-from tests.predict.houses import read_csv
+from tests.api.conftest import SETTINGS
+from tests.predict.houses import read_csv, train_on
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
 
@@ -101,6 +102,48 @@ def test_several_runs_in_threads(roots, frame):
         found = list(pool.map(lambda number: runs[number % 3].predict(frame)["mean"], range(12)))
     for number, mean in enumerate(found):
         assert (mean == expected[number % 3]).all()
+
+
+@pytest.mark.parametrize("method", ["draws", "sample_weights", "posterior", "network"])
+def test_a_run_may_be_closed_by_another_thread(roots, frame, monkeypatch, method):
+    """Which does so whenever it may: at every use of the session that does not hold the lock."""
+    run = TrainedRun(roots["ekfac"])
+    arguments = {"draws": [frame], "sample_weights": [], "posterior": ["dense0"],
+                 "network": [run.sample_weights(2), frame]}[method]
+    restored = run._restored
+
+    def closed_if_unguarded():
+        found = restored()
+        if not run._lock._is_owned():
+            run.close()
+        return found
+
+    monkeypatch.setattr(run, "_restored", closed_if_unguarded)
+    getattr(run, method)(*arguments)
+    run.close()
+
+
+def test_batch_normalisations_are_point_masses(folder, frame):
+    root = train_on(folder / "rows.csv", "norms", **dict(
+        SETTINGS, missing="mean", mode="classification", target="kind", drop=["y"], batch_norm=True, alpha=None,
+        beta=None, omega=None, noise_prior_shape=None, noise_prior_rate=None, learning_rate=0.01, kl_clip=0.01, TCov=3,
+        TEigen=6, TScale=3))
+    run = load_run(root)
+    assert run.layers == ["dense0", "batch_norm0", "dense1"]
+    norm = run.posterior("batch_norm0")
+    assert (norm.kind, norm.mean.shape, norm.factors) == ("PointMass", (2, 6), {})
+    assert (norm.mean == run.sample_weights(2)["batch_norm0"]).all() and not norm.to_dense()[1].any()
+    with pytest.raises(UserError, match="the weights of batch_norm0 have no density: ekfac has no noise there"):
+        run.log_prob_weights(run.sample_weights(2))
+    run.close()
+
+
+def test_what_cannot_be_written_is_refused(run, tmp_path):
+    with pytest.raises(UserError, match="--particles must be at least 1, got 0"):
+        run.export(npz=tmp_path / "posterior.npz", particles=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file is a file: give a new folder"):
+        run.save(tmp_path / "file")
 
 
 def test_deleting_a_run_closes_its_session(roots, frame):
