@@ -32,11 +32,13 @@ from misc.config import Config
 from misc.errors import UserError, one_line_errors
 from misc.records import read_rows, write_rows
 
-COLUMNS = ["data", "split", "method", "layers", "predictive", "rmse", "accuracy", "log_likelihood", "seconds"]
+METRICS = ["rmse", "accuracy", "log_likelihood"]
+COLUMNS = ["data", "split", "method", "layers", "predictive", *METRICS, "seconds"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECIPE = "config/overlays/recipe.json"
-PEERS = ("laplace_map", "laplace_online")
-PEER_FITS = list(itertools.product(PEERS, ("last full", "last kron", "all kron"), ["linearised"]))
+METHODS = ["ekfac", "kfac", "ekfac_recipe", "laplace"]
+FITS = ["last full, map", "last kron, map", "all kron, map", "last full, online", "last kron, online",
+        "all kron, online"]  # of laplace: column `layers` of its rows
 TINY = np.finfo(np.float64).tiny
 
 
@@ -69,6 +71,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--splits", default="0-4", help="counted from 0")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--data-path", default="data", metavar="FOLDER")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all methods")
     parser.add_argument("--out", metavar="CSV", help="write the rows to this file, too")
@@ -83,7 +86,7 @@ def main():
         done = {(row["data"], int(row["split"]), row["method"]) for row in rows}
         for name, split in itertools.product(args.data, parse_seeds(args.splits)):
             for method, compute in jobs(name, split, [f"data_path={args.data_path}", *args.set]).items():
-                if (name, split, method) in done:
+                if method not in args.methods or (name, split, method) in done:
                     continue
                 for row in compute():
                     rows.append(dict(data=name, split=split, **row))
@@ -101,7 +104,7 @@ def jobs(name, split, overrides):
                                         [*settings, *variant.settings], [ROOT / path for path in variant.overlays])
                for method, variant in SETS[name].variants.items()}
     found = {method: functools.partial(ours, method, config) for method, config in configs.items()}
-    return dict(found, **{PEERS[0]: functools.partial(theirs, next(iter(configs.values())))})
+    return dict(found, laplace=functools.partial(theirs, next(iter(configs.values()))))
 
 
 def ours(method, config):
@@ -116,17 +119,17 @@ def ours(method, config):
             folder = folder_at(pathlib.Path(place) / "run")
             with claim(folder):
                 finish(config.model_copy(update={"posterior_layers": layers}), folder, "cpu")
-            seconds = read_json(folder.result)["train_time_s"]
-            for predictive in ("sampled", "linearised"):
-                with restored(folder.root, {"predictive": predictive}, "cpu") as run:
-                    metrics = run.design.task.evaluate(run.session, run.model, run.data.test, run.data,
-                                                       run.noise()).metrics
-                yield row_of(method, layers, predictive, metrics, seconds)
+            result = read_json(folder.result)
+            sampled = {name: result["metrics"].get(f"test_{name}") for name in METRICS}
+            yield row_of(method, layers, "sampled", sampled, result["train_time_s"])
+            with restored(folder.root, {"predictive": "linearised"}, "cpu") as run:
+                evaluation = run.design.task.evaluate(run.session, run.model, run.data.test, run.data, run.noise())
+            yield row_of(method, layers, "linearised", evaluation.metrics, result["train_time_s"])
 
 
 def row_of(method, layers, predictive, metrics, seconds):
     """Returns a row of the table, without the data set and the split."""
-    kept = {name: metrics[name] for name in ("rmse", "accuracy", "log_likelihood") if name in metrics}
+    kept = {name: metrics[name] for name in METRICS if metrics.get(name) is not None}
     return dict(method=method, layers=layers, predictive=predictive, **kept, seconds=seconds)
 
 
@@ -153,8 +156,7 @@ def theirs(config):
                 fit, key = name.rsplit("/", 1)
                 found.setdefault(fit, {})[key] = arrays[name]
     for fit, values in found.items():
-        method, structure = fit.split("/")
-        yield row_of(f"laplace_{method}", structure, "linearised", metrics_of(values, data), float(values["seconds"]))
+        yield row_of("laplace", fit, "linearised", metrics_of(values, data), float(values["seconds"]))
 
 
 def inputs_of(data, part):
@@ -189,12 +191,12 @@ def tables(rows):
     for row in rows:
         key = tuple(row[name] for name in ("data", "method", "layers", "predictive"))
         groups.setdefault(key, {})[int(row["split"])] = row
-    lines = [[*key, len(group), *(spread_of(group, name) for name in ("rmse", "accuracy", "log_likelihood")),
+    lines = [[*key, len(group), *(spread_of(group, name) for name in METRICS),
               f"{np.mean([float(row['seconds']) for row in group.values()]):.1f}"] for key, group in groups.items()]
     heads = ["data", "method", "layers", "predictive", "splits", "RMSE", "accuracy", "log-likelihood", "s per fit"]
-    differences = [[*key, *(paired(group, groups.get((key[0], *peer), {})) for peer in PEER_FITS)]
-                   for key, group in groups.items() if key[1] not in PEERS]
-    names = [f"minus {method}, {layers}" for method, layers, _ in PEER_FITS]
+    differences = [[*key, *(paired(group, groups.get((key[0], "laplace", fit, "linearised"), {})) for fit in FITS)]
+                   for key, group in groups.items() if key[1] != "laplace"]
+    names = [f"minus {fit}" for fit in FITS]
     return "\n\n".join(tabulate.tabulate(body, head, tablefmt="github", disable_numparse=True)
                        for body, head in ((lines, heads), (differences, [*heads[:4], *names])))
 

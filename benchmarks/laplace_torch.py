@@ -79,8 +79,8 @@ def main():
             began = time.perf_counter()
             approximation = approximate(model, x, y, structure, precisions, sigma, settings.regression)
             for key, value in predict(approximation, new, settings.regression).items():
-                found[f"{name}/{structure}/{key}"] = value
-            found[f"{name}/{structure}/seconds"] = trained + time.perf_counter() - began
+                found[f"{structure}, {name}/{key}"] = value
+            found[f"{structure}, {name}/seconds"] = trained + time.perf_counter() - began
     np.savez(out_path, **found)
 
 

@@ -18,7 +18,7 @@ def row(split, method, layers, log_likelihood, predictive="linearised"):
 
 def test_differences_are_paired_by_split():
     rows = [row(0, "ekfac", "all", 3.0), row(1, "ekfac", "all", 5.0), row(2, "ekfac", "all", 90.0),
-            row(1, "laplace_map", "all kron", 4.5), row(0, "laplace_map", "all kron", 2.0)]
+            row(1, "laplace", "all kron, map", 4.5), row(0, "laplace", "all kron, map", 2.0)]
     means, differences = laplace_posteriors.tables(rows).split("\n\n")
     assert "| yacht | ekfac       | all      | linearised   |        3 |" in means
     cells = [cell.strip() for cell in differences.splitlines()[-1].strip("|").split("|")]
@@ -58,11 +58,11 @@ def test_the_command(name, settings, tmp_path, capsys, monkeypatch):
     laplace_posteriors.main()
     rows = read_rows(out)
     n_ours = len(laplace_posteriors.SETS[name].variants)
-    assert len(rows) == 4 * n_ours + len(laplace_posteriors.PEER_FITS)
+    assert len(rows) == 4 * n_ours + len(laplace_posteriors.FITS)
     values = [float(each["log_likelihood"]) for each in rows]
     assert np.isfinite(values).all() and len(set(values)) == len(values)  # no two are the same posterior
     assert all(bool(each["rmse"]) != bool(each["accuracy"]) for each in rows)
-    assert "minus laplace_map, last full" in capsys.readouterr().out
+    assert "minus last full, map" in capsys.readouterr().out
     before = out.read_text()
     laplace_posteriors.main()  # every row is there: nothing is trained
     assert out.read_text() == before
