@@ -56,6 +56,7 @@ def class_names(column: "pandas.Series") -> typing.List[typing.Optional[str]]:
 
 def _order(name: str) -> typing.Tuple[bool, float, str]:
     try:
-        return False, float(name), name
+        number = float(name)
     except ValueError:
-        return True, 0.0, name
+        number = np.nan
+    return (True, 0.0, name) if np.isnan(number) else (False, number, name)

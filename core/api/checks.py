@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 from sklearn.utils import check_array, check_consistent_length, column_or_1d, validation
 
+from data_loader.table_labels import MOST_CLASSES, find_classes
 from misc.errors import UserError
 
 LEAST_ROWS = 2  # to train on
@@ -64,8 +65,21 @@ def checked_labels(y: Any, X: Any) -> Tuple[np.ndarray, np.ndarray]:
         raise ValueError("y holds labels of different types, which cannot be sorted: make them all text, or all "
                          "numbers") from None
     if len(classes) < 2:
-        raise ValueError(f"y has 1 class, {classes[0]!r}: there is nothing to learn")
+        raise ValueError(f"y has 1 class, {classes.tolist()[0]!r}: there is nothing to learn")
     return classes, labels
+
+
+def label_names(classes: np.ndarray) -> np.ndarray:
+    """Returns what the run calls the classes [C], texts [C]: their labels, or else their numbers from 0.
+
+    Numbers are taken where the run would not tell the labels apart, or not sort them as `classes` are.
+    """
+    labels = classes.tolist()
+    names = [f"{label:.15g}" if isinstance(label, float) else str(label) for label in labels]
+    usable = len(names) <= MOST_CLASSES and all(name.strip() for name in names)
+    if not usable or find_classes(pandas.Series(names * 2), "y", "y").names != names:
+        names = [str(number) for number in range(len(names))]
+    return np.array(names, object)
 
 
 def seed_of(random_state: Optional[Any]) -> int:

@@ -9,7 +9,7 @@ import pandas
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from core.api.checks import checked_labels, checked_numbers, checked_rows, seed_of, value_errors
+from core.api.checks import checked_labels, checked_numbers, checked_rows, label_names, seed_of, value_errors
 from core.api.settings import AUTO, class_config, regression_config
 from core.api.trained_run import TrainedRun
 from core.assessment.importance import log_probs
@@ -195,7 +195,7 @@ class NoisyClassifier(ClassifierMixin, _Noisy):
         arguments = dict(self.get_params(), likelihood=None)
         with value_errors():
             config = class_config(arguments, X.shape[1] + 1, len(X), seed_of(self.random_state))
-        self._fit(X, config, {f"{TARGET}0": labels.astype(str).astype(object)})
+        self._fit(X, config, {f"{TARGET}0": label_names(self.classes_)[labels]})
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -206,7 +206,7 @@ class NoisyClassifier(ClassifierMixin, _Noisy):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Returns the probabilities of the classes, in the order of classes_, [n, C]: means over the weight draws."""
         columns = self._columns(X)
-        return np.stack([columns[f"p_{number}"] for number in range(len(self.classes_))], axis=1)
+        return np.stack([columns[f"p_{name}"] for name in self.run_.data.classes], axis=1)
 
     def predict_uncertainty(self, X: Any) -> Dict[str, np.ndarray]:
         """Returns {"entropy": of the class, "mutual_information": between class and weights}, [n] each, in nats."""

@@ -54,8 +54,16 @@ def layer_posterior(layer: str, record: Any) -> LayerPosterior:
     return LayerPosterior(layer, mean, type(record).__name__, factors, record)
 
 
-def log_prob(record: Any, weights: np.ndarray) -> np.ndarray:
-    """Returns log q(W), [K] in nats and in float64, of weights [K, d_in + 1, d_out]."""
+def log_prob(posterior: LayerPosterior, weights: np.ndarray, n_draws: int) -> np.ndarray:
+    """Returns log q(W), [K] in nats and in float64, of weights [K, d_in + 1, d_out].
+
+    Raises UserError for a posterior without weight noise, and for weights of another shape than K = n_draws such.
+    """
+    record, wanted = posterior.record, (n_draws, *posterior.mean.shape)
+    if not hasattr(record, "log_prob"):
+        raise UserError(f"the weights of {posterior.layer} have no density: they have no weight noise")
+    if np.shape(weights) != wanted:
+        raise UserError(f"weights of {posterior.layer} have the shape {np.shape(weights)}, but must have {wanted}")
     with tf.Graph().as_default() as graph, backend.session(graph, threads=1) as session:
         exact = type(record)(*(tf.constant(np.asarray(value, np.float64)) for value in record))
         return session.run(exact.log_prob(tf.constant(np.asarray(weights, np.float64))))

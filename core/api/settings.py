@@ -1,5 +1,6 @@
 """From the arguments of an estimator to the config of its run."""
 import numbers
+import re
 from typing import Any, Dict, List
 
 import numpy as np
@@ -14,6 +15,7 @@ KEYS = {"method": "optimizer", "activation": "activation", "epochs": "epoch", "b
         "prior_variance": "eta", "likelihood": "likelihood", "missing": "missing", "patience": "patience",
         "validation_fraction": "validation_fraction", "n_draws": "test_particles"}
 """Argument of an estimator -> key of the config."""
+SOURCE = "settings"  # what errors of the config begin with
 LENGTH = ("epochs", "batch_size")  # arguments with which a classification's periods must keep pace
 
 
@@ -57,7 +59,19 @@ def _config(settings: Dict[str, Any], arguments: Dict[str, Any], target: Any, se
     values.setdefault("categories", arguments.get("categories"))
     if values.get("validation_fraction"):
         values.setdefault("evaluate_on", "validation")
-    return Config.from_dict({name: _plain(value) for name, value in values.items() if value is not None}, "settings")
+    try:
+        return Config.from_dict({name: _plain(value) for name, value in values.items() if value is not None}, SOURCE)
+    except UserError as error:
+        raise UserError(_by_argument(str(error), further)) from None
+
+
+def _by_argument(message: str, further: Dict[str, Any]) -> str:
+    """Returns a message about a key that an argument sets, with the argument's name in place of the key's."""
+    arguments = {key: name for name, key in KEYS.items()}
+    found = re.match(rf"{SOURCE}: (\w+)(?=[.:])", message)
+    if found is None or found.group(1) in further or found.group(1) not in {*arguments, "hidden"}:
+        return message
+    return arguments.get(found.group(1), found.group(1)) + message[found.end():]
 
 
 def _is_given(value: Any) -> bool:

@@ -171,15 +171,12 @@ class TrainedRun:
     def log_prob_weights(self, weights: Dict[str, np.ndarray]) -> np.ndarray:
         """Returns log q(w), [K] in nats, of weights {layer: [K, d_in + 1, d_out]} of all layers.
 
-        Raises UserError for a run without weight noise, and if a layer is missing.
+        Raises UserError for a layer without weight noise, or whose weights are missing or have another shape.
         """
         self._check_layers(weights)
         posteriors = [self.posterior(layer) for layer in self.layers]
-        for posterior in posteriors:
-            if not hasattr(posterior.record, "log_prob"):
-                raise UserError(f"the weights of {posterior.layer} have no density: {self.config.optimizer} has no "
-                                "noise there")
-        return sum(log_prob(posterior.record, weights[posterior.layer]) for posterior in posteriors)
+        n_draws = len(weights[self.layers[0]])
+        return sum(log_prob(posterior, weights[posterior.layer], n_draws) for posterior in posteriors)
 
     def network(self, weights: Dict[str, np.ndarray], X: Any) -> np.ndarray:
         """Returns the outputs [K, n, n_outputs] of the network with given weights, standardised; arguments as above."""

@@ -19,6 +19,7 @@ from sklearn.utils import estimator_checks
 
 import predict
 from core.api import NoisyClassifier, NoisyRegressor
+from core.api.checks import label_names
 from data_loader.regression import load_regression
 from misc.config import Config
 from tests.conftest import REAL_DATA
@@ -159,11 +160,21 @@ def test_classes_of_any_kind(frame, rows):
     numbers = np.digitize(rows[1], [0.0, 2.0]) * 10 - 5
     assert (NoisyClassifier(missing="indicator", **dict(SHORT, epochs=40)).fit(frame, numbers).predict_proba(frame)
             == probabilities).all()
+    assert (model.run_.predict(frame)["predicted"] == model.predict(frame)).all()
+
+
+@pytest.mark.parametrize("labels, names", [
+    (["b", "a"], ["a", "b"]), ([7, -1, 10], ["-1", "7", "10"]), ([2.5, 1.0], ["1", "2.5"]),
+    ([True, False], ["False", "True"]), (["9", "10"], ["0", "1"]), (["", "a"], ["0", "1"]),
+    (["nan", "curry", "x"], ["curry", "nan", "x"])])
+def test_the_run_calls_classes_by_their_labels_where_it_can(labels, names):
+    assert label_names(np.unique(labels)).tolist() == names
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (dict(method="ekfca"), "ekfac"), (dict(epochs=0), "epoch"), (dict(epochs="many"), "epoch"),
-    (dict(settings={"seed": 3}), "set by an argument"),
+    (dict(method="ekfca"), "ekfac"), (dict(epochs=0), "^epochs: "), (dict(epochs="many"), "^epochs: "),
+    (dict(settings={"seed": 3}), "set by an argument"), (dict(n_draws=0), "^n_draws: "),
+    (dict(hidden=(0,)), "^hidden.0: "), (dict(settings={"alpha": "x"}), "^settings: alpha"),
     (dict(settings={"alpah": 3}), "alpha"), (dict(patience=2), "validation_fraction"), (dict(hidden=()), "hidden")])
 def test_bad_arguments_are_value_errors(rows, arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -178,7 +189,7 @@ def test_bad_rows_are_value_errors(rows, frame):
         NoisyRegressor(**SHORT).fit(sparse.csr_matrix(X), y)
     with pytest.raises(ValueError, match="missing"):
         NoisyRegressor(**SHORT).fit(frame, y)
-    with pytest.raises(ValueError, match="y has 1 class"):
+    with pytest.raises(ValueError, match="y has 1 class, 1.0:"):
         NoisyClassifier(**SHORT).fit(X, np.ones(90))
     with pytest.raises(ValueError, match="inconsistent"):
         NoisyRegressor(**SHORT).fit(X, y[:-1])

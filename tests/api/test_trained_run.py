@@ -72,6 +72,9 @@ def test_the_network_of_the_drawn_weights_gives_the_draws(run, frame):
     assert_allclose(few, outputs[2:5], rtol=1e-6)
     with pytest.raises(UserError, match="weights of dense0 have the shape"):
         run.network({name: values[:, :-1] for name, values in run.sample_weights().items()}, frame)
+    with pytest.raises(UserError, match=r"weights of dense1 have the shape \(1, .*, but must have \(2, "):
+        run.log_prob_weights({name: values[:1 if name == "dense1" else 2]
+                              for name, values in run.sample_weights().items()})
 
 
 def test_a_run_outlives_its_folder(roots, frame, tmp_path):
@@ -93,6 +96,8 @@ def test_a_run_outlives_its_folder(roots, frame, tmp_path):
     assert_allclose(Predictor(tmp_path / "posterior.npz").predict(frame)["mean"], expected["mean"], rtol=1e-5)
     with pytest.raises(UserError, match="is not empty"):
         run.save(tmp_path / "saved")
+    with pytest.raises(UserError, match="is a file: give a new folder"):
+        run.save(tmp_path / "posterior.npz")
 
 
 def test_several_runs_in_threads(roots, frame):
