@@ -20,8 +20,8 @@ def write(run, rows, out, *flags):
 def test_csv_and_npz_hold_the_same(run, folder, tmp_path, of, capsys):
     printed, _ = of(run, folder / "houses.csv")
     write(run, folder / "houses.csv", tmp_path / "out.csv")
-    assert capsys.readouterr().err == ("note: 11 missing fields of 11 of 120 rows are filled (missing median): column 7 "
-                                       f"('age') 11\n120 rows: {tmp_path / 'out.csv'}\n")
+    assert capsys.readouterr().err == ("note: 11 missing fields of 11 of 120 rows are filled (missing median): column "
+                                       f"7 ('age') 11\n120 rows: {tmp_path / 'out.csv'}\n")
     write(run, folder / "houses.csv", tmp_path / "out.NPZ")
     assert_equal(read_csv(tmp_path / "out.csv"), printed)
     with np.load(str(tmp_path / "out.NPZ")) as arrays:
