@@ -87,6 +87,8 @@ def _readable(name: str) -> typing.Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is not a text file in UTF-8: set encoding, or save it in UTF-8 ({error})") from None
+    except LookupError as error:
+        raise UserError(f"{name}: {error}: set encoding as Python calls it, such as cp1252") from None
     except csv.Error as error:
         raise UserError(f"{name}: {error}") from None
     except (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:

@@ -83,7 +83,7 @@ def date_parts(words: "pandas.Series", label: str,
         stamps = pandas.to_datetime(pandas.Series(texts, dtype=object), dayfirst=bool(day_first), errors="coerce",
                                     utc=True, **mixed)
     for row, is_none in enumerate(stamps.isna()):
-        if is_none:
+        if is_none or not any(pattern.fullmatch(texts[row]) for pattern in PATTERNS):  # pandas takes 12:30 for today
             raise BadCell(f"{label}: {texts[row]!r} is not a date: write it as 2020-01-31", row)
         if not PATTERNS[1].fullmatch(texts[row]):
             continue

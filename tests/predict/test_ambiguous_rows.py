@@ -43,6 +43,12 @@ def test_day_and_month_of_unknown_order_are_refused(dated, place, refuse, date):
     refuse(f"new.csv line 2: column 5 ('d'): the order of day and month in '{date}' cannot be told", dated, path)
 
 
+@pytest.mark.parametrize("date", ["12:30", "2020-01", "5", "January"])
+def test_what_pandas_would_make_a_date_of_today_is_refused(dated, place, refuse, date):
+    path = write_table(place, table().head(1).assign(d=date), "new.csv")
+    refuse(f"new.csv line 2: column 5 ('d'): '{date}' is not a date: write it as 2020-01-31", dated, path)
+
+
 def test_without_names_the_target_stands_where_it_did(run, place, capsys):
     named, nameless = (write_table(place, table()[["a", "y", "b"]].head(12) + 1e-6, f"{header}.csv", header=header)
                        for header in (True, False))

@@ -251,6 +251,7 @@ def test_how_the_table_is_written_can_be_said(run, rows, rows_file, of, clean, r
            "stands for a missing value (--set 'missing_marks=[...]')", run, odd)
     assert "1 missing field of 1 of 20 rows is filled" in of(run, odd, "--set", 'missing_marks=["gone"]')[1]
     for text, message in (("epoch=3", "--set epoch: predict.py takes the keys separator, decimal, encoding, header, "),
+                          ("encoding=utf-7x", "unknown encoding: utf-7x: set encoding as Python calls it"),
                           ("header=7", "--set: header: "), ("decimal", "--set takes KEY=VALUE, got 'decimal'")):
         refuse(message, run, odd, "--set", text)
 
