@@ -58,7 +58,7 @@ class Set(NamedTuple):
     settings: List[str]           # KEY=VALUE, of all variants
 
 
-GAUSSIAN = ["likelihood=gaussian", "noise_dof=null", "predictive_noise=trained"]
+GAUSSIAN = ["likelihood=gaussian", "predictive_noise=trained"]
 OF_TABLES = {"ekfac": Variant("ekfac", [RECIPE], GAUSSIAN), "kfac": Variant("kfac", [RECIPE], GAUSSIAN),
              "ekfac_recipe": Variant("ekfac", [RECIPE], [])}
 OF_DIGITS = {"ekfac": Variant("ekfac", [], []), "kfac": Variant("kfac", [], [])}
