@@ -10,6 +10,7 @@ from core.inference.posteriors import MatrixNormal, Posterior
 from core.inference.solvers import DEFAULT, Solver, gram
 from core.inference.step_sizes import StepSizes
 from core.inference.types import Scalar, Shape, State
+from misc.config import Config
 
 
 class KFAC(Kronecker):
@@ -36,8 +37,7 @@ class KFAC(Kronecker):
         return dict(state, **self._decompositions(DEFAULT, state, {}))
 
     def _has_inverses(self, state: State) -> bool:
-        widest = max(int(state[name].shape[0]) for name in ("a_cov", "s_cov"))
-        return self._config.damping > 0.0 or (self._config.auto_refresh and widest >= LAPACK_MIN_DIM)
+        return keeps_inverses(self._config, (int(state["a_cov"].shape[0]), int(state["s_cov"].shape[0])))
 
     def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
         new = dict(state)
@@ -85,6 +85,11 @@ class KFAC(Kronecker):
         inverse_a, inverse_s = solve_damped(solver.inverse, a_cov, s_cov, self._step_damping,
                                             last.get("step_inverse_a"), last.get("step_inverse_s"))
         return {"root_a": root_a, "root_s": root_s, "step_inverse_a": inverse_a, "step_inverse_s": inverse_s}
+
+
+def keeps_inverses(config: Config, shape: Shape) -> bool:
+    """Tells whether a layer [d_in + 1, d_out] keeps the inverses of the step beside the roots of the posterior."""
+    return config.damping > 0.0 or (config.auto_refresh and max(shape) >= LAPACK_MIN_DIM)
 
 
 def solve_damped(solve: Callable, a_cov: tf.Tensor, s_cov: tf.Tensor, damping: float,

@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional
 
 from core.inference.conv_factors import CHUNK_NUMBERS
+from core.inference.kfac import keeps_inverses
 from core.inference.linalg import LAPACK_MIN_DIM
 from core.inference.optimizer import LayerMethod
 from misc.config import Config, key_mode
@@ -214,8 +215,7 @@ def _add_curvature(flops: Dict[str, float], design: "Design", layer: LayerMethod
         flops[DRAWS] += 2 * by_place + (rotation + 4 * rows * d_a * d_s if by_roots else 0)
     else:
         flops[DRAWS] += rotation * (draws if layer.noisy else 0)
-    by_inverses = config.damping or config.auto_refresh
-    flops[NETWORK] += rotation * ((1 if by_inverses else 2) if by_roots else 0 if rotates_rows else 1)
+    flops[NETWORK] += rotation * ((1 if keeps_inverses(config, layer.shape) else 2) if by_roots else 0 if rotates_rows else 1)
     for name, cost in _update_flops(design, layer, rows, draws, rotates_rows).items():
         flops[PART_OF_UPDATE[name]] += cost / periods[name]
     if config.true_fisher:  # a further backward pass, whenever statistics of any kind are due
@@ -232,7 +232,8 @@ def _update_flops(design: "Design", layer: LayerMethod, rows: float, draws: int,
     share = min(1.0, strides[0] / kernel[0])  # of a product of all patches: see conv_factors._row_products
     costs = {"cov": 2 * rows * (share * d_a**2 + d_s**2)}
     if "inverse" in periods:
-        further = 6 if design.config.damping else 2 if design.config.auto_refresh else 0  # inverses beside the roots
+        inverses = keeps_inverses(design.config, layer.shape)
+        further = 0 if not inverses else 6 if design.config.damping else 2  # in units of d^3, beside the roots
         costs["inverse"] = (4 + further) * (d_a**3 + d_s**3)
     if "basis" in periods:
         costs["basis"] = sum(_eigh_flops(dim) for dim in (d_a, d_s))
