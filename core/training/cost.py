@@ -215,7 +215,8 @@ def _add_curvature(flops: Dict[str, float], design: "Design", layer: LayerMethod
         flops[DRAWS] += 2 * by_place + (rotation + 4 * rows * d_a * d_s if by_roots else 0)
     else:
         flops[DRAWS] += rotation * (draws if layer.noisy else 0)
-    flops[NETWORK] += rotation * ((1 if keeps_inverses(config, layer.shape) else 2) if by_roots else 0 if rotates_rows else 1)
+    n_steps = 2 if by_roots and not keeps_inverses(config, layer.shape) else 1  # rotations of the gradient
+    flops[NETWORK] += rotation * (0 if rotates_rows and not by_roots else n_steps)
     for name, cost in _update_flops(design, layer, rows, draws, rotates_rows).items():
         flops[PART_OF_UPDATE[name]] += cost / periods[name]
     if config.true_fisher:  # a further backward pass, whenever statistics of any kind are due
