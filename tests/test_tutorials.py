@@ -2,6 +2,7 @@
 import base64
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
@@ -71,6 +72,12 @@ def test_a_script_that_is_not_run_says_so(hook, tmp_path, monkeypatch, package, 
     markdown = hook.page_of(path, tmp_path).markdown
     assert "1 / 0" in markdown and '!!! note "Not executed"' in markdown and note in markdown
     assert "# needs" not in markdown
+
+
+def test_no_script_stands_in_the_way_of_a_package_that_it_imports():
+    texts = [path.read_text(encoding="utf-8") for path in TUTORIALS]
+    imported = {word for text in texts for word in re.findall(r"(?m)^(?:import|from|# needs:) (\w+)", text)}
+    assert "zhusuan" in imported and not imported & {path.stem for path in TUTORIALS}
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 9), reason="make docs runs them")

@@ -1,6 +1,6 @@
 """Checks of what estimators are given, as scikit-learn 1.0 and later versions make them."""
 import contextlib
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 import numpy as np
 import pandas
@@ -67,6 +67,14 @@ def checked_labels(y: Any, X: Any) -> Tuple[np.ndarray, np.ndarray]:
     if len(classes) < 2:
         raise ValueError(f"y has 1 class, {classes.tolist()[0]!r}: there is nothing to learn")
     return classes, labels
+
+
+def y_names(y: Any) -> List[str]:
+    """Returns the names of the targets if y is a Series or a DataFrame with such; target0, target1, ... otherwise."""
+    given = [y.name] if isinstance(y, pandas.Series) else list(getattr(y, "columns", []))
+    if given and len(set(given)) == len(given) and all(isinstance(name, str) and name.strip() for name in given):
+        return given
+    return [f"target{number}" for number in range(np.shape(y)[1] if np.ndim(y) == 2 else 1)]
 
 
 def label_names(classes: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from core.api.checks import checked_labels, checked_numbers, checked_rows, label_names, seed_of, value_errors
+from core.api.checks import checked_labels, checked_numbers, checked_rows, label_names, seed_of, value_errors, y_names
 from core.api.settings import AUTO, class_config, regression_config
 from core.api.trained_run import TrainedRun
 from core.assessment.importance import log_probs
@@ -19,8 +19,6 @@ from data_loader.table_file import Table
 from data_loader.table_memory import table_of_frame, table_of_rows
 from misc.config import Config
 from misc.folders import folder_at
-
-TARGET = "target"
 
 
 class _Noisy(BaseEstimator):
@@ -116,14 +114,14 @@ class NoisyRegressor(RegressorMixin, _Noisy):
         Raises ValueError for what cannot be trained on.
         """
         X = checked_rows(self, X, self.missing != "refuse", reset=True)
-        y = checked_numbers(y, X)
+        names, y = y_names(y), checked_numbers(y, X)
         self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
         self._is_column = y.ndim == 2
         d = X.shape[1]
         with value_errors():
             config = regression_config(self.get_params(), list(range(d + 1, d + 1 + self.n_outputs_)), len(X),
                                        seed_of(self.random_state))
-        self._fit(X, config, {f"{TARGET}{number}": values for number, values in enumerate(y.reshape(len(y), -1).T)})
+        self._fit(X, config, dict(zip(names, y.reshape(len(y), -1).T)))
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Union[np.ndarray, Tuple[np.ndarray, np.ndarray]]:
@@ -195,7 +193,7 @@ class NoisyClassifier(ClassifierMixin, _Noisy):
         arguments = dict(self.get_params(), likelihood=None)
         with value_errors():
             config = class_config(arguments, X.shape[1] + 1, len(X), seed_of(self.random_state))
-        self._fit(X, config, {f"{TARGET}0": label_names(self.classes_)[labels]})
+        self._fit(X, config, {y_names(y)[0]: label_names(self.classes_)[labels]})
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -142,5 +142,5 @@ plt.show()
 
 # %% [markdown]
 # The line is the error with all units: some of them carry the function, others hardly matter. The site's [inference
-# reference](../api_inference.md) has all kinds of posteriors, and [ZhuSuan](zhusuan.py) samples on from here by
-# Hamiltonian Monte Carlo.
+# reference](../api_inference.md) has all kinds of posteriors, and [ZhuSuan](hmc_with_zhusuan.py) samples on from here
+# by Hamiltonian Monte Carlo.

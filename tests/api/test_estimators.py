@@ -163,6 +163,16 @@ def test_classes_of_any_kind(frame, rows):
     assert (model.run_.predict(frame)["predicted"] == model.predict(frame)).all()
 
 
+def test_targets_are_called_as_y(rows):
+    X, y = rows
+    frame = pandas.DataFrame(X, columns=["a", "b", "c"])
+    for target, name in ((pandas.Series(y, name="price"), "price"), (pandas.Series(y, name="a"), "a_"), (y, "target0"),
+                         (pandas.Series(y), "target0"), (pandas.DataFrame({"price": y}), "price")):
+        assert NoisyRegressor(**SHORT).fit(frame, target).run_.data.transform.target.name == name
+    labels = pandas.Series(y > 0, name="good")
+    assert NoisyClassifier(**SHORT).fit(frame, labels).run_.data.transform.target.name == "good"
+
+
 @pytest.mark.parametrize("labels, names", [
     (["b", "a"], ["a", "b"]), ([7, -1, 10], ["-1", "7", "10"]), ([2.5, 1.0], ["1", "2.5"]),
     ([True, False], ["False", "True"]), (["9", "10"], ["0", "1"]), (["", "a"], ["0", "1"]),
