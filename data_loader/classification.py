@@ -110,7 +110,7 @@ def blocks(images: Images) -> typing.Iterator[np.ndarray]:
 
 def hash_of_images(images: Images) -> np.ndarray:
     """Returns `hash_of_rows` of images."""
-    return np.concatenate([hash_of_rows(block) for block in blocks(images)])
+    return np.concatenate([hash_of_rows(block) for block in blocks(images)] or [hash_of_rows(np.asarray(images))])
 
 
 def images_hash(images: Images, labels: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from tests.fuzz import Place, fuzz_configs, fuzz_images, fuzz_tables
 @pytest.mark.parametrize("fuzz, n", [(fuzz_configs, 6), (fuzz_tables, 10), (fuzz_images, 6)])
 def test_trains_or_is_refused_in_one_line(tmp_path, fuzz, n):
     place = Place(tmp_path)
-    fuzz(place, n, 7)
+    fuzz(place, n, 8)
     assert place.counts["refused"] and sum(place.counts.values()) >= n // 2
 
 

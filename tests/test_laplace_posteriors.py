@@ -20,7 +20,8 @@ def test_differences_are_paired_by_split():
     rows = [row(0, "ekfac", "all", 3.0), row(1, "ekfac", "all", 5.0), row(2, "ekfac", "all", 90.0),
             row(1, "laplace", "all kron, map", 4.5), row(0, "laplace", "all kron, map", 2.0)]
     means, differences = laplace_posteriors.tables(rows).split("\n\n")
-    assert "| yacht | ekfac       | all      | linearised   |        3 |" in means
+    of_ours = next(line for line in means.splitlines() if "ekfac" in line)
+    assert [cell.strip() for cell in of_ours.strip("|").split("|")][:5] == ["yacht", "ekfac", "all", "linearised", "3"]
     cells = [cell.strip() for cell in differences.splitlines()[-1].strip("|").split("|")]
     assert cells == ["yacht", "ekfac", "all", "linearised", "", "", "0.750 ± 0.250", "", "", ""]
 

@@ -11,6 +11,8 @@ from misc.config import Config
 from misc.errors import Diverged, RunError, Stopped, UserError
 from misc.folders import read_config, run_folder
 
+pytestmark = pytest.mark.usefixtures("shared_graphs")  # folds share the few sizes of their rows
+
 LOG = logging.getLogger("test")
 
 

@@ -41,7 +41,7 @@ def checks(estimator):
         yield from estimator_checks.check_estimator(estimator, generate_only=True)
 
 
-@pytest.mark.parametrize("kind", [NoisyRegressor, NoisyClassifier])
+@pytest.mark.parametrize("kind", [NoisyRegressor, pytest.param(NoisyClassifier, marks=pytest.mark.slow)])
 def test_some_checks_of_scikit_learn(kind):
     done = [check(estimator) for estimator, check in checks(kind(**CHECKED)) if name_of(check) in QUICK]
     assert len(done) >= len(QUICK)

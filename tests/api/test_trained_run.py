@@ -138,7 +138,7 @@ def test_batch_normalisations_are_point_masses(folder, frame):
     norm = run.posterior("batch_norm0")
     assert (norm.kind, norm.mean.shape, norm.factors) == ("PointMass", (2, 6), {})
     assert (norm.mean == run.sample_weights(2)["batch_norm0"]).all() and not norm.to_dense()[1].any()
-    with pytest.raises(UserError, match="the weights of batch_norm0 have no density: ekfac has no noise there"):
+    with pytest.raises(UserError, match="the weights of batch_norm0 have no density: they have no weight noise"):
         run.log_prob_weights(run.sample_weights(2))
     run.close()
 

@@ -29,7 +29,7 @@ def sequential(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("backend, jobs", [("dask", 1), ("ray", 2)])
+@pytest.mark.parametrize("backend, jobs", [("dask", 1), pytest.param("ray", 2, marks=pytest.mark.slow)])
 def test_workers_give_the_same_numbers(write, sequential, tmp_path, backend, jobs):
     """Two workers of dask are tested at their cluster's address, and those of loky where they are killed."""
     pytest.importorskip({"dask": "distributed", "ray": "ray"}[backend])
@@ -39,6 +39,7 @@ def test_workers_give_the_same_numbers(write, sequential, tmp_path, backend, job
     assert numbers(home(tmp_path)) == sequential(write, 2)
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_by_its_address(write, sequential, tmp_path, capsys):
     distributed = pytest.importorskip("distributed")
     where = dict(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)

@@ -14,7 +14,7 @@ from core.export.frozen import Frozen, Inputs, with_settings
 from networks import NETWORKS
 from networks.layers import LayerBuilder, layer_specs
 from networks.recording import operations
-from tests.export.runs import IMAGES, NUMBERS, new_rows
+from tests.export.runs import NAMES_OF_IMAGES, NUMBERS, new_rows
 from tests.predict.conftest import refused
 
 SAME = dict(rtol=1e-5)
@@ -66,7 +66,7 @@ def test_classes(answers, exported, expected, inputs_of):
     assert_allclose(found["mutual_information"], wanted["mutual_information"], rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", NAMES_OF_IMAGES)
 def test_images(answers, exported, expected, images_of, name):
     found = answers(exported(name, "--onnx"), images_of(name))
     assert_allclose(found["probabilities"], expected(name)["probabilities"], **SAME)

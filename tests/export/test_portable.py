@@ -23,7 +23,7 @@ from networks.geometry import Geometry
 from networks.layers import ACTIVATIONS, LayerBuilder, layer_specs
 from networks.recording import operations
 from tests.export.conftest import PREDICTOR
-from tests.export.runs import IMAGES, NUMBERS, new_rows
+from tests.export.runs import IMAGES, NAMES_OF_IMAGES, NUMBERS, new_rows
 
 SAME = dict(rtol=1e-5)
 OF_EACH = ["mean", "std", "epistemic_std", "lower", "upper", "quantile_0.01", "quantile_0.6"]
@@ -90,7 +90,7 @@ def test_an_array_of_inputs(loaded, expected, run):
     assert_allclose(model.predict(values)["mean"], model.predict(filled)["mean"])
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", NAMES_OF_IMAGES)
 def test_images(loaded, expected, images_of, name):
     found, wanted = loaded(name).predict(images_of(name)), expected(name)
     assert_allclose(found["probabilities"], wanted["probabilities"], **SAME)
@@ -98,7 +98,7 @@ def test_images(loaded, expected, images_of, name):
     assert (found["mutual_information"] >= 0).all() and (found["entropy"] > found["mutual_information"]).all()
 
 
-@pytest.mark.parametrize("name", ["student", "resnet20"])
+@pytest.mark.parametrize("name", ["student", *NAMES_OF_IMAGES])
 def test_numpy_alone(exported, expected, images_of, tmp_path, name):
     """In a Python whose path has nothing but the standard library, numpy and a copy of the predictor."""
     (tmp_path / "predictor.py").write_text(PREDICTOR.read_text())

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 import export
 from core.export import saved_model
-from tests.export.runs import IMAGES, NUMBERS, new_rows
+from tests.export.runs import IMAGES, NAMES_OF_IMAGES, NUMBERS, new_rows
 from tests.predict.conftest import refused
 
 SAME = dict(rtol=1e-5)
@@ -64,7 +64,7 @@ def assert_same(found, wanted, name):
 
 
 @pytest.mark.filterwarnings("ignore:zone")
-@pytest.mark.parametrize("name", [*NUMBERS, "classes", "vgg11", pytest.param("resnet20", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [*NUMBERS, "classes", *NAMES_OF_IMAGES])
 def test_the_seed_of_the_run_gives_its_predictions(exported, expected, inputs_of, name):
     found = predicted(exported(name, "--saved-model"), inputs_of(name), SEEDS.get(name, 1))
     assert_same(found, expected(name), name)
