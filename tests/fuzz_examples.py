@@ -32,7 +32,7 @@ ANYTHING = st.one_of(
     st.text(max_size=12), st.lists(st.integers(-2, 5), max_size=3), st.dictionaries(st.text(max_size=3), st.none()))
 NAMES = st.one_of(st.text(max_size=12), st.sampled_from(
     ["", ".", "..", "../x", "a/b", "/", "tiny.data", "x\0y", "a" * 300, "~", "nowhere/at/all", "\ud800", "CON", "a b"]))
-PATHS = {"data_path", "experiments_path", "image_cache"}  # taken from a list only, so that no run writes elsewhere on the machine
+PATHS = {"data_path", "experiments_path", "image_cache"}  # from a list only, so that no run writes elsewhere
 SPECIAL = {
     "dataset": st.one_of(NAMES, st.sampled_from(["tiny", "digits", "concrete", "cifar10", "images", "tinny"])),
     "exp_name": NAMES,
