@@ -1,13 +1,15 @@
 # %% [markdown]
 # # Calibration
 #
-# A predictive distribution is calibrated if what it says happens as often as it says: 90 % of the targets lie in the 90
-# % intervals, and of the rows with a confidence of 0.8, eight of ten are right. This page measures both.
+# A predictive distribution is calibrated if what it says happens as often as it says: 90 % of the targets lie in the
+# 90 % intervals, and of the rows with a confidence of 0.8, eight of ten are right. This page measures both, and
+# corrects both after the training by `evaluate.py --calibrate`.
 #
 # ## Coverage of a regression
 #
 # Two kinds of runs on the diabetes data of scikit-learn: noisy EK-FAC, and Adam, whose weights have no noise. They
-# share the test rows (key `split`). Here the network is large for so few rows.
+# share the test rows (key `split`), and the validation rows, which are used neither for training nor for the test: the
+# calibration needs them. Here the network is large for so few rows.
 
 # %%
 import pathlib
@@ -23,7 +25,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.model_selection import train_test_split
 
 import core
-from core.api import NoisyClassifier, train
+from core.api import NoisyClassifier, load_run, train
 from core.metrics.calibration import LEVELS, coverage_curve, reliability
 
 temporary = tempfile.TemporaryDirectory()
@@ -35,8 +37,9 @@ def trained(optimizer, seed, epochs):
     """Returns the folder of a run with these rows, and with initial weights and noise of the seed."""
     name = f"{optimizer}_{seed}"
     train({"dataset": "diabetes", "data_file": str(folder / "diabetes.csv"), "target": "target", "protocol": "random",
-           "test_fraction": 0.5, "split": 0, "seed": seed, "optimizer": optimizer, "model_name": "ffn",
-           "hidden": [50], "epoch": epochs, "batch_size": 32, "exp_name": name, "experiments_path": str(folder)})
+           "test_fraction": 0.4, "validation_fraction": 0.3, "split": 0, "seed": seed, "optimizer": optimizer,
+           "model_name": "ffn", "hidden": [50], "epoch": epochs, "batch_size": 32, "exp_name": name,
+           "experiments_path": str(folder)})
     return folder / "diabetes" / name
 
 
@@ -84,9 +87,12 @@ pandas.DataFrame({name: {"log-likelihood": rows["log_prob"].mean(),
 # `evaluate.py RUN RUN --ensemble` does this with more metrics and figures, and [repeated runs](../repeated_runs.md)
 # train ensembles over many splits. The mixture's log-likelihood is never below the mean of those of its members.
 #
-# ## How sure are these numbers?
+# ## Calibrating a run
 #
-# `evaluate.py` prints coverage and calibration area, with bootstrap intervals over test rows in brackets:
+# `evaluate.py --calibrate` corrects the intervals of a run that is already trained. It measures how many predictive
+# standard deviations each target of the validation rows is away from its mean. The conformal interval of level 90 % is
+# the mean plus and minus the number that is enough for 90 % of these rows, and a little more, since they are few. Of
+# new rows of the same kind, 90 % are then inside, on average and whatever is wrong with the network.
 
 # %%
 project = pathlib.Path(core.__file__).parents[1]
@@ -101,63 +107,68 @@ def command(line):
     done.check_returncode()
 
 
-command("evaluate.py diabetes/adam_1")
+command("evaluate.py diabetes/adam_1 --calibrate")
 
 # %% [markdown]
-# [Evaluation](../evaluation.md) explains all columns, and the figures: the coverage again, and the coverage along the
-# prediction.
+# [Evaluation](../evaluation.md) explains all columns. Brackets are bootstrap intervals over rows. The intervals of Adam
+# become wider, all by the same factor: calibration cannot tell which rows are harder to predict than others.
 #
+# The run keeps its calibration, in `calibration.json`. `predict.py --calibrated` and `predict(calibrated=True)` use it:
+
+# %%
+rows = load_diabetes(as_frame=True).frame.head(4)
+calibrated = pandas.DataFrame(load_run(folder / "diabetes" / "adam_1").predict(rows, calibrated=True))
+calibrated[["mean", "lower", "upper", "calibrated_lower", "calibrated_upper"]].round(0)
+
+# %% [markdown]
 # ## Reliability of a classification
 #
 # Handwritten digits, of which a classifier sees a fifth. `reliability` groups the test rows by their confidence, the
 # probability of the most probable class, and compares it with the accuracy of each group.
 
 # %%
-digits = load_digits()
-X_train, X_rest, y_train, y_rest = train_test_split(digits.data, digits.target, train_size=0.2, random_state=1)
+X, y = load_digits(return_X_y=True, as_frame=True)
+X_train, X_rest, y_train, y_rest = train_test_split(X, y, train_size=0.2, random_state=1)
 X_valid, X_test, y_valid, y_test = train_test_split(X_rest, y_rest, train_size=0.3, random_state=1)
 classifier = NoisyClassifier(hidden=(30,), epochs=30, batch_size=32, random_state=1).fit(X_train, y_train)
-p_valid, p_test = classifier.predict_proba(X_valid), classifier.predict_proba(X_test)
-bins = reliability(p_test, y_test, n_bins=10)
+before = classifier.predict_proba(X_test)
+bins = reliability(before, y_test.to_numpy(), n_bins=10)
 pandas.DataFrame(bins._asdict()).round(3)
 
 # %% [markdown]
 # Where `accuracy` is above `confidence`, the classifier is more often right than it says.
 #
-# ## A temperature
+# ## A temperature, and sets of classes
 #
 # One number can mend much of a wrong confidence: a temperature T, by which the log probabilities are divided. Above 1
-# it flattens them, below 1 it sharpens them, and the most probable class stays the same. T is chosen on rows that were
-# used neither for training nor for the test, as the one of the highest mean log probability of the true class.
+# it flattens them, below 1 it sharpens them, and the most probable class stays the same. `--calibrate` chooses the one
+# of the highest log-likelihood, here on the rows of another table (`--data`). It also finds how much probability a set
+# of the most probable classes must hold to contain the true one in 90 % of the rows (`--sets aps`).
 
 # %%
+classifier.run_.save(folder / "classifier")
+for name, inputs, labels in (("valid", X_valid, y_valid), ("test", X_test, y_test)):
+    inputs.assign(target=labels).to_csv(folder / f"{name}.csv", index=False)
+command("evaluate.py classifier --data valid.csv --calibrate --sets aps")
 
-
-def at_temperature(probabilities, temperature):
-    powers = np.maximum(probabilities, 1e-12) ** (1.0 / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def log_likelihood(probabilities, labels):
-    return np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean()
-
-
-temperatures = np.linspace(0.2, 3.0, 57)
-scores = [log_likelihood(at_temperature(p_valid, temperature), y_valid) for temperature in temperatures]
-chosen = temperatures[np.argmax(scores)]
-print(f"temperature {chosen:.2f}; log-likelihood of the test rows: {log_likelihood(p_test, y_test):.4f} before, "
-      f"{log_likelihood(at_temperature(p_test, chosen), y_test):.4f} after")
+# %% [markdown]
+# On the test rows:
 
 # %% alt="Accuracy against confidence of the test rows, before and after the temperature"
+found = load_run(folder / "classifier").predict(X_test, calibrated=True)
+after = np.stack([found[f"p_{digit}"] for digit in range(10)], axis=1)
 fig, axis = plt.subplots(figsize=(4.5, 4.5))
 axis.plot([0, 1], [0, 1], color="black", linewidth=1)
-for label, probabilities in (("before", p_test), ("after", at_temperature(p_test, chosen))):
-    bins = reliability(probabilities, y_test, n_bins=10)
+for label, probabilities in (("before", before), ("after", after)):
+    bins = reliability(probabilities, y_test.to_numpy(), n_bins=10)
     axis.plot(bins.confidence, bins.accuracy, "o-", label=label)
 axis.set(xlabel="confidence", ylabel="accuracy")
 axis.legend()
 plt.show()
 
 # %% [markdown]
-# Bins of few rows are noisy. For runs of images and of tables of classes, `evaluate.py` draws this diagram and prints
-# the mean distance of confidence and accuracy, `ece`, with its interval.
+# Bins of few rows are noisy. `evaluate.py` draws this diagram and prints the mean distance of confidence and accuracy,
+# `ece`, with its interval.
+
+# %%
+command("evaluate.py classifier --data test.csv")
