@@ -110,7 +110,7 @@ def train_map(batches, model, settings):
             rule.step()
             schedule.step()
     precisions = torch.full((len(parameters),), 1.0 / settings.prior_variance)
-    return model, precisions, float(log_sigma.exp())
+    return model, precisions, log_sigma.exp().item()
 
 
 def train_online(batches, model, settings):
