@@ -74,7 +74,8 @@ def y_names(y: Any) -> List[str]:
     given = [y.name] if isinstance(y, pandas.Series) else list(getattr(y, "columns", []))
     if given and len(set(given)) == len(given) and all(isinstance(name, str) and name.strip() for name in given):
         return given
-    return [f"target{number}" for number in range(np.shape(y)[1] if np.ndim(y) == 2 else 1)]
+    shape = np.asarray(y).shape
+    return [f"target{number}" for number in range(shape[1] if len(shape) == 2 else 1)]
 
 
 def label_names(classes: np.ndarray) -> np.ndarray:
