@@ -286,7 +286,8 @@ class Keys(pydantic.BaseModel):
     precision: Literal["float32", "float64"] = key(EXECUTION, "float32", "Floating-point type of the graph.")
     threads: typing.Optional[int] = key(
         EXECUTION, None, "Threads per TensorFlow operation, except LAPACK's decompositions, which have their own; "
-        "0: TensorFlow's choice. Default: 1 for regression, 0 for classification.", ge=0, le=1024)
+        "0: TensorFlow's choice. Default: 0 where the estimated step gains by two cores, which depends on sizes alone; "
+        "else 1.", ge=0, le=1024)
     num_workers: int = key(EXECUTION, 2, "Has no effect; accepted for compatibility with published files.", ge=0)
 
 

@@ -1,7 +1,7 @@
 """Time and memory of a run, estimated from its design: rough figures for CPU cores of the 2020s."""
 import math
 import os
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
 from core.inference.conv_factors import CHUNK_NUMBERS
 from core.inference.kfac import keeps_inverses
@@ -70,10 +70,9 @@ def run_cost(design: "Design") -> RunCost:
     Further cores help large layers only.
     """
     config, periods, spec = design.config, design.schedule.periods, design.spec
-    threads = 1 if config.n_threads == 1 else THREADS_FACTOR
-    n_cores = config.n_threads or os.cpu_count() or 1
+    n_cores = design.n_threads or os.cpu_count() or 1
     layers = [_layer_cost(design, layer, n_cores) for layer in design.layers]
-    seconds = threads * SECONDS_PER_STEP + sum(layer.seconds for layer in layers)
+    seconds = _seconds_of_steps(design, [layer.parts for layer in layers], pooled=design.n_threads != 1)
     seconds += SECONDS_PER_EPOCH / design.steps_per_epoch
     width = _width(config)
     numbers_per_row = 1
@@ -117,10 +116,26 @@ def refresh_multiple(design: "Design") -> int:
     widest = max(max(layer.shape) for layer in design.layers)
     if widest < LAPACK_MIN_DIM or not any(layer.family and layer.family.needs_factors for layer in design.layers):
         return 1
-    parts = [_layer_seconds(design, layer, n_cores=1) for layer in design.layers]
+    parts = [_layer_seconds(design, layer, n_cores=1, pooled=False) for layer in design.layers]
     curvature = sum(part[STATISTICS] + part[REFRESHES] for part in parts)
     others = sum(part[NETWORK] + part[DRAWS] for part in parts)
     return max(1, math.ceil(curvature / others * (1.0 - CURVATURE_SHARE) / CURVATURE_SHARE))
+
+
+def auto_threads(design: "Design") -> int:
+    """Returns 0, TensorFlow's choice of threads per operation, if two cores would gain by a pool of threads; else 1.
+
+    It depends on sizes alone, not on the machine, since the number of threads can change results by rounding.
+    """
+    alone, together = (_seconds_of_steps(design, [_layer_seconds(design, layer, n_cores, pooled)
+                                                  for layer in design.layers], pooled)
+                       for n_cores, pooled in ((1, False), (2, True)))
+    return 0 if together < alone else 1
+
+
+def _seconds_of_steps(design: "Design", layers: Sequence[Dict[str, float]], pooled: bool) -> float:
+    """Returns the seconds per step, without what an epoch costs, from {part: seconds} of every layer."""
+    return (THREADS_FACTOR if pooled else 1) * SECONDS_PER_STEP + sum(sum(parts.values()) for parts in layers)
 
 
 def interim_draws(design: "Design") -> int:
@@ -171,12 +186,12 @@ def _layer_cost(design: "Design", layer: LayerMethod, n_cores: int) -> LayerCost
     held = draws * (d_a * d_s + 4 * most * places * d_s + (0 if layer.spec.geometry else most * d_a))
     if layer.family is not None and layer.family.needs_factors:
         kept += (3 if "inverse" in periods and config.damping else 2) * (d_a**2 + d_s**2) + d_a * d_s
-    return LayerCost(_layer_seconds(design, layer, n_cores), kept * _width(config), held * _width(config))
+    parts = _layer_seconds(design, layer, n_cores, pooled=design.n_threads != 1)
+    return LayerCost(parts, kept * _width(config), held * _width(config))
 
 
-def _layer_seconds(design: "Design", layer: LayerMethod, n_cores: int) -> Dict[str, float]:
-    """Returns {part: seconds per step} of one layer, on so many cores."""
-    config = design.config
+def _layer_seconds(design: "Design", layer: LayerMethod, n_cores: int, pooled: bool) -> Dict[str, float]:
+    """Returns {part: seconds per step} of one layer, on so many cores; pooled: ops pass through a pool of threads."""
     d_a, d_s = layer.shape
     overhead = SECONDS_PER_LAYER + (SECONDS_PER_CONVOLUTION if layer.spec.geometry else 0)
     if layer.family is not None and layer.family.needs_factors:
@@ -188,7 +203,7 @@ def _layer_seconds(design: "Design", layer: LayerMethod, n_cores: int) -> Dict[s
     work = sum(parts.values())
     speedup = 1.0 + (n_cores - 1) * work / (work + SERIAL_SECONDS)
     parts = {part: seconds / speedup for part, seconds in parts.items()}
-    parts[NETWORK] += overhead * (1 if config.n_threads == 1 else THREADS_FACTOR)
+    parts[NETWORK] += overhead * (THREADS_FACTOR if pooled else 1)
     return parts
 
 
@@ -210,7 +225,8 @@ def _add_curvature(flops: Dict[str, float], design: "Design", layer: LayerMethod
     d_a, d_s = layer.shape
     rotation = 2 * d_a * d_s * (d_a + d_s)
     by_place = 2 * rows * (d_a**2 + d_s**2)  # patches or scores times a square matrix
-    by_roots, rotates_rows = "inverse" in periods, layer.noisy and layer.rotates_rows(design.batch_size)
+    by_roots = not layer.curvature().in_eigenbasis
+    rotates_rows = layer.noisy and layer.rotates_rows(design.batch_size)
     if rotates_rows:
         flops[DRAWS] += 2 * by_place + (rotation + 4 * rows * d_a * d_s if by_roots else 0)
     else:
@@ -232,7 +248,9 @@ def _update_flops(design: "Design", layer: LayerMethod, rows: float, draws: int,
     kernel, strides = layer.spec.geometry[:2] if layer.spec.geometry else ((1, 1), (1, 1))
     share = min(1.0, strides[0] / kernel[0])  # of a product of all patches: see conv_factors._row_products
     costs = {"cov": 2 * rows * (share * d_a**2 + d_s**2)}
-    if "inverse" in periods:
+    if "inverse" in periods and layer.curvature().in_eigenbasis:
+        costs["inverse"] = sum(_eigh_flops(dim) for dim in (d_a, d_s))
+    elif "inverse" in periods:
         inverses = keeps_inverses(design.config, layer.shape)
         further = 0 if not inverses else 6 if design.config.damping else 2  # in units of d^3, beside the roots
         costs["inverse"] = (4 + further) * (d_a**3 + d_s**3)
