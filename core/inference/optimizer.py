@@ -64,7 +64,8 @@ CURVATURE_KEYS: Set[str] = {name for method in METHODS.values() for name in meth
 LARGE_LAYERS = {"diagonal": (families.Diagonal, True), "point": (families.Diagonal, False)}
 """Config's `large_layers` -> (family, noisy) of a layer whose factors exceed max_factor_dim; "refuse" has no row."""
 
-ROTATED: Dict[Type[Family], Type[Family]] = {KFAC: EigenKFAC}
+Make = Callable[..., Family]
+ROTATED: Dict[Optional[Make], Make] = {KFAC: EigenKFAC}
 """Family -> the family in its place for layers whose rows are rotated, under auto_refresh."""
 
 
@@ -158,7 +159,7 @@ def posterior_layers(config: Config, specs: Sequence[LayerSpec]) -> List[str]:
     return list(asked)
 
 
-def _family_of(spec: LayerSpec, method: Method, config: Config) -> Tuple[Optional[Callable[..., Family]], bool]:
+def _family_of(spec: LayerSpec, method: Method, config: Config) -> Tuple[Optional[Make], bool]:
     """Returns (family, noisy) of a layer; the family is None if the layer is refused."""
     if not spec.has_weights:
         return method.vectors, False

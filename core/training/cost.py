@@ -94,11 +94,13 @@ def about_shares(design: "Design") -> List[str]:
     lines = ["of a step, roughly " + ", ".join(f"{share:.0%} {part}" for part, share in shares.items() if share > 0)]
     for part, keys in KEYS_OF_PART.items():
         if shares[part] > 0.5:
-            remedies = [f"a {size} {key}" for size, key in keys if key in design.reads or part == DRAWS]
+            remedies = [f"a {size} {key}" for size, key in keys
+                        if key in design.reads or (part == DRAWS and design.config.train_particles > 1)]
             if part != DRAWS and not design.config.auto_refresh and refresh_multiple(design) > 1:
                 remedies.append("auto_refresh")
-            lines.append(f"note: more than half of a step goes to {part}: {' or '.join(remedies)} would make it "
-                         "shorter")
+            if remedies:
+                lines.append(f"note: more than half of a step goes to {part}: {' or '.join(remedies)} would make it "
+                             "shorter")
     return lines
 
 
@@ -123,14 +125,14 @@ def refresh_multiple(design: "Design") -> int:
 
 
 def auto_threads(design: "Design") -> int:
-    """Returns 0, TensorFlow's choice of threads per operation, if two cores would gain by a pool of threads; else 1.
+    """Returns 0, TensorFlow's choice of threads per operation, if two cores would gain a fifth by a pool; else 1.
 
     It depends on sizes alone, not on the machine, since the number of threads can change results by rounding.
     """
     alone, together = (_seconds_of_steps(design, [_layer_seconds(design, layer, n_cores, pooled)
                                                   for layer in design.layers], pooled)
                        for n_cores, pooled in ((1, False), (2, True)))
-    return 0 if together < alone else 1
+    return 0 if together < 0.8 * alone else 1
 
 
 def _seconds_of_steps(design: "Design", layers: Sequence[Dict[str, float]], pooled: bool) -> float:
