@@ -22,7 +22,7 @@ NORMALS_PER_CORE = 7e7   # random numbers per second
 SERIAL_SECONDS = 1e-3    # of a layer's work that would not gain by further cores
 EVALUATION_SHARE, FREE_FLOPS = 0.1, 1e11  # of the training; and of an evaluation that may cost more than that share
 LEAST_DRAWS = 2          # of an evaluation in training, to which the budget does not apply
-EIGH_FLOPS, LAPACK_EIGH_FLOPS = 40, 10  # of an eigendecomposition, by TensorFlow or LAPACK, in units of d^3
+EIGH_FLOPS, LAPACK_EIGH_FLOPS = 40, 20  # of an eigendecomposition, by TensorFlow or LAPACK, in units of d^3
 CURVATURE_SHARE = 0.25   # of a step that statistics and refreshes may take under auto_refresh
 
 NETWORK, DRAWS, STATISTICS, REFRESHES = "the network", "drawing weights", "statistics", "refreshes"
@@ -73,7 +73,6 @@ def run_cost(design: "Design") -> RunCost:
     n_cores = design.n_threads or os.cpu_count() or 1
     layers = [_layer_cost(design, layer, n_cores) for layer in design.layers]
     seconds = _seconds_of_steps(design, [layer.parts for layer in layers], pooled=design.n_threads != 1)
-    seconds += SECONDS_PER_EPOCH / design.steps_per_epoch
     width = _width(config)
     numbers_per_row = 1
     for length in spec.shape:
@@ -120,7 +119,7 @@ def refresh_multiple(design: "Design") -> int:
         return 1
     parts = [_layer_seconds(design, layer, n_cores=1, pooled=False) for layer in design.layers]
     curvature = sum(part[STATISTICS] + part[REFRESHES] for part in parts)
-    others = sum(part[NETWORK] + part[DRAWS] for part in parts)
+    others = _seconds_of_steps(design, parts, pooled=False) - curvature
     return max(1, math.ceil(curvature / others * (1.0 - CURVATURE_SHARE) / CURVATURE_SHARE))
 
 
@@ -136,8 +135,9 @@ def auto_threads(design: "Design") -> int:
 
 
 def _seconds_of_steps(design: "Design", layers: Sequence[Dict[str, float]], pooled: bool) -> float:
-    """Returns the seconds per step, without what an epoch costs, from {part: seconds} of every layer."""
-    return (THREADS_FACTOR if pooled else 1) * SECONDS_PER_STEP + sum(sum(parts.values()) for parts in layers)
+    """Returns the seconds per step from {part: seconds} of every layer."""
+    of_step = (THREADS_FACTOR if pooled else 1) * SECONDS_PER_STEP + SECONDS_PER_EPOCH / design.steps_per_epoch
+    return of_step + sum(sum(parts.values()) for parts in layers)
 
 
 def interim_draws(design: "Design") -> int:
@@ -250,14 +250,13 @@ def _update_flops(design: "Design", layer: LayerMethod, rows: float, draws: int,
     kernel, strides = layer.spec.geometry[:2] if layer.spec.geometry else ((1, 1), (1, 1))
     share = min(1.0, strides[0] / kernel[0])  # of a product of all patches: see conv_factors._row_products
     costs = {"cov": 2 * rows * (share * d_a**2 + d_s**2)}
-    if "inverse" in periods and layer.curvature().in_eigenbasis:
-        costs["inverse"] = sum(_eigh_flops(dim) for dim in (d_a, d_s))
-    elif "inverse" in periods:
+    if layer.curvature().in_eigenbasis:
+        changes = 2 * 2 * d_a * d_s * (d_a + d_s) * (3 if rotates_rows else 2)  # of mean, momentum, and gradient
+        costs["basis" if "basis" in periods else "inverse"] = changes + sum(_eigh_flops(dim) for dim in (d_a, d_s))
+    else:
         inverses = keeps_inverses(design.config, layer.shape)
         further = 0 if not inverses else 6 if design.config.damping else 2  # in units of d^3, beside the roots
         costs["inverse"] = (4 + further) * (d_a**3 + d_s**3)
-    if "basis" in periods:
-        costs["basis"] = sum(_eigh_flops(dim) for dim in (d_a, d_s))
     if "scale" in periods:
         examples = rows / layer.spec.n_locations
         projected = min(2 * rows * (d_a**2 + d_s**2), examples * 2 * d_a * d_s * (d_a + d_s))
