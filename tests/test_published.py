@@ -18,7 +18,7 @@ from misc.errors import UserError
 from misc.records import read_rows
 from tests.conftest import ROOT
 
-QUICK = ["--quick", "--methods", "kfac", "sgd", "--seeds", "1", "--epochs", "12"]
+QUICK = ["--quick", "--seeds", "1", "--epochs", "12", "--jobs", "1"]
 SCHEDULE = ("epoch", "decay_every_itr", "clip_decay", "clip_warmup", "kl_warmup")
 
 
@@ -158,7 +158,7 @@ def test_killed_in_each_run_it_goes_on_to_the_same_numbers(tmp_path):
     assert "2 of 2 runs are finished" in printed and "published accuracy" in printed
     assert {"table.md", "table.csv", "curves.png", "corruptions.png"} <= {path.name for path in whole.iterdir()}
 
-    kfac, sgd = (killed / "runs" / "cifar10" / f"{name}_vgg16_plain_seed1" for name in ("kfac", "sgd"))
+    kfac, sgd = (killed / "runs" / "cifar10" / f"{name}_vgg11_plain_seed1" for name in ("kfac", "sgd"))
     for run, number in ((kfac, signal.SIGKILL), (sgd, signal.SIGTERM)):
         process = launch(killed)
         wait_until(lambda run=run: list((run / "checkpoint").glob("model-*.json")))
@@ -172,7 +172,7 @@ def test_killed_in_each_run_it_goes_on_to_the_same_numbers(tmp_path):
     assert (kfac / "result.json").stat().st_mtime_ns == finished
     assert not [path for path in kfac.parent.iterdir() if path.name.endswith(".1")]
     for name in ("kfac", "sgd"):
-        probabilities = [np.load(str(out / "runs" / "cifar10" / f"{name}_vgg16_plain_seed1" / "predictions.npz"))
+        probabilities = [np.load(str(out / "runs" / "cifar10" / f"{name}_vgg11_plain_seed1" / "predictions.npz"))
                          for out in (whole, killed)]
         assert all(np.array_equal(probabilities[0][key], probabilities[1][key]) for key in probabilities[0].files)
 

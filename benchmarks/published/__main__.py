@@ -41,7 +41,7 @@ def parse_args(argv=None):
     parser.add_argument("--width", type=float, metavar="W", help="factor of the network's widths (default: 1)")
     parser.add_argument("--data-path", metavar="FOLDER", help="that holds cifar-10-batches-py (default: data)")
     parser.add_argument("--out", metavar="FOLDER", help="default: experiments/published_TABLE")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1, on all cores)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 1, on all cores)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of a run (default: as many as cores)")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="where the operations run")
     parser.add_argument("--tune", action="store_true", help="choose the step sizes of sgd and adam by runs of an "
@@ -74,7 +74,7 @@ def main(argv=None):
             print(check.explain([*pilots, *plan_runs(choice)], first_plan))
             return
         making = runner.Making(
-            args.jobs, args.device, {"ood": "noise", "corrupt": True,
+            args.jobs or (toy.JOBS if args.quick else 1), args.device, {"ood": "noise", "corrupt": True,
                                      "rows": toy.CORRUPTED_ROWS if args.quick else CORRUPTED_ROWS},
             choice.out / "logs", first_plan.design.steps_per_epoch)
         del first_plan  # which holds the images
@@ -103,7 +103,8 @@ def choice_of(args):
     return Choice(
         args.table, args.variants or (toy.VARIANTS if quick and args.table == "cifar10" else None),
         args.methods or (toy.METHODS if quick else None), seeds, args.epochs or (toy.EPOCHS if quick else EPOCHS),
-        args.width or (toy.WIDTH if quick else None), str(pathlib.Path(data_path).resolve()), out, values)
+        args.width or (toy.WIDTH if quick else None), str(pathlib.Path(data_path).resolve()), out, values,
+        toy.NETWORK.get(TABLES[args.table].network, {}) if quick else {})
 
 
 def fail(errors, n_runs):

@@ -80,6 +80,7 @@ class Choice(NamedTuple):
     data_path: str
     out: pathlib.Path
     values: Dict[str, Any] = {}        # further keys of all runs
+    network: Dict[str, str] = {}       # model_name in place of the table's; of --quick alone
 
 
 class Run(NamedTuple):
@@ -152,11 +153,11 @@ def _run(choice: Choice, variant: str, method: str, seed: int, rate: Optional[fl
     table, how = TABLES[choice.table], METHODS[method]
     overlays = [str(OVERLAYS / how.overlay)] if how.overlay else []
     values = Config.from_file(str(_file(table, variant, method)), [], overlays).model_dump(exclude_unset=True)
-    rate = rate or how.learning_rate
+    rate, values = rate or how.learning_rate, dict(values, **choice.network)
     values.update(
         how.values, **schedule(choice.epochs), epoch_rate=EVALUATED_EVERY, interim_particles=INTERIM_PARTICLES,
         save_interval=1, max_to_keep=2, width=table.width if choice.width is None else choice.width, seed=seed,
-        exp_name=f"{method}_{table.network}_{variant}{suffix}_seed{seed}", data_path=choice.data_path,
+        exp_name=f"{method}_{values['model_name']}_{variant}{suffix}_seed{seed}", data_path=choice.data_path,
         experiments_path=str(choice.out / "runs"), **({"learning_rate": rate} if rate else {}))
     values.update(choice.values)
     return Run(variant, method, seed, Config.from_dict(values), not suffix)

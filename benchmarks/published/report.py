@@ -75,7 +75,8 @@ def describe(choice: Choice, rows: Sequence[Row], n_runs: int) -> str:
     """Returns Markdown: conditions, averages beside published numbers, differences, corruptions, and single runs."""
     table = TABLES[choice.table]
     width = table.width if choice.width is None else choice.width
-    parts = [f"# {choice.table}: {table.network}, width {width:g}, {choice.epochs} of {PUBLISHED_EPOCHS} epochs",
+    network = choice.network.get("model_name", table.network)
+    parts = [f"# {choice.table}: {network}, width {width:g}, {choice.epochs} of {PUBLISHED_EPOCHS} epochs",
              f"{len(rows)} of {n_runs} runs are finished. Means ± standard errors over seeds (no error for a single "
              "one), of test images; log-likelihood per image, in nats. OOD: uniform noise."]
     variants = list(dict.fromkeys(row["variant"] for row in rows))
