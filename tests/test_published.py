@@ -18,7 +18,7 @@ from misc.errors import UserError
 from misc.records import read_rows
 from tests.conftest import ROOT
 
-QUICK = ["--quick", "--seeds", "1", "--epochs", "12", "--jobs", "1"]
+QUICK = ["--quick", "--methods", "kfac", "sgd", "--epochs", "12", "--jobs", "1"]
 SCHEDULE = ("epoch", "decay_every_itr", "clip_decay", "clip_warmup", "kl_warmup")
 
 
@@ -129,17 +129,6 @@ def test_other_settings_in_the_folder_are_an_error(tmp_path, capsys):
     assert message.count("\n") == 1 and "holds a run of other settings" in message and "give another --out" in message
 
 
-def launch(out):
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.published", *QUICK, "--out", str(out)], cwd=str(ROOT),
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def finish(process):
-    printed, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
-    return printed.decode()
-
-
 def numbers(out):
     return [{name: value for name, value in row.items() if name not in ("hours", "revision")}
             for row in read_rows(out / "table.csv")]
@@ -152,23 +141,26 @@ def wait_until(condition, timeout=120):
         time.sleep(0.01)
 
 
-def test_killed_in_each_run_it_goes_on_to_the_same_numbers(tmp_path):
+def test_killed_in_each_run_it_goes_on_to_the_same_numbers(tmp_path, capsys):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    printed = finish(launch(whole))
+    command.main([*QUICK, "--out", str(whole)])
+    printed = capsys.readouterr().out
     assert "2 of 2 runs are finished" in printed and "published accuracy" in printed
     assert {"table.md", "table.csv", "curves.png", "corruptions.png"} <= {path.name for path in whole.iterdir()}
 
     kfac, sgd = (killed / "runs" / "cifar10" / f"{name}_vgg11_plain_seed1" for name in ("kfac", "sgd"))
     for run, number in ((kfac, signal.SIGKILL), (sgd, signal.SIGTERM)):
-        process = launch(killed)
+        process = subprocess.Popen([sys.executable, "-m", "benchmarks.published", *QUICK, "--out", str(killed)],
+                                   cwd=str(ROOT), stderr=subprocess.DEVNULL)
         wait_until(lambda run=run: list((run / "checkpoint").glob("model-*.json")))
         os.kill(process.pid, number)
-        process.communicate()
+        process.wait()
         assert process.returncode != 0 and not (run / "result.json").exists()
     finished = (kfac / "result.json").stat().st_mtime_ns
-    again = finish(launch(killed))
-
-    assert "2 of 2 runs are finished" in again and numbers(killed) == numbers(whole)
+    command.main([*QUICK, "--out", str(killed)])
+    captured = capsys.readouterr()
+    assert "1 of 2 runs are finished already" in captured.err and "2 of 2 runs are finished" in captured.out
+    assert numbers(killed) == numbers(whole)
     assert (kfac / "result.json").stat().st_mtime_ns == finished
     assert not [path for path in kfac.parent.iterdir() if path.name.endswith(".1")]
     for name in ("kfac", "sgd"):

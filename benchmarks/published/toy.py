@@ -6,7 +6,7 @@ import numpy as np
 
 N_BATCH, N_TEST, N_CLASSES, N_PIXELS = 40, 60, 10, 32 * 32
 FILES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
-WIDTH, EPOCHS, SEEDS, METHODS, VARIANTS = 0.0625, 2, (1, 2), ("kfac", "sgd"), ("plain",)
+WIDTH, EPOCHS, SEEDS, METHODS, VARIANTS = 0.0625, 2, (1,), ("ekfac", "sgd"), ("plain",)
 CORRUPTED_ROWS = 20
 # All updates after every step: a graph with one kind of step only, which is built fastest.
 VALUES = {"batch_size": 50, "epoch_rate": 1, "TCov": 1, "TInv": 1, "TEigen": 1, "TScale": 1, "early_refresh": False,
