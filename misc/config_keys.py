@@ -20,10 +20,6 @@ CURVATURE, REFRESH, EXECUTION = "Curvature estimates", "Curvature refresh", "Exe
 
 SAMPLED, LINEARISED = "sampled", "linearised"  # values of key `predictive`
 
-TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
-              "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file",
-              "kl_candidates")
-
 
 class Keys(pydantic.BaseModel):
     """Checks the type and the range of every key by itself. Frozen; numbers are JSON numbers of the stated type."""

@@ -41,8 +41,8 @@ def parse_args(argv=None):
     parser.add_argument("--width", type=float, metavar="W", help="factor of the network's widths (default: 1)")
     parser.add_argument("--data-path", metavar="FOLDER", help="that holds cifar-10-batches-py (default: data)")
     parser.add_argument("--out", metavar="FOLDER", help="default: experiments/published_TABLE")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 1, on all cores)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of a run (default: as many as cores)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 1)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of a run (default: as the key threads)")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto", help="where the operations run")
     parser.add_argument("--tune", action="store_true", help="choose the step sizes of sgd and adam by runs of an "
                         "eighth of the epochs, by the log-likelihood of a tenth of the training images")
