@@ -9,12 +9,15 @@ import typing
 import pydantic
 
 from misc.config_file import PathLike, parse_override, read_settings
-from misc.config_keys import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION, TABLE_KEYS, Keys, key_mode
+from misc.config_keys import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION, Keys, key_mode
 from misc.config_overlays import OVERLAY_KEYS, read_overlay
 from misc.config_types import PATTERNS
 from misc.errors import UserError
 from misc.synonyms import key_hint
 
+TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
+              "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file",
+              "kl_candidates")  # that runs on images do not have
 STRATIFIED_PROTOCOLS = ("random", "kfold")  # of tables: stratified gives test rows the same share of each class
 GIVEN_TEST_ROWS = ("column", "file")  # others that a table can have with stratified, for validation rows alone
 FIXED_TEST_FRACTION = ("published", "standard")  # values of protocol with which test_fraction has no effect

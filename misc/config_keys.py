@@ -20,10 +20,6 @@ CURVATURE, REFRESH, EXECUTION = "Curvature estimates", "Curvature refresh", "Exe
 
 SAMPLED, LINEARISED = "sampled", "linearised"  # values of key `predictive`
 
-TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
-              "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file",
-              "kl_candidates")
-
 
 class Keys(pydantic.BaseModel):
     """Checks the type and the range of every key by itself. Frozen; numbers are JSON numbers of the stated type."""
@@ -225,9 +221,12 @@ class Keys(pydantic.BaseModel):
     scale_ema_decay: float = key(STEP, 0.99, "Decay of the moving average of R.", CLASSIFICATION, ge=0, lt=1)
     kl_clip: float = key(
         STEP, 1e-3, "Bound on the KL divergence between the predictive distributions before and after the "
-        "preconditioned gradient step, before momentum; multiplied by 0.95 after every epoch.", CLASSIFICATION, gt=0)
+        "preconditioned gradient step, before momentum; multiplied by clip_decay after every epoch.", CLASSIFICATION,
+        gt=0)
+    clip_decay: float = key(
+        STEP, 0.95, "Factor on kl_clip after every epoch; 1: it does not shrink.", CLASSIFICATION, gt=0, le=1)
     clip_warmup: int = key(
-        STEP, 10000, "Steps over which a factor of kl_clip grows from 0 to 1, beside the decay by 0.95 per epoch; 0: "
+        STEP, 10000, "Steps over which a factor of kl_clip grows from 0 to 1, beside the decay by clip_decay; 0: "
         "no warm-up.", CLASSIFICATION, ge=0)
 
     damping: float = key(

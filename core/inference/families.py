@@ -20,8 +20,8 @@ from core.inference.step_sizes import StepSizes
 from core.inference.types import Scalar, Shape, State
 from misc.config import Config
 
-FISHER_KEYS = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_warmup",
-               "early_refresh", "curvature_rows")
+FISHER_KEYS = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_decay",
+               "clip_warmup", "early_refresh", "curvature_rows")
 """Config keys that affect every family with a Fisher matrix."""
 
 
