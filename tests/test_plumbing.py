@@ -22,8 +22,8 @@ from tests.conftest import ROOT
 
 # Packages import those of the rows above them, and themselves. Packages in one row do not import each other.
 RANKS = [("misc",), ("data_loader", "networks"), ("core.metrics",), ("core.inference",), ("core.training",),
-         ("core.baseline", "core.assessment", "core.zhusuan_bridge"), ("core.export", "core.acquisition"), ("core.api",),
-         ("train", "evaluate", "predict", "export", "regression_baseline", "active_learning")]
+         ("core.baseline", "core.assessment", "core.zhusuan_bridge"), ("core.export", "core.acquisition"),
+         ("core.api",), ("train", "evaluate", "predict", "export", "regression_baseline", "active_learning")]
 
 
 def rank(module):

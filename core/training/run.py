@@ -64,7 +64,7 @@ def plan(config: Config, device: str = "auto", given: Optional[Table] = None,
 
     Args:
       given: the table, if it is in memory; None: the config says where the data are.
-      splitter: chooses the split of a table; None: the config's protocol.
+      splitter: chooses the split; None: the config's protocol.
     """
     check_curvature_device(config)
     load = TASKS[config.kind].load
