@@ -1,13 +1,14 @@
 """Options -> what will be done. Checks everything; writes nothing."""
 import json
 import pathlib
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from core.acquisition.options import Options
 from core.acquisition.rows import Sizes, divide, read_table
 from core.acquisition.strategies import RANDOM, STRATEGIES
 from core.baseline.gpu_share import share_gpu
 from core.baseline.jobs import settings_of
+from core.baseline.kinds import KINDS
 from core.baseline.pool import Workers
 from core.inference.optimizer import check_layers
 from core.training import run
@@ -41,6 +42,11 @@ class ActivePlan(NamedTuple):
     workers: Workers
     protocol: str                # words for the splits
 
+    @property
+    def headline(self) -> Tuple[str, str]:
+        """The metric that people watch: (name, label)."""
+        return next(iter(KINDS[self.config.mode].headline.items()))
+
     def repeat_root(self, repeat: int) -> pathlib.Path:
         """Returns the folder of a repeat, counted from 1."""
         return self.root / "repeats" / str(repeat)
@@ -62,7 +68,7 @@ def plan_active(options: Options) -> ActivePlan:
                     test=sizes.test, batch=sizes.batch, rows_hash=plans[0].data.rows_hash)
     identity = json.loads(json.dumps(identity))  # as it will be read again
     return ActivePlan(config, strategies, options.repeats, sizes, root, identity,
-                      _has_earlier(root, identity, options.resume), lookup(NAMES, plans[0].device, "device"),
+                      has_earlier(root, identity, options.resume), lookup(NAMES, plans[0].device, "device"),
                       _workers(options.jobs, plans[0]), plans[0].data.split.protocol)
 
 
@@ -128,7 +134,7 @@ def _check_draws(strategies: Sequence[str], plan: Plan) -> None:
                     f"--strategy {RANDOM}")
 
 
-def _has_earlier(root: pathlib.Path, identity: Dict[str, Any], resume: bool) -> bool:
+def has_earlier(root: pathlib.Path, identity: Dict[str, Any], resume: bool) -> bool:
     """Tells whether the folder holds steps of other settings. Raises UserError for a folder that cannot be used."""
     check_writable(folder_at(root))
     path = root / ABOUT

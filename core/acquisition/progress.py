@@ -11,12 +11,13 @@ class RepeatTrack(Followed):
 
     Args:
       job: the Job.
+      label: name of the repeat on the screen.
       metric: (name, label) of what is shown.
     """
 
-    def __init__(self, job: Job, metric: Tuple[str, str]) -> None:
+    def __init__(self, job: Job, label: str, metric: Tuple[str, str]) -> None:
         self._length, self._metric = job.sizes[2] + 1, metric
-        super().__init__(f"repeat {job.repeat}", job, self._length * len(job.strategies))
+        super().__init__(label, job, self._length * len(job.strategies))
 
     def _units_done(self) -> int:
         steps = {name: read_steps(steps_path(self.job.root, name))[:self._length] for name in self.job.strategies}

@@ -1,7 +1,7 @@
 """Chooses rows step by step, in all repeats, and writes what comes of it: what active_learning.py does."""
 import os
 import sys
-from typing import List
+from typing import List, Sequence
 
 from core.acquisition.figure import draw_curves
 from core.acquisition.job import Job, work
@@ -12,8 +12,9 @@ from core.acquisition.summary import Steps, markdown, step_rows, summary, summar
 from core.acquisition.trajectory import read_steps, steps_path
 from core.baseline.archive import archive_paths
 from core.baseline.kinds import KINDS
+from core.baseline.pool import Workers
 from core.baseline.progress import Progress
-from core.baseline.running import Errors, run_all
+from core.baseline.running import Errors, Work, run_all
 from core.training.run import provenance
 from misc.errors import RunError
 from misc.records import write_json, write_rows
@@ -22,32 +23,45 @@ from misc.records import write_json, write_rows
 def run_active(options: Options) -> None:
     """Does what the Options ask for; writes and prints the tables. Raises RunError if a repeat failed."""
     plan = plan_active(options)
+    begin(plan)
+    jobs = make_jobs(plan)
+    try:
+        follow([RepeatTrack(job, f"repeat {job.repeat}", plan.headline) for job in jobs], plan.workers)
+    finally:  # what is finished counts, whatever happened to the rest
+        write_results(plan, jobs)
+
+
+def begin(plan: ActivePlan) -> None:
+    """Makes the folder of the results, and writes what they are of. Results of other settings are archived."""
     if plan.has_earlier:
         archive_paths(plan.root)
         print(f"earlier results with other settings have been moved aside, beside {plan.root}", file=sys.stderr)
     plan.root.mkdir(parents=True, exist_ok=True)
     if not (plan.root / ABOUT).is_file():
         write_json(plan.root / ABOUT, dict(identity=plan.identity, **provenance()))
-    jobs = make_jobs(plan)
-    headline = list(KINDS[plan.config.mode].headline.items())
-    tracks = [RepeatTrack(job, headline[0]) for job in jobs]
-    errors: Errors = {}
-    try:
-        with Progress(tracks, "training", "repeats") as progress:
-            progress.announce()
-            errors = run_all(tracks, plan.workers, work)
-    finally:  # what is finished counts, whatever happened to the rest
-        errors.update((track.job.root, track.failure) for track in tracks if track.failure and not track.finished)
-        write_results(plan, jobs)
-    if errors:
-        raise RunError(f"{len(errors)} of {len(tracks)} repeats failed: " + "; ".join(
-            f"{track.label}: {errors[track.job.root]}" for track in tracks if track.job.root in errors))
 
 
 def make_jobs(plan: ActivePlan) -> List[Job]:
     """Returns a Job per repeat."""
     return [Job(str(plan.repeat_root(repeat)), plan.config.model_dump(exclude_unset=True), repeat, plan.strategies,
-                tuple(plan.sizes), plan.device, os.getpid()) for repeat in range(1, plan.repeats + 1)]
+                tuple(plan.sizes), device=plan.device, parent=os.getpid()) for repeat in range(1, plan.repeats + 1)]
+
+
+def follow(tracks: Sequence[RepeatTrack], workers: Workers, function: Work = work) -> None:
+    """Does the jobs of the tracks with a progress bar. Raises RunError if one has failed.
+
+    function: does a job, as `work`.
+    """
+    errors: Errors = {}
+    try:
+        with Progress(tracks, "training", "repeats") as progress:
+            progress.announce()
+            errors = run_all(tracks, workers, function)
+    finally:
+        errors.update((track.job.root, track.failure) for track in tracks if track.failure and not track.finished)
+    if errors:
+        raise RunError(f"{len(errors)} of {len(tracks)} repeats failed: " + "; ".join(
+            f"{track.label}: {errors[track.job.root]}" for track in tracks if track.job.root in errors))
 
 
 def read_all(plan: ActivePlan, jobs: List[Job]) -> Steps:
@@ -79,8 +93,7 @@ def _legend(plan: ActivePlan, steps: Steps) -> str:
     done = sum(all(len(steps.get((repeat, name), ())) > plan.sizes.steps for name in plan.strategies)
                for repeat in range(1, plan.repeats + 1))
     short = "" if done == plan.repeats else f"\nINCOMPLETE: {done} of {plan.repeats} repeats have all steps."
-    return (f"Mean ± standard error over {plan.repeats} repeats, with {plan.sizes.test} test rows each; {MEAN_OF}; p: "
-            f"Wilcoxon's signed-rank test over repeats; {KINDS[plan.config.mode].units}.{short}")
-
-
-MEAN_OF = "mean: over all steps after the first choice"
+    repeats = "1 repeat" if plan.repeats == 1 else f"{plan.repeats} repeats"
+    return (f"Mean ± standard error over {repeats}, with {plan.sizes.test} test rows each; mean: over all steps after "
+            f"the first choice; p: Wilcoxon's signed-rank test over repeats. Units: {KINDS[plan.config.mode].units}."
+            f"{short}")
