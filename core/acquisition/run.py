@@ -8,7 +8,7 @@ from core.acquisition.job import Job, work
 from core.acquisition.options import Options
 from core.acquisition.planning import ABOUT, ActivePlan, plan_active
 from core.acquisition.progress import RepeatTrack
-from core.acquisition.summary import Steps, markdown, step_rows, summary, summary_columns, summary_row
+from core.acquisition.summary import Steps, markdown, step_columns, step_rows, summary, summary_columns, summary_row
 from core.acquisition.trajectory import read_steps, steps_path
 from core.baseline.archive import archive_paths
 from core.baseline.kinds import KINDS
@@ -28,7 +28,7 @@ def run_active(options: Options) -> None:
     try:
         follow([RepeatTrack(job, f"repeat {job.repeat}", plan.headline) for job in jobs], plan.workers)
     finally:  # what is finished counts, whatever happened to the rest
-        write_results(plan, jobs)
+        print(write_results(plan, read_all(plan)))
 
 
 def begin(plan: ActivePlan) -> None:
@@ -64,24 +64,24 @@ def follow(tracks: Sequence[RepeatTrack], workers: Workers, function: Work = wor
             f"{track.label}: {errors[track.job.root]}" for track in tracks if track.job.root in errors))
 
 
-def read_all(plan: ActivePlan, jobs: List[Job]) -> Steps:
+def read_all(plan: ActivePlan) -> Steps:
     """Returns the steps that are done, up to those asked for."""
-    found = {(job.repeat, name): read_steps(steps_path(job.root, name))[:plan.sizes.steps + 1]
-             for job in jobs for name in plan.strategies}
+    found = {(repeat, name): read_steps(steps_path(plan.repeat_root(repeat), name))[:plan.sizes.steps + 1]
+             for repeat in range(1, plan.repeats + 1) for name in plan.strategies}
     return {key: steps for key, steps in found.items() if steps}
 
 
-def write_results(plan: ActivePlan, jobs: List[Job]) -> None:
-    """Writes steps.csv, summary.csv and curves.png, and prints the tables, of the steps that are done."""
-    steps, labels = read_all(plan, jobs), KINDS[plan.config.mode].headline
+def write_results(plan: ActivePlan, steps: Steps) -> str:
+    """Writes steps.csv, summary.csv and curves.png of the steps that are done; returns the tables as Markdown."""
+    labels = KINDS[plan.config.mode].headline
     if not steps:
-        return
+        return "no step is done"
     entries = summary(steps, plan.strategies, plan.sizes.steps, list(labels))
-    write_rows(plan.root / "steps.csv", ["repeat", "strategy", "step", "labelled", *labels, "rows", "scores"],
-               step_rows(steps))
+    write_rows(plan.root / "steps.csv", step_columns(list(labels)),
+               step_rows(steps, list(labels)))
     write_rows(plan.root / "summary.csv", summary_columns(list(labels)), map(summary_row, entries))
     draw_curves(plan.root / "curves.png", entries, labels, _title(plan))
-    print(f"{_title(plan)}\n\n{markdown(entries, labels)}\n\n{_legend(plan, steps)}")
+    return f"{_title(plan)}\n\n{markdown(entries, labels)}\n\n{_legend(plan, steps)}"
 
 
 def _title(plan: ActivePlan) -> str:

@@ -23,12 +23,18 @@ class Entry(NamedTuple):
     against: Dict[str, Dict[str, Any]]   # {metric: `compare` with random choice, repeat by repeat}; {}: not possible
 
 
-def step_rows(steps: Steps) -> Iterator[Dict[str, Any]]:
+def step_columns(metrics: Sequence[str]) -> List[str]:
+    """Returns the columns of steps.csv."""
+    return ["repeat", "strategy", "step", "labelled", *metrics, "rows", "scores"]
+
+
+def step_rows(steps: Steps, metrics: Sequence[str]) -> Iterator[Dict[str, Any]]:
     """Yields the rows of steps.csv. Numbers of data rows count from 1, as in predictions.csv."""
     for (repeat, strategy), of_one in steps.items():
         scores: Sequence[float] = ()
         for number, step in enumerate(of_one):
-            yield dict(step.metrics, repeat=repeat, strategy=strategy, step=number, labelled=step.n_labelled,
+            values = {name: step.metrics[name] for name in metrics if name in step.metrics}
+            yield dict(values, repeat=repeat, strategy=strategy, step=number, labelled=step.n_labelled,
                        rows=" ".join(str(row + 1) for row in step.added), scores=" ".join(map(repr, scores)))
             scores = step.scores
 
@@ -38,7 +44,7 @@ def summary(steps: Steps, strategies: Sequence[str], n_steps: int, metrics: Sequ
     entries = []
     for strategy in strategies:
         for step in [*range(n_steps + 1), MEAN]:
-            values, others = (_values(steps, name, step, n_steps, metrics) for name in (strategy, RANDOM))
+            values, others = (values_at(steps, name, step, n_steps, metrics) for name in (strategy, RANDOM))
             if not values:
                 continue
             pairs = sorted(set(values) & set(others)) if strategy != RANDOM else []
@@ -53,9 +59,9 @@ def summary(steps: Steps, strategies: Sequence[str], n_steps: int, metrics: Sequ
     return entries
 
 
-def _values(steps: Steps, strategy: str, step: Any, n_steps: int,
-            metrics: Sequence[str]) -> Dict[int, Dict[str, float]]:
-    """Returns {repeat: {metric: value}} of the repeats that have come as far as this step."""
+def values_at(steps: Steps, strategy: str, step: Any, n_steps: int,
+              metrics: Sequence[str]) -> Dict[int, Dict[str, float]]:
+    """Returns {repeat: {metric: value}} of the repeats that have come as far as this step, or MEAN."""
     of_strategy = {repeat: of_one for (repeat, name), of_one in steps.items() if name == strategy}
     if step != MEAN:
         return {repeat: of_one[step].metrics for repeat, of_one in of_strategy.items() if len(of_one) > step}

@@ -52,7 +52,7 @@ def test_repeats_that_are_not_finished(steps):
 
 
 def test_rows_of_a_step_stand_beside_their_scores(steps):
-    rows = [row for row in step_rows(steps) if (row["repeat"], row["strategy"]) == (1, "variance")]
+    rows = [row for row in step_rows(steps, list(LABELS)) if (row["repeat"], row["strategy"]) == (1, "variance")]
     assert [(row["step"], row["labelled"], row["rows"], row["scores"]) for row in rows] == [
         (0, 8, "", ""), (1, 9, "2", "0.5"), (2, 10, "3", "0.5")]
 
