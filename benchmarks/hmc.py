@@ -91,13 +91,18 @@ def read_config(pattern, method, data, overrides, split):
     path = pattern.format(method=source, data=data)
     values = Config.from_file(path, overrides, overlays).model_dump(exclude_unset=True)
     config = Config.from_dict(dict(values, protocol="standard", split=split, seed=split + 1, evaluate_on="test"))
+    check_samplable(config, path)
+    return config
+
+
+def check_samplable(config, path):
+    """Raises UserError if HMC cannot sample the posterior of a config, which was read from `path`."""
     if config.kl_candidates:
         raise UserError(f"{path}: kl_candidates: the posterior that HMC samples has kl 1")
     if config.kl != 1:
         raise UserError(f"{path}: kl {config.kl:g}: the posterior that HMC samples has kl 1")
     if config.model_name not in ("ffn", "ffn50", "ffn100") or config.activation != "relu":
         raise UserError(f"{path}: HMC is written for ReLU networks ffn, ffn50, ffn100")
-    return config
 
 
 def compare(data, split, configs, shared, sampler, draws_file=None):
@@ -132,23 +137,17 @@ def hidden_widths(config):
     return config.hidden or [int(config.model_name[3:])]
 
 
-def run_hmc(config, data, sampler, draws_file=None):
-    """Samples the posterior. Returns (Prediction for the test rows, what the table says of it).
+def bayesian_network(config, n_inputs):
+    """Returns (numpyro's model, function of its weights and inputs [n, d] that returns outputs [n], names of weights).
 
-    draws_file: where to write the draws; None: nowhere.
+    The model is a function of inputs x [n, d], targets y [n] and, optionally, which of the rows count, bool [n].
     """
     import jax
     import numpyro
-    from numpyro.diagnostics import split_gelman_rubin
     from numpyro.distributions import Gamma, Normal, StudentT
-    from numpyro.infer import MCMC, NUTS
-    from numpyro.infer.initialization import init_to_sample
 
-    from core.assessment.reference_draws import write_draws
-    from core.metrics.draws import Draws
-
-    widths = [data.train.x.shape[1], *hidden_widths(config), 1]
-    shapes = [(n_in + 1, n_out) for n_in, n_out in zip(widths, widths[1:])]
+    widths = [n_inputs, *hidden_widths(config), 1]
+    shapes = {f"w{i}": (n_in + 1, n_out) for i, (n_in, n_out) in enumerate(zip(widths, widths[1:]))}
 
     def outputs(weights, x):
         for i, weight in enumerate(weights):
@@ -156,14 +155,32 @@ def run_hmc(config, data, sampler, draws_file=None):
             x = jax.nn.relu(x) if i < len(weights) - 1 else x
         return x[:, 0]
 
-    def model(x, y):
-        weights = [numpyro.sample(f"w{i}", Normal(0.0, config.eta**0.5).expand(shape).to_event(2))
-                   for i, shape in enumerate(shapes)]
+    def model(x, y, counts=None):
+        weights = [numpyro.sample(name, Normal(0.0, config.eta**0.5).expand(shape).to_event(2))
+                   for name, shape in shapes.items()]
         precision = numpyro.sample("precision", Gamma(config.noise_prior_shape, config.noise_prior_rate))
         means, scale = outputs(weights, x), precision**-0.5
-        numpyro.sample("y", StudentT(config.dof, means, scale) if np.isfinite(config.dof) else Normal(means, scale),
-                       obs=y)
+        with numpyro.handlers.mask(mask=True if counts is None else counts):
+            numpyro.sample("y", StudentT(config.dof, means, scale) if np.isfinite(config.dof) else Normal(means, scale),
+                           obs=y)
 
+    return model, outputs, list(shapes)
+
+
+def run_hmc(config, data, sampler, draws_file=None):
+    """Samples the posterior. Returns (Prediction for the test rows, what the table says of it).
+
+    draws_file: where to write the draws; None: nowhere.
+    """
+    import jax
+    from numpyro.diagnostics import split_gelman_rubin
+    from numpyro.infer import MCMC, NUTS
+    from numpyro.infer.initialization import init_to_sample
+
+    from core.assessment.reference_draws import write_draws
+    from core.metrics.draws import Draws
+
+    model, outputs, names = bayesian_network(config, data.train.x.shape[1])
     started = time.perf_counter()
     kernel = NUTS(model, max_tree_depth=sampler.depth, init_strategy=init_to_sample)
     chains = MCMC(kernel, num_warmup=sampler.warmup, num_samples=sampler.samples, num_chains=sampler.chains,
@@ -172,7 +189,7 @@ def run_hmc(config, data, sampler, draws_file=None):
     draws = chains.get_samples(group_by_chain=True)
     seconds = time.perf_counter() - started
     test = jax.jit(jax.vmap(jax.vmap(lambda *weights: outputs(weights, np.float32(data.test.x)))))
-    drawn = np.asarray(test(*(draws[f"w{i}"] for i in range(len(shapes)))), np.float64)  # [chains, samples, rows]
+    drawn = np.asarray(test(*(draws[name] for name in names)), np.float64)  # [chains, samples, rows]
     r_hat = split_gelman_rubin(drawn)
     chained, precisions = drawn.reshape(-1, drawn.shape[-1]), np.asarray(draws["precision"], np.float64).ravel()
     if draws_file:

@@ -13,7 +13,9 @@ from data_loader.mapped_images import Images, MappedImages, joined, take
 from data_loader.parts import Part, Pixels, Spec
 from data_loader.splits import (
     GIVEN,
+    Request,
     Split,
+    Splitter,
     about_repeated,
     hash_of_rows,
     n_common,
@@ -46,15 +48,22 @@ class ImageData(typing.NamedTuple):
     notices: typing.Tuple[str, ...] = ()  # sentences about what was assumed
 
 
-def load_classification(config: Config) -> ImageData:
-    """Reads, checks and splits `config.dataset`. Raises a UserError if that is impossible."""
+def load_classification(config: Config, given: None = None,
+                        splitter: typing.Optional[Splitter] = None) -> ImageData:
+    """Reads, checks and splits `config.dataset`. Raises a UserError if that is impossible.
+
+    Args:
+      given: None, where loaders of tables take one in memory.
+      splitter: chooses the split of the set's images, of which the last ones are its own test images, if it has any;
+        None: as the config says.
+    """
     if config.dataset in DATASETS:
         raise UserError(f"dataset {config.dataset} is for mode regression, but this config's mode is classification")
     known = lookup(IMAGE_SETS, config.dataset, "dataset for mode classification")
     _check_keys(known.keys, config)
     loaded = known.load(config.data_path, **{key: getattr(config, key) for key in known.keys})
     train, source = loaded.train, loaded.source
-    images, labels, split = _split(loaded, config)
+    images, labels, split = _split(loaded, config, splitter)
     rows, valid_rows = _training_rows(loaded, split, config)
     if config.evaluate_on == "test" and not len(split.test):
         raise UserError(f"{source}: {len(labels)} images are too few to set {config.test_fraction:g} of them aside as "
@@ -178,12 +187,19 @@ def _training_rows(loaded: Loaded, split: Split, config: Config) -> typing.Tuple
     return split.train, len(loaded.train.labels) + np.arange(len(loaded.valid.labels))
 
 
-def _split(loaded: Loaded, config: Config) -> typing.Tuple[Images, np.ndarray, Split]:
+def _split(loaded: Loaded, config: Config,
+           splitter: typing.Optional[Splitter]) -> typing.Tuple[Images, np.ndarray, Split]:
     """Returns all images and all labels in one order (of training, validation, test), and which train and test."""
     train, test, parts = loaded.train, loaded.test, _parts_of(loaded)
     n_channels = max(part.images.shape[3] for part in parts)
     parts = [with_channels(part, n_channels) for part in parts]
     images, labels = joined([part.images for part in parts]), np.concatenate([part.labels for part in parts])
+    if splitter is not None:
+        if loaded.valid is not None:
+            raise UserError(f"{loaded.source} has validation images of its own, which belong to its own split alone: "
+                            "leave them out")
+        n_test = 0 if test is None else len(test.labels)
+        return images, labels, splitter(Request(len(labels), 0, n_test=n_test, labels=labels))
     if test is None:
         index = config.split if config.split is not None else config.seed
         if config.stratified:

@@ -4,6 +4,7 @@ import typing
 import numpy as np
 
 from data_loader.row_blocks import Numbers
+from data_loader.splits import Splitter
 from data_loader.table_data import TableData, standards_of, table_data
 from data_loader.table_file import Table
 from data_loader.table_notices import about_copies, about_two_values
@@ -12,12 +13,15 @@ from misc.config import Config
 from misc.errors import UserError
 
 
-def load_regression(config: Config, given: typing.Optional[Table] = None) -> TableData:
+def load_regression(config: Config, given: typing.Optional[Table] = None,
+                    splitter: typing.Optional[Splitter] = None) -> TableData:
     """Reads, checks, splits and standardises the config's table. Raises a UserError if that is impossible.
 
-    given: the table, if it is in memory; None: it is read.
+    Args:
+      given: the table, if it is in memory; None: it is read.
+      splitter: chooses the split; None: the config's protocol.
     """
-    loaded = load_split_table(config, given=given)
+    loaded = load_split_table(config, given=given, splitter=splitter)
     rows, n_targets = loaded.train_rows, len(loaded.roles.targets)
     raw, n_inputs = loaded.targets, loaded.inputs.shape[1]
     is_scaled = np.append(loaded.transform.scaled, np.ones(n_targets, bool))

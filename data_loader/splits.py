@@ -141,10 +141,13 @@ ALL = "all"
 TRAIN_WORDS, VALID_WORDS, TEST_WORDS = {"train", "training"}, {"valid", "val", "validation", "dev"}, {"test", "testing"}
 
 
+Splitter = typing.Callable[[Request], Split]
+
+
 class Protocol(typing.NamedTuple):
     """A way to split the rows of a table."""
 
-    split: typing.Callable[[Request], Split]
+    split: Splitter
     first_seed: typing.Optional[int]  # the seed whose default split is number 0; None: there is only split 0
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from data_loader.other_rows import OtherRows, encode_as
 from data_loader.parts import Part
 from data_loader.row_blocks import Numbers
-from data_loader.splits import hash_of_rows, n_common
+from data_loader.splits import Splitter, hash_of_rows, n_common
 from data_loader.table_cells import about_missing
 from data_loader.table_data import TableData, standards_of, table_data
 from data_loader.table_file import Table
@@ -17,12 +17,15 @@ from misc.config import Config
 from misc.errors import UserError
 
 
-def load_class_table(config: Config, given: typing.Optional[Table] = None) -> TableData:
+def load_class_table(config: Config, given: typing.Optional[Table] = None,
+                     splitter: typing.Optional[Splitter] = None) -> TableData:
     """Reads, checks, splits and standardises the config's table. Raises a UserError if that is impossible.
 
-    given: the table, if it is in memory; None: it is read.
+    Args:
+      given: the table, if it is in memory; None: it is read.
+      splitter: chooses the split; None: the config's protocol.
     """
-    loaded = load_split_table(config, class_target=True, given=given)
+    loaded = load_split_table(config, class_target=True, given=given, splitter=splitter)
     table, rows = loaded.table, loaded.train_rows
     assert loaded.classes is not None, "they are asked for"
     classes, labels = loaded.classes

@@ -13,6 +13,7 @@ from data_loader.splits import (
     PROTOCOLS,
     Request,
     Split,
+    Splitter,
     hold_out,
     rows_hash,
     split_hash,
@@ -64,12 +65,14 @@ class SplitTable(typing.NamedTuple):
         return self.table.frame.iloc[:, len(self.roles.inputs):].to_numpy(np.float64)
 
 
-def load_split_table(config: Config, class_target: bool = False, given: typing.Optional[Table] = None) -> SplitTable:
+def load_split_table(config: Config, class_target: bool = False, given: typing.Optional[Table] = None,
+                     splitter: typing.Optional[Splitter] = None) -> SplitTable:
     """Reads, checks, splits and encodes the table of a config. Raises a UserError if that is impossible.
 
     Args:
       class_target: whether the target is a class, so that its values may be words.
       given: the table, if it is in memory; None: it is read.
+      splitter: chooses the split; None: the config's protocol.
     """
     known = None if config.data_file else DATASETS.get(config.dataset)
     table = read_rows(config, class_target) if given is None else given
@@ -96,7 +99,7 @@ def load_split_table(config: Config, class_target: bool = False, given: typing.O
                         "needed")
     classes = find_classes(table.frame.iloc[:, -1], table.source, label(roles.targets[0], whole.names)) \
         if class_target else None
-    split = _split(whole, roles, config, known, n_rows, n_test, classes)
+    split = _split(whole, roles, config, known, n_rows, n_test, classes, splitter)
     choose = functools.partial(hold_out_by_class, classes.labels) if classes and config.stratified else hold_out
     train_rows, valid_rows = training_rows(split, config, choose)
     if not len(train_rows) or not (len(split.test) or config.protocol == ALL):
@@ -193,7 +196,7 @@ def _check(table: Table, config: Config, known: typing.Optional[Dataset]) -> Non
 
 
 def _split(whole: Table, roles: Roles, config: Config, known: typing.Optional[Dataset], n_rows: int,
-           n_test: int, classes: typing.Optional[Classes]) -> Split:
+           n_test: int, classes: typing.Optional[Classes], splitter: typing.Optional[Splitter]) -> Split:
     if known and config.protocol == "standard":
         _check_standard(whole.values, whole.source, config.dataset, known)
     column = roles.group if roles.group is not None else roles.split_column
@@ -207,6 +210,8 @@ def _split(whole: Table, roles: Roles, config: Config, known: typing.Optional[Da
         groups = words.to_numpy()
     request = Request(n_rows, split_of(config), known.n_standard_splits if known else 20, config.test_fraction,
                       config.folds, groups, n_test, classes.labels if classes else None)
+    if splitter is not None:
+        return splitter(request)
     split_rows = lookup(PROTOCOLS, config.protocol, "protocol").split
     split = (STRATIFIED.get(config.protocol, split_rows) if config.stratified else split_rows)(request)
     if config.split not in (None, split.index):

@@ -21,44 +21,41 @@ SECONDS = 1.0
 MOST_LABELS = 4  # runs whose share is displayed
 
 
-class Track:
-    """Reads the progress of one run from its files.
+class Followed:
+    """Reads the progress of one job from its files.
 
     Args:
-      label: name of the run on the screen.
-      job: the Job.
-      rows_hash: of its data.
+      label: name of the job on the screen.
+      job: has the field `root`, its folder.
+      total: units of work, such as epochs.
 
     Attributes:
-      total: epochs of the run, those of a search included.
       finished: whether it has a result.
       outcome: the result in words.
       failure: why it failed, in words; empty if it did not fail.
     """
 
-    def __init__(self, label: str, job: Job, rows_hash: str) -> None:
-        self.label, self.job, self._rows_hash = label, job, rows_hash
-        self._config, self._folder = Config.from_dict(job.settings), folder_at(pathlib.Path(job.root))
-        self.total = tuning.n_epochs(self._config, job.space) if job.space else self._config.epoch
+    def __init__(self, label: str, job: Any, total: int) -> None:
+        self.label, self.job, self.total = label, job, total
         self.finished, self.outcome, self.failure = False, "", ""
         self._done = 0
         self._done_before: Optional[int] = None  # when it was first looked at
         self._earlier_failure = self._failed_at()
 
     def update(self) -> int:
-        """Reads the files again and returns the number of epochs done."""
+        """Reads the files again and returns the number of units done."""
         if not self.finished:
             with contextlib.suppress(OSError, ValueError, KeyError):  # files that are just being written or moved
-                self._done = self._epochs_done()
+                self._done = self._units_done()
             if self._done_before is None:
                 self._done_before = self._done
             if not self.failure and self._failed_at() not in (None, self._earlier_failure):
-                self.failure = (self._folder.root / FAILURE).read_text()
+                self.failure = (pathlib.Path(self.job.root) / FAILURE).read_text()
         return self._done
 
     @property
     def share(self) -> float:
-        """Share of its epochs that are done."""
+        """Share of its units that are done."""
         return self._done / self.total
 
     @property
@@ -69,7 +66,35 @@ class Track:
     @property
     def resumable(self) -> bool:
         """Whether something was there at first from which it can resume."""
-        return self._done_before > 0 and (bool(self.job.space) or has_checkpoint(self._folder))
+        return self._done_before > 0
+
+    def _failed_at(self) -> Optional[int]:
+        path = pathlib.Path(self.job.root) / FAILURE
+        return path.stat().st_mtime_ns if path.is_file() else None
+
+    def _units_done(self) -> int:
+        """Returns the number of units done; sets `finished` and `outcome` once there is a result."""
+        raise NotImplementedError
+
+
+class Track(Followed):
+    """Reads the progress of one run, in epochs, those of a search included.
+
+    Args:
+      label: name of the run on the screen.
+      job: the Job.
+      rows_hash: of its data.
+    """
+
+    def __init__(self, label: str, job: Job, rows_hash: str) -> None:
+        self._rows_hash = rows_hash
+        self._config, self._folder = Config.from_dict(job.settings), folder_at(pathlib.Path(job.root))
+        super().__init__(label, job, tuning.n_epochs(self._config, job.space) if job.space else self._config.epoch)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether something was there at first from which it can resume."""
+        return super().resumable and (bool(self.job.space) or has_checkpoint(self._folder))
 
     @property
     def changed(self) -> str:
@@ -96,11 +121,7 @@ class Track:
     def _differs(self, config: Config) -> List[str]:
         return list(changed_settings(self._folder, config, self._rows_hash, run.FREE_ON_RESUME).values())
 
-    def _failed_at(self) -> Optional[int]:
-        path = self._folder.root / FAILURE
-        return path.stat().st_mtime_ns if path.is_file() else None
-
-    def _epochs_done(self) -> int:
+    def _units_done(self) -> int:
         config = self._config
         if self.job.space:
             trials, config = tuning.search_progress(self._folder, config, self.job.space, self._rows_hash)
@@ -122,10 +143,16 @@ class Track:
 
 
 class Progress:
-    """Follows the files of the runs while it is open as a context manager."""
+    """Follows the files of the runs while it is open as a context manager.
 
-    def __init__(self, tracks: Sequence[Track]) -> None:
-        self._tracks = tracks
+    Args:
+      tracks: of the runs.
+      unit: of their work.
+      what: what they are called.
+    """
+
+    def __init__(self, tracks: Sequence[Followed], unit: str = "epoch", what: str = "runs") -> None:
+        self._tracks, self._unit, self._what = tracks, unit, what
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
 
@@ -133,7 +160,7 @@ class Progress:
         before = [track.update() for track in self._tracks]
         self._finished, self._failed = {track for track in self._tracks if track.finished}, set()
         total = sum(track.total for track in self._tracks)
-        self._bar = tqdm.tqdm(total=total, initial=sum(before), unit="epoch", dynamic_ncols=True,
+        self._bar = tqdm.tqdm(total=total, initial=sum(before), unit=self._unit, dynamic_ncols=True,
                               disable=not sys.stderr.isatty())
         self._thread.start()
         return self
@@ -142,9 +169,9 @@ class Progress:
         """Prints what is there already: finished and interrupted runs, and those of other settings."""
         resumable = sum(track.resumable for track in self._tracks if not track.finished)
         if self._finished or resumable:
-            self._print(f"{len(self._finished)} of {len(self._tracks)} runs are finished already, {resumable} can "
+            self._print(f"{self._count(' of ')} are finished already, {resumable} can "
                         "resume from a checkpoint")
-        others = [track for track in self._tracks if track.changed]
+        others = [track for track in self._tracks if isinstance(track, Track) and track.changed]
         if others:
             runs = "1 earlier run" if len(others) == 1 else f"{len(others)} earlier runs"
             self._print(f"{runs} with other settings will be archived, as {others[0].job.root}.1 and so on "
@@ -166,18 +193,21 @@ class Progress:
             done += track.update()
             if track.finished and track not in self._finished:
                 self._finished.add(track)
-                self._bar.set_description_str(f"{len(self._finished)}/{len(self._tracks)} runs", refresh=False)
-                self._print(f"{track.label}: {track.outcome} ({len(self._finished)} of {len(self._tracks)} runs)")
+                self._bar.set_description_str(self._count("/"), refresh=False)
+                self._print(f"{track.label}: {track.outcome} ({self._count(' of ')})")
             if track.failure and track not in self._failed:
                 self._failed.add(track)
                 self._print(f"{track.label} FAILED: {track.failure}")
         running = [track for track in self._tracks if track.running]
         more = f" +{len(running) - MOST_LABELS}" if len(running) > MOST_LABELS else ""
         self._bar.n = done
-        self._bar.set_description_str(f"{len(self._finished)}/{len(self._tracks)} runs", refresh=False)
+        self._bar.set_description_str(self._count("/"), refresh=False)
         self._bar.set_postfix_str(", ".join(
             f"{track.label} {track.share:.0%}" for track in running[:MOST_LABELS]) + more)
         self._bar.refresh()
+
+    def _count(self, between: str) -> str:
+        return f"{len(self._finished)}{between}{len(self._tracks)} {self._what}"
 
     @staticmethod
     def _print(text: str) -> None:

@@ -8,7 +8,7 @@ import os
 import pathlib
 import threading
 import traceback
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import tqdm
 
@@ -36,15 +36,23 @@ class Job(NamedTuple):
 
 
 def work(job: Job) -> Optional[str]:
-    """Makes sure that the Job's folder holds its result. Returns None, or in one line why it does not.
-
-    That line is also written to failure.txt in the folder, for whoever watches it.
+    """Makes sure that the Job's folder holds its result. Returns and raises as `attempt` does.
 
     A finished run is left as it is, an interrupted one is resumed from its checkpoint, and a run of another
     config is archived.
+    """
+    return attempt(job, _train)
 
-    Raises Stopped if a signal has ended the run in the process that made the job. In a process of a pool, which leaves
-    signals to its parent, it is the run's failure.
+
+def attempt(job: Any, function: Callable[[Any], None]) -> Optional[str]:
+    """Calls the function with a job in the process for it. Returns None, or in one line why the function has failed.
+
+    That line is also written to failure.txt in the job's folder, for whoever watches it.
+
+    Raises Stopped if a signal has ended the job in the process that made it. In a process of a pool, which leaves
+    signals to its parent, it is the job's failure.
+
+    job: has the fields `root`, its folder, and `parent`, the id of the process that made it.
     """
     if os.getpid() != job.parent:
         _prepare_process(job.parent)
@@ -53,7 +61,7 @@ def work(job: Job) -> Optional[str]:
         if (root / name).exists():
             (root / name).unlink()
     try:
-        _train(job)
+        function(job)
         return None
     except UserError as error:
         if isinstance(error, Stopped) and os.getpid() == job.parent:

@@ -5,7 +5,7 @@ import logging
 import platform
 import sys
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import scipy
@@ -19,7 +19,7 @@ from core.training.cost import about_interim, about_shares
 from core.training.design import Plan, design_run, notices
 from core.training.devices import check_curvature_device, choose_device, uses_gpu
 from core.training.failures import one_line_failures
-from core.training.graph import build_model
+from core.training.graph import Model, build_model
 from core.training.model_card import model_card
 from core.training.outputs import NORM_ROWS
 from core.training.recovery import counts
@@ -27,6 +27,7 @@ from core.training.targets import about_targets
 from core.training.tasks import METRIC_PREFIX, TASKS
 from core.training.trainer import Outcome, Trainer
 from data_loader import stored
+from data_loader.splits import Splitter
 from data_loader.table_file import Table
 from misc import backend, gpu
 from misc.config import Config
@@ -47,6 +48,9 @@ from misc.folders import (
 from misc.log import close_logger, run_logger
 from misc.records import read_json, read_result, revision, versions, write_json
 
+Build = Callable[..., Model]  # of (design, device), as build_model
+Then = Callable[[Plan, Model, tf.Session], None]
+
 # Keys that a resumed run may change: they do not touch the training.
 FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_keep", "num_workers", "runs",
                   "exp_name", "experiments_path", "data_path",  # the rows themselves are compared by their hash
@@ -54,14 +58,17 @@ FREE_ON_RESUME = {"steps_per_run", "test_batch_size", "save_interval", "max_to_k
 IN_RESULT = {"predictive"}  # of these, keys that change no weight, but what a finished run says of its predictions
 
 
-def plan(config: Config, device: str = "auto", given: Optional[Table] = None) -> Plan:
+def plan(config: Config, device: str = "auto", given: Optional[Table] = None,
+         splitter: Optional[Splitter] = None) -> Plan:
     """Loads the data and looks up every part. Raises UserError for whatever would not work.
 
-    given: the table, if it is in memory; None: the config says where the data are.
+    Args:
+      given: the table, if it is in memory; None: the config says where the data are.
+      splitter: chooses the split; None: the config's protocol.
     """
     check_curvature_device(config)
     load = TASKS[config.kind].load
-    data = load(config) if given is None else load(config, given)
+    data = load(config) if given is None and splitter is None else load(config, given, splitter)
     if config.patience is not None and data.valid is None:  # of images, whose loader alone knows
         raise UserError(f"patience {config.patience} needs validation rows: set validation_fraction, e.g. to 0.1")
     config = with_schedule(config, data.spec.n_rows)
@@ -140,12 +147,19 @@ def _is_of(folder: Folder, config: Config, rows_hash: str) -> bool:
             and EXTENDED_TO not in read_json(folder.config))
 
 
-def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False) -> Dict[str, Any]:
-    """Trains as `execute` does, in any folder that the caller has claimed; shows nothing on the screen if `quiet`."""
+def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False, build: Optional[Build] = None,
+          then: Optional[Then] = None) -> Dict[str, Any]:
+    """Trains as `execute` does, in any folder that the caller has claimed; shows nothing on the screen if `quiet`.
+
+    Args:
+      build: makes the model, in place of `build_model`; each value of kl_candidates has a model of its own.
+      then: is called with the plan, the model and its session when training has ended.
+    """
+    build = build or build_model
     plan = warm_start.resumed(plan, folder) if resume else plan
     config, on_gpu = plan.config, uses_gpu(plan.config, plan.device)
     check_layers(plan.design.layers, config)
-    model = None if config.kl_candidates else build_model(plan.design, plan.device)
+    model = None if config.kl_candidates else build(plan.design, plan.device)
     archived = None if resume else archive_and_create(folder)
     log = run_logger(folder.log, screen=not quiet)
     try:
@@ -170,11 +184,13 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False)
         log.info("device %s: %s", plan.device, plan.device_reason)
         for line in about_shares(plan.design):
             log.info(line)
-        model = model or build_model(plan.design, plan.device)
+        model = model or build(plan.design, plan.device)
         with one_line_failures(), backend.session(model.graph, plan.design.n_threads, on_gpu) as session:
             started = time.perf_counter()
             outcome = Trainer(plan, model, folder, log, about, bar=not quiet).run(session, resume)
             wall_time = time.perf_counter() - started
+            if then is not None:
+                then(plan, model, session)
         return _write_result(plan, folder, log, outcome, summarise(plan, outcome, wall_time, about))
     except UserError as error:
         log.info("%s", error, extra={"screen": False})
