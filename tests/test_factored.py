@@ -41,7 +41,7 @@ def test_they_are_the_weights_that_sample_draws(session, rng, which, n_copies):
 def train(config, monkeypatch, factored, **values):
     """Returns the state after seven steps with two refreshes in float64."""
     monkeypatch.setattr(optimizer.LayerMethod, "rotates_rows", lambda self, n_rows: factored and self.noisy)
-    return flat(Run(config(precision="float64", hidden=[6, 5], batch_size=5, Teigen=3, **values)).steps(7))
+    return flat(Run(config(precision="float64", hidden=[6], batch_size=5, Teigen=3, **values)).steps(7))
 
 
 def assert_same(one, other):
@@ -67,7 +67,7 @@ def test_noisy_kfac_takes_the_same_steps_but_for_the_prior(config, monkeypatch, 
     monkeypatch.setattr(batch, "elbo_gradient", gradient)
 
 
-@pytest.mark.parametrize("values", [{}, dict(damping=0.1), dict(TInv=2, TCov=2), dict(true_fisher=False)])
+@pytest.mark.parametrize("values", [dict(damping=0.1), dict(TInv=2, TCov=2)])
 def test_noisy_kfac_takes_the_same_steps_in_its_eigenbasis(config, monkeypatch, values):
     """Without noise, whose coordinates differ, the step is the same; under auto_refresh alone it is chosen."""
     monkeypatch.setattr(posteriors, "_noise", lambda mean, n_particles, seed: tf.zeros(
@@ -76,7 +76,7 @@ def test_noisy_kfac_takes_the_same_steps_in_its_eigenbasis(config, monkeypatch, 
     for auto_refresh in (True, False):
         monkeypatch.setattr(optimizer.LayerMethod, "rotates_rows",
                             lambda self, n_rows, rotates=auto_refresh: rotates and self.noisy)
-        run = Run(config(precision="float64", hidden=[6, 5], batch_size=5, optimizer="kfac", auto_refresh=auto_refresh,
+        run = Run(config(precision="float64", hidden=[6], batch_size=5, optimizer="kfac", auto_refresh=auto_refresh,
                          **values))
         assert all(isinstance(layer.family, EigenKFAC) == auto_refresh for layer in run.model.design.layers)
         state = run.steps(7)
