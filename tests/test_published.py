@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks.published import __main__ as command
-from benchmarks.published import report, toy
+from benchmarks.published import report, runner, toy
 from benchmarks.published.plan import METHODS, TABLES, Choice, pairs, plan_runs, plan_search, schedule
 from misc.config import Config
 from misc.errors import UserError
-from misc.records import read_rows
+from misc.records import read_rows, write_json
 from tests.conftest import ROOT
 
 QUICK = ["--quick", "--methods", "kfac", "sgd", "--epochs", "12", "--jobs", "1"]
@@ -182,3 +182,25 @@ def test_toy_images_are_the_same_every_time(tmp_path):
 def test_report_alone_needs_no_images(tmp_path, capsys):
     command.main(["--report", "--out", str(tmp_path)])
     assert "0 of 24 runs are finished" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+def test_tuned_step_sizes_are_used_and_reported(tmp_path, capsys, monkeypatch):
+    flags = [*QUICK, "--methods", "sgd", "--epochs", "2", "--out", str(tmp_path)]
+    search = plan_search(command.choice_of(command.parse_args([*flags, "--tune"])))
+    scores = {0.003: -2.0, 0.01: -1.9, 0.03: -1.8, 0.1: -2.1}
+    for rate, run in search["plain", "sgd"].items():
+        run.folder.root.mkdir(parents=True)
+        write_json(run.folder.result, {"metrics": {"valid_log_likelihood": scores[rate]}})
+    command.main([*flags, "--tune"])
+    assert "| plain     | sgd      | 1      | 0.03 " in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        command.main(flags)
+    assert stop.value.code == 2 and "learning_rate (then 0.03, now 0.01)" in capsys.readouterr().err
+
+    last = search["plain", "sgd"][0.1].folder.result
+    last.unlink()
+    monkeypatch.setattr(runner, "make_runs", lambda runs, making, finished: last.write_text(
+        '{"metrics": {"valid_log_likelihood": -1.0}}') and {})
+    with pytest.raises(SystemExit) as stop:
+        command.main([*flags, "--tune"])
+    assert stop.value.code == 2 and "learning_rate (then 0.03, now 0.1)" in capsys.readouterr().err

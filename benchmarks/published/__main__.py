@@ -63,25 +63,28 @@ def main(argv=None):
         from benchmarks.published import check, report, runner
 
         search = plan_search(choice) if args.tune else {}
+        runs = plan_runs(choice, check.chosen_rates(search))
         if args.report:
-            print(report.write(choice, plan_runs(choice, check.chosen_rates(search))))
+            print(report.write(choice, runs))
             return
         if args.quick and args.data_path is None:
             toy.write_images(pathlib.Path(choice.data_path))
         pilots = [run for by_rate in search.values() for run in by_rate.values()]
-        first_plan = check.check_runs(choice, [*pilots, *plan_runs(choice)], args.device)
+        first_plan = check.check_runs([*pilots, *runs], args.device)
         if args.explain:
-            print(check.explain([*pilots, *plan_runs(choice)], first_plan))
+            print(check.explain([*pilots, *runs], first_plan))
             return
         making = runner.Making(
             args.jobs or (toy.JOBS if args.quick else 1), args.device, {"ood": "noise", "corrupt": True,
                                      "rows": toy.CORRUPTED_ROWS if args.quick else CORRUPTED_ROWS},
             choice.out / "logs", first_plan.design.steps_per_epoch)
+        rows_hash = first_plan.data.rows_hash
         del first_plan  # which holds the images
         errors = runner.make_runs(pilots, making, lambda: None) if pilots else {}
         if errors:
             fail(errors, len(pilots))
         runs = plan_runs(choice, check.chosen_rates(search))
+        check.check_folders(runs, rows_hash)
         errors = runner.make_runs(runs, making, lambda: report.write(choice, runs))
         print(report.write(choice, runs))
         if errors:

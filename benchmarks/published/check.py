@@ -3,7 +3,7 @@ from typing import Any, Dict, Sequence, Tuple
 
 import tabulate
 
-from benchmarks.published.plan import Choice, Run
+from benchmarks.published.plan import Run
 from core.training import run as training
 from core.training.cost import run_cost
 from core.training.design import Plan, design_run
@@ -14,22 +14,25 @@ from misc.records import read_result
 HOUR = 3600.0
 
 
-def check_runs(choice: Choice, runs: Sequence[Run], device: str) -> Plan:
-    """Returns the plan of the first run. Raises UserError if a run cannot be made. Writes nothing.
-
-    Runs of other settings in the same folder are an error, so that no hours of training are put aside by a typo.
-    """
+def check_runs(runs: Sequence[Run], device: str) -> Plan:
+    """Returns the plan of the first run. Raises UserError if a run cannot be made. Writes nothing."""
     plan = training.plan(runs[0].config, device)
     for run in runs:
         check_writable(run.folder)
         design_run(run.config, plan.data.spec)
+    check_folders(runs, plan.data.rows_hash)
+    return plan
+
+
+def check_folders(runs: Sequence[Run], rows_hash: str) -> None:
+    """Raises UserError if a folder holds a run of other settings, so that a typo puts no hours of training aside."""
+    for run in runs:
         if not run.folder.config.is_file():
             continue
-        changed = changed_settings(run.folder, run.config, plan.data.rows_hash, training.FREE_ON_RESUME)
+        changed = changed_settings(run.folder, run.config, rows_hash, training.FREE_ON_RESUME)
         if changed:
             raise UserError(f"{run.folder.root} holds a run of other settings, {', '.join(changed.values())}: give "
                             "another --out, or the flags of that run")
-    return plan
 
 
 def explain(runs: Sequence[Run], plan: Plan) -> str:
