@@ -42,7 +42,7 @@ class Contender:
         self.device = choose_device(device, self.design).device
         self.model = build_model(self.design, self.device)
         self.build_seconds = time.perf_counter() - start
-        self.session = backend.session(self.model.graph, self.design.n_threads, uses_gpu(config, self.device))
+        self.session = backend.session(self.model.graph, config.n_threads, uses_gpu(config, self.device))
         self.session.run(self.model.init)
         self.stepper = Stepper(self.session, self.model, data.train)
         self.stepper.load_data()
@@ -140,9 +140,8 @@ def main():
         contenders = {name: Contender(with_method(config, name), data, args.device)
                       for name in args.methods or DEFAULT_METHODS[config.mode] or list(METHODS)}
         print(f"{config.dataset}, {config.model_name}, batch {config.batch_size}, {config.train_particles} particles, "
-              f"TensorFlow {tf.__version__}, "
-              + ", ".join(f"{name} on {contender.device} with {contender.design.n_threads or 'all'} thread(s)"
-                          for name, contender in contenders.items()))
+              f"{config.n_threads or 'all'} thread(s), TensorFlow {tf.__version__}, "
+              + ", ".join(sorted({contender.device for contender in contenders.values()})))
         first = next(iter(contenders))
         print(f"import {imported:.1f} s; graph of {first} {contenders[first].build_seconds:.1f} s", flush=True)
         medians = median_times(contenders, config.mode, args.rounds)

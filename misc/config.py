@@ -33,11 +33,12 @@ class ModeDefaults(typing.NamedTuple):
     kl_warmup: int      # epochs
     epoch_rate: int     # epochs
     save_interval: int  # epochs
+    threads: int        # 0: TensorFlow's choice
 
 
 MODE_DEFAULTS = {
-    REGRESSION: ModeDefaults(kl_warmup=0, epoch_rate=10, save_interval=100),
-    CLASSIFICATION: ModeDefaults(kl_warmup=20, epoch_rate=1, save_interval=5),
+    REGRESSION: ModeDefaults(kl_warmup=0, epoch_rate=10, save_interval=100, threads=1),
+    CLASSIFICATION: ModeDefaults(kl_warmup=20, epoch_rate=1, save_interval=5, threads=0),
 }
 
 
@@ -225,6 +226,11 @@ class Config(Keys):
     def epochs_held_out(self) -> int:
         """Epochs during which training rows are held out to estimate the noise precision."""
         return self.held_out_epochs or max(1, 3 * self.epoch // 5)
+
+    @property
+    def n_threads(self) -> int:
+        """Threads per TensorFlow operation; 0 for TensorFlow's choice."""
+        return self._or_default("threads")
 
     def _or_default(self, name: str) -> int:
         """Returns the value of a key, or the default of the mode if it is null."""

@@ -284,8 +284,8 @@ class Keys(pydantic.BaseModel):
         EXECUTION, 0, "Maximal number of steps per session.run; 0: as many as fit. It never changes a result.", ge=0)
     precision: Literal["float32", "float64"] = key(EXECUTION, "float32", "Floating-point type of the graph.")
     threads: typing.Optional[int] = key(
-        EXECUTION, None, "Threads per TensorFlow operation (LAPACK has its own); 0: TensorFlow's choice. Default: 0 if "
-        "a step is estimated to gain by two cores, which follows from the sizes alone, else 1.", ge=0, le=1024)
+        EXECUTION, None, "Threads per TensorFlow operation, except LAPACK's decompositions, which have their own; "
+        "0: TensorFlow's choice. Default: 1 for regression, 0 for classification.", ge=0, le=1024)
     num_workers: int = key(EXECUTION, 2, "Has no effect; accepted for compatibility with published files.", ge=0)
 
 

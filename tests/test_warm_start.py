@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import train
+from core.inference import optimizer
 from core.inference.likelihoods import WishartLikelihood
 from core.inference.noise_model import GammaPrior
 from core.inference.noise_precision import ConjugateNoise, NoiseBatch
@@ -259,6 +260,25 @@ def test_weights_of_another_method_are_taken_over(source, config, theirs, ours):
     assert plan.start.notices == (
         f"note: init_from {first.root} was trained by optimizer {theirs}, which keeps another state than {ours}: the "
         "weights are taken over; curvature begins anew",)
+
+
+@pytest.mark.parametrize("theirs, ours", [
+    (dict(optimizer="kfac_point"), {}), ({}, dict(optimizer="kfac_point")), (dict(posterior_layers="last"), {}),
+    ({}, dict(batch_size=30))])
+def test_weights_of_the_same_method_in_other_coordinates_are_taken_over(source, config, monkeypatch, theirs, ours):
+    """Wide layers of noisy K-FAC are in the eigenbasis where their rows are rotated."""
+    monkeypatch.setattr(optimizer, "LEAST_FACTORED", 1000)
+    wide = dict(optimizer="kfac", hidden=[60, 60], batch_size=5, auto_refresh=True, epoch=1)
+    first = source(**dict(wide, **theirs))
+    made = config(**dict(wide, init_from=str(first.root), split=1, **ours))
+    plan = warm_start.begun(run.plan(made))
+    warm, there = at_the_start(plan), weights(first)
+    mean = there["dense1/mean"]
+    assert ("dense1/q_a" in warm) != ("dense1/q_a" in there)
+    if "dense1/q_a" in there:
+        mean = there["dense1/q_a"] @ mean @ there["dense1/q_s"].T
+    np.testing.assert_allclose(warm["dense1/mean"], mean, rtol=1e-4, atol=1e-6)
+    assert "with wide layers in other coordinates" in plan.start.notices[0]
 
 
 def test_noise_of_another_kind_begins_anew(source, config):

@@ -70,9 +70,9 @@ def run_cost(design: "Design") -> RunCost:
     Further cores help large layers only.
     """
     config, periods, spec = design.config, design.schedule.periods, design.spec
-    n_cores = design.n_threads or os.cpu_count() or 1
+    n_cores = design.config.n_threads or os.cpu_count() or 1
     layers = [_layer_cost(design, layer, n_cores) for layer in design.layers]
-    seconds = _seconds_of_steps(design, [layer.parts for layer in layers], pooled=design.n_threads != 1)
+    seconds = _seconds_of_steps(design, [layer.parts for layer in layers], pooled=design.config.n_threads != 1)
     width = _width(config)
     numbers_per_row = 1
     for length in spec.shape:
@@ -100,6 +100,8 @@ def about_shares(design: "Design") -> List[str]:
             if remedies:
                 lines.append(f"note: more than half of a step goes to {part}: {' or '.join(remedies)} would make it "
                              "shorter")
+    if design.config.threads is None and design.config.n_threads == 1 and gains_by_threads(design):
+        lines.append("note: operations are large enough to gain by more cores: --set threads=0 takes all")
     return lines
 
 
@@ -123,15 +125,12 @@ def refresh_multiple(design: "Design") -> int:
     return max(1, math.ceil(curvature / others * (1.0 - CURVATURE_SHARE) / CURVATURE_SHARE))
 
 
-def auto_threads(design: "Design") -> int:
-    """Returns 0, TensorFlow's choice of threads per operation, if two cores would gain a fifth by a pool; else 1.
-
-    It depends on sizes alone, not on the machine, since the number of threads can change results by rounding.
-    """
+def gains_by_threads(design: "Design") -> bool:
+    """Tells whether two cores and a pool of threads would shorten a step by a fifth or more, by the estimate."""
     alone, together = (_seconds_of_steps(design, [_layer_seconds(design, layer, n_cores, pooled)
                                                   for layer in design.layers], pooled)
                        for n_cores, pooled in ((1, False), (2, True)))
-    return 0 if together < 0.8 * alone else 1
+    return together < 0.8 * alone
 
 
 def _seconds_of_steps(design: "Design", layers: Sequence[Dict[str, float]], pooled: bool) -> float:
@@ -180,15 +179,16 @@ def about_interim(design: "Design") -> List[str]:
 
 
 def _layer_cost(design: "Design", layer: LayerMethod, n_cores: int) -> LayerCost:
-    config, periods = design.config, design.schedule.periods
+    config = design.config
     d_a, d_s = layer.shape
     places, draws = layer.spec.n_locations, _draws(design, layer)
     most = min(config.batch_size, design.spec.n_rows)
     kept = 2 * d_a * d_s
     held = draws * (d_a * d_s + 4 * most * places * d_s + (0 if layer.spec.geometry else most * d_a))
     if layer.family is not None and layer.family.needs_factors:
-        kept += (3 if "inverse" in periods and config.damping else 2) * (d_a**2 + d_s**2) + d_a * d_s
-    parts = _layer_seconds(design, layer, n_cores, pooled=design.n_threads != 1)
+        has_inverses = not layer.family.in_eigenbasis and keeps_inverses(config, layer.shape)
+        kept += (3 if has_inverses else 2) * (d_a**2 + d_s**2) + d_a * d_s
+    parts = _layer_seconds(design, layer, n_cores, pooled=design.config.n_threads != 1)
     return LayerCost(parts, kept * _width(config), held * _width(config))
 
 

@@ -71,7 +71,8 @@ def _fitted(plan: Plan, source: Config, there: Shapes) -> Tuple[Plan, Optional[L
     families = [lookup(METHODS, one.optimizer, "optimizer").family for one in (config, source)]
     here = _state_shapes(design)
     _check_network(design, config.init_from, here, there)
-    if families[0] is families[1]:
+    layers = layer_methods(source, [layer.spec for layer in design.layers], design.prior)
+    if families[0] is families[1] and not _coordinates_differ(design.layers, layers):
         _check_noise(config, source)
         _check_state(config.init_from, here, there)
         return plan, None, []
@@ -82,11 +83,19 @@ def _fitted(plan: Plan, source: Config, there: Shapes) -> Tuple[Plan, Optional[L
     if noise and (_noise_kind(config) != _noise_kind(source)
                   or any(there.get(name) != shape for name, shape in noise.items())):
         anew.append(NOISE)
-    layers = layer_methods(source, [layer.spec for layer in design.layers], design.prior)
-    notice = (f"note: init_from {config.init_from} was trained by optimizer {source.optimizer}, which keeps another "
-              f"state than {config.optimizer}: the weights are taken over; {' and '.join(anew)} begin"
-              f"{'s' if len(anew) == 1 else ''} anew")
+    why = f"which keeps another state than {config.optimizer}" if families[0] is not families[1] else (
+        "with wide layers in other coordinates (they follow from optimizer, posterior_layers, auto_refresh and "
+        "batch_size)")
+    notice = (f"note: init_from {config.init_from} was trained by optimizer {source.optimizer}, {why}: the weights "
+              f"are taken over; {' and '.join(anew)} begin{'s' if len(anew) == 1 else ''} anew")
     return plan._replace(design=with_anew(design, anew)), layers, [notice]
+
+
+def _coordinates_differ(layers: List[LayerMethod], others: List[LayerMethod]) -> bool:
+    """Tells whether two runs by one method keep a layer in different coordinates, as noisy K-FAC may."""
+    pairs = [(one.family, other.family) for one, other in zip(layers, others) if one.family and other.family]
+    return any(one.needs_factors and other.needs_factors and one.in_eigenbasis != other.in_eigenbasis
+               for one, other in pairs)
 
 
 def resumed(plan: Plan, folder: Folder) -> Plan:
