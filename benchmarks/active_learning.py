@@ -11,7 +11,8 @@ rows; `hmc` is NUTS. Each is also trained on rows chosen at random. All have the
 
 FOLDER/DATA/METHOD has the files of active_learning.py. FOLDER/steps.csv has all steps, FOLDER/table.md the means and
 standard errors, FOLDER/paired.csv and the end of the table the tests of PAIRS. Every step is saved, and the same
-command continues after an interruption. --quick takes a few minutes: two repeats and two steps of short trainings on one data set.
+command continues after an interruption. --quick shows that it works, in a few minutes: two repeats and two steps of
+short trainings on one data set.
 
 Reference: Zhang et al. (2018), https://arxiv.org/abs/1712.02390, where the methods are compared in this way
 """
