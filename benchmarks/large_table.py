@@ -73,7 +73,7 @@ def measure(config, n_steps, started):
     plan = run.plan(config, "cpu")
     loaded = time.perf_counter() - loading
     model = build_model(plan.design, plan.device)
-    with backend.session(model.graph, config.n_threads) as session:
+    with backend.session(model.graph, plan.design.n_threads) as session:
         session.run(model.init)
         stepper = Stepper(session, model, plan.data.train)
         stepper.load_data()

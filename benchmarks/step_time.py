@@ -1,6 +1,7 @@
 """Measures the time per training step of every method, and its ratio to that of Adam or SGD.
 
     python -m benchmarks.step_time [--config FILE] [--methods NAME ...] [--rounds N] [--memory] [--set KEY=VALUE ...]
+                                   [--device cpu]
 
 Methods take turns, so that slow moments of the machine affect them all; the figures are medians over rounds. Curvature
 updates at the config's periods are included: for regression, whole epochs are timed; for classification, every kind of
@@ -30,16 +31,18 @@ REFERENCE = {REGRESSION: "adam", CLASSIFICATION: "sgd"}  # ratios are to this on
 class Contender:
     """One method's graph and session on the training data."""
 
-    def __init__(self, config, data):
+    def __init__(self, config, data, device="cpu"):
         from core.training.design import design_run
+        from core.training.devices import choose_device, uses_gpu
         from core.training.graph import build_model
         from core.training.stepper import Stepper
 
         start = time.perf_counter()
         self.design = design_run(config, data.spec)
-        self.model = build_model(self.design)
+        self.device = choose_device(device, self.design).device
+        self.model = build_model(self.design, self.device)
         self.build_seconds = time.perf_counter() - start
-        self.session = backend.session(self.model.graph, config.n_threads)
+        self.session = backend.session(self.model.graph, self.design.n_threads, uses_gpu(config, self.device))
         self.session.run(self.model.init)
         self.stepper = Stepper(self.session, self.model, data.train)
         self.stepper.load_data()
@@ -83,17 +86,18 @@ ROUNDS = {REGRESSION: (3, 40), CLASSIFICATION: (1, 3)}  # rounds that warm up, r
 
 def peak_memory(args, name):
     """Returns the peak MiB of a process that trains a cycle of steps with one method and evaluates a batch."""
-    command = [sys.executable, "-m", "benchmarks.step_time", "--config", args.config, "--only-memory", name]
+    command = [sys.executable, "-m", "benchmarks.step_time", "--config", args.config, "--only-memory", name,
+               "--device", args.device]
     for text in args.set:
         command += ["--set", text]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode().split()[-1])
 
 
-def train_and_evaluate(config, data):
+def train_and_evaluate(config, data, device):
     """Does what `peak_memory` measures, and prints the peak MiB."""
     from core.training.schedule import Segment
 
-    contender = Contender(config, data)
+    contender = Contender(config, data, device)
     for due in contender.cycle():
         contender.stepper.run(Segment(1, 1, due))
     part = data.test._replace(x=data.test.x[:config.test_batch_size], y=data.test.y[:config.test_batch_size])
@@ -117,6 +121,7 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--methods", nargs="+", metavar="NAME")
     parser.add_argument("--rounds", type=int, help="rounds timed per method")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "gpu", "auto"], help="where the operations run")
     parser.add_argument("--memory", action="store_true", help="measure peak memory, too")
     parser.add_argument("--only-memory", metavar="NAME", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -130,12 +135,14 @@ def main():
         imported = time.perf_counter() - start
         data = TASKS[config.kind].load(config)
         if args.only_memory:
-            train_and_evaluate(with_method(config, args.only_memory), data)
+            train_and_evaluate(with_method(config, args.only_memory), data, args.device)
             return
-        contenders = {name: Contender(with_method(config, name), data)
+        contenders = {name: Contender(with_method(config, name), data, args.device)
                       for name in args.methods or DEFAULT_METHODS[config.mode] or list(METHODS)}
         print(f"{config.dataset}, {config.model_name}, batch {config.batch_size}, {config.train_particles} particles, "
-              f"{config.n_threads or 'all'} thread(s), TensorFlow {tf.__version__}")
+              f"TensorFlow {tf.__version__}, "
+              + ", ".join(f"{name} on {contender.device} with {contender.design.n_threads or 'all'} thread(s)"
+                          for name, contender in contenders.items()))
         first = next(iter(contenders))
         print(f"import {imported:.1f} s; graph of {first} {contenders[first].build_seconds:.1f} s", flush=True)
         medians = median_times(contenders, config.mode, args.rounds)

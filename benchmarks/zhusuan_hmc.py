@@ -112,7 +112,7 @@ def run_hmc(found, design, data, sampler, seed):
     from core.zhusuan_bridge.library import zs
     from core.zhusuan_bridge.models import LOG_PRECISION, OUTPUTS, chains, network_model, variational_net
 
-    with tf.Graph().as_default() as graph, backend.session(graph, design.config.n_threads) as session:
+    with tf.Graph().as_default() as graph, backend.session(graph, design.n_threads) as session:
         tf.set_random_seed(seed)
         model = network_model(design, tf.constant(data.train.x, tf.float32), BOUND_PARTICLES)
         observed = {"y": tf.constant(data.train.y, tf.float32)}

@@ -9,12 +9,15 @@ import typing
 import pydantic
 
 from misc.config_file import PathLike, parse_override, read_settings
-from misc.config_keys import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION, TABLE_KEYS, Keys, key_mode
+from misc.config_keys import CLASSIFICATION, REGRESSION, TABLE_CLASSIFICATION, Keys, key_mode
 from misc.config_overlays import OVERLAY_KEYS, read_overlay
 from misc.config_types import PATTERNS
 from misc.errors import UserError
 from misc.synonyms import key_hint
 
+TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
+              "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file",
+              "kl_candidates")  # that runs on images do not have
 STRATIFIED_PROTOCOLS = ("random", "kfold")  # of tables: stratified gives test rows the same share of each class
 GIVEN_TEST_ROWS = ("column", "file")  # others that a table can have with stratified, for validation rows alone
 FIXED_TEST_FRACTION = ("published", "standard")  # values of protocol with which test_fraction has no effect
@@ -30,12 +33,11 @@ class ModeDefaults(typing.NamedTuple):
     kl_warmup: int      # epochs
     epoch_rate: int     # epochs
     save_interval: int  # epochs
-    threads: int        # 0: TensorFlow's choice
 
 
 MODE_DEFAULTS = {
-    REGRESSION: ModeDefaults(kl_warmup=0, epoch_rate=10, save_interval=100, threads=1),
-    CLASSIFICATION: ModeDefaults(kl_warmup=20, epoch_rate=1, save_interval=5, threads=0),
+    REGRESSION: ModeDefaults(kl_warmup=0, epoch_rate=10, save_interval=100),
+    CLASSIFICATION: ModeDefaults(kl_warmup=20, epoch_rate=1, save_interval=5),
 }
 
 
@@ -223,11 +225,6 @@ class Config(Keys):
     def epochs_held_out(self) -> int:
         """Epochs during which training rows are held out to estimate the noise precision."""
         return self.held_out_epochs or max(1, 3 * self.epoch // 5)
-
-    @property
-    def n_threads(self) -> int:
-        """Threads per TensorFlow operation; 0 for TensorFlow's choice."""
-        return self._or_default("threads")
 
     def _or_default(self, name: str) -> int:
         """Returns the value of a key, or the default of the mode if it is null."""

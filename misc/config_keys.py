@@ -20,10 +20,6 @@ CURVATURE, REFRESH, EXECUTION = "Curvature estimates", "Curvature refresh", "Exe
 
 SAMPLED, LINEARISED = "sampled", "linearised"  # values of key `predictive`
 
-TABLE_KEYS = ("data_file", "target", "inputs", "drop", "row_id", "categories", "dates", "missing", "missing_marks",
-              "separator", "decimal", "encoding", "header", "protocol", "folds", "group", "split_column", "test_file",
-              "kl_candidates")
-
 
 class Keys(pydantic.BaseModel):
     """Checks the type and the range of every key by itself. Frozen; numbers are JSON numbers of the stated type."""
@@ -225,9 +221,12 @@ class Keys(pydantic.BaseModel):
     scale_ema_decay: float = key(STEP, 0.99, "Decay of the moving average of R.", CLASSIFICATION, ge=0, lt=1)
     kl_clip: float = key(
         STEP, 1e-3, "Bound on the KL divergence between the predictive distributions before and after the "
-        "preconditioned gradient step, before momentum; multiplied by 0.95 after every epoch.", CLASSIFICATION, gt=0)
+        "preconditioned gradient step, before momentum; multiplied by clip_decay after every epoch.", CLASSIFICATION,
+        gt=0)
+    clip_decay: float = key(
+        STEP, 0.95, "Factor on kl_clip after every epoch; 1: it does not shrink.", CLASSIFICATION, gt=0, le=1)
     clip_warmup: int = key(
-        STEP, 10000, "Steps over which a factor of kl_clip grows from 0 to 1, beside the decay by 0.95 per epoch; 0: "
+        STEP, 10000, "Steps over which a factor of kl_clip grows from 0 to 1, beside the decay by clip_decay; 0: "
         "no warm-up.", CLASSIFICATION, ge=0)
 
     damping: float = key(
@@ -285,8 +284,8 @@ class Keys(pydantic.BaseModel):
         EXECUTION, 0, "Maximal number of steps per session.run; 0: as many as fit. It never changes a result.", ge=0)
     precision: Literal["float32", "float64"] = key(EXECUTION, "float32", "Floating-point type of the graph.")
     threads: typing.Optional[int] = key(
-        EXECUTION, None, "Threads per TensorFlow operation, except LAPACK's decompositions, which have their own; "
-        "0: TensorFlow's choice. Default: 1 for regression, 0 for classification.", ge=0, le=1024)
+        EXECUTION, None, "Threads per TensorFlow operation (LAPACK has its own); 0: TensorFlow's choice. Default: 0 if "
+        "a step is estimated to gain by two cores, which follows from the sizes alone, else 1.", ge=0, le=1024)
     num_workers: int = key(EXECUTION, 2, "Has no effect; accepted for compatibility with published files.", ge=0)
 
 

@@ -43,7 +43,7 @@ def test_time_counts_the_mean_batch_and_memory_the_largest(config):
     assert smaller.seconds == larger.seconds and smaller.peak_bytes < larger.peak_bytes
 
 
-WIDE = dict(hidden=[300, 300], batch_size=20)
+WIDE = dict(hidden=[300, 300], batch_size=20, threads=1)
 
 
 @pytest.mark.parametrize("optimizer", ["ekfac", "kfac"])
@@ -63,6 +63,13 @@ def test_auto_refresh_keeps_curvature_below_a_quarter_of_a_step(config, optimize
     assert share(multiple) <= CURVATURE_SHARE < share(multiple - 1)
 
 
+def test_wide_layers_take_all_cores_unless_the_config_says_otherwise(config):
+    """The choice does not depend on the machine; a machine with more cores gains more."""
+    for values, n_threads in ((dict(hidden=[50]), 1), (dict(hidden=[800, 800], batch_size=200), 0),
+                              (dict(hidden=[800, 800], batch_size=200, threads=3), 3), (dict(threads=0), 0)):
+        assert design_run(config(**values), Spec(1000, (5,), 1, None)).n_threads == n_threads
+
+
 def test_auto_refresh_leaves_narrow_layers_and_other_methods_alone(config):
     for values in (dict(optimizer="kfac", hidden=[150]), dict(WIDE, optimizer="adam"), dict(WIDE, optimizer="diag")):
         made = design_run(config(auto_refresh=True, **values), Spec(1000, (5,), 1, None))
@@ -76,15 +83,19 @@ def test_moving_averages_cover_as_many_steps_with_longer_periods():
 def test_the_parts_of_a_step_are_said_with_what_would_make_it_shorter(config):
     """K-FAC of a regression inverts at every step, which takes most of it for wide layers."""
     def lines(**values):
-        return about_shares(design_run(config(**dict(WIDE, hidden=[1500, 1500], **values)), Spec(1000, (5,), 1, None)))
+        settings = dict(WIDE, hidden=[1500, 1500])
+        settings.update(values)
+        return about_shares(design_run(config(**settings), Spec(1000, (5,), 1, None)))
 
     shares = [float(number) for number in re.findall(r"(\d+)%", lines(optimizer="kfac")[0])]
     assert len(shares) == 4 and sum(shares) == pytest.approx(100, abs=2) and shares[3] > 50
     assert lines(optimizer="kfac")[1:] == ["note: more than half of a step goes to refreshes: a larger TInv or "
                                            "auto_refresh would make it shorter"]
-    assert lines(optimizer="kfac", auto_refresh=True)[1:] == []
+    assert lines(optimizer="kfac", auto_refresh=True, train_particles=2, batch_size=400)[1:] == []
     assert lines(optimizer="diag", train_particles=50)[1:] == [
         "note: more than half of a step goes to drawing weights: a smaller train_particles would make it shorter"]
+    shares = [float(number) for number in re.findall(r"(\d+)%", lines(optimizer="diag", train_particles=1)[0])]
+    assert shares[1] > 50 and lines(optimizer="diag", train_particles=1)[1:] == []  # there is no smaller number
     assert "statistics" not in lines(optimizer="adam")[0]
 
 

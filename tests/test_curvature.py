@@ -4,6 +4,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
+from core.inference.eigen_kfac import EigenKFAC
+from core.inference.eigenbasis import InEigenbasis
 from core.inference.ekfac import EKFAC, carry_scale
 from core.inference.factors import STATISTICS
 from core.inference.families import Batch, Diagonal, MeanField
@@ -50,7 +52,7 @@ def dense_posterior(session, family, state):
     values = type(q)(*[value if isinstance(value, float) else session.run(value) for value in q])
     if isinstance(family, KFAC):
         return values.temperature * np.kron(values.root_a.T @ values.root_a, values.root_s.T @ values.root_s)
-    if isinstance(family, EKFAC):
+    if isinstance(family, InEigenbasis):
         basis = np.kron(values.q_a, values.q_s)
         return (basis * values.variance.ravel()) @ basis.T
     return np.diag(values.variance.ravel())
@@ -88,9 +90,10 @@ def test_a_share_of_the_rows_estimates_the_statistics_without_bias(session, conf
     assert any(np.abs(first[name] - whole[name]).max() > 1e-3 for name in first)
 
 
+@pytest.mark.parametrize("make", [KFAC, EigenKFAC])
 @pytest.mark.parametrize("gamma_ex", [0.0, 0.3])
-def test_kfac_posterior_has_only_the_prior_damping(session, config, rng, arrays, gamma_ex):
-    family = KFAC(PRIOR, config(damping=gamma_ex))
+def test_kfac_posterior_has_only_the_prior_damping(session, config, rng, arrays, make, gamma_ex):
+    family = make(PRIOR, config(damping=gamma_ex))
     _, state = updated(session, family, arrays, {"cov", "inverse"})
     damped = [reference.damped_kron(state["a_cov"], state["s_cov"], gamma) for gamma in (0.04, 0.04 + gamma_ex)]
     assert_allclose(dense_posterior(session, family, state), 0.02 * np.linalg.inv(damped[0]), rtol=1e-9)
@@ -98,10 +101,12 @@ def test_kfac_posterior_has_only_the_prior_damping(session, config, rng, arrays,
     assert_allclose(preconditioned(session, family, state, grad), np.linalg.solve(damped[1], grad.ravel()), rtol=1e-9)
 
 
-def test_kfac_roots_wait_for_their_refresh(session, config, arrays):
-    old, new = updated(session, KFAC(PRIOR, config()), arrays, {"cov"})
+@pytest.mark.parametrize("make, entry", [(KFAC, "root_a"), (EigenKFAC, "q_a"), (EigenKFAC, "values_a")])
+def test_kfac_roots_wait_for_their_refresh(session, config, arrays, make, entry):
+    old, new = updated(session, make(PRIOR, config()), arrays, {"cov"})
     assert (old["a_cov"] != new["a_cov"]).any()
-    assert (old["root_a"] == new["root_a"]).all()
+    assert (old[entry] == new[entry]).all()
+    assert (updated(session, make(PRIOR, config()), arrays, {"cov", "inverse"})[1][entry] != new[entry]).any()
 
 
 @pytest.mark.parametrize("gamma_ex", [0.0, 0.3])

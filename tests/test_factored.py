@@ -4,7 +4,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from numpy.testing import assert_allclose
 
-from core.inference import batch, kfac, optimizer
+from core.inference import batch, kfac, optimizer, posteriors
+from core.inference.eigen_kfac import EigenKFAC
 from core.inference.gaussian import Prior
 from core.inference.linalg import inverse_root
 from core.inference.posteriors import EigenMatrixNormal, MatrixNormal
@@ -15,7 +16,7 @@ from tests.test_model import Run, flat
 SEED = [3, 4]
 
 
-def posteriors(rng):
+def both_posteriors(rng):
     """Returns both structured posteriors of a layer [4, 3], in float64."""
     a, s = (tf.constant(np.cov(rng.randn(d, 3 * d))) for d in (4, 3))
     mean = tf.constant(rng.randn(4, 3))
@@ -27,7 +28,7 @@ def posteriors(rng):
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("n_copies", [1, 2])
 def test_they_are_the_weights_that_sample_draws(session, rng, which, n_copies):
-    posterior = posteriors(rng)[which]
+    posterior = both_posteriors(rng)[which]
     rows = tf.constant(rng.randn(n_copies, 5, 3))
     factored, drawn = posterior.sample_factored(2, SEED), posterior.sample(2, SEED)
     outputs = []
@@ -40,7 +41,7 @@ def test_they_are_the_weights_that_sample_draws(session, rng, which, n_copies):
 def train(config, monkeypatch, factored, **values):
     """Returns the state after seven steps with two refreshes in float64."""
     monkeypatch.setattr(optimizer.LayerMethod, "rotates_rows", lambda self, n_rows: factored and self.noisy)
-    return flat(Run(config(precision="float64", hidden=[6, 5], batch_size=5, Teigen=3, **values)).steps(7))
+    return flat(Run(config(precision="float64", hidden=[6], batch_size=5, Teigen=3, **values)).steps(7))
 
 
 def assert_same(one, other):
@@ -66,9 +67,28 @@ def test_noisy_kfac_takes_the_same_steps_but_for_the_prior(config, monkeypatch, 
     monkeypatch.setattr(batch, "elbo_gradient", gradient)
 
 
+@pytest.mark.parametrize("values", [dict(damping=0.1), dict(TInv=2, TCov=2)])
+def test_noisy_kfac_takes_the_same_steps_in_its_eigenbasis(config, monkeypatch, values):
+    """Without noise, whose coordinates differ, the step is the same; under auto_refresh alone it is chosen."""
+    monkeypatch.setattr(posteriors, "_noise", lambda mean, n_particles, seed: tf.zeros(
+        [n_particles, *mean.shape.as_list()], mean.dtype))
+    means = []
+    for auto_refresh in (True, False):
+        monkeypatch.setattr(optimizer.LayerMethod, "rotates_rows",
+                            lambda self, n_rows, rotates=auto_refresh: rotates and self.noisy)
+        run = Run(config(precision="float64", hidden=[6], batch_size=5, optimizer="kfac", auto_refresh=auto_refresh,
+                         **values))
+        assert all(isinstance(layer.family, EigenKFAC) == auto_refresh for layer in run.model.design.layers)
+        state = run.steps(7)
+        means.append([entries["q_a"] @ entries["mean"] @ entries["q_s"].T if auto_refresh else entries["mean"]
+                      for entries in (state[layer.spec.name] for layer in run.model.design.layers)])
+    for one, other in zip(*means):
+        assert_allclose(one, other, rtol=1e-7, atol=1e-10)
+
+
 def test_the_gradient_of_the_prior_is_at_the_posterior_mean(session, rng):
     spec, prior = LayerSpec("dense0", "dense", 3, 3), Prior(20, 0.6, 0.5)
-    posterior = posteriors(rng)[1]
+    posterior = both_posteriors(rng)[1]
     weights, rows = posterior.sample_factored(2, SEED), tf.constant(rng.randn(1, 5, 3))
     layers = LayerBuilder([spec], [weights], ACTIVATIONS["tanh"])
     score = batch.Score(tf.zeros_like(layers.dense(rows, 3)), tf.zeros([2, 5, 3], tf.float64))

@@ -126,7 +126,8 @@ def test_against_dense_jacobians(case, optimizer):
 
 @pytest.mark.parametrize("case, optimizer", [
     ("convolutions", "ekfac"), ("convolutions", "kfac"), ("convolutions", "diag"),
-    ("convolutions, batch norm", "kfac"), ("one of three", "ekfac"), ("shortcuts", "diag")])
+    ("convolutions, batch norm", "kfac"), ("one of three", "ekfac"),
+    pytest.param("shortcuts", "diag", marks=pytest.mark.slow)])
 def test_convolutions_against_dense_jacobians(case, optimizer):
     settings, spec = CASES[case]
     check_against_dense_jacobians(dict(settings, optimizer=optimizer), spec)

@@ -11,8 +11,7 @@ from core.training.stepper import Stepper
 from core.training.tasks import TASKS
 from data_loader.batches import epoch_order, epoch_plan
 from data_loader.parts import Spec
-from misc.config import Config, key_mode
-from misc.config_keys import TABLE_KEYS
+from misc.config import TABLE_KEYS, Config, key_mode
 
 
 class Run:

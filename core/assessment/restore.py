@@ -106,7 +106,7 @@ def open_run(root: Union[str, pathlib.Path], overrides: Dict[str, Any], device: 
     if UNUSED in planned.device_reason:
         print(f"{root}: note: {planned.device_reason}", file=sys.stderr)
     with one_line_failures(ADVICE), contextlib.ExitStack() as on_error:
-        session = backend.session(model.graph, config.n_threads, "GPU" in planned.device)
+        session = backend.session(model.graph, design.n_threads, "GPU" in planned.device)
         on_error.callback(session.close)
         progress = _load_weights(session, model, folder, best or keeps_best)
         if keeps_best:

@@ -64,8 +64,8 @@ def plan_repeat(options: Options) -> RepeatPlan:
 def _plan_workers(options: Options, plans: Sequence[Plan]) -> Tuple[Workers, List[str]]:
     """Returns the Workers, of which no more use a GPU at a time than fit, and sentences for the user."""
     jobs = options.jobs
-    if jobs is None and not options.address and any(plan.design.task.has_images for plan in plans):
-        jobs = 1  # whose operations use all cores
+    if jobs is None and not options.address and any(plan.design.n_threads != 1 for plan in plans):
+        jobs = 1  # each uses several cores
     workers = Workers(jobs, options.backend, options.address)
     on_gpu = [run_cost(plan.design).peak_bytes for plan in plans if uses_gpu(plan.config, plan.device)]
     if not on_gpu:

@@ -38,7 +38,7 @@ def write_saved_model(frozen: Frozen, run: Restored, folder: pathlib.Path) -> No
         x = _as_in_training(inputs["inputs"] if is_image else _standardised(inputs["inputs"], frozen.inputs), run)
         outputs = _Draws(run, read(variables)).outputs(x, inputs["seed"])
         results = summary(tf.cast(outputs, tf.float64), frozen)
-    with _new_folder(folder) as part, backend.session(graph, run.config.n_threads) as session:
+    with _new_folder(folder) as part, backend.session(graph, run.design.n_threads) as session:
         put(session, variables, values)
         with graph.as_default():
             signature = tf.saved_model.predict_signature_def(inputs, results)

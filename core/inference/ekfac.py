@@ -4,19 +4,17 @@ from typing import AbstractSet, Dict, List
 import tensorflow.compat.v1 as tf
 
 from core.inference.adam import ema
+from core.inference.eigenbasis import BASIS, InEigenbasis
 from core.inference.families import Batch
 from core.inference.gaussian import damped_values, eigen_scale
-from core.inference.kronecker import FACTOR_KEYS, Kronecker
-from core.inference.linalg import diagonal_in, off_diagonal_share, project, rotate
+from core.inference.kronecker import FACTOR_KEYS
+from core.inference.linalg import diagonal_in, off_diagonal_share, rotate
 from core.inference.posteriors import EigenMatrixNormal, Posterior
 from core.inference.step_sizes import StepSizes
 from core.inference.types import Scalar, Shape, State
 
-BASIS = ("q_a", "values_a", "q_s", "values_s")
-"""State entries of the eigenbasis: eigenvectors and eigenvalues of A and S."""
 
-
-class EKFAC(Kronecker):
+class EKFAC(InEigenbasis):
     """Noisy EK-FAC.
 
     With A = Q_A diag(l_A) Q_A^T and S = Q_S diag(l_S) Q_S^T, both not damped:
@@ -26,17 +24,13 @@ class EKFAC(Kronecker):
     q: W = Q_A (mean + noise sqrt((lambda / N) / (R + gamma_in))) Q_S^T
     step: (Q_A^T v Q_S) / (R + gamma_in + gamma_ex), in the eigenbasis
 
-    Mean and momentum are kept in the eigenbasis. A step projects the gradient and rotates the drawn weights; mean and
-    momentum are rotated only when the basis changes.
-
     R always belongs to the basis that it is stored with. When the basis changes, R is either set from the eigenvalues
     of the same factors (kfac_init_after_basis; `scale_init` says how), or carried over into the new basis; the first
     basis always starts from the eigenvalues. With basis_tolerance, a basis that still nearly diagonalises A and S is
     kept, and R with it.
 
     State:
-      a_cov, s_cov: A and S; fresh after every step in which "cov" is due.
-      q_a, values_a, q_s, values_s: Q_A, l_A, Q_S, l_S; cached until "basis" is due.
+      a_cov, s_cov, q_a, values_a, q_s, values_s: A and S; Q_A, l_A, Q_S and l_S, cached until "basis" is due.
       scale: R, [d_in + 1, d_out], not damped; fresh after every step in which "scale" is due.
       refreshed, kept: how often the basis was recomputed, and how often kept.
 
@@ -48,9 +42,7 @@ class EKFAC(Kronecker):
              "amor_eigen", "Teigen", "re_init", "re_init_iters", "TEigen", "TScale", "scale_ema_decay")
 
     def init(self, shape: Shape, dtype: tf.DType) -> State:
-        state = {"a_cov": tf.eye(shape[0], dtype=dtype), "s_cov": tf.eye(shape[1], dtype=dtype),
-                 "q_a": tf.eye(shape[0], dtype=dtype), "q_s": tf.eye(shape[1], dtype=dtype),
-                 "values_a": tf.ones(shape[:1], dtype), "values_s": tf.ones(shape[1:], dtype)}
+        state = super().init(shape, dtype)
         state["scale"] = self._initial_scale(state)
         return dict(state, refreshed=tf.zeros([], dtype), kept=tf.zeros([], dtype))
 
@@ -76,21 +68,7 @@ class EKFAC(Kronecker):
         return grad / (state["scale"] + self._step_damping)
 
     def report(self, state: State) -> Dict[str, tf.Tensor]:
-        report = self._factor_report(state, state["values_a"], state["values_s"])
-        return dict(report, refreshed=state["refreshed"], kept=state["kept"])
-
-    def weights(self, mean: tf.Tensor, state: State) -> tf.Tensor:
-        """Returns Q_A mean Q_S^T."""
-        return rotate(mean, state["q_a"], state["q_s"])
-
-    def project(self, grad: tf.Tensor, state: State) -> tf.Tensor:
-        """Returns Q_A^T grad Q_S."""
-        return project(grad, state["q_a"], state["q_s"])
-
-    def change_basis(self, tensor: tf.Tensor, old: State, new: State) -> tf.Tensor:
-        if new["q_a"] is old["q_a"]:
-            return tensor
-        return self.project(self.weights(tensor, old), new)
+        return dict(super().report(state), refreshed=state["refreshed"], kept=state["kept"])
 
     def _tolerant_refresh(self, old: State, new: State) -> State:
         """Returns a new basis and its R; while the old basis is good enough, keeps both and updates the eigenvalues.
@@ -118,10 +96,7 @@ class EKFAC(Kronecker):
 
     def _refresh(self, old: State, new: State) -> State:
         """Returns the eigenbasis of the current factors and the R that goes with it."""
-        solve = self._solver.bases[self._config.basis_update]
-        values_a, q_a = solve("A", new["a_cov"], old["q_a"])
-        values_s, q_s = solve("S", new["s_cov"], old["q_s"])
-        basis = {"q_a": q_a, "values_a": values_a, "q_s": q_s, "values_s": values_s}
+        basis = self._eigenbasis(new, old, self._config.basis_update)
         initial = self._initial_scale(basis)
         if self._config.kfac_init_after_basis:
             return dict(basis, scale=initial)

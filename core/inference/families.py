@@ -20,8 +20,8 @@ from core.inference.step_sizes import StepSizes
 from core.inference.types import Scalar, Shape, State
 from misc.config import Config
 
-FISHER_KEYS = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_warmup",
-               "early_refresh", "curvature_rows")
+FISHER_KEYS = ("damping", "true_fisher", "beta", "cov_ema_decay", "TCov", "kl_clip", "clip_decay",
+               "clip_warmup", "early_refresh", "curvature_rows")
 """Config keys that affect every family with a Fisher matrix."""
 
 
@@ -59,6 +59,7 @@ class Family:
         core/training/schedule.py.
       reads: config keys that affect the family, its schedule or its step, and not every method.
       needs_factors: whether it builds Kronecker factors of size d_in + 1 and d_out.
+      in_eigenbasis: whether its coordinates are the eigenbasis of these factors.
       natural: whether `precondition` uses a Fisher matrix, so that the KL divergence of a step can be clipped.
       averages: whether the step follows the moving average of gradients under every step rule, as in Adam.
       tempered: whether the posterior covariance is proportional to the temperature of the current step.
@@ -68,7 +69,7 @@ class Family:
 
     updates: Tuple[str, ...] = ()
     reads: Tuple[str, ...] = ()
-    needs_factors, natural, averages, tempered = False, True, False, True
+    needs_factors, in_eigenbasis, natural, averages, tempered = False, False, True, False, True
     restarted: Tuple[str, ...] = ("momentum",)
 
     def __init__(self, prior: Prior, config: Config, solver: Solver = DEFAULT) -> None:

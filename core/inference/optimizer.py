@@ -7,12 +7,13 @@ A step: draw w ~ q; take v, the gradient of the objective at w (`batch.layer_bat
 gradients at the same w; move the mean along the preconditioned v. Regression averages v over steps (`averaged_steps`),
 classification clips the step (`clipped_steps`).
 """
-from typing import AbstractSet, Callable, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
+from typing import AbstractSet, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
 import tensorflow.compat.v1 as tf
 
 from core.inference import families
 from core.inference.adam import debias, ema
+from core.inference.eigen_kfac import EigenKFAC
 from core.inference.ekfac import EKFAC
 from core.inference.factors import statistics
 from core.inference.families import Batch, Family
@@ -62,6 +63,10 @@ CURVATURE_KEYS: Set[str] = {name for method in METHODS.values() for name in meth
 
 LARGE_LAYERS = {"diagonal": (families.Diagonal, True), "point": (families.Diagonal, False)}
 """Config's `large_layers` -> (family, noisy) of a layer whose factors exceed max_factor_dim; "refuse" has no row."""
+
+Make = Callable[..., Family]
+ROTATED: Dict[Optional[Make], Make] = {KFAC: EigenKFAC}
+"""Family -> the family in its place for layers whose rows are rotated, under auto_refresh."""
 
 
 class LayerMethod(NamedTuple):
@@ -134,6 +139,8 @@ def layer_methods(config: Config, specs: Sequence[LayerSpec], prior: Prior,
         statistics(spec)
         family, noisy = _family_of(spec, method, config)
         noisy = noisy and spec.name in chosen
+        if noisy and config.auto_refresh and LayerMethod(spec, None, noisy).rotates_rows(config.batch_size):
+            family = ROTATED.get(family, family)
         layers.append(LayerMethod(spec, family and family(prior, config, solver(spec.name)), noisy))
     return layers
 
@@ -152,7 +159,7 @@ def posterior_layers(config: Config, specs: Sequence[LayerSpec]) -> List[str]:
     return list(asked)
 
 
-def _family_of(spec: LayerSpec, method: Method, config: Config) -> Tuple[Optional[Callable[..., Family]], bool]:
+def _family_of(spec: LayerSpec, method: Method, config: Config) -> Tuple[Optional[Make], bool]:
     """Returns (family, noisy) of a layer; the family is None if the layer is refused."""
     if not spec.has_weights:
         return method.vectors, False

@@ -10,7 +10,6 @@ import tensorflow.compat.v1 as tf
 from core.inference.types import Scalar
 from misc.config import Config
 
-CLIP_DECAY = 0.95  # factor on kl_clip per epoch, as published
 LOG_OF_ZERO = -746.0  # exp(x) underflows to 0 in float64 for every x up to this value
 
 
@@ -94,7 +93,7 @@ def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, 
     The clip grows from 0 to kl_clip over clip_warmup steps, because momentum can enlarge a step by a factor of up to 1
     / (1 - momentum), and early gradients are mostly noise. (With the full kl_clip from the first step, a VGG16 without
     batch normalisation loses its hidden units and stays at chance.) Independently of that, it is multiplied by
-    CLIP_DECAY after every epoch, the first ones included: so it never reaches kl_clip, if clip_warmup is long.
+    clip_decay after every epoch, the first ones included: so it never reaches kl_clip, if clip_warmup is long.
     """
     before = now - 1.0
     learning_rate = config.learning_rate * tf.pow(tf.constant(0.1, now.dtype), before // config.decay_every_itr)
@@ -102,7 +101,7 @@ def classification_step_sizes(config: Config, epoch: tf.Tensor, now: tf.Tensor, 
     if config.init_from is None and "cov" in refreshes.periods:
         cov = tf.maximum(1.0 / count_of_updates(now, refreshes.periods["cov"]), cov)
     growth = tf.minimum(now / config.clip_warmup, 1.0) if config.clip_warmup else 1.0
-    clip = config.kl_clip * growth * tf.pow(tf.constant(CLIP_DECAY, now.dtype), before // steps_per_epoch)
+    clip = config.kl_clip * growth * tf.pow(tf.constant(config.clip_decay, now.dtype), before // steps_per_epoch)
     return StepSizes(learning_rate, cov, refreshes.rate(1.0 - config.scale_ema_decay), now,
                      kl_scale(config, now, steps_per_epoch), clip)
 

@@ -1,7 +1,7 @@
 """Time and memory of a run, estimated from its design: rough figures for CPU cores of the 2020s."""
 import math
 import os
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
 from core.inference.conv_factors import CHUNK_NUMBERS
 from core.inference.kfac import keeps_inverses
@@ -22,7 +22,7 @@ NORMALS_PER_CORE = 7e7   # random numbers per second
 SERIAL_SECONDS = 1e-3    # of a layer's work that would not gain by further cores
 EVALUATION_SHARE, FREE_FLOPS = 0.1, 1e11  # of the training; and of an evaluation that may cost more than that share
 LEAST_DRAWS = 2          # of an evaluation in training, to which the budget does not apply
-EIGH_FLOPS, LAPACK_EIGH_FLOPS = 40, 10  # of an eigendecomposition, by TensorFlow or LAPACK, in units of d^3
+EIGH_FLOPS, LAPACK_EIGH_FLOPS = 40, 20  # of an eigendecomposition, by TensorFlow or LAPACK, in units of d^3
 CURVATURE_SHARE = 0.25   # of a step that statistics and refreshes may take under auto_refresh
 
 NETWORK, DRAWS, STATISTICS, REFRESHES = "the network", "drawing weights", "statistics", "refreshes"
@@ -70,11 +70,9 @@ def run_cost(design: "Design") -> RunCost:
     Further cores help large layers only.
     """
     config, periods, spec = design.config, design.schedule.periods, design.spec
-    threads = 1 if config.n_threads == 1 else THREADS_FACTOR
-    n_cores = config.n_threads or os.cpu_count() or 1
+    n_cores = design.n_threads or os.cpu_count() or 1
     layers = [_layer_cost(design, layer, n_cores) for layer in design.layers]
-    seconds = threads * SECONDS_PER_STEP + sum(layer.seconds for layer in layers)
-    seconds += SECONDS_PER_EPOCH / design.steps_per_epoch
+    seconds = _seconds_of_steps(design, [layer.parts for layer in layers], pooled=design.n_threads != 1)
     width = _width(config)
     numbers_per_row = 1
     for length in spec.shape:
@@ -95,11 +93,13 @@ def about_shares(design: "Design") -> List[str]:
     lines = ["of a step, roughly " + ", ".join(f"{share:.0%} {part}" for part, share in shares.items() if share > 0)]
     for part, keys in KEYS_OF_PART.items():
         if shares[part] > 0.5:
-            remedies = [f"a {size} {key}" for size, key in keys if key in design.reads or part == DRAWS]
+            remedies = [f"a {size} {key}" for size, key in keys
+                        if key in design.reads or (part == DRAWS and design.config.train_particles > 1)]
             if part != DRAWS and not design.config.auto_refresh and refresh_multiple(design) > 1:
                 remedies.append("auto_refresh")
-            lines.append(f"note: more than half of a step goes to {part}: {' or '.join(remedies)} would make it "
-                         "shorter")
+            if remedies:
+                lines.append(f"note: more than half of a step goes to {part}: {' or '.join(remedies)} would make it "
+                             "shorter")
     return lines
 
 
@@ -117,10 +117,27 @@ def refresh_multiple(design: "Design") -> int:
     widest = max(max(layer.shape) for layer in design.layers)
     if widest < LAPACK_MIN_DIM or not any(layer.family and layer.family.needs_factors for layer in design.layers):
         return 1
-    parts = [_layer_seconds(design, layer, n_cores=1) for layer in design.layers]
+    parts = [_layer_seconds(design, layer, n_cores=1, pooled=False) for layer in design.layers]
     curvature = sum(part[STATISTICS] + part[REFRESHES] for part in parts)
-    others = sum(part[NETWORK] + part[DRAWS] for part in parts)
+    others = _seconds_of_steps(design, parts, pooled=False) - curvature
     return max(1, math.ceil(curvature / others * (1.0 - CURVATURE_SHARE) / CURVATURE_SHARE))
+
+
+def auto_threads(design: "Design") -> int:
+    """Returns 0, TensorFlow's choice of threads per operation, if two cores would gain a fifth by a pool; else 1.
+
+    It depends on sizes alone, not on the machine, since the number of threads can change results by rounding.
+    """
+    alone, together = (_seconds_of_steps(design, [_layer_seconds(design, layer, n_cores, pooled)
+                                                  for layer in design.layers], pooled)
+                       for n_cores, pooled in ((1, False), (2, True)))
+    return 0 if together < 0.8 * alone else 1
+
+
+def _seconds_of_steps(design: "Design", layers: Sequence[Dict[str, float]], pooled: bool) -> float:
+    """Returns the seconds per step from {part: seconds} of every layer."""
+    of_step = (THREADS_FACTOR if pooled else 1) * SECONDS_PER_STEP + SECONDS_PER_EPOCH / design.steps_per_epoch
+    return of_step + sum(sum(parts.values()) for parts in layers)
 
 
 def interim_draws(design: "Design") -> int:
@@ -171,12 +188,12 @@ def _layer_cost(design: "Design", layer: LayerMethod, n_cores: int) -> LayerCost
     held = draws * (d_a * d_s + 4 * most * places * d_s + (0 if layer.spec.geometry else most * d_a))
     if layer.family is not None and layer.family.needs_factors:
         kept += (3 if "inverse" in periods and config.damping else 2) * (d_a**2 + d_s**2) + d_a * d_s
-    return LayerCost(_layer_seconds(design, layer, n_cores), kept * _width(config), held * _width(config))
+    parts = _layer_seconds(design, layer, n_cores, pooled=design.n_threads != 1)
+    return LayerCost(parts, kept * _width(config), held * _width(config))
 
 
-def _layer_seconds(design: "Design", layer: LayerMethod, n_cores: int) -> Dict[str, float]:
-    """Returns {part: seconds per step} of one layer, on so many cores."""
-    config = design.config
+def _layer_seconds(design: "Design", layer: LayerMethod, n_cores: int, pooled: bool) -> Dict[str, float]:
+    """Returns {part: seconds per step} of one layer, on so many cores; pooled: ops pass through a pool of threads."""
     d_a, d_s = layer.shape
     overhead = SECONDS_PER_LAYER + (SECONDS_PER_CONVOLUTION if layer.spec.geometry else 0)
     if layer.family is not None and layer.family.needs_factors:
@@ -188,7 +205,7 @@ def _layer_seconds(design: "Design", layer: LayerMethod, n_cores: int) -> Dict[s
     work = sum(parts.values())
     speedup = 1.0 + (n_cores - 1) * work / (work + SERIAL_SECONDS)
     parts = {part: seconds / speedup for part, seconds in parts.items()}
-    parts[NETWORK] += overhead * (1 if config.n_threads == 1 else THREADS_FACTOR)
+    parts[NETWORK] += overhead * (THREADS_FACTOR if pooled else 1)
     return parts
 
 
@@ -210,7 +227,8 @@ def _add_curvature(flops: Dict[str, float], design: "Design", layer: LayerMethod
     d_a, d_s = layer.shape
     rotation = 2 * d_a * d_s * (d_a + d_s)
     by_place = 2 * rows * (d_a**2 + d_s**2)  # patches or scores times a square matrix
-    by_roots, rotates_rows = "inverse" in periods, layer.noisy and layer.rotates_rows(design.batch_size)
+    by_roots = not layer.curvature().in_eigenbasis
+    rotates_rows = layer.noisy and layer.rotates_rows(design.batch_size)
     if rotates_rows:
         flops[DRAWS] += 2 * by_place + (rotation + 4 * rows * d_a * d_s if by_roots else 0)
     else:
@@ -232,12 +250,13 @@ def _update_flops(design: "Design", layer: LayerMethod, rows: float, draws: int,
     kernel, strides = layer.spec.geometry[:2] if layer.spec.geometry else ((1, 1), (1, 1))
     share = min(1.0, strides[0] / kernel[0])  # of a product of all patches: see conv_factors._row_products
     costs = {"cov": 2 * rows * (share * d_a**2 + d_s**2)}
-    if "inverse" in periods:
+    if layer.curvature().in_eigenbasis:
+        changes = 2 * 2 * d_a * d_s * (d_a + d_s) * (3 if rotates_rows else 2)  # of mean, momentum, and gradient
+        costs["basis" if "basis" in periods else "inverse"] = changes + sum(_eigh_flops(dim) for dim in (d_a, d_s))
+    else:
         inverses = keeps_inverses(design.config, layer.shape)
         further = 0 if not inverses else 6 if design.config.damping else 2  # in units of d^3, beside the roots
         costs["inverse"] = (4 + further) * (d_a**3 + d_s**3)
-    if "basis" in periods:
-        costs["basis"] = sum(_eigh_flops(dim) for dim in (d_a, d_s))
     if "scale" in periods:
         examples = rows / layer.spec.n_locations
         projected = min(2 * rows * (d_a**2 + d_s**2), examples * 2 * d_a * d_s * (d_a + d_s))

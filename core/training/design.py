@@ -7,7 +7,7 @@ from core.inference.gaussian import Prior
 from core.inference.likelihoods import LIKELIHOODS, NOISE_KEYS, Likelihood
 from core.inference.optimizer import LayerMethod
 from core.inference.step_sizes import Refreshes
-from core.training.cost import refresh_multiple
+from core.training.cost import auto_threads, refresh_multiple
 from core.training.schedule import Schedule
 from core.training.tasks import TASKS, Task
 from data_loader.batches import steps_per_epoch
@@ -37,6 +37,7 @@ class Design(NamedTuple):
     last_batch_size: int        # rows of the last one of an epoch if it is smaller; 0: it is not
     n_test_particles: int       # weight draws of an evaluation: one is enough without weight noise
     particles_at_once: int      # of these, how many one evaluation call holds
+    n_threads: int = 1          # per TensorFlow operation; 0: TensorFlow's choice
     refresh_multiple: int = 1   # of the periods that the config gives or leaves at their defaults (auto_refresh)
     anew: FrozenSet[str] = frozenset()  # parts of the state, of ANEW, that begin anew in spite of init_from
 
@@ -113,7 +114,9 @@ def design_run(config: Config, spec: Spec) -> Design:
         last_batch_size=spec.n_rows % batch_size,
         n_test_particles=n_test_particles,
         particles_at_once=n_test_particles if all_dense else 1)
-    return _with_multiple(design, periods, refresh_multiple(design)) if config.auto_refresh else design
+    if config.auto_refresh:
+        design = _with_multiple(design, periods, refresh_multiple(design))
+    return design._replace(n_threads=auto_threads(design) if config.threads is None else config.threads)
 
 
 def _with_multiple(design: Design, periods: Dict[str, int], multiple: int) -> Design:

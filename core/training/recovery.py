@@ -89,7 +89,7 @@ class RobustStep:
     def _build(self) -> Stepper:
         solver = functools.partial(robust_solver, record=lambda *remedy: self._remedies.append(Remedy(*remedy)))
         model = build_model(with_solver(self._design, solver), self._device)
-        session = backend.session(model.graph, self._design.config.n_threads,
+        session = backend.session(model.graph, self._design.n_threads,
                                   uses_gpu(self._design.config, self._device))
         stepper = Stepper(session, model, self._rows)
         stepper.session.run(model.init)

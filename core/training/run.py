@@ -185,7 +185,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False,
         for line in about_shares(plan.design):
             log.info(line)
         model = model or build(plan.design, plan.device)
-        with one_line_failures(), backend.session(model.graph, config.n_threads, on_gpu) as session:
+        with one_line_failures(), backend.session(model.graph, plan.design.n_threads, on_gpu) as session:
             started = time.perf_counter()
             outcome = Trainer(plan, model, folder, log, about, bar=not quiet).run(session, resume)
             wall_time = time.perf_counter() - started

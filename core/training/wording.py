@@ -5,7 +5,6 @@ import numpy as np
 
 from core.inference.likelihood_base import Likelihood, RegressionLikelihood
 from core.inference.optimizer import METHODS
-from core.inference.step_sizes import CLIP_DECAY
 from misc.config import Config
 
 
@@ -53,5 +52,5 @@ def about_clipped_step(config: Config) -> str:
         sentence += f"; KL divergence of a single step at most {config.kl_clip:g} (kl_clip)"
         if config.clip_warmup:
             sentence += f", which grows from 0 over {config.clip_warmup} steps"
-        sentence += f", x {CLIP_DECAY:g} after every epoch"
+        sentence += f", x {config.clip_decay:g} after every epoch"
     return sentence

@@ -86,7 +86,8 @@ EVERY_STEP = {"TCov": 1, "TInv": 1, "TEigen": 1, "TScale": 1}
 CHANGES = {
     "width": (0.5, {"model_name": "lenet", "width": 0.3, "optimizer": "diag"}),
     "data_aug": (True, {}), "batch_norm": (True, FFN), "decay_every_itr": (4, UNCLIPPED), "cov_ema_decay": (0.5, {}),
-    "scale_ema_decay": (0.5, {"TEigen": 6}), "kl_clip": (1e-2, {}), "clip_warmup": (0, {}), "TCov": (2, {}),
+    "scale_ema_decay": (0.5, {"TEigen": 6}), "kl_clip": (1e-2, {}), "clip_decay": (0.5, {"batch_size": 512}),
+    "clip_warmup": (0, {}), "TCov": (2, {}),
     "TInv": (4, {"optimizer": "kfac"}), "TEigen": (4, {}), "TScale": (2, {}),
     "early_refresh": (False, {"TCov": 2, "TEigen": 4}),
     "kl_warmup": (1, {}), "learning_rate": (1e-2, UNCLIPPED), "momentum": (0.5, {}), "kl": (0.5, {}), "eta": (0.5, {}),

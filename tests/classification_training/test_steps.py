@@ -36,17 +36,20 @@ def constants(state):
 
 # Rates and the schedule.
 
-@pytest.mark.parametrize("period, decay, warmup", [(1, 0.99, 0), (3, 0.75, 7), (10, 0.995, 10000)])
-def test_rates_written_out(session, config, period, decay, warmup):
+@pytest.mark.parametrize("period, decay, warmup, shrinking", [
+    (1, 0.99, 0, {}), (3, 0.75, 7, {"clip_decay": 0.8}), (10, 0.995, 10000, {"clip_decay": 1.0})])
+def test_rates_written_out(session, config, period, decay, warmup, shrinking):
     cfg = config(learning_rate=0.2, decay_every_itr=7, kl_clip=0.3, TCov=period, cov_ema_decay=decay,
-                 scale_ema_decay=0.9, clip_warmup=warmup)
+                 scale_ema_decay=0.9, clip_warmup=warmup, **shrinking)
+    factor = shrinking.get("clip_decay", 0.95)
     now = tf.placeholder(tf.float64, [])
     rates = classification_step_sizes(cfg, None, now, 5, Refreshes({"cov": period}))
     for t in (1, 2, 3, 5, 6, 7, 8, 12, 13, 14, 15, 120, 2000, 10000, 10005, 10006):
         got = session.run([rates.mean, rates.cov, rates.clip, rates.step], {now: t})
         n_updates = sum(step == 1 or step % period == 0 for step in range(1, t + 1))
         grown = min(1.0, t / warmup) if warmup else 1.0
-        expected = [0.2 * 0.1 ** ((t - 1) // 7), max(1 - decay, 1 / n_updates), 0.3 * grown * 0.95 ** ((t - 1) // 5), t]
+        clip = 0.3 * grown * factor ** ((t - 1) // 5)
+        expected = [0.2 * 0.1 ** ((t - 1) // 7), max(1 - decay, 1 / n_updates), clip, t]
         assert_allclose(got, expected, rtol=1e-10)
         assert n_updates == count_of_updates(t, period)
     assert rates.scale == pytest.approx(0.1)

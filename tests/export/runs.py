@@ -30,8 +30,10 @@ CLASSES = {
 IMAGES = {
     "resnet20": dict(model_name="resnet20", width=0.15, batch_norm=True),
     "vgg11": dict(model_name="vgg11", width=0.1, batch_norm=True),
+    "lenet": dict(model_name="lenet", width=0.2, batch_norm=True),
 }
-NAMES_OF_IMAGES = [pytest.param("resnet20", marks=pytest.mark.slow), "vgg11"]  # its graph takes a minute
+NAMES_OF_IMAGES = [pytest.param("resnet20", marks=pytest.mark.slow), pytest.param("vgg11", marks=pytest.mark.slow),
+                   "lenet"]  # graphs of the others take up to a minute
 DIGITS = dict(mode="classification", dataset="digits", optimizer="diag", epoch=1, batch_size=200, learning_rate=0.01,
               kl_clip=0.01, train_particles=1, test_particles=3, TCov=3, split=1)
 

@@ -277,7 +277,7 @@ def test_a_code_that_pandas_has_made_a_float_is_that_code(predictor):
 def test_images_that_cannot_be_predicted(loaded):
     for x in (np.zeros((2, 8, 8, 1)), np.zeros((2, 8, 8), np.uint8), np.zeros((2, 7, 8, 1), np.uint8)):
         with pytest.raises(ValueError, match=r"images must be uint8, n times \[8, 8, 1\], got"):
-            loaded("vgg11").predict(x)
+            loaded("lenet").predict(x)
 
 
 def test_a_file_of_a_later_release(exported, predictor, tmp_path):

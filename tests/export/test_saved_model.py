@@ -85,7 +85,7 @@ def test_another_seed_gives_other_draws(exported, inputs_of):
 @pytest.mark.skipif(tf.__version__.startswith("1."), reason="programs of TensorFlow 2")
 @pytest.mark.filterwarnings("ignore:zone")
 def test_a_fresh_process_without_our_code(exported, expected, inputs_of, tmp_path):
-    names = ["student", "classes", "vgg11"]
+    names = ["student", "classes", "lenet"]
     for name in names:
         (tmp_path / name).symlink_to(exported(name, "--saved-model"))
         np.save(str(tmp_path / f"{name}.npy"), inputs_of(name))

@@ -174,8 +174,9 @@ def test_no_images_at_all(tmp_path):
         assert not read.images and [path.name for path in read.skipped] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("network", [{"model_name": "lenet", "width": 0.2, "data_aug": True, "batch_norm": True},
-                                     {"model_name": "ffn", "hidden": [4]}])
+@pytest.mark.parametrize("network", [{"model_name": "ffn", "hidden": [4], "data_aug": True},
+                                     pytest.param({"model_name": "lenet", "width": 0.2, "data_aug": True,
+                                                   "batch_norm": True}, marks=pytest.mark.slow)])
 def test_they_train_to_the_same_result_to_the_last_bit(network, tmp_path, rng, monkeypatch):
     monkeypatch.setattr(evaluation, "misclassified_figure", lambda *args: None)
     write_images(tmp_path / "images", rng, n=9, size=(12, 12))

@@ -208,7 +208,7 @@ def test_only_inputs_are_said_to_count_the_rows(init):
 def test_classes_of_numbers_and_words(init, trains):
     values, _ = init(csv_of(dict(PLAIN, y=lambda row: "4fr"[row * row % 3]), N_ROWS))
     assert values["mode"] == "classification"
-    trains(values)
+    trains(dict(values, kl_candidates=None))
 
 
 @pytest.mark.parametrize("content, arguments, message", [
