@@ -161,7 +161,7 @@ def changed_settings(path: pathlib.Path, identity: Dict[str, Any]) -> List[str]:
 
 
 def _workers(jobs: Optional[int], plan: Plan) -> Workers:
-    """Returns the Workers: as many repeats at a time as asked for, or of images one, whose operations use all cores."""
+    """Returns the Workers: as many repeats at a time as asked for, or one if a training uses several cores."""
     if uses_gpu(plan.config, plan.device):
         return Workers(jobs, per_gpu=share_gpu(jobs, run_cost(plan.design).peak_bytes).per_gpu)
-    return Workers(1 if jobs is None and plan.design.task.has_images else jobs)
+    return Workers(1 if jobs is None and plan.design.n_threads != 1 else jobs)

@@ -9,6 +9,8 @@ import time
 import numpy as np
 import pytest
 
+from core.acquisition.options import Options
+from core.acquisition.planning import plan_active
 from misc.records import read_json
 from tests.acquisition.conftest import SMALL, choose_rows, steps_of
 from tests.conftest import ROOT
@@ -125,6 +127,13 @@ def test_images(tmp_path):
     assert choose_rows(str(path), "--repeats", "1", "--steps", "1", "--start", "20") == 0
     rows = steps_of(tmp_path / "experiments" / "digits" / "base" / "active_learning")
     assert [row["labelled"] for row in rows] == ["20", "21", "20", "21"] and float(rows[1]["scores"]) > 0
+
+
+@pytest.mark.parametrize("arguments, n_jobs", [({}, None), ({"jobs": 3}, 3), ({"overrides": ["threads=2"]}, 1),
+                                               ({"overrides": ["threads=2"], "jobs": 3}, 3)])
+def test_trainings_that_use_several_cores_are_done_one_at_a_time(write, arguments, n_jobs):
+    plan = plan_active(Options(write(), start=8, test=10, steps=2, device="cpu", **arguments))
+    assert plan.workers.n_jobs == n_jobs
 
 
 def test_a_repeat_that_fails(write, home, capsys):
