@@ -69,9 +69,9 @@ def main(argv=None):
         for plan in plans.values():
             run.begin(plan)
         # All methods and data sets of a repeat before the next one, so that what is done can be compared.
-        jobs = itertools.chain(*zip(*(make_jobs(args, name, plan) for name, plan in plans.items())))
-        tracks = [RepeatTrack(job, f"{data} {method} {job.repeat}", plans[data, method].headline)
-                  for (data, method), job in zip(itertools.cycle(plans), jobs)]
+        batches = [[RepeatTrack(job, f"{data} {method} {job.repeat}", plan.headline)
+                    for job in make_jobs(args, (data, method), plan)] for (data, method), plan in plans.items()]
+        tracks = list(itertools.chain(*zip(*batches)))
         try:
             run.follow(tracks, next(iter(plans.values())).workers, work)
         finally:
