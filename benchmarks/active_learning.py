@@ -11,8 +11,8 @@ rows; `hmc` is NUTS. Each is also trained on rows chosen at random. All have the
 
 FOLDER/DATA/METHOD has the files of active_learning.py. FOLDER/steps.csv has all steps, FOLDER/table.md the means and
 standard errors, FOLDER/paired.csv and the end of the table the tests of PAIRS. Every step is saved, and the same
-command continues after an interruption. --quick takes a few minutes: two repeats and two steps of short trainings on
-one data set.
+command continues after an interruption. --quick shows that it works, in a few minutes: two repeats and two steps of
+short trainings on one data set.
 
 Reference: Zhang et al. (2018), https://arxiv.org/abs/1712.02390, where the methods are compared in this way
 """
@@ -69,9 +69,9 @@ def main(argv=None):
         for plan in plans.values():
             run.begin(plan)
         # All methods and data sets of a repeat before the next one, so that what is done can be compared.
-        jobs = itertools.chain(*zip(*(make_jobs(args, name, plan) for name, plan in plans.items())))
-        tracks = [RepeatTrack(job, f"{data} {method} {job.repeat}", plans[data, method].headline)
-                  for (data, method), job in zip(itertools.cycle(plans), jobs)]
+        batches = [[RepeatTrack(job, f"{data} {method} {job.repeat}", plan.headline)
+                    for job in make_jobs(args, (data, method), plan)] for (data, method), plan in plans.items()]
+        tracks = list(itertools.chain(*zip(*batches)))
         try:
             run.follow(tracks, next(iter(plans.values())).workers, work)
         finally:

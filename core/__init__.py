@@ -5,4 +5,5 @@ metrics     metrics of predictions: arrays in, floats out
 training    one run: design, graph, session loop, checkpoints, results
 baseline    repeated runs on many splits, their statistics and tables
 assessment  evaluation of trained runs from their checkpoints
+acquisition active learning: which rows to label next
 """

@@ -1,6 +1,7 @@
 """Active learning: which rows of a pool to label next. What active_learning.py does. Read in this order:
 
-maths       strategies (scores of rows, by the predictive distribution) -> choosing
+maths       strategies (scores of rows, by their predictive distribution, and the choice of the highest)
 one repeat  rows (labelled, pool, test) -> learning (a network on the labelled rows) -> trajectory (step by step)
-stages      options -> planning -> progress -> summary, figure -> run
+processes   job (one repeat in a process of its own) -> progress
+stages      options -> planning -> summary, figure -> run
 """

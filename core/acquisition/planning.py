@@ -40,7 +40,6 @@ class ActivePlan(NamedTuple):
     has_earlier: bool            # whether the folder holds steps of other settings
     device: str                  # auto, cpu or gpu
     workers: Workers
-    protocol: str                # words for the splits
 
     @property
     def headline(self) -> Tuple[str, str]:
@@ -60,7 +59,7 @@ def plan_active(options: Options) -> ActivePlan:
     strategies = choose_strategies(options.strategies, config.mode)
     sizes = Sizes(options.start, options.test, options.steps, options.batch)
     table = read_table(config)
-    plans = [_first_plan(config, table, repeat, sizes, options.device) for repeat in {1, options.repeats}]
+    plans = [_first_plan(config, table, repeat, sizes, options.device) for repeat in sorted({1, options.repeats})]
     check_layers(plans[0].design.layers, plans[0].config)
     _check_draws(strategies, plans[0])
     root = pathlib.Path(options.out) if options.out else run_folder(given).root / FOLDER
@@ -69,7 +68,7 @@ def plan_active(options: Options) -> ActivePlan:
     identity = json.loads(json.dumps(identity))  # as it will be read again
     return ActivePlan(config, strategies, options.repeats, sizes, root, identity,
                       has_earlier(root, identity, options.resume), lookup(NAMES, plans[0].device, "device"),
-                      _workers(options.jobs, plans[0]), plans[0].data.split.protocol)
+                      _workers(options.jobs, plans[0]))
 
 
 def split_at_random(config: Config, source: str) -> Config:
@@ -162,7 +161,7 @@ def changed_settings(path: pathlib.Path, identity: Dict[str, Any]) -> List[str]:
 
 
 def _workers(jobs: Optional[int], plan: Plan) -> Workers:
-    """Returns the Workers: as many repeats at a time as asked for, or of images one, whose operations use all cores."""
+    """Returns the Workers: as many repeats at a time as asked for, or one if a training uses several cores."""
     if uses_gpu(plan.config, plan.device):
         return Workers(jobs, per_gpu=share_gpu(jobs, run_cost(plan.design).peak_bytes).per_gpu)
-    return Workers(1 if jobs is None and plan.design.task.has_images else jobs)
+    return Workers(1 if jobs is None and plan.design.n_threads != 1 else jobs)

@@ -38,8 +38,8 @@ def epistemic_variance(draws: Any, n_rows: int, rng: np.random.RandomState) -> n
 
     draws: core.metrics.draws.Draws.
     """
-    variance = moments(draws.outputs, draws.precisions, draws.dof, draws.within)[2]
-    return variance if variance.ndim == 1 else variance.sum(axis=1)
+    of_targets = [draws] if draws.n_targets == 1 else map(draws.of_target, range(draws.n_targets))
+    return np.sum([moments(one.outputs, one.precisions, one.dof, one.within)[2] for one in of_targets], axis=0)
 
 
 def mutual_information(draws: Any, n_rows: int, rng: np.random.RandomState) -> np.ndarray:

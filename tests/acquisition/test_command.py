@@ -9,6 +9,8 @@ import time
 import numpy as np
 import pytest
 
+from core.acquisition.options import Options
+from core.acquisition.planning import plan_active
 from misc.records import read_json
 from tests.acquisition.conftest import SMALL, choose_rows, steps_of
 from tests.conftest import ROOT
@@ -103,6 +105,16 @@ def test_other_settings_begin_anew_unless_resume_asks_for_the_same(write, home, 
     assert steps_of(home) != before and steps_of(home.with_name("active_learning.1")) == before
 
 
+@pytest.mark.parametrize("differ, arguments", [
+    (True, {"overrides": ["seed=2"]}), (True, {"overrides": ["predictive=linearised"]}),
+    (True, {"overrides": ["kl=0.5"]}), (True, {"start": 9}), (True, {"test": 9}), (True, {"batch": 2}),
+    (False, {"repeats": 3}), (False, {"steps": 3}), (False, {"strategies": ["random"]}), (False, {"jobs": 3}),
+    (False, {"overrides": ["test_batch_size=9", "exp_name=x"]})])
+def test_steps_are_of_the_same_settings_or_not(write, arguments, differ):
+    options = Options(write(), start=8, test=10, steps=2)
+    assert (plan_active(options).identity != plan_active(options._replace(**arguments)).identity) == differ
+
+
 def test_classes_of_a_table(settings, tmp_path):
     words = {"a": lambda row: row % 7 - 3, "b": lambda row: (5 * row) % 11, "kind": lambda row: "xyz"[row * row % 3]}
     (tmp_path / "kinds.csv").write_text(csv_of(words, 60))
@@ -125,6 +137,13 @@ def test_images(tmp_path):
     assert choose_rows(str(path), "--repeats", "1", "--steps", "1", "--start", "20") == 0
     rows = steps_of(tmp_path / "experiments" / "digits" / "base" / "active_learning")
     assert [row["labelled"] for row in rows] == ["20", "21", "20", "21"] and float(rows[1]["scores"]) > 0
+
+
+@pytest.mark.parametrize("arguments, n_jobs", [({}, None), ({"jobs": 3}, 3), ({"overrides": ["threads=2"]}, 1),
+                                               ({"overrides": ["threads=2"], "jobs": 3}, 3)])
+def test_trainings_that_use_several_cores_are_done_one_at_a_time(write, arguments, n_jobs):
+    plan = plan_active(Options(write(), start=8, test=10, steps=2, device="cpu", **arguments))
+    assert plan.workers.n_jobs == n_jobs
 
 
 def test_a_repeat_that_fails(write, home, capsys):

@@ -42,8 +42,9 @@ def test_noise_that_differs_between_rows_does_not_count(rng):
 
 def test_variances_of_several_targets_are_added(rng):
     outputs = rng.randn(40, 5, 3)
-    variance = variance_of(Draws(outputs, rng.gamma(3.0, size=(40, 3)), np.inf))
-    np.testing.assert_allclose(variance, sum(outputs[:, :, target].var(axis=0) for target in range(3)))
+    for dof in (np.inf, np.array([[5.0, np.inf, 8.0]])):
+        variance = variance_of(Draws(outputs, rng.gamma(3.0, size=(40, 3)), dof))
+        np.testing.assert_allclose(variance, sum(outputs[:, :, target].var(axis=0) for target in range(3)))
 
 
 def test_mutual_information_by_brute_force(rng):

@@ -58,6 +58,17 @@ def test_strategies_begin_alike_and_share_the_first_training(tmp_path):
     assert len(set(map(tuple, others))) > 1
 
 
+def test_random_choice_is_another_one_at_every_step(tmp_path):
+    rows = Rows(np.array([100]), np.arange(100), np.array([101]))
+    trajectory = Trajectory(tmp_path / "random.json", "random", rows)
+    advance([trajectory], Learner(np.ones(102)), 5, 1, 1, 1)
+    places, pool = [], rows.pool
+    for step in trajectory.steps:
+        places.append(int(np.searchsorted(pool, step.chosen[0])))
+        pool = np.setdiff1d(pool, step.chosen)
+    assert len(set(places)) > 3
+
+
 def test_steps_that_are_there_are_not_done_again(tmp_path):
     spread = [1, 2, 0, 0, 3, 4, 5, 0, 6]
     whole = follow(tmp_path / "whole", ["variance", "random"], Learner(spread), n_steps=4)
