@@ -3,6 +3,7 @@ import argparse
 import sys
 import typing
 
+from core.acquisition.strategies import STRATEGIES
 from misc import backend
 from misc.config import Config
 from misc.errors import one_line_errors
@@ -15,16 +16,15 @@ EXAMPLES = """examples:
   python active_learning.py --config config/regression/ekfac_yacht.json --resume
 
 strategies:
-  variance   regression: the predictive variance that comes from the weights
-  bald       classification: the mutual information of the class and the weights
-  random     every row with the same probability
+{strategies}
 
 Every step is saved: the same command continues after an interruption. Results of other settings are archived; with
 --resume, other settings are an error."""
 
 
 def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog="active_learning.py", description=__doc__, epilog=EXAMPLES,
+    strategies = "\n".join(f"  {name:<10} {', '.join(row.modes)}: {row.meaning}" for name, row in STRATEGIES.items())
+    parser = Parser(prog="active_learning.py", description=__doc__, epilog=EXAMPLES.format(strategies=strategies),
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what to train")
     what.add_argument("--config", required=True, metavar="FILE", help="JSON file that describes the training")

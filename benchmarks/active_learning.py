@@ -33,6 +33,7 @@ NAMES = ["ekfac", "kfac", "diag", "bbb", "ensemble", "hmc"]
 STRATEGIES = ["variance", "random"]
 PAIRS = [(("ekfac", "variance"), ("ekfac", "random")), (("ekfac", "variance"), ("diag", "variance"))]
 LABELS = {"rmse": "RMSE", "log_likelihood": "log-likelihood"}
+DIGITS = 3  # of the tables
 QUICK = {"repeats": 2, "steps": 2, "overrides": ["epoch=5"], "data": DATA[:1]}
 
 
@@ -52,7 +53,9 @@ def parse_args(argv):
     args = parser.parse_args(argv)
     quick = QUICK if args.quick else {}
     args.data = args.data or quick.get("data", DATA)
-    args.repeats, args.steps = args.repeats or quick.get("repeats", 10), args.steps or quick.get("steps", 10)
+    for name in ("repeats", "steps"):
+        if getattr(args, name) is None:
+            setattr(args, name, quick.get(name, 10))
     args.set = [*quick.get("overrides", []), *args.set]
     return args
 
@@ -157,6 +160,7 @@ def tables(done, n_steps):
     done: {(data set, method): `Steps`}.
     """
     from core.acquisition.summary import MEAN, summary
+    from core.baseline.statistics import with_error
 
     for data, (metric, label) in itertools.product(dict.fromkeys(data for data, _ in done), LABELS.items()):
         lines, labelled = [], {}
@@ -164,7 +168,8 @@ def tables(done, n_steps):
             entries = summary(done[data, method], STRATEGIES, n_steps, list(LABELS))
             labelled.update({entry.step: entry.labelled if entry.step != MEAN else MEAN for entry in entries})
             for strategy in STRATEGIES:
-                cells = {entry.step: cell(entry.metrics[metric]) for entry in entries if entry.strategy == strategy}
+                cells = {entry.step: with_error(entry.metrics[metric], DIGITS)
+                         for entry in entries if entry.strategy == strategy}
                 lines.append([f"{method} {strategy}", *(cells.get(step, "") for step in (*range(n_steps + 1), MEAN))])
         heads = ["", *(labelled.get(step, "") for step in (*range(n_steps + 1), MEAN))]
         yield (f"**{data}: test {label} by the number of labelled rows**\n\n"
@@ -188,20 +193,18 @@ def paired(done, n_steps):
 
 def paired_tables(tests):
     """Yields a table per pair: a row per data set, a column per metric and step."""
+    from core.baseline.statistics import with_error
+
     for ours, theirs in dict.fromkeys((row["ours"], row["theirs"]) for row in tests):
         those = [row for row in tests if (row["ours"], row["theirs"]) == (ours, theirs)]
         places = list(dict.fromkeys((row["metric"], row["step"]) for row in those))
-        lines = [[data, *(f"{cell(row, '+')} (p = {row['wilcoxon_p']:.2g})" for row in those if row["data"] == data)]
+        lines = [[data, *(f"{with_error(row, DIGITS, '+')} (p = {row['wilcoxon_p']:.2g})"
+                          for row in those if row["data"] == data)]
                  for data in dict.fromkeys(row["data"] for row in those)]
         heads = ["", *(f"{LABELS[metric]}, {'mean of all steps' if step == 'mean' else f'step {step}'}"
                        for metric, step in places)]
         yield (f"**{ours} minus {theirs}, repeat by repeat (p: Wilcoxon's signed-rank test)**\n\n"
                + tabulate.tabulate(lines, heads, "github", disable_numparse=True))
-
-
-def cell(value, sign=""):
-    """Returns "mean ± standard error"."""
-    return f"{value['mean']:{sign}.3f}" + ("" if value["se"] is None else f" ± {value['se']:.3f}")
 
 
 if __name__ == "__main__":

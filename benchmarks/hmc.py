@@ -244,10 +244,9 @@ def table(rows):
 
 def spread(values):
     """Returns "mean ± standard error"."""
-    from core.baseline.statistics import summarise
+    from core.baseline.statistics import summarise, with_error
 
-    summary = summarise(values)
-    return f"{summary['mean']:.3f}" + ("" if summary["se"] is None else f" ± {summary['se']:.3f}")
+    return with_error(summarise(values), 3)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def row_of(config):
 
 def table(rows):
     """Returns Markdown: a row per data set and variant."""
-    from core.baseline.statistics import summarise
+    from core.baseline.statistics import summarise, with_error
 
     groups = {}
     for row in rows:
@@ -145,17 +145,11 @@ def table(rows):
             means = [np.mean([float(run[metric]) for run in runs.values()]) for metric in (
                 "rmse", "log_likelihood", "noise_precision", "seconds")]
             lines.append([data, name, len(runs), *(f"{mean:.3f}" for mean in means[:2]),
-                          *(_spread(summarise(value), digits) for value, digits in zip(values, (1, 3))),
+                          *(with_error(summarise(value), digits, "+") for value, digits in zip(values, (1, 3))),
                           f"{means[2]:.1f}", f"{means[3]:.0f}"])
     heads = ["data", "variant", "runs", "RMSE", "log-likelihood", "RMSE, % more than the first",
              "log-likelihood, more than the first", "noise precision", "s"]
     return tabulate.tabulate(lines, heads, tablefmt="github", disable_numparse=True)
-
-
-def _spread(summary, digits):
-    """Returns "mean ± standard error" with a sign."""
-    error = "" if summary["se"] is None else f" ± {summary['se']:.{digits}f}"
-    return f"{summary['mean']:+.{digits}f}{error}"
 
 
 if __name__ == "__main__":

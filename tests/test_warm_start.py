@@ -281,6 +281,15 @@ def test_weights_of_the_same_method_in_other_coordinates_are_taken_over(source, 
     assert "with wide layers in other coordinates" in plan.start.notices[0]
 
 
+def test_a_source_that_lacks_the_bases_of_its_config(source, config, monkeypatch):
+    """Such as one of a version that kept wide layers in other coordinates."""
+    wide = dict(optimizer="kfac", hidden=[61, 60], batch_size=5, auto_refresh=True, epoch=1)
+    first = source(**wide)
+    monkeypatch.setattr(optimizer, "LEAST_FACTORED", 1000)
+    with pytest.raises(UserError, match="has no dense1/q_a in its checkpoint: it is of another version"):
+        warm_start.begun(run.plan(config(**dict(wide, optimizer="ekfac", init_from=str(first.root)))))
+
+
 def test_noise_of_another_kind_begins_anew(source, config):
     first = source(optimizer="adam", noise_update="held_out")
     made = config(init_from=str(first.root), optimizer="kfac", noise_update="conjugate", split=1)

@@ -55,6 +55,7 @@ class Table(NamedTuple):
     variants: Tuple[str, ...]  # that are run by default
     methods: Dict[str, Tuple[str, ...]]  # {variant: methods that are run by default}
     width: float
+    published: Tuple[str, ...]  # networks whose published numbers stand beside it, as in numbers.csv
 
 
 _FIVE, _THREE = ("ekfac", "kfac", "sgd", "adam", "kfac_point"), ("ekfac", "kfac", "sgd")
@@ -62,9 +63,10 @@ _FIVE, _THREE = ("ekfac", "kfac", "sgd", "adam", "kfac_point"), ("ekfac", "kfac"
 TABLES = {
     "cifar10": Table("cifar10", "vgg16", {name: "{method}_vgg16_" + name + ".json"
                                           for name in ("plain", "aug", "bn", "bn_aug")},
-                     ("plain", "bn_aug"), {"plain": _FIVE, "aug": _THREE, "bn": _THREE, "bn_aug": _THREE}, 1.0),
+                     ("plain", "bn_aug"), {"plain": _FIVE, "aug": _THREE, "bn": _THREE, "bn_aug": _THREE}, 1.0,
+                     ("vgg16",)),
     "resnet20": Table("cifar10", "resnet20", {"bn_aug": "{method}_resnet20_cifar10.json"}, ("bn_aug",),
-                      {"bn_aug": _THREE}, 1.0),
+                      {"bn_aug": _THREE}, 1.0, ("resnet20", "resnet18")),
 }
 
 

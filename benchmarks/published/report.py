@@ -7,7 +7,7 @@ import tabulate
 
 from benchmarks.published import figures
 from benchmarks.published.plan import PUBLISHED_EPOCHS, TABLES, Choice, Run
-from core.baseline.statistics import compare, summarise
+from core.baseline.statistics import compare, summarise, with_error
 from data_loader.corruptions import STRENGTHS
 from misc.records import read_json, read_result, read_rows, write_rows
 
@@ -116,7 +116,7 @@ def _differences(rows: Sequence[Row]) -> str:
         if method != REFERENCE and paired:
             statistics = [compare([row[name] for row in paired], [theirs[row["seed"]][name] for row in paired])
                           for name in COMPARED]
-            lines.append([method, len(paired), *(_spread(each["mean"], each["se"], "+") for each in statistics)])
+            lines.append([method, len(paired), *(with_error(each, DIGITS, "+") for each in statistics)])
     return _table(lines, ["method", "seeds", *(dict(METRICS, **CORRUPTED)[name] for name in COMPARED)]) if lines else ""
 
 
@@ -128,7 +128,7 @@ def _strengths(rows: Sequence[Row]) -> str:
 
 
 def _published_table(name: str) -> str:
-    networks = {"cifar10": ("vgg16",), "resnet20": ("resnet20", "resnet18")}[name]
+    networks = TABLES[name].published
     return _table([[row["network"], row["variant"], row["label"], *(_shown(row, key) for key in (
         "accuracy", "log_likelihood", "ece")), row["source"]] for row in published_numbers()
         if row["network"] in networks], ["network", "variant", "method", "accuracy", "log-likelihood", "ECE", "source"])
@@ -161,12 +161,7 @@ def _mean(rows: Sequence[Row], name: str, digits: int = DIGITS) -> str:
     values = [row[name] for row in rows if row[name] is not None]
     if not values:
         return ""
-    summary = summarise(values)
-    return _spread(summary["mean"], summary["se"], "", digits)
-
-
-def _spread(mean: float, error: Optional[float], sign: str = "", digits: int = DIGITS) -> str:
-    return f"{mean:{sign}.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+    return with_error(summarise(values), digits)
 
 
 def _table(lines: Sequence[Sequence[Any]], heads: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from core.acquisition.strategies import RANDOM, STRATEGIES
 from core.baseline.gpu_share import share_gpu
 from core.baseline.jobs import settings_of
 from core.baseline.kinds import KINDS
+from core.baseline.planning import local_jobs
 from core.baseline.pool import Workers
 from core.inference.optimizer import check_layers
 from core.training import run
@@ -161,7 +162,7 @@ def changed_settings(path: pathlib.Path, identity: Dict[str, Any]) -> List[str]:
 
 
 def _workers(jobs: Optional[int], plan: Plan) -> Workers:
-    """Returns the Workers: as many repeats at a time as asked for, or one if a training uses several cores."""
+    """Returns the Workers, of which no more use a GPU at a time than fit."""
     if uses_gpu(plan.config, plan.device):
         return Workers(jobs, per_gpu=share_gpu(jobs, run_cost(plan.design).peak_bytes).per_gpu)
-    return Workers(1 if jobs is None and plan.design.n_threads != 1 else jobs)
+    return Workers(local_jobs(jobs, [plan]))

@@ -5,11 +5,12 @@ import tabulate
 
 from core.acquisition.strategies import RANDOM
 from core.acquisition.trajectory import Step
-from core.baseline.statistics import compare, summarise
+from core.baseline.statistics import compare, summarise, with_error
 
 Steps = Dict[Tuple[int, str], Sequence[Step]]
 """{(repeat, strategy): its steps}, as far as they are done."""
 
+DIGITS = 4  # of the tables
 MEAN = "mean"  # in the column of steps: the mean over all steps but step 0, which has no choice behind it
 
 
@@ -103,7 +104,8 @@ def markdown(entries: Sequence[Entry], labels: Mapping[str, str]) -> str:
         for step in steps:
             there = {name: by_place[name, step] for name in strategies if (name, step) in by_place}
             lines.append(["mean" if step == MEAN else str(next(iter(there.values())).labelled)]
-                         + [_cell(there[name].metrics[metric]) if name in there else "" for name in strategies]
+                         + [with_error(there[name].metrics[metric], DIGITS) if name in there else ""
+                            for name in strategies]
                          + [_difference(there[name].against[metric]) if name in there and there[name].against else ""
                             for name in compared])
         heads = ["labelled rows", *strategies, *(f"{name} minus {RANDOM}" for name in compared)]
@@ -111,9 +113,5 @@ def markdown(entries: Sequence[Entry], labels: Mapping[str, str]) -> str:
     return "\n\n".join(parts)
 
 
-def _cell(value: Mapping[str, Any], sign: str = "") -> str:
-    return f"{value['mean']:{sign}.4f}" + ("" if value["se"] is None else f" ± {value['se']:.4f}")
-
-
 def _difference(value: Mapping[str, Any]) -> str:
-    return _cell(value, "+") + f" (p = {value['wilcoxon_p']:.2g})"
+    return with_error(value, DIGITS, "+") + f" (p = {value['wilcoxon_p']:.2g})"

@@ -136,7 +136,8 @@ def _load_weights(session: tf.Session, model: Model, folder: Folder, best: bool)
 
 def _raise_misfit(folder: Folder) -> NoReturn:
     raise UserError(f"{folder.checkpoint} does not fit the network that {folder.config} and {folder.model.name} "
-                    "describe: it is of another run, or one of these was changed: restore the files")
+                    "describe: it is of another run or version, or one of these was changed: restore the "
+                    "files")
 
 
 def _with_moved_files(config: Config) -> Config:

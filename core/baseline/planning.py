@@ -61,12 +61,20 @@ def plan_repeat(options: Options) -> RepeatPlan:
                       [plan.data.rows_hash for plan in plans], workers, notes)
 
 
+def local_jobs(jobs: Optional[int], plans: Sequence[Plan]) -> Optional[int]:
+    """Returns how many runs train at a time on this machine: as many as asked for, else one per core (None).
+
+    Runs whose operations use several cores, as those of images do and all with such a value of `threads`, come one at
+    a time.
+    """
+    wide = any(plan.design.task.has_images or plan.config.threads not in (None, 1) for plan in plans)
+    return 1 if jobs is None and wide else jobs
+
+
 def _plan_workers(options: Options, plans: Sequence[Plan]) -> Tuple[Workers, List[str]]:
     """Returns the Workers, of which no more use a GPU at a time than fit, and sentences for the user."""
-    jobs = options.jobs
-    if jobs is None and not options.address and any(plan.design.task.has_images for plan in plans):
-        jobs = 1  # whose operations use all cores
-    workers = Workers(jobs, options.backend, options.address)
+    workers = Workers(options.jobs if options.address else local_jobs(options.jobs, plans), options.backend,
+                      options.address)
     on_gpu = [run_cost(plan.design).peak_bytes for plan in plans if uses_gpu(plan.config, plan.device)]
     if not on_gpu:
         return workers, []

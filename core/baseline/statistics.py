@@ -1,5 +1,5 @@
 """Averages over splits, and comparisons split by split. Numbers in, dicts of floats out."""
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
 import scipy.stats
@@ -17,6 +17,15 @@ def summarise(values: Sequence[float]) -> Dict[str, Any]:
     lower, median, upper = np.percentile(array, [25, 50, 75])
     return {"mean": float(array.mean()), "se": _standard_error(array), "median": float(median),
             "lower_quartile": float(lower), "upper_quartile": float(upper), "n": len(array)}
+
+
+def with_error(summary: Mapping[str, Any], digits: int, sign: str = "") -> str:
+    """Returns "mean ± standard error" of a `summarise` or `compare`; the mean alone if there is no error.
+
+    sign: "+" to show it.
+    """
+    error = "" if summary["se"] is None else f" ± {summary['se']:.{digits}f}"
+    return f"{summary['mean']:{sign}.{digits}f}{error}"
 
 
 def compare(ours: Sequence[float], theirs: Sequence[float]) -> Dict[str, Any]:

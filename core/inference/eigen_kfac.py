@@ -1,14 +1,10 @@
 """Noisy K-FAC in the eigenbasis of its factors: the same posterior and step, for wide layers in small minibatches."""
-from typing import AbstractSet
-
 import tensorflow.compat.v1 as tf
 
 from core.inference.eigenbasis import InEigenbasis
-from core.inference.families import Batch
 from core.inference.gaussian import damped_values, eigen_scale
 from core.inference.kfac import KFAC
 from core.inference.posteriors import EigenMatrixNormal, Posterior
-from core.inference.step_sizes import StepSizes
 from core.inference.types import Scalar, State
 
 
@@ -29,15 +25,6 @@ class EigenKFAC(InEigenbasis):
 
     updates, reads = KFAC.updates, KFAC.reads
 
-    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
-        new = dict(state)
-        if "cov" in due:
-            new.update(self._averaged_factors(state, batch, step_sizes))
-        if "inverse" in due:
-            with self._refresh_device():
-                new.update(self._eigenbasis(new, state, "eigh"))
-        return new
-
     def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
         variance = temperature / _damped_scale(state, self._prior.damping)
         return EigenMatrixNormal(mean, state["q_a"], state["q_s"], variance)
@@ -45,6 +32,9 @@ class EigenKFAC(InEigenbasis):
     def precondition(self, grad: tf.Tensor, state: State) -> tf.Tensor:
         """Returns Q_A^T A_g^-1 V S_g^-1 Q_S for grad = Q_A^T V Q_S, with g = gamma_in + gamma_ex."""
         return grad / _damped_scale(state, self._step_damping)
+
+    def _refresh(self, old: State, new: State) -> State:
+        return self._eigenbasis(new, old, "eigh")
 
 
 def _damped_scale(state: State, damping: float) -> tf.Tensor:

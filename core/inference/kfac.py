@@ -1,14 +1,12 @@
 """Noisy K-FAC: a matrix-variate Gaussian posterior, and the K-FAC step."""
-from typing import AbstractSet, Any, Callable, Dict, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Optional, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from core.inference.families import Batch
 from core.inference.kronecker import FACTOR_KEYS, Kronecker
 from core.inference.linalg import LAPACK_MIN_DIM, eigvalsh, factored_damping
 from core.inference.posteriors import MatrixNormal, Posterior
 from core.inference.solvers import DEFAULT, Solver, gram
-from core.inference.step_sizes import StepSizes
 from core.inference.types import Scalar, Shape, State
 from misc.config import Config
 
@@ -39,15 +37,6 @@ class KFAC(Kronecker):
     def _has_inverses(self, state: State) -> bool:
         return keeps_inverses(self._config, (int(state["a_cov"].shape[0]), int(state["s_cov"].shape[0])))
 
-    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
-        new = dict(state)
-        if "cov" in due:
-            new.update(self._averaged_factors(state, batch, step_sizes))
-        if "inverse" in due:
-            with self._refresh_device():
-                new.update(self._decompositions(self._solver, new, state))
-        return new
-
     def posterior(self, mean: tf.Tensor, state: State, temperature: Scalar) -> Posterior:
         return MatrixNormal(mean, state["root_a"], state["root_s"], temperature)
 
@@ -67,6 +56,9 @@ class KFAC(Kronecker):
         refreshed = inverses or {"root_a", "root_s"} & set(new)
         covered = super().covered_by_mean_check(new) | refreshed
         return covered | {"a_cov", "s_cov"} if refreshed else covered
+
+    def _refresh(self, old: State, new: State) -> State:
+        return self._decompositions(self._solver, new, old)
 
     def _decompositions(self, solver: Solver, factors: State, last: State) -> State:
         """Returns the roots of the posterior and, if the step has them, its inverses.

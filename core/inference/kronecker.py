@@ -1,6 +1,6 @@
 """What noisy K-FAC and noisy EK-FAC share: the factors A and S of a layer's Fisher matrix."""
 import contextlib
-from typing import ContextManager, Dict
+from typing import AbstractSet, ContextManager, Dict
 
 import tensorflow.compat.v1 as tf
 
@@ -28,6 +28,24 @@ class Kronecker(Family):
     """
 
     needs_factors = True
+
+    def update(self, state: State, batch: Batch, step_sizes: StepSizes, due: AbstractSet[str]) -> State:
+        new = dict(state)
+        if "cov" in due:
+            new.update(self._averaged_factors(state, batch, step_sizes))
+        if "inverse" in due:
+            with self._refresh_device():
+                new.update(self._refresh(state, new))
+        return new
+
+    def _refresh(self, old: State, new: State) -> State:
+        """Returns the entries that follow from decomposing A and S.
+
+        Args:
+          old: state before the step.
+          new: the same with the current A and S.
+        """
+        raise NotImplementedError
 
     def _averaged_factors(self, state: State, batch: Batch, step_sizes: StepSizes) -> State:
         """Returns A and S after one more minibatch."""

@@ -70,9 +70,9 @@ def run_cost(design: "Design") -> RunCost:
     Further cores help large layers only.
     """
     config, periods, spec = design.config, design.schedule.periods, design.spec
-    n_cores = design.config.n_threads or os.cpu_count() or 1
+    n_cores = config.n_threads or os.cpu_count() or 1
     layers = [_layer_cost(design, layer, n_cores) for layer in design.layers]
-    seconds = _seconds_of_steps(design, [layer.parts for layer in layers], pooled=design.config.n_threads != 1)
+    seconds = _seconds_of_steps(design, [layer.parts for layer in layers], pooled=config.n_threads != 1)
     width = _width(config)
     numbers_per_row = 1
     for length in spec.shape:

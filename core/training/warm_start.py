@@ -76,6 +76,7 @@ def _fitted(plan: Plan, source: Config, there: Shapes) -> Tuple[Plan, Optional[L
         _check_noise(config, source)
         _check_state(config.init_from, here, there)
         return plan, None, []
+    _check_coordinates(layers, config.init_from, there)
     anew = [CURVATURE]
     if any(name not in there or there[name] != shape for name, shape in here.items() if _is_moment(name)):
         anew.append(NORMS)
@@ -89,6 +90,15 @@ def _fitted(plan: Plan, source: Config, there: Shapes) -> Tuple[Plan, Optional[L
     notice = (f"note: init_from {config.init_from} was trained by optimizer {source.optimizer}, {why}: the weights "
               f"are taken over; {' and '.join(anew)} begin{'s' if len(anew) == 1 else ''} anew")
     return plan._replace(design=with_anew(design, anew)), layers, [notice]
+
+
+def _check_coordinates(layers: List[LayerMethod], root: str, there: Shapes) -> None:
+    """Raises UserError if the checkpoint lacks the bases that its config implies, so that its means say nothing."""
+    for layer in layers:
+        name = f"{layer.spec.name}/q_a"
+        if layer.family is not None and layer.family.in_eigenbasis and name not in there:
+            raise UserError(f"init_from: {root} has no {name} in its checkpoint: it is of another version of this "
+                            "code; train it again")
 
 
 def _coordinates_differ(layers: List[LayerMethod], others: List[LayerMethod]) -> bool:
