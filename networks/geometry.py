@@ -81,6 +81,46 @@ class Geometry(NamedTuple):
         s = tf.reshape(s, [-1, int(s.shape[1]), int(s.shape[2]), n_particles, outputs])
         return tf.transpose(s, [3, 0, 1, 2, 4]) + bias
 
+    def n_inside(self, size: Tuple[int, int]) -> int:
+        """Returns how many pairs of a location and an offset of the kernel lie inside an image of size (H, W)."""
+        counts = [sum(max(0, last - first + 1) for first, last in (
+            self.locations(offset, axis, size[axis]) for offset in range(self.kernel[axis]))) for axis in (0, 1)]
+        return counts[0] * counts[1]
+
+    def times(self, h: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+        """Returns a^T matrix for the patch a at every location, as a convolution does, but for a large matrix.
+
+        Every offset of the kernel takes one product with the pixels that it sees; the zeros of the padding, which are
+        most of the patches of small images, take none.
+
+        Args:
+          h: [K, n, H, W, C].
+          matrix: the same for all particles, [k_h k_w C + 1, D], its last row for the 1 at the end of a patch.
+
+        Returns:
+          [K, n, H', W', D].
+        """
+        size, (channels, outputs) = (int(h.shape[2]), int(h.shape[3])), (int(h.shape[4]), int(matrix.shape[1]))
+        blocks = tf.reshape(matrix[:-1], [*self.kernel, channels, outputs])
+        lengths, parts = self.output(size), []
+        for row in range(self.kernel[0]):
+            for column in range(self.kernel[1]):
+                (top, pixels), (left, others) = self._seen(row, 0, size[0]), self._seen(column, 1, size[1])
+                if not pixels or not others:
+                    continue
+                pieces = tf.concat([tf.shape(h)[:2], [len(pixels), len(others), outputs]], axis=0)
+                seen = h[:, :, pixels.start:pixels.stop:pixels.step, others.start:others.stop:others.step]
+                part = tf.reshape(tf.matmul(tf.reshape(seen, [-1, channels]), blocks[row, column]), pieces)
+                parts.append(tf.pad(part, [[0, 0], [0, 0], [top, lengths[0] - top - len(pixels)],
+                                           [left, lengths[1] - left - len(others)], [0, 0]]))
+        return tf.add_n(parts) + matrix[-1]
+
+    def _seen(self, offset: int, axis: int, size: int) -> Tuple[int, range]:
+        """Returns the first location at which `offset` is inside the image, and the pixels it sees from there on."""
+        first, last = self.locations(offset, axis, size)
+        start = self.first_seen(first, offset, axis, size)
+        return first, range(start, start + max(0, last - first + 1) * self.strides[axis], self.strides[axis])
+
     def shifted(self, padded: tf.Tensor, row: int, column: int) -> tf.Tensor:
         """Returns what offset (row, column) of the kernel sees at each location, [N, H', W', C].
 

@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 
 from core.inference import batch, kfac, optimizer, posteriors
 from core.inference.eigen_kfac import EigenKFAC
+from core.inference.ekfac import EKFAC
 from core.inference.gaussian import Prior
 from core.inference.linalg import inverse_root
 from core.inference.posteriors import EigenMatrixNormal, MatrixNormal
@@ -54,6 +55,19 @@ def assert_same(one, other):
     {}, dict(kfac_init_after_basis=False, basis_tolerance=0.2), dict(true_fisher=False), dict(TScale=2, TCov=1)])
 def test_noisy_ekfac_takes_the_same_steps(config, monkeypatch, values):
     assert_same(*(train(config, monkeypatch, factored, **values) for factored in (True, False)))
+
+
+@pytest.mark.parametrize("values", [dict(train_particles=2), dict(train_particles=1, curvature_rows=0.5, TEigen=3)])
+def test_convolutions_of_noisy_ekfac_take_the_same_steps(image_config, monkeypatch, values):
+    states = []
+    for factored in (True, False):
+        monkeypatch.setattr(optimizer.LayerMethod, "rotates_rows", lambda self, n_rows, rotates=factored: (
+            rotates and self.noisy))
+        config = image_config(precision="float64", optimizer="ekfac", damping=1e-3, TCov=1, TScale=1, **values)
+        run = Run(config)
+        assert any(layer.spec.kind == "conv2d" and layer.noisy for layer in run.model.design.layers)
+        states.append(flat(run.steps(5)))
+    assert_same(*states)
 
 
 @pytest.mark.parametrize("values", [{}, dict(damping=0.1), dict(TInv=2)])
@@ -115,11 +129,14 @@ def test_inverses_that_are_kept_make_the_same_step(session, rng, config, monkeyp
 
 
 def test_the_choice_follows_the_sizes(config):
-    def method(d_in, d_out, kind="dense"):
-        return optimizer.LayerMethod(LayerSpec("layer", kind, d_in, d_out), None, True)
+    def method(d_in, d_out, kind="dense", family=None, **fields):
+        return optimizer.LayerMethod(LayerSpec("layer", kind, d_in, d_out, **fields), family, True)
 
     assert method(512, 512).rotates_rows(128)
     assert not method(512, 512).rotates_rows(200)   # more rows than a third of the layer
     assert not method(50, 512).rotates_rows(128)    # a narrow side: the weights are small
     assert not method(100, 100).rotates_rows(10)    # bound by the dispatch of ops
-    assert not method(512, 512, "conv2d").rotates_rows(128)
+    small, family = dict(n_locations=4, filled=4 / 9), EKFAC(Prior(20, 0.6, 0.5), config())
+    assert method(2304, 256, "conv2d", family, **small).rotates_rows(128)
+    assert not method(2304, 256, "conv2d", family, n_locations=4).rotates_rows(128)  # without padding: too many rows
+    assert not method(2304, 256, "conv2d", **small).rotates_rows(128)                # not in the eigenbasis
