@@ -152,7 +152,7 @@ def test_patches_times_a_matrix(session, case, rng):
 
 
 def test_share_of_the_patches_that_is_not_padding(case):
-    geometry, h, _, a, _ = case
+    geometry, h, *_ = case
     seen = per_location(np.ones_like(h), geometry, geometry.output(h.shape[2:4]))[0, 0, :, :-1]
     assert geometry.n_inside(h.shape[2:4]) == seen[:, ::h.shape[-1]].sum()
 
@@ -161,7 +161,7 @@ def test_share_of_the_patches_that_is_not_padding(case):
 @pytest.mark.parametrize("n_copies", [1, 2])
 def test_statistics_of_patches_in_other_coordinates(session, case, rng, monkeypatch, chunk, n_copies):
     monkeypatch.setattr(conv_factors, "chunk_size", lambda *_: chunk)
-    geometry, h, ds, a, flat = case
+    _, _, ds, a, flat = case
     images = a[:n_copies].reshape(n_copies, *ds.shape[1:4], -1)
     grad, square = session.run([statistic(tf.constant(images), tf.constant(ds)) for statistic in
                                 (conv_factors.core_gradient, conv_factors.core_squared_gradient)])
