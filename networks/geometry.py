@@ -48,9 +48,7 @@ class Geometry(NamedTuple):
           size: height of the image.
         """
         firsts, lasts = zip(self.locations(offset, 0, size), self.locations(other, 0, size))
-        first, last = max(firsts), min(lasts)
-        start = self.first_seen(first, offset, 0, size)
-        return range(start, start + max(0, last - first + 1) * self.strides[0], self.strides[0])
+        return self._seen(max(firsts), min(lasts), offset, 0, size)
 
     def first_seen(self, location: int, offset: int, axis: int, size: int) -> int:
         """Returns the pixel that `offset` of the kernel sees at a location; negative before the first pixel."""
@@ -105,21 +103,21 @@ class Geometry(NamedTuple):
         lengths, parts = self.output(size), []
         for row in range(self.kernel[0]):
             for column in range(self.kernel[1]):
-                (top, pixels), (left, others) = self._seen(row, 0, size[0]), self._seen(column, 1, size[1])
-                if not pixels or not others:
+                (top, bottom), (left, right) = self.locations(row, 0, size[0]), self.locations(column, 1, size[1])
+                rows, columns = self._seen(top, bottom, row, 0, size[0]), self._seen(left, right, column, 1, size[1])
+                if not rows or not columns:
                     continue
-                pieces = tf.concat([tf.shape(h)[:2], [len(pixels), len(others), outputs]], axis=0)
-                seen = h[:, :, pixels.start:pixels.stop:pixels.step, others.start:others.stop:others.step]
-                part = tf.reshape(tf.matmul(tf.reshape(seen, [-1, channels]), blocks[row, column]), pieces)
-                parts.append(tf.pad(part, [[0, 0], [0, 0], [top, lengths[0] - top - len(pixels)],
-                                           [left, lengths[1] - left - len(others)], [0, 0]]))
+                seen = h[:, :, rows.start:rows.stop:rows.step, columns.start:columns.stop:columns.step]
+                shape = tf.concat([tf.shape(h)[:2], [len(rows), len(columns), outputs]], axis=0)
+                part = tf.reshape(tf.matmul(tf.reshape(seen, [-1, channels]), blocks[row, column]), shape)
+                parts.append(tf.pad(part, [[0, 0], [0, 0], [top, lengths[0] - 1 - bottom],
+                                           [left, lengths[1] - 1 - right], [0, 0]]))
         return tf.add_n(parts) + matrix[-1]
 
-    def _seen(self, offset: int, axis: int, size: int) -> Tuple[int, range]:
-        """Returns the first location at which `offset` is inside the image, and the pixels it sees from there on."""
-        first, last = self.locations(offset, axis, size)
+    def _seen(self, first: int, last: int, offset: int, axis: int, size: int) -> range:
+        """Returns the pixels along an axis that `offset` of the kernel sees from location `first` to `last`."""
         start = self.first_seen(first, offset, axis, size)
-        return first, range(start, start + max(0, last - first + 1) * self.strides[axis], self.strides[axis])
+        return range(start, start + max(0, last - first + 1) * self.strides[axis], self.strides[axis])
 
     def shifted(self, padded: tf.Tensor, row: int, column: int) -> tf.Tensor:
         """Returns what offset (row, column) of the kernel sees at each location, [N, H', W', C].

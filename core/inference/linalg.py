@@ -124,27 +124,12 @@ def times_right(tensor: tf.Tensor, matrix: tf.Tensor, transpose: bool = False) -
 
 def rotate(tensor: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor) -> tf.Tensor:
     """Converts from the eigenbasis: Q_A tensor Q_S^T, [d_in + 1, d_out] or [K, d_in + 1, d_out]."""
-    return times_left(q_a, times_right(tensor, q_s, transpose=True))
+    return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s, transpose=True))
 
 
 def project(tensor: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor) -> tf.Tensor:
     """Converts to the eigenbasis: Q_A^T tensor Q_S, the inverse of `rotate`; shapes as for `rotate`."""
-    return times_left(q_a, times_right(tensor, q_s), transpose=True)
-
-
-def times_left(matrix: tf.Tensor, tensor: tf.Tensor, transpose: bool = False) -> tf.Tensor:
-    """Multiplies by a matrix from the left: [e, d] x [d, f] or [K, d, f] -> [e, f] or [K, e, f].
-
-    A single particle is multiplied without its axis: CPUs take two thirds of the time for a plain product.
-
-    Args:
-      transpose: whether to multiply by matrix^T, with the matrix [d, e].
-    """
-    if len(tensor.shape) == 2:
-        return tf.matmul(matrix, tensor, transpose_a=transpose)
-    if tensor.shape[0] == 1:
-        return tf.matmul(matrix, tensor[0], transpose_a=transpose)[None]
-    return tf.matmul(matrix[None], tensor, transpose_a=transpose)
+    return tf.matmul(_like(q_a, tensor), times_right(tensor, q_s), transpose_a=True)
 
 
 def root_transposed_times(root: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
@@ -154,9 +139,9 @@ def root_transposed_times(root: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
     """
     d = int(root.shape[0])
     if d < BLOCKED_FROM:
-        return times_left(root, tensor, transpose=True)
+        return tf.matmul(root[None], tensor, transpose_a=True)
     edges = [d * number // N_BLOCKS for number in range(N_BLOCKS + 1)]
-    return tf.concat([times_left(root[begin:, begin:end], tensor[:, begin:], transpose=True)
+    return tf.concat([tf.matmul(root[None, begin:, begin:end], tensor[:, begin:], transpose_a=True)
                       for begin, end in zip(edges, edges[1:])], axis=1)
 
 
@@ -186,6 +171,11 @@ def off_diagonal_share(matrix: tf.Tensor, basis: tf.Tensor) -> tf.Tensor:
 def mean_diag(matrix: tf.Tensor) -> tf.Tensor:
     """Returns tr M / dim M of a matrix [d, d], a scalar."""
     return tf.reduce_mean(tf.linalg.diag_part(matrix))
+
+
+def _like(matrix: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
+    """Returns the matrix, with a leading 1 if `tensor` has a leading axis of particles to broadcast over."""
+    return matrix[None] if len(tensor.shape) == 3 else matrix
 
 
 def _finite(matrix: tf.Tensor) -> tf.Tensor:
