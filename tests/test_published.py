@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.published import __main__ as command
-from benchmarks.published import report, runner, toy
+from benchmarks.published import check, report, runner, toy
 from benchmarks.published.plan import METHODS, TABLES, Choice, pairs, plan_runs, plan_search, schedule
 from misc.config import Config
 from misc.errors import UserError
@@ -127,6 +127,31 @@ def test_other_settings_in_the_folder_are_an_error(tmp_path, capsys):
     assert stop.value.code == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "holds a run of other settings" in message and "give another --out" in message
+
+
+def test_a_report_says_nothing_of_runs_of_other_settings(tmp_path, capsys):
+    run = plan_runs(command.choice_of(command.parse_args(["--epochs", "40", "--out", str(tmp_path)])))[0]
+    run.folder.root.mkdir(parents=True)
+    write_json(run.folder.config, {"config": run.config.model_dump(), "rows_hash": "x"})
+    command.main(["--epochs", "40", "--report", "--out", str(tmp_path)])
+    assert "0 of 24 runs are finished" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--epochs", "50", "--report", "--out", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and "epoch (then 40, now 50)" in error
+
+
+def test_the_length_of_an_epoch_is_that_of_a_run_on_all_images(tmp_path, monkeypatch):
+    first = []
+
+    def check_runs(runs, device):
+        first.append(runs[0].config)
+        raise UserError("seen")
+
+    monkeypatch.setattr(check, "check_runs", check_runs)
+    with pytest.raises(SystemExit):
+        command.main(["--tune", "--out", str(tmp_path)])
+    assert first[0].validation_fraction == 0
 
 
 def numbers(out):

@@ -65,14 +65,15 @@ def main(argv=None):
         search = plan_search(choice) if args.tune else {}
         runs = plan_runs(choice, check.chosen_rates(search))
         if args.report:
+            check.check_folders(runs)
             print(report.write(choice, runs))
             return
         if args.quick and args.data_path is None:
             toy.write_images(pathlib.Path(choice.data_path))
         pilots = [run for by_rate in search.values() for run in by_rate.values()]
-        first_plan = check.check_runs([*pilots, *runs], args.device)
+        first_plan = check.check_runs([*runs, *pilots], args.device)  # of a run on all training images
         if args.explain:
-            print(check.explain([*pilots, *runs], first_plan))
+            print(check.explain([*runs, *pilots], first_plan))
             return
         making = runner.Making(
             args.jobs or (toy.JOBS if args.quick else 1), args.device, {"ood": "noise", "corrupt": True,
