@@ -72,7 +72,7 @@ def main():
         sampler = Sampler(args.chains, args.warmup, args.samples, args.depth, 0)
         rows = []
         for data in args.data:
-            for split in parse_seeds(args.splits):
+            for split in parse_seeds(args.splits, "--splits"):
                 configs = {method: read_config(args.config, method, data, args.set, split)
                            for method in args.methods or list(METHODS)[:1]}
                 rows += compare(data, split, configs if args.methods else {}, next(iter(configs.values())), sampler,

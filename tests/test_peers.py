@@ -147,6 +147,14 @@ def test_the_command_that_compares_correlations(settings, tmp_path, capsys, monk
     write_draws(tmp_path / "made_0.npz", draws, data.test.y, data)
     few = run("--methods", "ekfac", "ensemble", "--draws", str(tmp_path))
     assert all(-1.0 < float(row["meta"]) < 1.0 for row in few) and few[0]["joint"] == rows[0]["joint"]
+    monkeypatch.setattr(correlations, "compare", None)  # bad input is found before the first training
+    capsys.readouterr()
+    for more, message in ((["--draws", str(tmp_path / "none")], "made_0.npz cannot be read"),
+                          (["--splits", "a"], "--splits takes numbers"), (["--data", "made", "mad"], "ekfac_mad.json")):
+        with pytest.raises(SystemExit) as stop:
+            run(*more)
+        error = capsys.readouterr().err
+        assert stop.value.code == 2 and message in error and error.count("\n") == 1
 
 
 def kernel_by_loops(name, a, b, constant, lengths):
