@@ -82,9 +82,10 @@ def main(argv=None):
         rows_hash = first_plan.data.rows_hash
         del first_plan  # which holds the images
         errors = runner.make_runs(pilots, making, lambda: None) if pilots else {}
-        if errors:
+        chosen = check.chosen_rates(search)
+        if len(chosen) < len(search) or not all(map(check.is_too_large, errors.values())):
             fail(errors, len(pilots))
-        runs = plan_runs(choice, check.chosen_rates(search))
+        runs = plan_runs(choice, chosen)
         check.check_folders(runs, rows_hash)
         errors = runner.make_runs(runs, making, lambda: report.write(choice, runs))
         print(report.write(choice, runs))

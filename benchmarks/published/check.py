@@ -12,6 +12,7 @@ from misc.folders import ROWS_HASH, changed_settings, check_writable
 from misc.records import read_result
 
 HOUR = 3600.0
+DIVERGED = "training diverged"  # in the messages of misc.errors.Diverged
 
 
 def check_runs(runs: Sequence[Run], device: str) -> Plan:
@@ -59,6 +60,14 @@ def explain(runs: Sequence[Run], plan: Plan) -> str:
         lines.append([*key, n_runs, f"{value:.2f}"])
     table = tabulate.tabulate(lines, ["variant", "method", "epochs", "runs", "hours each"], tablefmt="github")
     return f"{table}\n\n{len(runs)} runs, {total:.1f} hours of training one after the other, roughly"
+
+
+def is_too_large(why: str) -> bool:
+    """Tells whether a run of the search has failed because its step size is too large, which is an answer, too.
+
+    why: the last line of its output.
+    """
+    return DIVERGED in why
 
 
 def chosen_rates(search: Dict[Tuple[str, str], Dict[float, Run]]) -> Dict[Tuple[str, str], float]:
