@@ -184,10 +184,7 @@ def confidence_and_hits(probabilities: np.ndarray, labels: np.ndarray) -> Tuple[
 
 
 def equal_bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
-    """Returns the number of each row's bin, of bins of equal width; the last bin includes confidence 1.
-
-    A confidence that is NaN, after a training that has diverged, is in the first bin, and makes its error NaN.
-    """
+    """Returns the number of each row's bin, of bins of equal width; the last one includes 1, and the first one NaN."""
     return np.minimum((np.nan_to_num(confidence) * n_bins).astype(int), n_bins - 1)
 
 
