@@ -17,6 +17,7 @@ one set of dropped units, for all rows.
 Reference: Wang et al. (2021), https://arxiv.org/abs/2011.03178
 """
 import argparse
+import itertools
 import pathlib
 import tempfile
 
@@ -55,27 +56,39 @@ def main():
         from core.baseline.jobs import parse_seeds
 
         rows = read_out(args.out, ("data", "method"), COLUMNS)
-        for data in args.data:
-            for split in parse_seeds(args.splits)[:1 if args.quick else None]:
-                if not is_done(rows, data, split, args.methods, args.out):
-                    rows += compare(data, split, args)
-                if args.out:
-                    write_rows(pathlib.Path(args.out), COLUMNS, rows)
+        splits = parse_seeds(args.splits, "--splits")[:1 if args.quick else None]
+        left = [(data, split) for data, split in itertools.product(args.data, splits)
+                if not is_done(rows, data, split, args.methods, args.out)]
+        for data, split in left:
+            read_inputs(data, split, args)  # raises an error before the first training
+        for data, split in left:
+            rows += compare(data, split, args)
+            if args.out:
+                write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))
 
 
-def compare(name, split, args):
-    """Returns the rows of one split of a data set."""
+def read_inputs(name, split, args):
+    """Returns ({method of ours: its Config}, data, draws of HMC or None) of one split of a data set."""
+    from core.assessment.reference_draws import read_draws
     from data_loader.regression import load_regression
 
     configs = {method: read_config(name, split, method, args) for method in OURS}
     data = load_regression(configs[OURS[0]])  # peers take the data of the first
     if len(data.test.y) < BATCH:
         raise UserError(f"{name}: {len(data.test.y)} test rows are too few for batches of {BATCH}")
+    reference = None
+    if args.draws:
+        reference = read_draws(pathlib.Path(args.draws) / f"{name}_{split}.npz").draws(data.test.y, data)
+    return configs, data, reference
+
+
+def compare(name, split, args):
+    """Returns the rows of one split of a data set."""
+    configs, data, reference = read_inputs(name, split, args)
     draws = {method: our_draws(configs[method], args.particles) if method in OURS
              else peer_draws(method, data, split, args.quick) for method in args.methods}
-    rows = scores(draws, data, args.draws and pathlib.Path(args.draws) / f"{name}_{split}.npz")
-    return [dict(data=name, split=split, **row) for row in rows]
+    return [dict(data=name, split=split, **row) for row in scores(draws, data, reference)]
 
 
 def read_config(data, split, method, args):
@@ -117,12 +130,11 @@ def peer_draws(method, data, split, quick):
     return Draws(outputs, np.full(len(outputs), precision), np.inf)
 
 
-def scores(draws, data, reference_file=None):
+def scores(draws, data, reference=None):
     """Returns what the table says of methods, {method: Draws}, on the test rows.
 
-    reference_file: draws of HMC; None: none.
+    reference: Draws of HMC; None: none.
     """
-    from core.assessment.reference_draws import read_draws
     from core.metrics import correlations as c
     from core.metrics.predictive import values_of
     from misc.seeding import stream
@@ -133,19 +145,16 @@ def scores(draws, data, reference_file=None):
     table_of = c.cross_normalised_table(list(covariances.values()), y, BATCH, N_BATCHES,
                                         lambda: stream(0, "correlations", "batches"))
     pairs = c.row_pairs(len(y), MOST_PAIRS, stream(0, "correlations", "pairs"))
-    reference = None
-    if reference_file:
-        covariance = c.row_covariance(read_draws(reference_file).draws(data.test.y, data))
-        reference = c.output_correlations(covariance, pairs)
+    of_reference = None if reference is None else c.output_correlations(c.row_covariance(reference), pairs)
     rows = []
     for number, (method, of_method) in enumerate(draws.items()):
         row = {"method": method,
                "joint": c.mixture_joint_log_prob(of_method, y, batches).mean() - unit,
                "marginal": c.mixture_joint_log_prob(of_method, y, batches.reshape(-1, 1)).mean() - unit,
                "xll": table_of["xll"][number] - unit, "rank": table_of["xll_rank"][number]}
-        if reference is not None:
+        if of_reference is not None:
             own = c.output_correlations(covariances[method], pairs)
-            row["meta"] = values_of(c.meta_correlations(own, reference, pairs), len(y))["meta_correlation"]
+            row["meta"] = values_of(c.meta_correlations(own, of_reference, pairs), len(y))["meta_correlation"]
         rows.append(row)
     return rows
 

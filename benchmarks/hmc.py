@@ -72,7 +72,7 @@ def main():
         sampler = Sampler(args.chains, args.warmup, args.samples, args.depth, 0)
         rows = read_out(args.out, ("data", "method", "converged"), COLUMNS)
         for data in args.data:
-            for split in parse_seeds(args.splits):
+            for split in parse_seeds(args.splits, "--splits"):
                 draws_file = args.draws and pathlib.Path(args.draws) / f"{data}_{split}.npz"
                 if is_done(rows, data, split, ["hmc", *args.methods], args.out):
                     if draws_file and not draws_file.is_file():

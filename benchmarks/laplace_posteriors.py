@@ -84,7 +84,7 @@ def main():
 
         rows = read_rows(args.out) if args.out and pathlib.Path(args.out).is_file() else []
         done = {(row["data"], int(row["split"]), row["method"]) for row in rows}
-        for name, split in itertools.product(args.data, parse_seeds(args.splits)):
+        for name, split in itertools.product(args.data, parse_seeds(args.splits, "--splits")):
             for method, compute in jobs(name, split, [f"data_path={args.data_path}", *args.set]).items():
                 if method not in args.methods or (name, split, method) in done:
                     continue

@@ -56,7 +56,7 @@ def main():
 
         rows = read_out(args.out, ("data", "method", "chosen", "own_noise"), COLUMNS)
         done = {(row["data"], row["split"], row["method"]) for row in rows}
-        for name, split, method in itertools.product(args.data, parse_seeds(args.splits), args.methods):
+        for name, split, method in itertools.product(args.data, parse_seeds(args.splits, "--splits"), args.methods):
             if (name, split, method) in done:
                 continue
             for result in compete(name, split, method, args.data_path, args.dof, args.longest):

@@ -65,7 +65,7 @@ def main():
         sampler = Sampler(args.chains, args.warmup, args.samples, args.leapfrogs)
         rows = []
         for data in args.data:
-            for split in parse_seeds(args.splits):
+            for split in parse_seeds(args.splits, "--splits"):
                 for method in args.methods:
                     config = read_config(args.config, method, data, args.set, split)
                     rows.append(dict(data=data, split=split, method=method, **compare(config, sampler)))

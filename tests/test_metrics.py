@@ -9,6 +9,7 @@ from core.metrics.predictive import (
     classification_statistics,
     log_mean_exp,
     predict,
+    predict_classes,
     regression_statistics,
     softmax,
     values_of,
@@ -116,6 +117,13 @@ def test_calibration_error_of_sure_and_right_is_zero():
     assert metrics["ece"] == 0.0 and metrics["brier"] == 0.0 and metrics["log_likelihood"] == 0.0
     wrong = values_of(classification_statistics(of(np.eye(3)), np.array([1, 1, 2])), 3)
     assert np.isfinite(wrong["log_likelihood"])
+
+
+def test_logits_that_are_not_finite_make_metrics_nan():
+    logits = np.array([[[0.0, 1.0], [np.inf, np.inf]]])
+    with np.errstate(invalid="ignore"):
+        found = values_of(classification_statistics(predict_classes(logits), np.array([1, 0])), 2)
+    assert all(np.isnan(found[name]) for name in ("log_likelihood", "brier", "ece"))
 
 
 def test_a_statistic_counts_rows_by_their_weights(rng):

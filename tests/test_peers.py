@@ -148,6 +148,14 @@ def test_the_command_that_compares_correlations(settings, tmp_path, capsys, monk
     (tmp_path / "c.csv").unlink()
     few = run("--methods", "ekfac", "ensemble", "--draws", str(tmp_path))
     assert all(-1.0 < float(row["meta"]) < 1.0 for row in few) and few[0]["joint"] == rows[0]["joint"]
+    monkeypatch.setattr(correlations, "compare", None)  # bad input is found before the first training
+    capsys.readouterr()
+    for more, message in ((["--draws", str(tmp_path / "none")], "made_0.npz cannot be read"),
+                          (["--splits", "a"], "--splits takes numbers"), (["--data", "made", "mad"], "ekfac_mad.json")):
+        with pytest.raises(SystemExit) as stop:
+            run(*more)
+        error = capsys.readouterr().err
+        assert stop.value.code == 2 and message in error and error.count("\n") == 1
 
 
 def test_comparisons_of_splits_go_on_where_they_were_ended(tmp_path, capsys, monkeypatch):
@@ -166,6 +174,7 @@ def test_comparisons_of_splits_go_on_where_they_were_ended(tmp_path, capsys, mon
         correlations.main()
         return capsys.readouterr().out, (tmp_path / out).read_bytes()
 
+    monkeypatch.setattr(correlations, "read_inputs", lambda data, split, args: None)
     monkeypatch.setattr(correlations, "compare", compare)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run("ended.csv")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks.published import __main__ as command
-from benchmarks.published import report, runner, toy
+from benchmarks.published import check, report, runner, toy
 from benchmarks.published.plan import METHODS, TABLES, Choice, pairs, plan_runs, plan_search, schedule
 from misc.config import Config
 from misc.errors import UserError
-from misc.records import read_rows, write_json
+from misc.records import read_json, read_rows, write_json
 from tests.conftest import ROOT
 
 QUICK = ["--quick", "--methods", "kfac", "sgd", "--epochs", "12", "--jobs", "1"]
@@ -127,6 +127,62 @@ def test_other_settings_in_the_folder_are_an_error(tmp_path, capsys):
     assert stop.value.code == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "holds a run of other settings" in message and "give another --out" in message
+
+
+def test_a_report_says_nothing_of_runs_of_other_settings(tmp_path, capsys):
+    run = plan_runs(command.choice_of(command.parse_args(["--epochs", "40", "--out", str(tmp_path)])))[0]
+    run.folder.root.mkdir(parents=True)
+    write_json(run.folder.config, {"config": run.config.model_dump(), "rows_hash": "x"})
+    command.main(["--epochs", "40", "--report", "--out", str(tmp_path)])
+    assert "0 of 24 runs are finished" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--epochs", "50", "--report", "--out", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and "epoch (then 40, now 50)" in error
+
+
+def test_the_length_of_an_epoch_is_that_of_a_run_on_all_images(tmp_path, monkeypatch):
+    first = []
+
+    def check_runs(runs, device):
+        first.append(runs[0].config)
+        raise UserError("seen")
+
+    monkeypatch.setattr(check, "check_runs", check_runs)
+    with pytest.raises(SystemExit):
+        command.main(["--tune", "--out", str(tmp_path)])
+    assert first[0].validation_fraction == 0
+
+
+@pytest.mark.parametrize("failing, why, goes_on", [
+    (1, "worker: training diverged: mean of dense0 is not finite (exit code 1, see x)", True),
+    (4, "worker: training diverged: mean of dense0 is not finite (exit code 1, see x)", False),
+    (1, "MemoryError (exit code 1, see x)", False)])
+def test_a_step_size_with_which_the_search_diverges_is_not_chosen(tmp_path, monkeypatch, failing, why, goes_on):
+    made = []
+
+    def make_runs(runs, making, finished):
+        made.append(runs)
+        if len(made) > 1:
+            return {}
+        for run in runs[:len(runs) - failing]:
+            run.folder.root.mkdir(parents=True)
+            write_json(run.folder.result, {"metrics": {"valid_log_likelihood": run.config.learning_rate}})
+        return {run.name: why for run in runs[len(runs) - failing:]}
+
+    monkeypatch.setattr(check, "read_result", lambda path: read_json(path) if path.is_file() else None)
+    monkeypatch.setattr(check, "check_runs", lambda runs, device: argparse.Namespace(
+        design=argparse.Namespace(steps_per_epoch=4), data=argparse.Namespace(rows_hash="x")))
+    monkeypatch.setattr(runner, "make_runs", make_runs)
+    monkeypatch.setattr(report, "write", lambda choice, runs: "")
+    arguments = ["--quick", "--tune", "--methods", "sgd", "--out", str(tmp_path)]
+    if goes_on:
+        command.main(arguments)
+        assert [run.config.learning_rate for run in made[1]] == [0.03]
+    else:
+        with pytest.raises(SystemExit) as stop:
+            command.main(arguments)
+        assert stop.value.code == 1 and len(made) == 1
 
 
 def numbers(out):

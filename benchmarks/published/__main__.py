@@ -65,14 +65,15 @@ def main(argv=None):
         search = plan_search(choice) if args.tune else {}
         runs = plan_runs(choice, check.chosen_rates(search))
         if args.report:
+            check.check_folders(runs)
             print(report.write(choice, runs))
             return
         if args.quick and args.data_path is None:
             toy.write_images(pathlib.Path(choice.data_path))
         pilots = [run for by_rate in search.values() for run in by_rate.values()]
-        first_plan = check.check_runs([*pilots, *runs], args.device)
+        first_plan = check.check_runs([*runs, *pilots], args.device)  # of a run on all training images
         if args.explain:
-            print(check.explain([*pilots, *runs], first_plan))
+            print(check.explain([*runs, *pilots], first_plan))
             return
         making = runner.Making(
             args.jobs or (toy.JOBS if args.quick else 1), args.device, {"ood": "noise", "corrupt": True,
@@ -81,9 +82,10 @@ def main(argv=None):
         rows_hash = first_plan.data.rows_hash
         del first_plan  # which holds the images
         errors = runner.make_runs(pilots, making, lambda: None) if pilots else {}
-        if errors:
+        chosen = check.chosen_rates(search)
+        if len(chosen) < len(search) or not all(map(check.is_too_large, errors.values())):
             fail(errors, len(pilots))
-        runs = plan_runs(choice, check.chosen_rates(search))
+        runs = plan_runs(choice, chosen)
         check.check_folders(runs, rows_hash)
         errors = runner.make_runs(runs, making, lambda: report.write(choice, runs))
         print(report.write(choice, runs))

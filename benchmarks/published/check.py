@@ -1,5 +1,5 @@
 """What is known before the training: whether all runs can be made, how long they take, and tuned step sizes."""
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import tabulate
 
@@ -8,10 +8,11 @@ from core.training import run as training
 from core.training.cost import run_cost
 from core.training.design import Plan, design_run
 from misc.errors import UserError
-from misc.folders import changed_settings, check_writable
+from misc.folders import ROWS_HASH, changed_settings, check_writable
 from misc.records import read_result
 
 HOUR = 3600.0
+DIVERGED = "training diverged"  # in the messages of misc.errors.Diverged
 
 
 def check_runs(runs: Sequence[Run], device: str) -> Plan:
@@ -24,12 +25,20 @@ def check_runs(runs: Sequence[Run], device: str) -> Plan:
     return plan
 
 
-def check_folders(runs: Sequence[Run], rows_hash: str) -> None:
-    """Raises UserError if a folder holds a run of other settings, so that a typo puts no hours of training aside."""
+def check_folders(runs: Sequence[Run], rows_hash: Optional[str] = None) -> None:
+    """Raises UserError if a folder holds a run of other settings.
+
+    So a typo puts no hours of training aside, and no table says of a run what it is not.
+
+    Args:
+      rows_hash: of the data; None: they may be any.
+    """
     for run in runs:
         if not run.folder.config.is_file():
             continue
-        changed = changed_settings(run.folder, run.config, rows_hash, training.FREE_ON_RESUME)
+        changed = changed_settings(run.folder, run.config, rows_hash or "", training.FREE_ON_RESUME)
+        if rows_hash is None:
+            changed.pop(ROWS_HASH, None)
         if changed:
             raise UserError(f"{run.folder.root} holds a run of other settings, {', '.join(changed.values())}: give "
                             "another --out, or the flags of that run")
@@ -51,6 +60,14 @@ def explain(runs: Sequence[Run], plan: Plan) -> str:
         lines.append([*key, n_runs, f"{value:.2f}"])
     table = tabulate.tabulate(lines, ["variant", "method", "epochs", "runs", "hours each"], tablefmt="github")
     return f"{table}\n\n{len(runs)} runs, {total:.1f} hours of training one after the other, roughly"
+
+
+def is_too_large(why: str) -> bool:
+    """Tells whether a run of the search has failed because its step size is too large, which is an answer, too.
+
+    why: the last line of its output.
+    """
+    return DIVERGED in why
 
 
 def chosen_rates(search: Dict[Tuple[str, str], Dict[float, Run]]) -> Dict[Tuple[str, str], float]:

@@ -86,6 +86,9 @@ def _check(request: Request, sizes: Sizes, n_test: int, n_others: int) -> None:
     """Raises UserError if there are too few rows."""
     if request.n_test and n_test < sizes.test:
         raise UserError(f"--test {sizes.test}: the data have {n_test} test rows of their own")
+    if request.n_test and n_others < sizes.total - sizes.test:
+        raise UserError(f"{n_others} training rows are too few: {sizes.start} labelled rows and {sizes.steps} steps of "
+                        f"{sizes.batch} take {sizes.total - sizes.test}; set a smaller --start, --steps or --batch")
     if n_others < sizes.total - sizes.test:
         raise UserError(f"{request.n_rows} rows are too few: {sizes.start} labelled rows, {sizes.test} test rows and "
                         f"{sizes.steps} steps of {sizes.batch} take {sizes.total}; set a smaller --start, --test, "

@@ -45,7 +45,8 @@ class Trajectory:
         """Chooses rows after the training of the next step, and saves the step."""
         rows, added = self.next_rows, self.steps[-1].chosen if self.steps else []
         rng = stream(seed, "active learning", repeat, self.strategy, len(self.steps))
-        scores = STRATEGIES[self.strategy].score(learned.draws, len(rows.pool), rng)
+        scores = (STRATEGIES[self.strategy].score(learned.draws, len(rows.pool), rng) if len(rows.pool)
+                  else np.zeros(0))
         places = choose(scores, rows.pool, n_chosen)
         self.steps.append(Step(len(rows.labelled), added, learned.metrics, rows.pool[places].tolist(),
                                scores[places].tolist()))
@@ -76,7 +77,7 @@ def advance(trajectories: Sequence[Trajectory], learn: Learn, n_steps: int, batc
     """
     for step in range(n_steps + 1):
         waiting = [each for each in trajectories if len(each.steps) == step]
-        needs_draws = [STRATEGIES[each.strategy].needs_draws for each in waiting]
+        needs_draws = [STRATEGIES[each.strategy].needs_draws and len(each.next_rows.pool) > 0 for each in waiting]
         if step == 0 and waiting:
             learned = learn(step, waiting[0].next_rows, any(needs_draws))
         for each, needed in zip(waiting, needs_draws):

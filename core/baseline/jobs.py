@@ -34,21 +34,24 @@ class Experiment(NamedTuple):
     has_splits: bool = True  # whether seeds have splits: not of images with test images of their own
 
 
-def parse_seeds(text: str) -> List[int]:
-    """Returns the seeds of a list: '1-3,7' -> [1, 2, 3, 7]. Raises UserError for any other text, or for no seed."""
+def parse_seeds(text: str, flag: str = "--seeds") -> List[int]:
+    """Returns the seeds of a list: '1-3,7' -> [1, 2, 3, 7]. Raises UserError for any other text, or for no seed.
+
+    flag: that of the command line, for the message.
+    """
     seeds: List[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not re.fullmatch("[0-9]+", first) or (dash and not re.fullmatch("[0-9]+", last)):
-            raise UserError(f"--seeds takes numbers and ranges such as 1-20 or 1,3,5-7, got {text!r}")
+            raise UserError(f"{flag} takes numbers and ranges such as 1-20 or 1,3,5-7, got {text!r}")
         span = range(int(first), int(last if dash else first) + 1)
         if len(span) > MOST_RUNS:
-            raise UserError(f"--seeds {text}: {len(span)} runs are too many (at most {MOST_RUNS})")
+            raise UserError(f"{flag} {text}: {len(span)} runs are too many (at most {MOST_RUNS})")
         seeds += span
     if not seeds:
-        raise UserError(f"--seeds {text}: no runs asked for; write the smaller number first")
+        raise UserError(f"{flag} {text}: no runs asked for; write the smaller number first")
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds {text}: a seed is given twice")
+        raise UserError(f"{flag} {text}: a seed is given twice")
     return seeds
 
 

@@ -169,7 +169,7 @@ def output_correlations(covariance: RowCovariance, pairs: np.ndarray) -> np.ndar
     product = variance[pairs[:, 0]] * variance[pairs[:, 1]]
     values = _by_chunks(pairs, len(covariance.deviations), lambda some: np.einsum(
         "kp,kp->p", covariance.deviations[:, some[:, 0]], covariance.deviations[:, some[:, 1]]))
-    varies = product > NO_VARIANCE**2
+    varies = (variance[pairs] > NO_VARIANCE).all(axis=1)
     return np.where(varies, values / np.sqrt(np.where(varies, product, 1.0)), 0.0)
 
 

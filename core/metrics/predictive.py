@@ -184,8 +184,8 @@ def confidence_and_hits(probabilities: np.ndarray, labels: np.ndarray) -> Tuple[
 
 
 def equal_bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
-    """Returns the number of each row's bin, of bins of equal width; the last bin includes confidence 1."""
-    return np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    """Returns the number of each row's bin, of bins of equal width; the last one includes 1, and the first one NaN."""
+    return np.minimum((np.nan_to_num(confidence) * n_bins).astype(int), n_bins - 1)
 
 
 def gap_matrix(confidence: np.ndarray, right: np.ndarray, bins: np.ndarray, n_bins: int) -> sparse.csr_matrix:

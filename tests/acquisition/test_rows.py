@@ -66,6 +66,8 @@ def test_given_test_rows(config, tmp_path):
     assert sorted(np.concatenate([rows.labelled, rows.pool])) == list(range(20))
     with pytest.raises(UserError, match="--test 13: the data have 12 test rows of their own"):
         divide(made, read_table(made), 1, SIZES._replace(test=13))
+    with pytest.raises(UserError, match="^20 training rows are too few: 8 labelled rows and 13 steps of 1 take 21;"):
+        divide(made, read_table(made), 1, SIZES._replace(steps=13))
 
 
 def test_too_few_rows():

@@ -46,6 +46,13 @@ def test_several_rows_of_a_step(tmp_path):
     assert [step.added for step in steps] == [[], [8, 6, 5, 4], [1, 0]] and steps[-1].chosen == []
 
 
+def test_an_empty_pool_is_not_predicted(tmp_path):
+    learner = Learner([1, 2, 0, 0, 3, 4, 5, 0, 6])
+    steps = follow(tmp_path, ["variance", "random"], learner, batch=3)
+    assert [predicts for _, _, predicts in learner.calls] == [True, True, False, False, False]
+    assert all(len(steps[name]) == 3 and steps[name][2].chosen == steps[name][2].scores == [] for name in steps)
+
+
 def test_strategies_begin_alike_and_share_the_first_training(tmp_path):
     learner = Learner([1, 2, 0, 0, 3, 4, 5, 0, 6])
     steps = follow(tmp_path, ["random", "variance"], learner)
