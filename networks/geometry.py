@@ -48,9 +48,7 @@ class Geometry(NamedTuple):
           size: height of the image.
         """
         firsts, lasts = zip(self.locations(offset, 0, size), self.locations(other, 0, size))
-        first, last = max(firsts), min(lasts)
-        start = self.first_seen(first, offset, 0, size)
-        return range(start, start + max(0, last - first + 1) * self.strides[0], self.strides[0])
+        return self._seen(max(firsts), min(lasts), offset, 0, size)
 
     def first_seen(self, location: int, offset: int, axis: int, size: int) -> int:
         """Returns the pixel that `offset` of the kernel sees at a location; negative before the first pixel."""
@@ -80,6 +78,46 @@ class Geometry(NamedTuple):
         s = self._convolve(h[0], side_by_side)
         s = tf.reshape(s, [-1, int(s.shape[1]), int(s.shape[2]), n_particles, outputs])
         return tf.transpose(s, [3, 0, 1, 2, 4]) + bias
+
+    def n_inside(self, size: Tuple[int, int]) -> int:
+        """Returns how many pairs of a location and an offset of the kernel lie inside an image of size (H, W)."""
+        counts = [sum(max(0, last - first + 1) for first, last in (
+            self.locations(offset, axis, size[axis]) for offset in range(self.kernel[axis]))) for axis in (0, 1)]
+        return counts[0] * counts[1]
+
+    def times(self, h: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+        """Returns a^T matrix for the patch a at every location, as a convolution does, but for a large matrix.
+
+        Every offset of the kernel takes one product with the pixels that it sees; the zeros of the padding, which are
+        most of the patches of small images, take none.
+
+        Args:
+          h: [K, n, H, W, C].
+          matrix: the same for all particles, [k_h k_w C + 1, D], its last row for the 1 at the end of a patch.
+
+        Returns:
+          [K, n, H', W', D].
+        """
+        size, (channels, outputs) = (int(h.shape[2]), int(h.shape[3])), (int(h.shape[4]), int(matrix.shape[1]))
+        blocks = tf.reshape(matrix[:-1], [*self.kernel, channels, outputs])
+        lengths, parts = self.output(size), []
+        for row in range(self.kernel[0]):
+            for column in range(self.kernel[1]):
+                (top, bottom), (left, right) = self.locations(row, 0, size[0]), self.locations(column, 1, size[1])
+                rows, columns = self._seen(top, bottom, row, 0, size[0]), self._seen(left, right, column, 1, size[1])
+                if not rows or not columns:
+                    continue
+                seen = h[:, :, rows.start:rows.stop:rows.step, columns.start:columns.stop:columns.step]
+                shape = tf.concat([tf.shape(h)[:2], [len(rows), len(columns), outputs]], axis=0)
+                part = tf.reshape(tf.matmul(tf.reshape(seen, [-1, channels]), blocks[row, column]), shape)
+                parts.append(tf.pad(part, [[0, 0], [0, 0], [top, lengths[0] - 1 - bottom],
+                                           [left, lengths[1] - 1 - right], [0, 0]]))
+        return tf.add_n(parts) + matrix[-1]
+
+    def _seen(self, first: int, last: int, offset: int, axis: int, size: int) -> range:
+        """Returns the pixels along an axis that `offset` of the kernel sees from location `first` to `last`."""
+        start = self.first_seen(first, offset, axis, size)
+        return range(start, start + max(0, last - first + 1) * self.strides[axis], self.strides[axis])
 
     def shifted(self, padded: tf.Tensor, row: int, column: int) -> tf.Tensor:
         """Returns what offset (row, column) of the kernel sees at each location, [N, H', W', C].

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from misc.errors import UserError
-from networks.factored import CoreRecord, FactoredWeights
+from networks.factored import CoreRecord, FactoredWeights, times_matrix
 from networks.geometry import Geometry
 
 ACTIVATIONS = {"relu": tf.nn.relu, "tanh": tf.tanh, "elu": tf.nn.elu}
@@ -46,6 +46,7 @@ class LayerSpec(NamedTuple):
     d_out: int  # units or channels
     geometry: Optional[Geometry] = None  # of a convolution; None for other kinds
     n_locations: int = 1  # number of places of one input at which the parameters are used
+    filled: float = 1.0  # share of the patches at all these places that is not padding
     has_weights: bool = True  # false for a scale and a shift, which have no prior, no noise and a fixed initial value
 
     @property
@@ -91,8 +92,9 @@ class ShapeRecorder:
         if min(height, width) < 1:
             size = " x ".join(map(str, geometry.kernel))
             raise UserError(f"a {size} convolution does not fit into {shape[0]} x {shape[1]} pixels")
-        self._add("conv2d", geometry.kernel[0] * geometry.kernel[1] * shape[2], d_out, geometry=geometry,
-                  n_locations=height * width)
+        n_offsets = geometry.kernel[0] * geometry.kernel[1]
+        self._add("conv2d", n_offsets * shape[2], d_out, geometry=geometry, n_locations=height * width,
+                  filled=geometry.n_inside((shape[0], shape[1])) / (n_offsets * height * width))
         return height, width, d_out
 
     def batch_norm(self, shape: Shape) -> Shape:
@@ -135,8 +137,8 @@ class LayerBuilder:
 
     Args:
       specs: the layers, as a ShapeRecorder recorded them.
-      weights: one tensor [K, d_in + 1, d_out] per layer, drawn for each particle; dense layers also take
-        FactoredWeights.
+      weights: one tensor [K, d_in + 1, d_out] per layer, drawn for each particle; dense layers and convolutions also
+        take FactoredWeights.
       activation: function of a tensor.
       moments: {layer: (mean, variance)} that batch normalisations use. None: each particle uses those of its own values
         for these examples, as in training.
@@ -159,14 +161,18 @@ class LayerBuilder:
         spec, weight = next(self._layers)
         a = append_one(h)
         if isinstance(weight, FactoredWeights):
-            s, core = weight.times(a)
+            s, core = weight.times(a, times_matrix)
             return self._record(spec, a, s, core=core)
         return self._record(spec, a, tf.matmul(a, weight))
 
     def conv2d(self, h: tf.Tensor, d_out: int, kernel: Pair = 3, stride: Pair = 1, padding: str = "SAME") -> tf.Tensor:
         """Returns the pre-activations [K, n, H', W', d_out] of [K or 1, n, H, W, C]."""
         spec, weight = next(self._layers)
-        return self._record(spec, h, Geometry(_pair(kernel), _pair(stride), padding).convolve(h, weight))
+        geometry = Geometry(_pair(kernel), _pair(stride), padding)
+        if isinstance(weight, FactoredWeights):
+            s, core = weight.times(h, geometry.times)
+            return self._record(spec, h, s, core=core)
+        return self._record(spec, h, geometry.convolve(h, weight))
 
     def batch_norm(self, h: tf.Tensor) -> tf.Tensor:
         """Normalises every unit or channel, then scales and shifts it: [K or 1, n, ..., d] -> [K, n, ..., d]."""

@@ -138,8 +138,33 @@ def test_kfc_is_exact_for_uncorrelated_errors_at_independent_locations(session, 
 
 def test_chunks_of_vgg16_at_batch_128_are_bounded():
     """Largest layers of the published VGG16: 64 channels at 16 x 16 and 256 at 2 x 2."""
-    geometry = Geometry((3, 3), (1, 1), "SAME")
     for size, channels, outputs in ((32, 32, 32), (16, 64, 64), (8, 128, 128), (4, 256, 256), (2, 256, 256)):
         numbers = 2 * (9 * channels + 1) * (size**2 + outputs)
-        assert conv_factors.chunk_size(geometry, size, size, channels, outputs) * numbers <= conv_factors.CHUNK_NUMBERS
-    assert conv_factors.chunk_size(geometry, 224, 224, 512, 512) == 1
+        assert conv_factors.chunk_size(size**2, 9 * channels + 1, outputs) * numbers <= conv_factors.CHUNK_NUMBERS
+    assert conv_factors.chunk_size(224**2, 9 * 512 + 1, 512) == 1
+
+
+def test_patches_times_a_matrix(session, case, rng):
+    geometry, h, _, a, _ = case
+    matrix = tf.constant(rng.randn(a.shape[-1], 5))
+    product, matrix = session.run([geometry.times(tf.constant(h), matrix), matrix])
+    assert_allclose(product.reshape(a.shape[:3] + (5,)), a @ matrix, atol=1e-10)
+
+
+def test_share_of_the_patches_that_is_not_padding(case):
+    geometry, h, *_ = case
+    seen = per_location(np.ones_like(h), geometry, geometry.output(h.shape[2:4]))[0, 0, :, :-1]
+    assert geometry.n_inside(h.shape[2:4]) == seen[:, ::h.shape[-1]].sum()
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+@pytest.mark.parametrize("n_copies", [1, 2])
+def test_statistics_of_patches_in_other_coordinates(session, case, rng, monkeypatch, chunk, n_copies):
+    monkeypatch.setattr(conv_factors, "chunk_size", lambda *_: chunk)
+    _, _, ds, a, flat = case
+    images = a[:n_copies].reshape(n_copies, *ds.shape[1:4], -1)
+    grad, square = session.run([statistic(tf.constant(images), tf.constant(ds)) for statistic in
+                                (conv_factors.core_gradient, conv_factors.core_squared_gradient)])
+    gradients = examples(np.broadcast_to(a[:n_copies], a.shape), flat)
+    assert_allclose(grad, gradients.mean(axis=(0, 1)), atol=1e-10)
+    assert_allclose(square, np.square(gradients).mean(axis=(0, 1)), atol=1e-10)

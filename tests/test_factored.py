@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 
 from core.inference import batch, kfac, optimizer, posteriors
 from core.inference.eigen_kfac import EigenKFAC
+from core.inference.ekfac import EKFAC
 from core.inference.gaussian import Prior
 from core.inference.linalg import inverse_root
 from core.inference.posteriors import EigenMatrixNormal, MatrixNormal
@@ -115,11 +116,15 @@ def test_inverses_that_are_kept_make_the_same_step(session, rng, config, monkeyp
 
 
 def test_the_choice_follows_the_sizes(config):
-    def method(d_in, d_out, kind="dense"):
-        return optimizer.LayerMethod(LayerSpec("layer", kind, d_in, d_out), None, True)
+    def method(d_in, d_out, kind="dense", family=None, **fields):
+        return optimizer.LayerMethod(LayerSpec("layer", kind, d_in, d_out, **fields), family, True)
 
     assert method(512, 512).rotates_rows(128)
     assert not method(512, 512).rotates_rows(200)   # more rows than a third of the layer
     assert not method(50, 512).rotates_rows(128)    # a narrow side: the weights are small
     assert not method(100, 100).rotates_rows(10)    # bound by the dispatch of ops
-    assert not method(512, 512, "conv2d").rotates_rows(128)
+    small, family = dict(n_locations=4, filled=4 / 9), EKFAC(Prior(20, 0.6, 0.5), config())
+    assert method(2304, 256, "conv2d", family, **small).rotates_rows(64)
+    assert not method(2304, 256, "conv2d", family, **small).rotates_rows(128)
+    assert not method(2304, 256, "conv2d", family, n_locations=4).rotates_rows(64)  # without padding: more numbers
+    assert not method(2304, 256, "conv2d", **small).rotates_rows(64)                # not in the eigenbasis

@@ -62,7 +62,7 @@ def _factored_batch(record: LayerRecord, score: Score, fisher_score: Score, weig
     assert core is not None and score.core is not None and fisher_score.core is not None
     rotated = None
     if weights.base is None:
-        grad = of_prior(stats.gradient(core.inputs, score.core), tf.reduce_mean(weights.core, axis=0))
+        grad = of_prior(stats.core_gradient(core.inputs, score.core), tf.reduce_mean(weights.core, axis=0))
         rotated = Rotated(core.inputs, fisher_score.core)
     else:
         grad = of_prior(stats.gradient(record.inputs, score.ds), weights.base)

@@ -8,7 +8,8 @@ At location t the layer sees the patch a_t, [k_h k_w C + 1], in the order (row, 
 its weights are [k_h k_w C + 1, D]. There are T = H' W' locations. The gradient of one example is the sum over
 locations, G = sum_t a_t ds_t^T.
 
-The functions are those of `factors.LayerStatistics`, with the Geometry of the convolution as a further argument.
+The functions are those of `factors.LayerStatistics`, with the Geometry of the convolution as a further argument (but
+for the two of `FactoredWeights.core`, which are given patches).
 
 Reference: Grosse and Martens (2016), https://arxiv.org/abs/1602.01573
 """
@@ -68,7 +69,32 @@ def second_moments(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> Tuple[tf.
 
 def squared_gradient(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     """Returns the diagonal of the Fisher: E[(sum_t a_t ds_t^T)^2] of per-EXAMPLE gradients; [k_h k_w C + 1, D]."""
-    return _mean_of_squares(h, ds, geometry, _example_gradients)
+    def gradients(images: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        return _example_gradients(patches(images, geometry), scores)
+
+    return _mean_of_squares(h, ds, _patch_size(h, geometry), gradients)
+
+
+def core_gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
+    """Returns E[sum_t a_t ds_t^T], mean over particles and examples, of patches in any coordinates: [d_in + 1, D].
+
+    Args:
+      a: [K or 1, n, H', W', d_in + 1].
+      ds: [K, n, H', W', D].
+    """
+    a = for_each_particle(a, ds)
+    rows, scores = (tf.reshape(array, [-1, int(array.shape[-1])]) for array in (a, ds))
+    return tf.matmul(rows, scores, transpose_a=True) / _count(_flat(a))
+
+
+def core_squared_gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
+    """Returns E[(sum_t a_t ds_t^T)^2], [d_in + 1, D]; arguments as for `core_gradient`."""
+    width, n_locations = int(a.shape[-1]), int(a.shape[2]) * int(a.shape[3])
+
+    def gradients(images: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        return _example_gradients(tf.reshape(images, [-1, n_locations, width]), scores)
+
+    return _mean_of_squares(a, ds, width, gradients)
 
 
 def eigenbasis_scale(h: tf.Tensor, ds: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor, geometry: Geometry) -> tf.Tensor:
@@ -84,12 +110,13 @@ def eigenbasis_scale(h: tf.Tensor, ds: tf.Tensor, q_a: tf.Tensor, q_s: tf.Tensor
     """
     n_locations, outputs = int(ds.shape[2]) * int(ds.shape[3]), int(ds.shape[4])
 
-    def projected_gradients(rows: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    def projected_gradients(images: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        rows = patches(images, geometry)
         if n_locations <= outputs:
             return _example_gradients(times_right(rows, q_a), times_right(scores, q_s))
         return project(_example_gradients(rows, scores), q_a, q_s)
 
-    return _mean_of_squares(h, ds, geometry, projected_gradients)
+    return _mean_of_squares(h, ds, _patch_size(h, geometry), projected_gradients)
 
 
 def output_covariance(h: tf.Tensor, ds: tf.Tensor, coordinates: Coordinates, geometry: Geometry) -> tf.Tensor:
@@ -120,39 +147,44 @@ def patches(images: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     return tf.concat([rows, tf.ones_like(rows[..., :1])], axis=-1)
 
 
-def chunk_size(geometry: Geometry, height: int, width: int, channels: int, outputs: int) -> int:
+def chunk_size(n_locations: int, patch_size: int, outputs: int) -> int:
     """Returns how many examples are handled at a time, at least 1.
 
     Their patches and gradients, and the projections of both, hold at most CHUNK_NUMBERS numbers in all, unless a single
     example needs more.
 
     Args:
-      height, width: H' and W', of the layer's outputs.
-      channels, outputs: C and D.
+      n_locations: T, of the layer's outputs.
+      patch_size, outputs: k_h k_w C + 1 and D.
     """
-    d_in = geometry.kernel[0] * geometry.kernel[1] * channels + 1
-    return max(1, CHUNK_NUMBERS // (2 * d_in * (height * width + outputs)))
+    return max(1, CHUNK_NUMBERS // (2 * patch_size * (n_locations + outputs)))
 
 
-def _mean_of_squares(h: tf.Tensor, ds: tf.Tensor, geometry: Geometry,
+def _mean_of_squares(h: tf.Tensor, ds: tf.Tensor, patch_size: int,
                      gradients: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """Returns the mean of gradients(patches, scores)^2 over particles and examples, one chunk of examples at a time."""
+    """Returns the mean of gradients(images, scores)^2 over particles and examples, one chunk of examples at a time.
+
+    Args:
+      gradients: function (images [m, H, W, C], scores [m, T, D]) -> [m, patch_size, D].
+    """
     h = for_each_particle(h, ds)
     images, scores = _flat(h), _flat(ds)
     height, width, outputs = (int(length) for length in scores.shape[1:])
-    channels = int(images.shape[-1])
-    size = chunk_size(geometry, height, width, channels, outputs)
-    d_in = geometry.kernel[0] * geometry.kernel[1] * channels + 1
+    size = chunk_size(height * width, patch_size, outputs)
     total = tf.shape(images)[0]
 
     def add(start: tf.Tensor, sums: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        rows = patches(images[start:start + size], geometry)
         part = tf.reshape(scores[start:start + size], [-1, height * width, outputs])
-        return start + size, sums + tf.reduce_sum(tf.square(gradients(rows, part)), axis=0)
+        return start + size, sums + tf.reduce_sum(tf.square(gradients(images[start:start + size], part)), axis=0)
 
-    _, sums = tf.while_loop(lambda start, _: start < total, add, [0, tf.zeros([d_in, outputs], images.dtype)],
+    _, sums = tf.while_loop(lambda start, _: start < total, add, [0, tf.zeros([patch_size, outputs], images.dtype)],
                             back_prop=False, parallel_iterations=1)
     return sums / _count(images)
+
+
+def _patch_size(h: tf.Tensor, geometry: Geometry) -> int:
+    """Returns k_h k_w C + 1."""
+    return geometry.kernel[0] * geometry.kernel[1] * int(h.shape[-1]) + 1
 
 
 def _example_gradients(rows: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:

@@ -105,7 +105,7 @@ class EKFAC(InEigenbasis):
     def _measured_scale(self, batch: Batch, old: State, new: State) -> tf.Tensor:
         """Returns R of one minibatch in the basis of `new`, from known projections if that is the basis of `old`."""
         if batch.rotated is not None and all(new[name] is old[name] for name in ("q_a", "q_s")):
-            return batch.stats.squared_gradient(*map(self._fisher_rows, batch.rotated))
+            return batch.stats.core_squared_gradient(*map(self._fisher_rows, batch.rotated))
         a, ds = map(self._fisher_rows, (batch.a, batch.ds_fisher))
         return batch.stats.eigenbasis_scale(a, ds, q_a=new["q_a"], q_s=new["q_s"])
 

@@ -31,6 +31,8 @@ class LayerStatistics(NamedTuple):
     squared_gradient: Callable[..., tf.Tensor]  # (a, ds) -> diagonal of the Fisher, [d_in + 1, d_out]
     eigenbasis_scale: Callable[..., tf.Tensor]  # (a, ds, q_a, q_s) -> R, [d_in + 1, d_out]
     output_covariance: Callable[..., tf.Tensor]  # (a, ds of each output, Coordinates) -> J Sigma J^T, [n, C, C]
+    core_gradient: Callable[..., tf.Tensor]  # `gradient` of FactoredWeights.core, from a CoreRecord's inputs and its ds
+    core_squared_gradient: Callable[..., tf.Tensor]  # `squared_gradient` of the core, likewise
 
 
 NOT_DEFINED: Any = None  # stands for a statistic that a layer without a weight matrix does not have
@@ -112,14 +114,16 @@ def scale_shift_squared_gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
 
 
 _DENSE = LayerStatistics(gradient, particle_gradients, second_moments, squared_gradient, eigenbasis_scale,
-                         output_covariance)
+                         output_covariance, gradient, squared_gradient)
 _SCALE_SHIFT = LayerStatistics(scale_shift_gradient, NOT_DEFINED, NOT_DEFINED, scale_shift_squared_gradient,
-                               NOT_DEFINED, NOT_DEFINED)
+                               *[NOT_DEFINED] * 4)
 
 
 def _convolution(spec: LayerSpec) -> LayerStatistics:
+    of_patches = ("core_gradient", "core_squared_gradient")
+    of_images = (name for name in LayerStatistics._fields if name not in of_patches)
     return LayerStatistics(*(functools.partial(getattr(conv_factors, name), geometry=spec.geometry)
-                             for name in LayerStatistics._fields))
+                             for name in of_images), *(getattr(conv_factors, name) for name in of_patches))
 
 
 STATISTICS: Dict[str, Callable[[LayerSpec], LayerStatistics]] = {

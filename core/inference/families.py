@@ -31,8 +31,8 @@ class Rotated(NamedTuple):
     `Batch.grad` is in these coordinates, too.
     """
 
-    a: tf.Tensor  # inputs, [K or 1, n, d_in + 1]
-    ds_fisher: tf.Tensor  # [K, n, d_out]
+    a: tf.Tensor  # inputs, [K or 1, n, d_in + 1]; of a convolution the patches, [K or 1, n, H', W', d_in + 1]
+    ds_fisher: tf.Tensor  # [K, n, d_out]; of a convolution [K, n, H', W', d_out]
 
 
 class Batch(NamedTuple):

@@ -112,11 +112,20 @@ class LayerMethod(NamedTuple):
         """Tells whether a step multiplies n_rows inputs and scores by the factors' bases or roots, and not the weights.
 
         That takes three passes (forward, and backward for two sets of targets) of n_rows (d_in^2 + d_out^2) instead of
-        d_in d_out (d_in + d_out). Small layers, whose time goes into the dispatch of ops, always multiply the weights.
+        d_in d_out (d_in + d_out). A convolution has so many rows per place, but the zeros of its patches cost nothing
+        (`Geometry.times`); it pays in the eigenbasis alone, where the gradient need not be rotated either. Small
+        layers, whose time goes into the dispatch of ops, always multiply the weights.
         """
         d_a, d_s = self.shape
-        return (self.spec.kind == "dense" and d_a * d_s >= LEAST_FACTORED
-                and 3 * n_rows * (d_a**2 + d_s**2) < d_a * d_s * (d_a + d_s))
+        rotations = {"dense": 1, "conv2d": 2 if self.family and self.family.in_eigenbasis else 0}.get(self.spec.kind, 0)
+        return (d_a * d_s >= LEAST_FACTORED
+                and 3 * n_rows * self.cost_per_row < rotations * d_a * d_s * (d_a + d_s))
+
+    @property
+    def cost_per_row(self) -> float:
+        """Multiplications that take one example's inputs and scores to the bases of the factors."""
+        d_a, d_s = self.shape
+        return self.spec.n_locations * (self.spec.filled * d_a**2 + d_s**2)
 
     def weights(self, state: State) -> tf.Tensor:
         """Returns the mean of the weights, [d_in + 1, d_out]."""

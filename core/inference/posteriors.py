@@ -115,8 +115,7 @@ class MatrixNormal(NamedTuple):
     def sample_factored(self, n_particles: int, seed: Optional[tf.Tensor]) -> FactoredWeights:
         """Draws the weights of `sample` as mean + C_A^T (sqrt(temperature) noise) C_S, not multiplied out."""
         core = self.temperature**0.5 * _noise(self.mean, n_particles, seed)
-        return FactoredWeights(core, to_core=lambda a: times_right(a, self.root_a, transpose=True),
-                               from_core=lambda rows: times_right(rows, self.root_s), base=self.mean)
+        return FactoredWeights(core, tf.transpose(self.root_a), self.root_s, self.mean)
 
     def kl(self, prior_var: float) -> tf.Tensor:
         trace = self.temperature * tf.reduce_sum(tf.square(self.root_a)) * tf.reduce_sum(tf.square(self.root_s))
@@ -162,9 +161,7 @@ class EigenMatrixNormal(NamedTuple):
 
     def sample_factored(self, n_particles: int, seed: Optional[tf.Tensor]) -> FactoredWeights:
         """Draws the weights of `sample` as Q_A (mean + noise sqrt(variance)) Q_S^T, not multiplied out."""
-        core = self._in_eigenbasis(n_particles, seed)
-        return FactoredWeights(core, to_core=lambda a: times_right(a, self.q_a),
-                               from_core=lambda rows: times_right(rows, self.q_s, transpose=True), base=None)
+        return FactoredWeights(self._in_eigenbasis(n_particles, seed), self.q_a, tf.transpose(self.q_s), None)
 
     def kl(self, prior_var: float) -> tf.Tensor:
         """Returns the KL in the eigenbasis: the prior is isotropic, so a rotation does not change it."""

@@ -226,7 +226,7 @@ def _add_curvature(flops: Dict[str, float], design: "Design", layer: LayerMethod
     config, periods = design.config, design.schedule.periods
     d_a, d_s = layer.shape
     rotation = 2 * d_a * d_s * (d_a + d_s)
-    by_place = 2 * rows * (d_a**2 + d_s**2)  # patches or scores times a square matrix
+    by_place = 2 * rows / layer.spec.n_locations * layer.cost_per_row  # inputs and scores times square matrices
     by_roots = not layer.curvature().in_eigenbasis
     rotates_rows = layer.noisy and layer.rotates_rows(design.batch_size)
     if rotates_rows:
