@@ -1,8 +1,9 @@
-"""Checks that the benchmarks make before they start, so that a typo does not cost hours."""
+"""What the benchmarks do before they start: checks, so that a typo does not cost hours, and reading what is done."""
 import importlib.util
 import pathlib
 
 from misc.errors import UserError
+from misc.records import read_rows
 
 
 def check_out(path):
@@ -16,3 +17,33 @@ def check_packages(names):
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"{', '.join(missing)} not installed: pip install -r benchmarks/requirements.txt")
+
+
+def read_out(path, texts, columns):
+    """Returns the rows of an earlier call in the order of its file, or [] if there is none.
+
+    Args:
+      path: of the CSV file; None: none.
+      texts: columns that hold text; `split` is a whole number, others are floats. Empty fields are left out.
+      columns: of the benchmark. Raises UserError if the file lacks one.
+    """
+    if not (path and pathlib.Path(path).is_file()):
+        return []
+    rows = read_rows(path)
+    missing = [name for name in columns if rows and name not in rows[0]]
+    if missing:
+        raise UserError(f"--out {path} has no column {missing[0]}: it is no file of this benchmark; name another one")
+    return [{name: value if name in texts else int(value) if name == "split" else float(value)
+             for name, value in row.items() if value} for row in rows]
+
+
+def is_done(rows, data, split, methods, out):
+    """Returns whether an earlier call has finished a split, whose methods are compared with each other.
+
+    Raises UserError if that call had other methods.
+    """
+    done = [row["method"] for row in rows if (row["data"], row["split"]) == (data, split)]
+    if done and done != list(methods):
+        raise UserError(f"--out {out} has {data}, split {split}, with the methods {' '.join(done)}, which are compared "
+                        "with each other: name the same ones, or another file")
+    return bool(done)

@@ -4,6 +4,8 @@
     python -m benchmarks.correlations --data yacht concrete --splits 0-4 [--methods ekfac ensemble ...] [--out CSV]
     python -m benchmarks.correlations --quick    # one split, short training, untuned: shows that it works
 
+The same command with --out goes on from where it was ended: a split that the file holds is not computed again.
+
 All methods of a split are references of each other: `xll` is the mean over them, `rank` the mean rank by it. With
 --draws FOLDER, of benchmarks.hmc --draws, `meta` is the meta-correlation with FOLDER/DATA_SPLIT.npz. `joint` and
 `marginal` are log-likelihoods of random batches of five rows, per row, with and without the dependence between rows.
@@ -21,7 +23,7 @@ import tempfile
 import numpy as np
 import tabulate
 
-from benchmarks.checks import check_out, check_packages
+from benchmarks.checks import check_out, check_packages, is_done, read_out
 from benchmarks.hmc import spread
 from misc import backend
 from misc.config import Config
@@ -44,7 +46,7 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for our methods")
     parser.add_argument("--draws", metavar="FOLDER", help="draws of HMC, to compare with")
     parser.add_argument("--quick", action="store_true", help="the first split alone, short training, no tuning")
-    parser.add_argument("--out", metavar="CSV", help="write the rows to this file, too")
+    parser.add_argument("--out", metavar="CSV", help="write the rows to this file, and go on from it")
     args = parser.parse_args()
     with one_line_errors("benchmarks.correlations", "what was printed is complete"):
         check_packages(["numba"])
@@ -52,10 +54,11 @@ def main():
         backend.prepare()
         from core.baseline.jobs import parse_seeds
 
-        rows = []
+        rows = read_out(args.out, ("data", "method"), COLUMNS)
         for data in args.data:
             for split in parse_seeds(args.splits)[:1 if args.quick else None]:
-                rows += compare(data, split, args)
+                if not is_done(rows, data, split, args.methods, args.out):
+                    rows += compare(data, split, args)
                 if args.out:
                     write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))
@@ -152,7 +155,7 @@ def table(rows):
     groups = {}
     for row in rows:
         groups.setdefault((row["data"], row["method"]), []).append(row)
-    names = [name for name in COLUMNS[3:] if name in rows[0]]
+    names = [name for name in COLUMNS[3:] if all(name in row for row in rows)]
     lines = [[data, method, len(group), *(spread([row[name] for row in group]) for name in names)]
              for (data, method), group in groups.items()]
     return tabulate.tabulate(lines, ["data", "method", "splits", *names], tablefmt="github", disable_numparse=True)

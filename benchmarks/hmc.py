@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import tabulate
 
-from benchmarks.checks import check_out, check_packages
+from benchmarks.checks import check_out, check_packages, is_done, read_out
 from misc import backend
 from misc.config import Config
 from misc.errors import UserError, one_line_errors
@@ -58,7 +58,7 @@ def main():
     parser.add_argument("--samples", type=int, default=500, help="draws of each chain that are kept")
     parser.add_argument("--depth", type=int, default=10, help="largest number of doublings of a trajectory")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for HMC and all methods")
-    parser.add_argument("--out", metavar="CSV", help="write the rows to this file, too")
+    parser.add_argument("--out", metavar="CSV", help="write the rows to this file, and go on from it")
     parser.add_argument("--draws", metavar="FOLDER", help="write HMC's draws for the test rows into this folder")
     args = parser.parse_args()
     with one_line_errors("benchmarks.hmc", "what was printed is complete"):
@@ -70,13 +70,19 @@ def main():
         from core.baseline.jobs import parse_seeds
 
         sampler = Sampler(args.chains, args.warmup, args.samples, args.depth, 0)
-        rows = []
+        rows = read_out(args.out, ("data", "method", "converged"), COLUMNS)
         for data in args.data:
             for split in parse_seeds(args.splits):
+                draws_file = args.draws and pathlib.Path(args.draws) / f"{data}_{split}.npz"
+                if is_done(rows, data, split, ["hmc", *args.methods], args.out):
+                    if draws_file and not draws_file.is_file():
+                        raise UserError(f"--out {args.out} has {data}, split {split}, but {draws_file} is not there: "
+                                        "name another --out to sample it again")
+                    continue
                 configs = {method: read_config(args.config, method, data, args.set, split)
                            for method in args.methods or list(METHODS)[:1]}
                 rows += compare(data, split, configs if args.methods else {}, next(iter(configs.values())), sampler,
-                                args.draws and pathlib.Path(args.draws) / f"{data}_{split}.npz")
+                                draws_file)
                 if args.out:
                     write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))

@@ -15,7 +15,7 @@ from typing import Callable, NamedTuple, Tuple
 import numpy as np
 import tabulate
 
-from benchmarks.checks import check_out
+from benchmarks.checks import check_out, read_out
 from misc import backend
 from misc.config import Config
 from misc.config_overlays import FOLDER, read_overlay
@@ -73,28 +73,31 @@ TABLES = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
-    parser.add_argument("--out", metavar="CSV", help="write the rows to this file, too")
+    parser.add_argument("--out", metavar="CSV", help="write the rows to this file, and go on from it")
     args = parser.parse_args()
     with one_line_errors("benchmarks.larger_tables", "what was printed is complete"):
         check_out(args.out)
         backend.prepare()
-        rows = []
+        rows = read_out(args.out, ("table", "method", "chosen"), COLUMNS)
+        done = {(row["table"], row["method"]) for row in rows}
         with tempfile.TemporaryDirectory() as place:
             for name in args.tables:
                 np.savetxt(str(pathlib.Path(place) / f"{name}.data"), TABLES[name].draw(np.random.RandomState(0)))
-                for method in (recipe, adam):
-                    rows.append(dict(method(name, place), table=name))
+                for label, method in METHODS.items():
+                    if (name, label) in done:
+                        continue
+                    rows.append(dict(method(name, place), table=name, method=label))
                     print(", ".join(f"{column} {rows[-1][column]}" for column in COLUMNS), flush=True)
                     if args.out:
                         write_rows(pathlib.Path(args.out), COLUMNS, rows)
-        print(tabulate.tabulate([[TABLES[row["table"]].meaning, *(row[column] for column in COLUMNS[1:])]
+        print(tabulate.tabulate([[TABLES[row["table"]].meaning, *(row.get(column, "") for column in COLUMNS[1:])]
                                  for row in rows], COLUMNS, tablefmt="github", floatfmt=".3f"))
 
 
 def recipe(name, place):
     """Returns the row of the recipe."""
     keys = {key: value for key, value in read_overlay(FOLDER / "recipe.json").values.items() if value is not None}
-    return dict(row_of(trained(name, place, optimizer="ekfac", **keys)), method="ekfac, recipe", tuning=0.0, chosen="")
+    return dict(row_of(trained(name, place, optimizer="ekfac", **keys)), tuning=0.0, chosen="")
 
 
 def adam(name, place):
@@ -105,7 +108,7 @@ def adam(name, place):
         scores[alpha, epoch] = result["metrics"]["valid_log_likelihood"]
         tuning += result["train_time_s"]
     alpha, epoch = max(scores, key=scores.get)
-    return dict(row_of(trained(name, place, **adam_keys(alpha, epoch))), method="adam", tuning=tuning,
+    return dict(row_of(trained(name, place, **adam_keys(alpha, epoch))), tuning=tuning,
                 chosen=f"alpha={alpha:g} epochs={epoch}")
 
 
@@ -128,6 +131,8 @@ def row_of(result):
     return {"rmse": metrics["test_rmse"], "log_likelihood": metrics["test_log_likelihood"],
             "coverage": metrics["test_coverage_90"], "seconds": result["train_time_s"]}
 
+
+METHODS = {"ekfac, recipe": recipe, "adam": adam}
 
 if __name__ == "__main__":
     main()

@@ -24,12 +24,12 @@ import pathlib
 import numpy as np
 import tabulate
 
-from benchmarks.checks import check_out, check_packages
+from benchmarks.checks import check_out, check_packages, read_out
 from benchmarks.hmc import spread
 from misc import backend
 from misc.config import Config
 from misc.errors import UserError, one_line_errors
-from misc.records import read_rows, write_rows
+from misc.records import write_rows
 
 NAMES = ["laplace_kron", "ivon", "mc_dropout", "ensemble", "mean_field", "gp"]
 COLUMNS = ["data", "split", "method", "dof", "rmse", "log_likelihood", "own_noise", "seconds", "tuning", "chosen"]
@@ -54,7 +54,7 @@ def main():
         backend.prepare()
         from core.baseline.jobs import parse_seeds
 
-        rows = read_out(args.out)
+        rows = read_out(args.out, ("data", "method", "chosen", "own_noise"), COLUMNS)
         done = {(row["data"], row["split"], row["method"]) for row in rows}
         for name, split, method in itertools.product(args.data, parse_seeds(args.splits), args.methods):
             if (name, split, method) in done:
@@ -66,15 +66,6 @@ def main():
             if args.out:
                 write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))
-
-
-def read_out(path):
-    """Returns the rows of an earlier call, with numbers for text; [] if there is no such file."""
-    if not (path and pathlib.Path(path).is_file()):
-        return []
-    texts = ("data", "method", "chosen", "own_noise")
-    return [dict({name: value if name in texts else float(value) for name, value in row.items()},
-                 split=int(row["split"])) for row in read_rows(path)]
 
 
 def compete(name, split, method, data_path, dofs, longest):

@@ -145,8 +145,43 @@ def test_the_command_that_compares_correlations(settings, tmp_path, capsys, monk
         config=str(tmp_path / "{method}_{data}.json"), quick=True, set=[])))
     draws = Draws(rng.standard_normal((50, 8)), np.ones(50), np.inf)
     write_draws(tmp_path / "made_0.npz", draws, data.test.y, data)
+    (tmp_path / "c.csv").unlink()
     few = run("--methods", "ekfac", "ensemble", "--draws", str(tmp_path))
     assert all(-1.0 < float(row["meta"]) < 1.0 for row in few) and few[0]["joint"] == rows[0]["joint"]
+
+
+def test_comparisons_of_splits_go_on_where_they_were_ended(tmp_path, capsys, monkeypatch):
+    computed = []
+
+    def compare(data, split, args):
+        if len(computed) == 2:
+            raise KeyboardInterrupt
+        computed.append((data, split))
+        return [dict(data=data, split=split, method=method, joint=0.1 + split, marginal=1.0, xll=split / 3.0, rank=1.0)
+                for method in args.methods]
+
+    def run(out, *more):
+        monkeypatch.setattr("sys.argv", ["correlations", "--data", "a", "b", "--splits", "0,1", "--methods", "ekfac",
+                                         "diag", "--out", str(tmp_path / out), *more])
+        correlations.main()
+        return capsys.readouterr().out, (tmp_path / out).read_bytes()
+
+    monkeypatch.setattr(correlations, "compare", compare)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run("ended.csv")
+    seen, computed[:] = list(computed), []
+    assert seen == [("a", 0), ("a", 1)] and len(read_rows(tmp_path / "ended.csv")) == 4
+    after = run("ended.csv")
+    assert computed == [("b", 0), ("b", 1)]
+    monkeypatch.setattr(correlations, "compare", lambda *a: compare(*a) if not computed.clear() else None)
+    assert run("whole.csv") == after
+    with pytest.raises(SystemExit):
+        run("whole.csv", "--methods", "ekfac", "kfac")
+    assert "has a, split 0, with the methods ekfac diag" in capsys.readouterr().err
+    (tmp_path / "other.csv").write_text("data,split,rmse\na,0,1.0\n")
+    with pytest.raises(SystemExit):
+        run("other.csv")
+    assert "has no column method" in capsys.readouterr().err
 
 
 def kernel_by_loops(name, a, b, constant, lengths):
