@@ -134,8 +134,9 @@ def test_seeds_of_samples(rows):
 
 def test_arguments_may_be_numbers_of_numpy(rows):
     """As searches over np.arange or scipy's distributions give them."""
-    numbers = dict(epochs=np.int64(5), batch_size=np.int32(16), hidden=np.array([6]), n_draws=np.int64(7),
-                   random_state=np.int64(3), kl=np.float64(0.5), settings={"epoch_rate": np.int64(2)})
+    numbers = dict(method="kfac", epochs=np.int64(5), batch_size=np.int32(16), hidden=np.array([6]),
+                   n_draws=np.int64(7), random_state=np.int64(3), kl=np.float64(0.5),
+                   settings={"epoch_rate": np.int64(2)})
     plain = dict(SHORT, kl=0.5, settings={"epoch_rate": 2})
     for kind, y in ((NoisyRegressor, rows[1]), (NoisyClassifier, rows[1] > 0)):
         assert kind(**numbers).fit(rows[0], y).run_.config == kind(**plain).fit(rows[0], y).run_.config
