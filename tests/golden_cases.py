@@ -138,6 +138,12 @@ CASES["images/ekfac_point_large"] = CASES["images/ekfac_point_large"]._replace(b
 CASES.update({f"runs/{name}": case("runs", name, settings)._replace(folder=name)
               for name, (settings, _) in RUNS.items()})
 
+SLOW = ("ekfac/point", "digits/ekfac_bn_aug", "digits/kfac_bn_aug", "digits/diag_aug", "digits/sgd_bn_aug",
+        "images/resnet20_aug", "again/ekfac_steps_7", "again/kfac_resumed", "again/digits_steps_7")
+"""Cases that run with the slow tests, because others come close to them: the graphs of most take longest to build."""
+
+CASES.update({name: CASES[name]._replace(group="slow") for name in SLOW})
+
 GROUPS = {"ekfac": ("ekfac", "again"), "others": ("kfac", "diag", "bbb", "adam"), "digits": ("digits",),
-          "images": ("images", "runs")}
+          "images": ("images", "runs"), "slow": ("slow",)}
 """Cases that run in one process: its name -> their groups."""

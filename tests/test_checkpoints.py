@@ -26,6 +26,7 @@ from tests.conftest import ROOT
 from tests.written import weights
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
+OPTIMIZER = "kfac"
 
 
 def assert_same(one, other):
@@ -111,7 +112,8 @@ def await_rows(folder, process):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143),
+                                          pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_ends(finished, config, config_file, capsys, number, code):
     """The moment of the signal is random; the weights after --resume are those of an uninterrupted run."""
     settings = dict(epoch=400, epoch_rate=20, save_interval=150, lr_decay_interval=150)

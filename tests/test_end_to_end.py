@@ -22,6 +22,7 @@ from tests.interrupted import start_and_kill
 from tests.written import events, rows, weights
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # many tests train the same settings
+OPTIMIZER = "kfac"
 
 
 @pytest.mark.parametrize("optimizer, network", [*((name, "linear") for name in sorted(METHODS)),
@@ -33,8 +34,8 @@ def test_every_method_and_every_network(config, optimizer, network):
 
 
 def test_files_of_a_run(config, config_file):
-    train.main(["--config", str(config_file(validation_fraction=0.2, fisher_approx="kron"))])
-    folder = run_folder(config())
+    train.main(["--config", str(config_file(optimizer="ekfac", validation_fraction=0.2, fisher_approx="kron"))])
+    folder = run_folder(config(optimizer="ekfac"))
     assert "note: fisher_approx kron does not match optimizer ekfac" in folder.log.read_text()
     assert folder.root.parts[-2:] == ("tiny", "ekfac_tiny")
     written = json.loads(folder.config.read_text())
@@ -131,8 +132,8 @@ def test_a_fresh_start_archives_the_earlier_run(config):
     for _ in range(3):
         run.execute(run.plan(config(epoch=1)))
     names = sorted(path.name for path in folder.root.parent.glob("[!.]*"))
-    assert names == ["ekfac_tiny", "ekfac_tiny.1", "ekfac_tiny.2"]
-    assert (folder.root.with_name("ekfac_tiny.1") / "result.json").is_file()
+    assert names == ["kfac_tiny", "kfac_tiny.1", "kfac_tiny.2"]
+    assert (folder.root.with_name("kfac_tiny.1") / "result.json").is_file()
 
 
 def test_killed_and_resumed_equals_uninterrupted(finished_run, config_file):
@@ -231,7 +232,7 @@ def test_explain_tells_what_is_damped(config, keys, use):
 
 
 def test_explain_builds_and_writes_nothing(config, config_file, capsys):
-    path = config_file(validation_fraction=0.2, damping=0.1, fisher_approx="kron")
+    path = config_file(optimizer="ekfac", validation_fraction=0.2, damping=0.1, fisher_approx="kron")
     nodes = len(tf.get_default_graph().get_operations())
     train.main(["--config", str(path), "--explain"])
     text = capsys.readouterr().out
@@ -242,7 +243,7 @@ def test_explain_builds_and_writes_nothing(config, config_file, capsys):
                  "fisher_approx kron does not match optimizer ekfac and is ignored"):
         assert part in text, part
     assert len(tf.get_default_graph().get_operations()) == nodes
-    assert not run_folder(config()).root.exists()
+    assert not run_folder(config(optimizer="ekfac")).root.exists()
     train.main(["--config", str(path), "--explain", "--set", "noise_update=held_out", "--set", "held_out_epochs=2"])
     assert "noise level from 5 held-out training rows until epoch 2; then it stays" in capsys.readouterr().out
     train.main(["--config", str(path), "--explain", "--set", "likelihood=student_t"])

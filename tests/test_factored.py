@@ -52,12 +52,12 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("values", [
-    {}, dict(kfac_init_after_basis=False, basis_tolerance=0.2), dict(true_fisher=False), dict(TScale=2, TCov=1)])
+    {}, dict(kfac_init_after_basis=False, basis_tolerance=0.2), dict(true_fisher=False, TScale=2, TCov=1)])
 def test_noisy_ekfac_takes_the_same_steps(config, monkeypatch, values):
     assert_same(*(train(config, monkeypatch, factored, **values) for factored in (True, False)))
 
 
-@pytest.mark.parametrize("values", [{}, dict(damping=0.1), dict(TInv=2)])
+@pytest.mark.parametrize("values", [{}, dict(damping=0.1, TInv=2)])
 def test_noisy_kfac_takes_the_same_steps_but_for_the_prior(config, monkeypatch, values):
     """The prior's gradient is at the mean of the posterior instead of the mean of the drawn weights."""
     values, gradient = dict(values, optimizer="kfac"), batch.elbo_gradient

@@ -20,7 +20,8 @@ def recorded():
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("group", sorted(GROUPS))
+@pytest.mark.parametrize("group", [pytest.param(group, marks=[pytest.mark.slow] * (group == "slow"))
+                                   for group in sorted(GROUPS)])
 def test_results_are_those_recorded(recorded, group, record_property):
     """Every group runs in a process of its own, on one thread, whatever the settings of this process."""
     actual = golden_runs.measured(group)

@@ -21,9 +21,10 @@ from tests.test_checkpoints import assert_same, steps
 from tests.written import weights
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
+OPTIMIZER = "kfac"
 
 RUNS = {
-    "ekfac": {},
+    "ekfac": {"optimizer": "ekfac"},
     "kfac": {"optimizer": "kfac", "epoch_rate": 5, "save_interval": 3},  # no evaluation is due after 4, 6, 8
     "held_out": {"noise_update": "held_out", "epoch_rate": 4, "validation_fraction": 0.2},
 }
@@ -164,12 +165,12 @@ def test_lengths_that_follow_from_epoch_stay(config):
 
 def test_the_graph_has_the_updates_of_the_longer_run(config):
     """Noisy EK-FAC first refreshes its basis after the steps of the shorter run."""
-    design = design_run(config(epoch=1, Teigen=12, re_init=False), Spec(39, (3,), 1, None))
+    design = design_run(config(optimizer="ekfac", epoch=1, Teigen=12, re_init=False), Spec(39, (3,), 1, None))
     assert design.schedule.due_sets(8) == [] != design.schedule.due_sets(16)
 
 
 def test_updates_that_first_fall_due_in_the_longer_run(lengthened):
-    folder = lengthened(2, 3, exp_name="late", epoch=1, Teigen=12, re_init=False, lr_decay_ratio=1.0)
+    folder = lengthened(2, 3, optimizer="ekfac", exp_name="late", epoch=1, Teigen=12, re_init=False, lr_decay_ratio=1.0)
     assert not np.array_equal(weights(folder)["dense0/q_a"], np.eye(4)) and steps(folder)[0] == 24
 
 
@@ -253,7 +254,7 @@ def test_it_needs_a_run(config_file, config, capsys):
 
 
 def test_explain(finished_run, capsys):
-    path, _ = finished_run()
+    path, _ = finished_run(optimizer="ekfac")
     train.main(["--config", str(path), "--resume", "--epochs", "8", "--explain"])
     text = capsys.readouterr().out
     assert "steps      8 epochs of 8 steps = 64" in text

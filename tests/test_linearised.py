@@ -117,8 +117,17 @@ class Network:
         return outputs(means), covariance
 
 
-@pytest.mark.parametrize("optimizer", ["ekfac", "kfac", "diag", "bbb"])
-@pytest.mark.parametrize("case", ["dense", "classes", "batch norm", "last layer", "large layers"])
+OPTIMIZERS = ("ekfac", "kfac", "diag", "bbb")
+
+# The rest with the slow tests: how a posterior is linearised does not depend on the network.
+QUICK = [*(("dense", optimizer) for optimizer in OPTIMIZERS), ("classes", "ekfac"), ("classes", "bbb"),
+         ("batch norm", "kfac"), ("last layer", "ekfac"), ("last layer", "diag"), ("large layers", "ekfac"),
+         ("large layers", "kfac")]
+
+
+@pytest.mark.parametrize("case, optimizer", [
+    pytest.param(case, optimizer, marks=[pytest.mark.slow] * ((case, optimizer) not in QUICK))
+    for case in ("dense", "classes", "batch norm", "last layer", "large layers") for optimizer in OPTIMIZERS])
 def test_against_dense_jacobians(case, optimizer):
     settings, spec = CASES[case]
     check_against_dense_jacobians(dict(settings, optimizer=optimizer), spec)

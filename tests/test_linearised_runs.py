@@ -29,6 +29,7 @@ from tests.test_checkpoints import assert_same
 from tests.written import weights
 
 pytestmark = pytest.mark.usefixtures("shared_graphs", "no_figures")
+OPTIMIZER = "kfac"
 LINEARISED = {"predictive": "linearised"}
 
 

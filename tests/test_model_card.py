@@ -15,7 +15,7 @@ def card(tmp_path_factory):
     def make(table, **settings):
         place = tmp_path_factory.mktemp("card")
         table.to_csv(place / "t.csv", index=False)
-        values = dict(dataset="t", data_file=str(place / "t.csv"), optimizer="ekfac", model_name="ffn", hidden=[3],
+        values = dict(dataset="t", data_file=str(place / "t.csv"), optimizer="kfac", model_name="ffn", hidden=[3],
                       epoch=2, batch_size=20, test_particles=5, experiments_path=str(place / "e"), exp_name="run")
         values.update(settings)
         (place / "c.json").write_text(json.dumps(values))

@@ -16,6 +16,7 @@ from tests import written
 tf = backend.prepare()
 
 INFINITE = np.inf
+OPTIMIZER = "kfac"
 
 
 def posterior(x, y, tau, kl_weight=1.0):

@@ -16,6 +16,7 @@ from tests.test_checkpoints import assert_same, steps
 from tests.written import weights
 
 pytestmark = pytest.mark.usefixtures("shared_graphs", "no_figures")  # most tests train the same few settings
+OPTIMIZER = "kfac"
 
 # A run whose validation log-likelihood is highest in the middle.
 SETTINGS = dict(epoch=40, epoch_rate=1, save_interval=7, validation_fraction=0.3, alpha=0.1, patience=3,

@@ -197,6 +197,7 @@ def wait_until(condition, timeout=120):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_quick_form_makes_and_tabulates_its_runs(tmp_path, capsys):
     command.main([*QUICK, "--out", str(tmp_path)])
     printed = capsys.readouterr().out
@@ -253,7 +254,10 @@ def test_tuned_step_sizes_are_used_and_reported(tmp_path, capsys, monkeypatch):
         run.folder.root.mkdir(parents=True)
         write_json(run.folder.result, {"metrics": {"valid_log_likelihood": scores[rate]}})
     command.main([*flags, "--tune"])
-    assert "| plain     | sgd      | 1      | 0.03 " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| plain     | sgd      | 1      | 0.03 " in printed
+    assert "1 of 1 runs are finished" in printed and "published accuracy" in printed
+    assert {"table.md", "table.csv", "curves.png", "corruptions.png"} <= {path.name for path in tmp_path.iterdir()}
     with pytest.raises(SystemExit) as stop:
         command.main(flags)
     assert stop.value.code == 2 and "learning_rate (then 0.03, now 0.01)" in capsys.readouterr().err

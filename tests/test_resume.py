@@ -21,6 +21,7 @@ from tests.test_checkpoints import assert_same, steps
 from tests.written import weights
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
+OPTIMIZER = "kfac"
 
 
 @pytest.fixture

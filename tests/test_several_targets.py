@@ -25,7 +25,7 @@ from tests.several_targets import correlated_noise, single_target, standardised_
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
 
-SETTINGS = dict(dataset="made", optimizer="ekfac", model_name="ffn", hidden=[10], epoch=40, batch_size=20,
+SETTINGS = dict(dataset="made", optimizer="kfac", model_name="ffn", hidden=[10], epoch=40, batch_size=20,
                 train_particles=4, test_particles=50, epoch_rate=40, save_interval=40, alpha=0.02, beta=0.05,
                 omega=0.05, learning_rate=0.05, noise_update="conjugate")
 

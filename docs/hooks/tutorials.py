@@ -18,6 +18,7 @@ at the top names an optional package: where it is not installed, the page shows 
 environment variable EXECUTE_TUTORIALS=0, no script is run.
 """
 import base64
+import concurrent.futures
 import importlib.util
 import os
 import pathlib
@@ -31,6 +32,7 @@ from mkdocs.structure.files import File, Files
 
 FOLDER = "tutorials"  # in docs/
 CELL_SECONDS = 600    # after which a cell fails
+SCRIPTS_AT_ONCE = 2
 MISSING = """!!! note "Not executed"
     The package `{package}` was not installed where these pages were built: this page shows the code without its output.
 """
@@ -57,13 +59,14 @@ class ScriptPage(File):
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Puts a page in the place of every script."""
     root = pathlib.Path(config.config_file_path).parent
-    for file in list(files):
-        if file.src_uri.startswith(f"{FOLDER}/") and file.src_uri.endswith(".py"):
-            page = page_of(pathlib.Path(config.docs_dir) / file.src_uri, root)
-            files.remove(file)
-            files.append(ScriptPage.generated(config, file.src_uri, content=page.markdown))
-            for name, png in page.figures.items():
-                files.append(File.generated(config, f"{FOLDER}/{name}", content=png))
+    scripts = [file for file in files if file.src_uri.startswith(f"{FOLDER}/") and file.src_uri.endswith(".py")]
+    with concurrent.futures.ThreadPoolExecutor(SCRIPTS_AT_ONCE) as pool:
+        pages = list(pool.map(lambda file: page_of(pathlib.Path(config.docs_dir) / file.src_uri, root), scripts))
+    for file, page in zip(scripts, pages):
+        files.remove(file)
+        files.append(ScriptPage.generated(config, file.src_uri, content=page.markdown))
+        for name, png in page.figures.items():
+            files.append(File.generated(config, f"{FOLDER}/{name}", content=png))
     return files
 
 

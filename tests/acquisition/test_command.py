@@ -47,6 +47,7 @@ def test_methods_and_strategies_share_the_rows(write, tmp_path):
     assert divisions[0] == divisions[1] and divisions[0][0] != divisions[0][1]
 
 
+@pytest.mark.slow
 def test_a_killed_command_continues_with_the_same_numbers(write, tmp_path, home):
     config = write(epoch=300)
     assert choose_rows(config, "--out", str(tmp_path / "whole"), "--steps", "3") == 0
@@ -68,7 +69,7 @@ def test_a_killed_command_continues_with_the_same_numbers(write, tmp_path, home)
     assert [steps[:len(before)] for steps, before in zip(again, saved)] == saved
 
 
-def test_longer_and_wider_commands_continue(write, home, capsys):
+def test_longer_and_wider_commands_continue(write, home, tmp_path):
     config = write()
     assert choose_rows(config, "--repeats", "1", "--steps", "1", "--strategy", "random") == 0
     written = (home / "repeats" / "1" / "random.json").read_bytes()
@@ -76,6 +77,8 @@ def test_longer_and_wider_commands_continue(write, home, capsys):
     rows = steps_of(home)
     assert len(rows) == 12 and json.loads(written)["steps"] == read_json(
         home / "repeats" / "1" / "random.json")["steps"][:2]
+    assert choose_rows(config, "--out", str(tmp_path / "whole")) == 0
+    assert rows == steps_of(tmp_path / "whole")
     assert choose_rows(config, "--steps", "1", "--strategy", "random", "--repeats", "1", "--resume") == 0
     assert steps_of(home) == rows[3:5]
 

@@ -27,8 +27,8 @@ from tests.predict.houses import read_csv, train_on, write_table
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
 
-SHORT = dict(epochs=5, batch_size=16, hidden=(6,), n_draws=7, random_state=3)
-CHECKED = dict(epochs=3, batch_size=8, hidden=(4,), n_draws=5, random_state=0)
+SHORT = dict(method="kfac", epochs=5, batch_size=16, hidden=(6,), n_draws=7, random_state=3)
+CHECKED = dict(method="diag", epochs=3, batch_size=8, hidden=(4,), n_draws=5, random_state=0)
 QUICK = ("check_estimators_dtypes", "check_estimators_nan_inf", "check_fit2d_1sample", "check_fit1d",
          "check_n_features_in", "check_estimators_unfitted", "check_estimators_pickle", "check_dict_unchanged",
          "check_regressor_data_not_an_array", "check_classifier_data_not_an_array")
@@ -68,7 +68,7 @@ def test_the_numbers_are_those_of_train_on_the_same_rows(frame, rows, tmp_path):
     root = train_on(write_table(tmp_path, frame.assign(y=rows[1]), "rows.csv"), "same", **values)
     data = load_regression(Config.from_dict(json.loads((tmp_path / "same.json").read_text())))
     train, test = data.split.train, data.split.test
-    model = NoisyRegressor(method="kfac", missing="mean", **SHORT).fit(frame.iloc[train], rows[1][train])
+    model = NoisyRegressor(missing="mean", **SHORT).fit(frame.iloc[train], rows[1][train])
     mean, std = model.predict(frame.iloc[test], return_std=True)
     written = read_csv(root / "predictions.csv")
     assert_allclose(mean, written["mean"], rtol=1e-6)
@@ -78,10 +78,11 @@ def test_the_numbers_are_those_of_train_on_the_same_rows(frame, rows, tmp_path):
                     rtol=1e-6)
 
 
-def test_tools_of_scikit_learn(rows):
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_tools_of_scikit_learn(rows, n_jobs):
     X, y = rows
     model = make_pipeline(StandardScaler(), NoisyRegressor(**SHORT))
-    search = GridSearchCV(model, {"noisyregressor__kl": [0.5, 1.0]}, cv=2, n_jobs=2).fit(X, y)
+    search = GridSearchCV(model, {"noisyregressor__kl": [0.5, 1.0]}, cv=2, n_jobs=n_jobs).fit(X, y)
     assert set(search.best_params_) == {"noisyregressor__kl"} and np.isfinite(search.best_score_)
     assert len(cross_val_score(NoisyRegressor(**SHORT), X, y, cv=2)) == 2
     same = clone(search.best_estimator_).fit(X, y)
@@ -133,8 +134,9 @@ def test_seeds_of_samples(rows):
 
 def test_arguments_may_be_numbers_of_numpy(rows):
     """As searches over np.arange or scipy's distributions give them."""
-    numbers = dict(epochs=np.int64(5), batch_size=np.int32(16), hidden=np.array([6]), n_draws=np.int64(7),
-                   random_state=np.int64(3), kl=np.float64(0.5), settings={"epoch_rate": np.int64(2)})
+    numbers = dict(method="kfac", epochs=np.int64(5), batch_size=np.int32(16), hidden=np.array([6]),
+                   n_draws=np.int64(7), random_state=np.int64(3), kl=np.float64(0.5),
+                   settings={"epoch_rate": np.int64(2)})
     plain = dict(SHORT, kl=0.5, settings={"epoch_rate": 2})
     for kind, y in ((NoisyRegressor, rows[1]), (NoisyClassifier, rows[1] > 0)):
         assert kind(**numbers).fit(rows[0], y).run_.config == kind(**plain).fit(rows[0], y).run_.config

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 
 import evaluate
 import predict
+from core.assessment.figures import FIGURES
 from core.assessment.importance import N_REPEATS
 from data_loader.drift import shares_outside
 from data_loader.stored import describe, restore
@@ -118,7 +119,7 @@ def test_ranges_outlive_the_data_and_older_descriptions_have_none(run):
     assert shares_outside(restore(stored), x) == {}
 
 
-def test_importance_is_the_log_likelihood_lost(run, place, capsys):
+def test_importance_is_the_log_likelihood_lost(run, place, capsys, monkeypatch):
     evaluate.main([str(run), "--importance"])
     report, printed = numbers(run), capsys.readouterr().out
     found = report["importance"]
@@ -127,6 +128,8 @@ def test_importance_is_the_log_likelihood_lost(run, place, capsys):
     assert abs(found["noise"]["value"]) < 0.1 * found["strong"]["value"]
     assert "log-likelihood lost" in printed and "importance" in figures(run / "evaluation")
 
+    for name in list(FIGURES):
+        monkeypatch.delitem(FIGURES, name)
     split = load_split_table(evaluated(run).config)  # by hand: files in which the column is permuted
     test = split.whole.frame.iloc[split.split.test].set_axis(split.whole.names, axis=1)
     lost = []
@@ -139,7 +142,7 @@ def test_importance_is_the_log_likelihood_lost(run, place, capsys):
     assert_allclose(found["kind"]["value"], np.mean(lost), rtol=1e-5)
 
 
-def test_ensembles_several_targets_and_classes_have_importances(run, others, place):
+def test_ensembles_several_targets_and_classes_have_importances(run, others, place, no_figures):
     evaluate.main([str(run), str(others["second"]), "--ensemble", "--importance", "--ood",
                    str(write_table(place, far(), "far.csv"))])
     folder = run.parent / "evaluation_ensemble"

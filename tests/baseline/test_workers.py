@@ -63,6 +63,7 @@ def start(write, tmp_path, runs, **keys):
     raise AssertionError(process.communicate())
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(write, sequential, tmp_path):
     keys = dict(epoch=400, epoch_rate=40, save_interval=20)
     process, _ = start(write, tmp_path, 3, **keys)
@@ -78,8 +79,9 @@ def test_killed_and_started_again(write, sequential, tmp_path):
     assert numbers(home(tmp_path)) == sequential(write, 3, **keys)
 
 
-def test_interrupted(write, tmp_path):
-    process, done = start(write, tmp_path, 4, epoch=400, epoch_rate=40, save_interval=20)
+def test_interrupted(write, sequential, tmp_path):
+    keys = dict(epoch=400, epoch_rate=40, save_interval=20)
+    process, done = start(write, tmp_path, 3, **keys)
     process.send_signal(signal.SIGINT)
     began = time.time()
     _, error = process.communicate(timeout=60)
@@ -87,3 +89,6 @@ def test_interrupted(write, tmp_path):
     assert error.splitlines()[-1] == "regression_baseline.py: interrupted; the same command continues from here"
     assert "Traceback" not in error
     assert {path.name for path in done} <= set(numbers(home(tmp_path)))  # what is finished is kept
+    assert baseline(write(**keys), "--runs", "3") == 0
+    assert "resuming after epoch" in "".join(path.read_text() for path in home(tmp_path).glob("seeds/*/log.txt"))
+    assert numbers(home(tmp_path)) == sequential(write, 3, **keys)

@@ -16,7 +16,7 @@ from misc.folders import run_folder
 from tests.test_model import Run
 
 LENET = {"model_name": "lenet", "width": 0.3, "optimizer": "diag"}
-FFN = {"model_name": "ffn", "hidden": [5]}
+FFN = {"model_name": "ffn", "hidden": [5], "optimizer": "kfac"}
 
 
 def design(config, n_evaluated=500, **keys):

@@ -13,7 +13,7 @@ from tests.predict.houses import houses
 
 TABLE = dict(HOUSES, dates="expand", missing="indicator", drop=["tax"], epoch=2, epoch_rate=2, save_interval=2)
 NUMBERS = {
-    "gaussian": dict(model_name="ffn50", hidden=None),
+    "gaussian": dict(optimizer="ekfac", model_name="ffn50", hidden=None),
     "student": dict(model_name="ffn50", hidden=None, likelihood="student_t", noise_update="conjugate",
                     predictive_noise="leave_one_out", learning_rate=0.1, seed=3),
     "heteroscedastic": dict(likelihood="heteroscedastic", noise_prior_shape=None, noise_prior_rate=None,

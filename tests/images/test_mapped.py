@@ -183,7 +183,7 @@ def test_they_train_to_the_same_result_to_the_last_bit(network, tmp_path, rng, m
     results, probabilities = [], []
     for name, cache in (("memory", None), ("mapped", str(tmp_path / "kept"))):
         config = Config.from_dict(dict(
-            network, mode="classification", dataset="images", data_path=str(tmp_path / "images"), optimizer="ekfac",
+            network, mode="classification", dataset="images", data_path=str(tmp_path / "images"), optimizer="kfac",
             exp_name=name, experiments_path=str(tmp_path / "experiments"), epoch=2, batch_size=8, test_particles=2,
             TCov=2, TScale=2, TEigen=4, validation_fraction=0.2, image_cache=cache))
         results.append(run.execute(run.plan(config, "cpu")))

@@ -13,7 +13,7 @@ from tests.conftest import REAL_DATA
 
 NUMBERS = ["crime", "rooms", "age"]
 COLUMNS = ["house", "crime", "river", "value", "rooms", "zone", "age"]  # the target in the middle
-SETTINGS = dict(target="value", row_id="house", missing="median", optimizer="ekfac", model_name="ffn", hidden=[6],
+SETTINGS = dict(target="value", row_id="house", missing="median", optimizer="kfac", model_name="ffn", hidden=[6],
                 epoch=6, batch_size=20, epoch_rate=3, save_interval=3, train_particles=2, test_particles=7, alpha=0.02,
                 beta=0.1, omega=0.2, noise_prior_shape=30.0, noise_prior_rate=10.0)
 

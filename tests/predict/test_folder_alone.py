@@ -54,7 +54,7 @@ def run_in(folder, program, *arguments):
                           env=environment, capture_output=True, text=True)
 
 
-def test_from_another_folder_by_another_process(alone, student, folder, of):
+def test_from_another_folder_by_another_process(alone, student, folder, of, monkeypatch):
     here, _ = of(student, folder / "houses.csv")
     place = alone("student").parent
     write_table(place, houses(), "new.csv")
@@ -62,8 +62,8 @@ def test_from_another_folder_by_another_process(alone, student, folder, of):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", f"{filled(11, 120)}120 rows: predictions.csv\n")
     there = read_csv(place / "predictions.csv")
     assert_equal(here, there)
-    done = run_in(place, "evaluate.py", "model", "--data", "new.csv")
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(place)
+    evaluate.main(["model", "--data", "new.csv"])
     evaluated = read_csv(place / "model" / "evaluation" / "predictions.csv")
     assert_equal(there, {column: evaluated[column] for column in there})
     assert sorted(path.name for path in place.iterdir()) == ["model", "new.csv", "predictions.csv"]

@@ -16,9 +16,11 @@ from core.assessment import encoded_rows
 from core.assessment.restore import stored_data
 from misc.folders import folder_at, read_config
 
+pytestmark = pytest.mark.usefixtures("shared_graphs", "no_figures")
+
 
 @pytest.fixture(scope="module")
-def run_on_images(tmp_path_factory):
+def run_on_images(tmp_path_factory, shared_graphs):
     """The folder of a run on images of two classes with batch normalisation, whose images are gone."""
     place, rng = tmp_path_factory.mktemp("images"), np.random.RandomState(0)
     for number in range(40):
@@ -28,7 +30,7 @@ def run_on_images(tmp_path_factory):
         Image.fromarray(rng.randint(level - 40, level + 40, (9, 12, 3)).astype(np.uint8)).save(
             str(folder / f"{number}.png"))
     shutil.copytree(str(place / "data" / "train"), str(place / "data" / "test"))
-    values = dict(mode="classification", dataset="images", data_path=str(place / "data"), optimizer="ekfac",
+    values = dict(mode="classification", dataset="images", data_path=str(place / "data"), optimizer="diag",
                   model_name="lenet", width=0.2, batch_norm=True, epoch=1, batch_size=20, image_size=[16, 16],
                   experiments_path=str(place / "e"), exp_name="run", test_particles=3)
     (place / "c.json").write_text(json.dumps(values))

@@ -122,12 +122,12 @@ def test_more_draws(run, folder, of, capsys):
 
 @pytest.mark.parametrize("runs", [["run"], ["student"], ["run", "student"]])
 def test_samples_are_of_the_predictive_distribution(runs, request, table, rows_file, of):
-    """Mean, std and quantiles of 4000 samples are those of the columns, within Monte-Carlo error.
+    """Mean, std and quantiles of 5000 samples are those of the columns, within Monte-Carlo error.
 
     The fitted noise has few degrees of freedom: its samples converge to the quantiles, but hardly to the std.
     """
     roots = [request.getfixturevalue(name) for name in runs]
-    n_samples, more = 4000, ["--ensemble", *roots[1:]] if len(roots) > 1 else []
+    n_samples, more = 5000, ["--ensemble", *roots[1:]] if len(roots) > 1 else []
     got, _ = of(roots[0], rows_file(table.head(12)), "--samples", n_samples, "--quantiles", 0.3, *more)
     samples = np.array([got[f"sample_{number}"] for number in range(1, n_samples + 1)])
     assert_allclose((samples.mean(axis=0) - got["mean"]) / got["std"], 0.0, atol=4.5 / np.sqrt(n_samples))

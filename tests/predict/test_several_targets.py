@@ -23,7 +23,7 @@ def two_targets(n=120):
 
 def settings(place, **overrides):
     return dict(dataset="two", data_file=str(place / "two.csv"), target=["heat", "cool"], row_id="id",
-                optimizer="ekfac", model_name="ffn", hidden=[4], epoch=4, batch_size=20, test_particles=9,
+                optimizer="kfac", model_name="ffn", hidden=[4], epoch=4, batch_size=20, test_particles=9,
                 protocol="random",
                 experiments_path=str(place / "e"), noise_update="conjugate", learning_rate=0.1, **overrides)
 

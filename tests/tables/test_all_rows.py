@@ -54,7 +54,7 @@ def test_every_row_trains_and_the_posterior_is_that_of_the_same_training_rows(fr
 
 
 def test_validation_rows_are_chosen_at_random(frame):
-    config = Config.from_dict(dict(dataset="mine", data_file="mine.csv", target="y", protocol="all", optimizer="ekfac",
+    config = Config.from_dict(dict(dataset="mine", data_file="mine.csv", target="y", protocol="all", optimizer="kfac",
                                    model_name="ffn", hidden=[3], epoch=1, batch_size=8, validation_fraction=0.2,
                                    evaluate_on="validation"))
     data = load_regression(config, table_of_frame(frame, "a frame"))
@@ -75,5 +75,5 @@ def test_a_table_in_memory_is_that_of_its_file(frame, tmp_path):
 
 def test_validation_rows_must_be_what_the_run_is_judged_by():
     with pytest.raises(UserError, match="protocol all has no test rows: with validation_fraction, set evaluate_on"):
-        Config.from_dict(dict(dataset="mine", data_file="mine.csv", protocol="all", optimizer="ekfac", model_name="ffn",
+        Config.from_dict(dict(dataset="mine", data_file="mine.csv", protocol="all", optimizer="kfac", model_name="ffn",
                               hidden=[3], epoch=1, batch_size=8, validation_fraction=0.2))

@@ -154,7 +154,7 @@ def test_inputs_of_a_large_table_are_those_that_the_graph_would_round_to(content
 
 
 def test_a_large_table_trains_to_the_same_result(content, table_config, tmp_path, request):
-    keys = dict(epoch=2, optimizer="ekfac", model_name="ffn", hidden=[3], test_particles=5, validation_fraction=0.2)
+    keys = dict(epoch=2, optimizer="kfac", model_name="ffn", hidden=[3], test_particles=5, validation_fraction=0.2)
     results = []
     for name in ("small", "large"):
         if name == "large":
