@@ -56,6 +56,8 @@ def main():
         from core.baseline.jobs import parse_seeds
 
         rows = read_out(args.out, ("data", "method"), COLUMNS)
+        if args.draws and not all("meta" in row for row in rows):
+            raise UserError(f"--out {args.out} has splits without meta, which --draws adds: name another file")
         splits = parse_seeds(args.splits, "--splits")[:1 if args.quick else None]
         left = [(data, split) for data, split in itertools.product(args.data, splits)
                 if not is_done(rows, data, split, args.methods, args.out)]

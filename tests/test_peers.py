@@ -148,6 +148,7 @@ def test_the_command_that_compares_correlations(settings, tmp_path, capsys, monk
     (tmp_path / "c.csv").unlink()
     few = run("--methods", "ekfac", "ensemble", "--draws", str(tmp_path))
     assert all(-1.0 < float(row["meta"]) < 1.0 for row in few) and few[0]["joint"] == rows[0]["joint"]
+    (tmp_path / "c.csv").unlink()
     monkeypatch.setattr(correlations, "compare", None)  # bad input is found before the first training
     capsys.readouterr()
     for more, message in ((["--draws", str(tmp_path / "none")], "made_0.npz cannot be read"),
@@ -187,6 +188,9 @@ def test_comparisons_of_splits_go_on_where_they_were_ended(tmp_path, capsys, mon
     with pytest.raises(SystemExit):
         run("whole.csv", "--methods", "ekfac", "kfac")
     assert "has a, split 0, with the methods ekfac diag" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("whole.csv", "--draws", str(tmp_path))
+    assert "has splits without meta" in capsys.readouterr().err
     (tmp_path / "other.csv").write_text("data,split,rmse\na,0,1.0\n")
     with pytest.raises(SystemExit):
         run("other.csv")
