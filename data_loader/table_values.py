@@ -18,7 +18,8 @@ if typing.TYPE_CHECKING:
 MISSING_MARKS = (-999.0, -8888.0, -9999.0, -99999.0)  # numbers that stand for missing values in many files
 FIRST_ROWS = 1000  # of a column that are looked at before the others
 LARGEST_WHOLE = 2**53  # up to it, float64 holds every whole number
-MAY_BE_CODE = re.compile(r"(^|[\s,;|\"'])0\d")  # in a line: a field with a leading zero
+# In a line: a field with a leading zero. The search for a literal 0 is several times as fast as that for what precedes it.
+MAY_BE_CODE = re.compile(r"0(?<![^\s,;|\"']0)\d")
 
 Names = typing.Optional[typing.Sequence[str]]
 
@@ -100,7 +101,7 @@ def _about_numbers(column: "pandas.Series") -> str:
     known = values[~np.isnan(values)]
     if len(values) > 1 and values[0] in (0, 1) and (np.diff(values) == 1).all():
         return f"counts the rows from {values[0]:g} and is used as an input: list it in drop if it is an index"
-    if not len(known) or (known % 1 != 0).any():
+    if not len(known) or (known[:FIRST_ROWS] % 1 != 0).any() or (known % 1 != 0).any():
         return ""
     if np.abs(known).max() > LARGEST_WHOLE:
         return (f"holds whole numbers beyond {LARGEST_WHOLE}, whose last digits are lost: list it in categories, or in "
