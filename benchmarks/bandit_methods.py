@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.active_learning_methods import outputs_of
 from misc.config import REGRESSION, Config
+from misc.config_file import parse_override
 from misc.folders import folder_at
 from misc.records import read_json, write_json
 from misc.seeding import stream, stream_seed
@@ -53,6 +54,11 @@ def load_problem(data: str, seed: int, repeat: int, n_steps: int) -> Problem:
     return Problem(x[order], bunch.target[order].astype(int), len(bunch.target_names))
 
 
+def n_actions(data: str) -> int:
+    """Returns the number of actions of a data set's Problem."""
+    return load_problem(data, 0, 0, 1).n_actions
+
+
 def means_of_squares(images):
     """Returns the means of squares of 2 x 2 pixels of images [n, 64], [n, 16]."""
     return images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
@@ -76,6 +82,7 @@ class Training(NamedTuple):
     steps: int           # about so many minibatches per training
     seed: int
     place: pathlib.Path  # a folder for the files of a run, which are removed again
+    overrides: Sequence[str] = ()  # KEY=VALUE of the config of our networks
 
 
 Learn = Callable[[Seen, np.ndarray, Training], np.ndarray]
@@ -154,10 +161,10 @@ def network(seen: Seen, inputs: np.ndarray, training: Training, optimizer: str) 
 
 def network_config(optimizer: str, n_rows: int, inputs: np.ndarray, training: Training) -> Config:
     """Returns the config of a training on n_rows rewards, that draws weights for inputs [n, C, p]."""
-    batch = min(BATCH, n_rows)
-    return Config.from_dict(dict(
-        SETTINGS, optimizer=optimizer, seed=training.seed, target=inputs.shape[2] + 1, batch_size=batch,
-        epoch=epochs(n_rows, training), test_particles=len(inputs)))
+    values = dict(SETTINGS, optimizer=optimizer, batch_size=min(BATCH, n_rows), epoch=epochs(n_rows, training))
+    values.update(parse_override(text) for text in training.overrides)
+    fixed = dict(seed=training.seed, target=inputs.shape[2] + 1, test_particles=len(inputs))
+    return Config.from_dict(dict(values, **fixed), "--set")
 
 
 def epochs(n_rows: int, training: Training) -> int:

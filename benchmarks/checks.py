@@ -1,6 +1,7 @@
 """Checks that the benchmarks make before they start, so that a typo does not cost hours."""
 import importlib.util
 import pathlib
+import sys
 
 from misc.errors import UserError
 
@@ -16,3 +17,20 @@ def check_packages(names):
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"{', '.join(missing)} not installed: pip install -r benchmarks/requirements.txt")
+
+
+def available(packages, quick):
+    """Returns the methods, the keys of {method: packages that it needs}; with `quick`, those whose packages are there.
+
+    Raises UserError if a package is missing; with `quick`, if no method is left.
+    """
+    if not quick:
+        check_packages(list(dict.fromkeys(name for needed in packages.values() for name in needed)))
+        return list(packages)
+    missing = {method for method, needed in packages.items()
+               if any(importlib.util.find_spec(name) is None for name in needed)}
+    if missing:
+        print(f"left out, for packages that are not installed: {', '.join(sorted(missing))}", file=sys.stderr)
+    if missing == set(packages):
+        raise UserError("no method is left: pip install -r benchmarks/requirements.txt")
+    return [method for method in packages if method not in missing]
