@@ -174,7 +174,8 @@ def test_overrides_change_a_training(training):
     (["--repeats", "0"], "--repeats 0: give at least 1"),
     (["--training-steps", "0"], "--training-steps 0: give at least 1"),
     (["--steps", "9"], "--steps 9: the first 9 steps on iris try every action in turn; give more"),
-    (["--set", "epsilon=1"], "--set: unknown key 'epsilon'"), (["--set", "kl=0"], "--set: kl"), (["--set", "kl"], "KEY=VALUE")])
+    (["--set", "epsilon=1"], "--set: unknown key 'epsilon'"), (["--set", "kl=0"], "--set: kl"),
+    (["--set", "kl"], "KEY=VALUE")])
 def test_bad_input(tmp_path, capsys, arguments, message):
     out = tmp_path / "out"
     assert command(out, "--methods", "uniform", *arguments) == 2
