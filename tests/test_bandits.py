@@ -136,6 +136,7 @@ def test_a_killed_repeat_continues_with_the_same_actions(tmp_path, training):
     saved = read_actions(paths[0])
     assert len(saved) == 18
     play(problem, learn, paths[0], 10, training)
+    assert not list(tmp_path.glob("training*"))
     assert trainings == [9, 18, 18] and read_actions(paths[0])[:18] == saved
     play(problem, METHODS["diag"].learn, paths[1], 10, training)
     assert read_actions(paths[0]) == read_actions(paths[1]) and len(read_actions(paths[1])) == 24
