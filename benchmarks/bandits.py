@@ -21,19 +21,17 @@ import argparse
 import json
 import os
 import pathlib
-from typing import Any, List, NamedTuple, Sequence
+from typing import List, Sequence
 
 import numpy as np
 import tabulate
 
+from benchmarks.bandit_jobs import Job, regret_of, work
 from benchmarks.checks import available
-from core.baseline.progress import Followed
-from core.baseline.worker import LOCK_SECONDS, attempt
 from misc import backend
 from misc.errors import UserError, one_line_errors
-from misc.folders import check_writable, claim, folder_at
+from misc.folders import check_writable, folder_at
 from misc.records import write_json, write_rows
-from misc.seeding import stream_seed
 
 DATA = ["iris", "wine", "breast_cancer", "digits"]
 NAMES = ["ekfac", "kfac", "diag", "bbb", "dropout", "ensemble", "greedy", "uniform"]
@@ -43,31 +41,6 @@ EVERY = 10  # steps from one row of steps.csv to the next
 COLUMNS = ["data", "method", "repeat", "step", "regret"]
 DEFAULTS = {"data": DATA, "methods": NAMES, "repeats": 10, "period": 50, "training_steps": 1000, "steps": 10**6}
 QUICK = dict(DEFAULTS, data=DATA[:1], repeats=1, training_steps=50, steps=18)
-
-
-class Job(NamedTuple):
-    """One repeat as plain values, which travel to another process."""
-
-    root: str              # its folder
-    data: str
-    method: str
-    repeat: int            # its number, from 1
-    n_steps: int           # contexts, one action each
-    period: int            # most rewards between two trainings
-    training_steps: int    # minibatches of a training, about
-    overrides: List[str]   # KEY=VALUE, of our networks
-    seed: int
-    parent: int = 0        # process id of the process that made the job
-
-
-class Track(Followed):
-    """Reads the progress of one repeat, in steps."""
-
-    def _units_done(self) -> int:
-        actions = actions_of(self.job)
-        if len(actions) == self.total:
-            self.outcome, self.finished = f"regret {regret_of(self.job)[-1]:.0f}", True
-        return len(actions)
 
 
 def parse_args(argv):
@@ -95,6 +68,7 @@ def main(argv=None):
     args = parse_args(argv)
     with one_line_errors("benchmarks.bandits", "the same command continues from here"):
         backend.prepare()
+        from benchmarks.bandit_progress import Track  # after the switches of prepare()
         from core.acquisition.run import follow
         from core.baseline.pool import Workers
 
@@ -147,46 +121,6 @@ def check_folder(out, settings):
             raise UserError(f"{out} has results of other settings: {', '.join(changed)}; give another --out")
     elif out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty, and what it holds is not of benchmarks.bandits: give another --out")
-
-
-def work(job: Any):
-    """Does the steps of a Job that are missing; returns and raises as `attempt`."""
-    return attempt(job, play_job)
-
-
-def play_job(job: Job) -> None:
-    backend.prepare()
-    from benchmarks.bandit_methods import METHODS, Training, play
-
-    root = pathlib.Path(job.root)
-    seed = stream_seed(job.seed, "bandit", job.data, job.method, job.repeat)
-    with claim(folder_at(root), LOCK_SECONDS):
-        play(problem_of(job), METHODS[job.method].learn, actions_path(job), job.period,
-             Training(job.training_steps, seed, root / "training", job.overrides))
-
-
-def actions_path(job):
-    return pathlib.Path(job.root) / "actions.json"
-
-
-def problem_of(job):
-    from benchmarks.bandit_methods import load_problem
-
-    return load_problem(job.data, job.seed, job.repeat, job.n_steps)
-
-
-def actions_of(job) -> List[int]:
-    """Returns the actions that a Job has chosen so far."""
-    from benchmarks.bandit_methods import read_actions
-
-    return read_actions(actions_path(job))
-
-
-def regret_of(job) -> np.ndarray:
-    """Returns the cumulative regret after every step so far."""
-    from benchmarks.bandit_methods import regret
-
-    return regret(problem_of(job).rewards(actions_of(job)))
 
 
 def write_results(out: pathlib.Path, jobs: Sequence[Job]) -> str:
