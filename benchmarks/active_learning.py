@@ -17,15 +17,14 @@ short trainings on one data set.
 Reference: Zhang et al. (2018), https://arxiv.org/abs/1712.02390, where the methods are compared in this way
 """
 import argparse
-import importlib.util
 import itertools
 import pathlib
-import sys
 
 import tabulate
 
+from benchmarks.checks import available
 from misc import backend
-from misc.errors import UserError, one_line_errors
+from misc.errors import one_line_errors
 from misc.records import write_rows
 
 DATA = ["concrete", "energy", "housing", "yacht", "power_plant"]
@@ -88,7 +87,8 @@ def plan_all(args):
     from core.acquisition.planning import has_earlier, plan_active
 
     plans = {}
-    for data, method in itertools.product(args.data, available(args.methods, args.quick)):
+    methods = available({name: METHODS[name].packages for name in args.methods}, args.quick)
+    for data, method in itertools.product(args.data, methods):
         row = METHODS[method]
         path = args.config.format(method=row.source, data=data)
         options = Options(path, row.overlays, args.set, STRATEGIES, args.repeats, args.start, args.test, args.steps,
@@ -100,23 +100,6 @@ def plan_all(args):
             key: str(value) for key, value in getattr(about, "keywords", {}).items()})
         plans[data, method] = plan._replace(identity=identity, has_earlier=has_earlier(plan.root, identity, False))
     return plans
-
-
-def available(methods, quick):
-    """Returns the methods; with `quick`, those whose packages are installed. Raises UserError if one is missing."""
-    from benchmarks.active_learning_methods import METHODS
-    from benchmarks.checks import check_packages
-
-    if quick:
-        missing = {name for name in methods
-                   if any(importlib.util.find_spec(package) is None for package in METHODS[name].packages)}
-        if missing:
-            print(f"left out, for packages that are not installed: {', '.join(sorted(missing))}", file=sys.stderr)
-        if missing == set(methods):
-            raise UserError("no method is left: pip install -r benchmarks/requirements.txt")
-        return [name for name in methods if name not in missing]
-    check_packages(list(dict.fromkeys(package for name in methods for package in METHODS[name].packages)))
-    return methods
 
 
 def learner_of(args, method):

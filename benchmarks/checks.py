@@ -1,6 +1,7 @@
 """What the benchmarks do before they start: checks, so that a typo does not cost hours, and reading what is done."""
 import importlib.util
 import pathlib
+import sys
 
 from misc.errors import UserError
 from misc.records import read_rows
@@ -47,3 +48,20 @@ def is_done(rows, data, split, methods, out):
         raise UserError(f"--out {out} has {data}, split {split}, with the methods {' '.join(done)}, which are compared "
                         "with each other: name the same ones, or another file")
     return bool(done)
+
+
+def available(packages, quick):
+    """Returns the methods, the keys of {method: packages that it needs}; with `quick`, those whose packages are there.
+
+    Raises UserError if a package is missing; with `quick`, if no method is left.
+    """
+    if not quick:
+        check_packages(list(dict.fromkeys(name for needed in packages.values() for name in needed)))
+        return list(packages)
+    missing = {method for method, needed in packages.items()
+               if any(importlib.util.find_spec(name) is None for name in needed)}
+    if missing:
+        print(f"left out, for packages that are not installed: {', '.join(sorted(missing))}", file=sys.stderr)
+    if missing == set(packages):
+        raise UserError("no method is left: pip install -r benchmarks/requirements.txt")
+    return [method for method in packages if method not in missing]

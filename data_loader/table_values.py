@@ -18,7 +18,7 @@ if typing.TYPE_CHECKING:
 MISSING_MARKS = (-999.0, -8888.0, -9999.0, -99999.0)  # numbers that stand for missing values in many files
 FIRST_ROWS = 1000  # of a column that are looked at before the others
 LARGEST_WHOLE = 2**53  # up to it, float64 holds every whole number
-# In a line: a field with a leading zero. The search for a literal 0 is several times as fast as that for what precedes it.
+# In a line: a field with a leading zero. To search for a literal 0 is several times as fast as for what precedes it.
 MAY_BE_CODE = re.compile(r"0(?<![^\s,;|\"']0)\d")
 
 Names = typing.Optional[typing.Sequence[str]]
