@@ -1,4 +1,4 @@
-"""Refresh periods under `auto_refresh` stay those with which a run began, also where a later version estimates others."""
+"""Refresh periods under `auto_refresh` stay those with which a run began, even if another version estimates others."""
 import json
 
 import pytest
