@@ -96,6 +96,17 @@ def test_table_has_means_differences_and_published_numbers(choice):
     assert "6 of 24 runs" in text and "noisy EK-FAC" in text and "40 of 150 epochs" in text
 
 
+def test_a_length_that_is_not_known_is_left_out(choice):
+    """The numbers beside ResNet-20 are of other sources than those beside VGG16; nobody has published VGG16 by Adam."""
+    rows = [dict(row("sgd", 1, 0.7, -1.0), variant="bn_aug")]
+    text = report.describe(choice._replace(table="resnet20"), rows, 6)
+    assert "# resnet20: resnet20, width 0.5, 40 epochs" in text and "150" not in text and "edward2" in text
+    lines = report.describe(choice, [row("adam", 1, 0.7, -1.0)], 24).splitlines()
+    assert next(line for line in lines if line.startswith("| adam")).split("|")[3].strip() == "40"
+    published = [line.split("|") for line in lines if "1811.12565" in line]
+    assert published and all(line[-3].strip() == "150" for line in published)
+
+
 def test_published_numbers_name_their_source():
     rows = report.published_numbers()
     assert all(row["source"] and row["accuracy"] and row["approximate"] in ("yes", "no") for row in rows)

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "config" / "classification"
 OVERLAYS = ROOT / "config" / "overlays"
 
-PUBLISHED_EPOCHS = 150
+PUBLISHED_EPOCHS = 150  # of VGG16, whose schedule all tables have
 DECAY_STEPS = 16000    # published: steps between decays of the step size
 CLIP_DECAY = 0.95      # published: factor on kl_clip per epoch
 CLIP_WARMUP = 10000    # this project's default for the published length, in steps
