@@ -1,5 +1,6 @@
 """benchmarks.published: the schedules and the order of its runs, its tables, and what an interruption costs."""
 import argparse
+import json
 import os
 import pathlib
 import signal
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.published import __main__ as command
-from benchmarks.published import report, runner, toy
+from benchmarks.published import check, report, runner, toy
 from benchmarks.published.plan import METHODS, TABLES, Choice, pairs, plan_runs, plan_search, schedule
 from misc.config import Config
 from misc.errors import UserError
@@ -39,6 +40,14 @@ def test_events_of_a_shorter_run_come_at_the_same_share_of_it():
     assert short["decay_every_itr"] == 0.4 * full["decay_every_itr"] == 6400
     assert short["clip_warmup"] == 0.4 * full["clip_warmup"] and short["kl_warmup"] == 0.4 * full["kl_warmup"]
     assert short["clip_decay"] ** 60 == pytest.approx(full["clip_decay"] ** 150, rel=1e-9)
+
+
+def test_events_come_at_the_same_share_of_runs_with_fewer_steps_per_epoch(choice):
+    """Those of --tune have nine tenths of the images, and so of the steps; what counts epochs stays."""
+    full, fewer = schedule(5), plan_search(choice)["plain", "sgd"][0.01].config
+    assert fewer.epoch == 5 and fewer.validation_fraction == 0.1
+    assert fewer.decay_every_itr == round(0.9 * 16000 / 30) and fewer.clip_warmup == round(0.9 * 10000 / 30)
+    assert (fewer.clip_decay, fewer.kl_warmup) == (full["clip_decay"], full["kl_warmup"])
 
 
 @pytest.mark.parametrize("table", list(TABLES))
@@ -198,6 +207,15 @@ def test_toy_images_are_the_same_every_time(tmp_path):
 def test_report_alone_needs_no_images(tmp_path, capsys):
     command.main(["--report", "--out", str(tmp_path)])
     assert "0 of 24 runs are finished" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+def test_a_step_size_that_diverged_is_not_chosen(choice):
+    search = plan_search(choice)
+    scores = {0.003: float("nan"), 0.01: -1.9, 0.03: -1.8, 0.1: float("inf")}
+    for rate, run in search["plain", "sgd"].items():
+        run.folder.root.mkdir(parents=True)
+        run.folder.result.write_text(json.dumps({"metrics": {"valid_log_likelihood": scores[rate]}}))
+    assert check.chosen_rates(search) == {("plain", "sgd"): 0.03}
 
 
 def test_tuned_step_sizes_are_used_and_reported(tmp_path, capsys, monkeypatch):
