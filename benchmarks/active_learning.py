@@ -176,13 +176,12 @@ def paired(done, n_steps):
 
 def paired_tables(tests):
     """Yields a table per pair: a row per data set, a column per metric and step."""
-    from core.baseline.statistics import with_error
+    from core.acquisition.summary import difference
 
     for ours, theirs in dict.fromkeys((row["ours"], row["theirs"]) for row in tests):
         those = [row for row in tests if (row["ours"], row["theirs"]) == (ours, theirs)]
         places = list(dict.fromkeys((row["metric"], row["step"]) for row in those))
-        lines = [[data, *(f"{with_error(row, DIGITS, '+')} (p = {row['wilcoxon_p']:.2g})"
-                          for row in those if row["data"] == data)]
+        lines = [[data, *(difference(row, DIGITS) for row in those if row["data"] == data)]
                  for data in dict.fromkeys(row["data"] for row in those)]
         heads = ["", *(f"{LABELS[metric]}, {'mean of all steps' if step == 'mean' else f'step {step}'}"
                        for metric, step in places)]

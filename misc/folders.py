@@ -1,6 +1,7 @@
 """Where a run's files go: experiments/DATASET/EXP_NAME/. An earlier run of that name is archived, never deleted."""
 import contextlib
 import itertools
+import operator
 import os
 import pathlib
 import platform
@@ -16,6 +17,7 @@ EVALUATION = {"comparison.md", "metrics.json", "predictions.npz", "predictions.c
 SELECTION = "selection"  # entry of config.json: the kl that was chosen of kl_candidates, and why
 EXTENDED_FROM, EXTENDED_TO = "extended_from", "extended_to"  # of a lengthened run: its former and its present length
 MODEL_HASH = "model_hash"  # entry of config.json: a hash of model.json
+REFRESH_MULTIPLE = "refresh_multiple"  # entry of config.json: of the periods, if the config has auto_refresh
 ROWS_HASH = "rows_hash"  # entry of config.json: a hash of all rows of the data
 LOCK, OWNER = "lock", "owner"  # .NAME.lock and .NAME.owner beside a run's folder, which may be deleted while it trains
 
@@ -221,6 +223,8 @@ def changed_settings(folder: Folder, config: Config, rows_hash: str,
         then = {name: stored.get(name, field.default) for name, field in Config.model_fields.items()}
         if then["kl_candidates"]:
             float(before[SELECTION]["kl"])
+        if operator.index(before.get(REFRESH_MULTIPLE, 1)) < 1:
+            raise ValueError(REFRESH_MULTIPLE)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {folder.config.name: f"{folder.config.name} (it is damaged)"}
     pairs = [(name, then[name], value) for name, value in as_now(config.model_dump()).items() if name not in free]

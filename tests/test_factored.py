@@ -41,7 +41,7 @@ def test_they_are_the_weights_that_sample_draws(session, rng, which, n_copies):
 
 def train(config, monkeypatch, factored, **values):
     """Returns the state after seven steps with two refreshes in float64."""
-    monkeypatch.setattr(optimizer.LayerMethod, "rotates_rows", lambda self, n_rows: factored and self.noisy)
+    monkeypatch.setattr(optimizer.LayerMethod, "rotates_rows", lambda self, *sizes: factored and self.noisy)
     return flat(Run(config(precision="float64", hidden=[6], batch_size=5, Teigen=3, **values)).steps(7))
 
 
@@ -76,7 +76,7 @@ def test_noisy_kfac_takes_the_same_steps_in_its_eigenbasis(config, monkeypatch, 
     means = []
     for auto_refresh in (True, False):
         monkeypatch.setattr(optimizer.LayerMethod, "rotates_rows",
-                            lambda self, n_rows, rotates=auto_refresh: rotates and self.noisy)
+                            lambda self, n_rows, n_particles, rotates=auto_refresh: rotates and self.noisy)
         run = Run(config(precision="float64", hidden=[6], batch_size=5, optimizer="kfac", auto_refresh=auto_refresh,
                          **values))
         assert all(isinstance(layer.family, EigenKFAC) == auto_refresh for layer in run.model.design.layers)
@@ -119,12 +119,14 @@ def test_the_choice_follows_the_sizes(config):
     def method(d_in, d_out, kind="dense", family=None, **fields):
         return optimizer.LayerMethod(LayerSpec("layer", kind, d_in, d_out, **fields), family, True)
 
-    assert method(512, 512).rotates_rows(128)
-    assert not method(512, 512).rotates_rows(200)   # more rows than a third of the layer
-    assert not method(50, 512).rotates_rows(128)    # a narrow side: the weights are small
-    assert not method(100, 100).rotates_rows(10)    # bound by the dispatch of ops
+    assert method(512, 512).rotates_rows(128, 1)
+    assert not method(512, 512).rotates_rows(200, 1)   # more rows than a third of the layer
+    assert not method(50, 512).rotates_rows(128, 1)    # a narrow side: the weights are small
+    assert not method(100, 100).rotates_rows(10, 1)    # bound by the dispatch of ops
     small, family = dict(n_locations=4, filled=4 / 9), EKFAC(Prior(20, 0.6, 0.5), config())
-    assert method(2304, 256, "conv2d", family, **small).rotates_rows(64)
-    assert not method(2304, 256, "conv2d", family, **small).rotates_rows(128)
-    assert not method(2304, 256, "conv2d", family, n_locations=4).rotates_rows(64)  # without padding: more numbers
-    assert not method(2304, 256, "conv2d", **small).rotates_rows(64)                # not in the eigenbasis
+    assert method(2304, 256, "conv2d", family, **small).rotates_rows(64, 1)
+    assert not method(2304, 256, "conv2d", family, **small).rotates_rows(128, 1)
+    assert method(2304, 256, "conv2d", family, **small).rotates_rows(90, 1)      # the gradient is not rotated, either:
+    assert not method(2304, 256, "conv2d", family, **small).rotates_rows(90, 2)  # it is one for all draws of a step
+    assert not method(2304, 256, "conv2d", family, n_locations=4).rotates_rows(64, 1)  # without padding: more numbers
+    assert not method(2304, 256, "conv2d", **small).rotates_rows(64, 1)  # not in the eigenbasis

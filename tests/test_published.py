@@ -1,5 +1,6 @@
 """benchmarks.published: the schedules and the order of its runs, its tables, and what an interruption costs."""
 import argparse
+import json
 import os
 import pathlib
 import signal
@@ -39,6 +40,14 @@ def test_events_of_a_shorter_run_come_at_the_same_share_of_it():
     assert short["decay_every_itr"] == 0.4 * full["decay_every_itr"] == 6400
     assert short["clip_warmup"] == 0.4 * full["clip_warmup"] and short["kl_warmup"] == 0.4 * full["kl_warmup"]
     assert short["clip_decay"] ** 60 == pytest.approx(full["clip_decay"] ** 150, rel=1e-9)
+
+
+def test_events_come_at_the_same_share_of_runs_with_fewer_steps_per_epoch(choice):
+    """Those of --tune have nine tenths of the images, and so of the steps; what counts epochs stays."""
+    full, fewer = schedule(5), plan_search(choice)["plain", "sgd"][0.01].config
+    assert fewer.epoch == 5 and fewer.validation_fraction == 0.1
+    assert fewer.decay_every_itr == round(0.9 * 16000 / 30) and fewer.clip_warmup == round(0.9 * 10000 / 30)
+    assert (fewer.clip_decay, fewer.kl_warmup) == (full["clip_decay"], full["kl_warmup"])
 
 
 @pytest.mark.parametrize("table", list(TABLES))
@@ -94,6 +103,17 @@ def test_table_has_means_differences_and_published_numbers(choice):
     ekfac = [cell.strip() for cell in next(line for line in differences if line.startswith("| ekfac")).split("|")]
     assert ekfac[2:5] == ["2", "+0.0700 ± 0.0300", "+0.3500 ± 0.0500"]  # seed 3 has no partner
     assert "6 of 24 runs" in text and "noisy EK-FAC" in text and "40 of 150 epochs" in text
+
+
+def test_a_length_that_is_not_known_is_left_out(choice):
+    """The numbers beside ResNet-20 are of other sources than those beside VGG16; nobody has published VGG16 by Adam."""
+    rows = [dict(row("sgd", 1, 0.7, -1.0), variant="bn_aug")]
+    text = report.describe(choice._replace(table="resnet20"), rows, 6)
+    assert "# resnet20: resnet20, width 0.5, 40 epochs" in text and "150" not in text and "edward2" in text
+    lines = report.describe(choice, [row("adam", 1, 0.7, -1.0)], 24).splitlines()
+    assert next(line for line in lines if line.startswith("| adam")).split("|")[3].strip() == "40"
+    published = [line.split("|") for line in lines if "1811.12565" in line]
+    assert published and all(line[-3].strip() == "150" for line in published)
 
 
 def test_published_numbers_name_their_source():
@@ -244,6 +264,15 @@ def test_toy_images_are_the_same_every_time(tmp_path):
 def test_report_alone_needs_no_images(tmp_path, capsys):
     command.main(["--report", "--out", str(tmp_path)])
     assert "0 of 24 runs are finished" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+def test_a_step_size_that_diverged_is_not_chosen(choice):
+    search = plan_search(choice)
+    scores = {0.003: float("nan"), 0.01: -1.9, 0.03: -1.8, 0.1: float("inf")}
+    for rate, run in search["plain", "sgd"].items():
+        run.folder.root.mkdir(parents=True)
+        run.folder.result.write_text(json.dumps({"metrics": {"valid_log_likelihood": scores[rate]}}))
+    assert check.chosen_rates(search) == {("plain", "sgd"): 0.03}
 
 
 def test_tuned_step_sizes_are_used_and_reported(tmp_path, capsys, monkeypatch):

@@ -5,8 +5,9 @@
     python -m benchmarks.published --quick
 
 cifar10: VGG16, without (plain) and with augmentation (aug), batch normalisation (bn) or both (bn_aug). resnet20:
-ResNet-20 with both. The published runs have 150 epochs. In shorter ones, every event of the schedule comes at the same
-share of the run: the decays of the step size, of kl_clip, and the ends of both warm-ups; for all methods alike.
+ResNet-20 with both. The published runs of VGG16 have 150 epochs. In shorter ones, and for ResNet-20, every event of
+their schedule comes at the same share of the run: the decays of the step size, of kl_clip, and the ends of both
+warm-ups; for all methods alike.
 
 Every run is a run of train.py in FOLDER/runs/cifar10, trained and evaluated (evaluate.py --ood noise --corrupt) in a
 process of its own. The same command goes on from where it was ended, and trains no finished run again: all methods of

@@ -1,4 +1,5 @@
 """What is known before the training: whether all runs can be made, how long they take, and tuned step sizes."""
+import math
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import tabulate
@@ -73,12 +74,13 @@ def is_too_large(why: str) -> bool:
 def chosen_rates(search: Dict[Tuple[str, str], Dict[float, Run]]) -> Dict[Tuple[str, str], float]:
     """Returns {(variant, method): the learning_rate with the best validation log-likelihood} of finished runs.
 
-    A pair none of whose runs is finished has none.
+    A pair none of whose runs is finished with a finite one has none.
     """
     chosen = {}
     for pair, by_rate in search.items():
         results = {rate: read_result(run.folder.result) for rate, run in by_rate.items()}
         scores = {rate: result["metrics"]["valid_log_likelihood"] for rate, result in results.items() if result}
+        scores = {rate: score for rate, score in scores.items() if math.isfinite(score)}
         if scores:
             chosen[pair] = max(scores, key=lambda rate: scores[rate])
     return chosen

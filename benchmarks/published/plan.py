@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "config" / "classification"
 OVERLAYS = ROOT / "config" / "overlays"
 
-PUBLISHED_EPOCHS = 150
+PUBLISHED_EPOCHS = 150  # of VGG16, whose schedule all tables have
 DECAY_STEPS = 16000    # published: steps between decays of the step size
 CLIP_DECAY = 0.95      # published: factor on kl_clip per epoch
 CLIP_WARMUP = 10000    # this project's default for the published length, in steps
@@ -105,11 +105,15 @@ class Run(NamedTuple):
         return run_folder(self.config)
 
 
-def schedule(epochs: int) -> Dict[str, Any]:
-    """Returns the keys of a run of so many epochs: the same share of it has passed at every event as of 150 epochs."""
+def schedule(epochs: int, validation_fraction: float = 0.0) -> Dict[str, Any]:
+    """Returns the keys of a run of so many epochs: the same share of it has passed at every event as of 150 epochs.
+
+    validation_fraction: of the images, by which an epoch has fewer steps.
+    """
     share = epochs / PUBLISHED_EPOCHS
-    return {"epoch": epochs, "decay_every_itr": max(1, round(DECAY_STEPS * share)),
-            "clip_decay": CLIP_DECAY ** (1.0 / share), "clip_warmup": round(CLIP_WARMUP * share),
+    share_of_steps = share * (1.0 - validation_fraction)
+    return {"epoch": epochs, "decay_every_itr": max(1, round(DECAY_STEPS * share_of_steps)),
+            "clip_decay": CLIP_DECAY ** (1.0 / share), "clip_warmup": round(CLIP_WARMUP * share_of_steps),
             "kl_warmup": round(KL_WARMUP * share)}
 
 
@@ -157,7 +161,8 @@ def _run(choice: Choice, variant: str, method: str, seed: int, rate: Optional[fl
     values = Config.from_file(str(_file(table, variant, method)), [], overlays).model_dump(exclude_unset=True)
     rate, values = rate or how.learning_rate, dict(values, **choice.network)
     values.update(
-        how.values, **schedule(choice.epochs), epoch_rate=EVALUATED_EVERY, interim_particles=INTERIM_PARTICLES,
+        how.values, **schedule(choice.epochs, choice.values.get("validation_fraction", 0.0)),
+        epoch_rate=EVALUATED_EVERY, interim_particles=INTERIM_PARTICLES,
         save_interval=1, max_to_keep=2, width=table.width if choice.width is None else choice.width, seed=seed,
         exp_name=f"{method}_{values['model_name']}_{variant}{suffix}_seed{seed}", data_path=choice.data_path,
         experiments_path=str(choice.out / "runs"), **({"learning_rate": rate} if rate else {}))

@@ -6,7 +6,7 @@ import numpy as np
 import tabulate
 
 from benchmarks.published import figures
-from benchmarks.published.plan import PUBLISHED_EPOCHS, TABLES, Choice, Run
+from benchmarks.published.plan import TABLES, Choice, Run
 from core.baseline.statistics import compare, summarise, with_error
 from data_loader.corruptions import STRENGTHS
 from misc.records import read_json, read_result, read_rows, write_rows
@@ -29,7 +29,8 @@ Row = Dict[str, Any]
 
 def write(choice: Choice, runs: Sequence[Run]) -> str:
     """Writes the tables and figures of the runs that are finished into choice.out; returns the text of table.md."""
-    finished = [(run, row) for run, row in ((run, row_of(run)) for run in runs) if row]
+    network = TABLES[choice.table].network
+    finished = [(run, row) for run, row in ((run, row_of(run, network)) for run in runs) if row]
     rows = [row for _, row in finished]
     text = describe(choice, rows, len(runs))
     if not rows:
@@ -42,14 +43,18 @@ def write(choice: Choice, runs: Sequence[Run]) -> str:
     return text
 
 
-def row_of(run: Run) -> Optional[Row]:
-    """Returns what table.csv says of a run; None if it is not finished and evaluated."""
+def row_of(run: Run, network: str) -> Optional[Row]:
+    """Returns what table.csv says of a run; None if it is not finished and evaluated.
+
+    network: whose published numbers stand beside it.
+    """
     result, path = read_result(run.folder.result), run.folder.evaluation / "metrics.json"
     if result is None or not path.is_file():
         return None
     metrics, evaluation = result["metrics"], read_json(path)
     row = {"variant": run.variant, "method": run.method, "seed": run.seed, "epochs": run.config.epoch,
-           "published_epochs": PUBLISHED_EPOCHS, "width": run.config.width, "learning_rate": run.config.learning_rate,
+           "published_epochs": _published(network, run.variant).get(run.method, {}).get("epochs"),
+           "width": run.config.width, "learning_rate": run.config.learning_rate,
            "train_log_likelihood": metrics["train_expected_log_likelihood"], **result["incidents"],
            "hours": result["train_time_s"] / 3600.0, "revision": result["revision"]}
     row.update((name, metrics[f"test_{name}"]) for name in METRICS)
@@ -76,7 +81,8 @@ def describe(choice: Choice, rows: Sequence[Row], n_runs: int) -> str:
     table = TABLES[choice.table]
     width = table.width if choice.width is None else choice.width
     network = choice.network.get("model_name", table.network)
-    parts = [f"# {choice.table}: {network}, width {width:g}, {choice.epochs} of {PUBLISHED_EPOCHS} epochs",
+    lengths = {row["epochs"] for row in published_numbers() if row["network"] == table.network} - {""}
+    parts = [f"# {choice.table}: {network}, width {width:g}, {_of(choice.epochs, '/'.join(sorted(lengths)))} epochs",
              f"{len(rows)} of {n_runs} runs are finished. Means ± standard errors over seeds (no error for a single "
              "one), of test images; log-likelihood per image, in nats. OOD: uniform noise."]
     variants = list(dict.fromkeys(row["variant"] for row in rows))
@@ -96,9 +102,8 @@ def describe(choice: Choice, rows: Sequence[Row], n_runs: int) -> str:
 def _averages(network: str, variant: str, rows: Sequence[Row]) -> str:
     lines = []
     for method, own in _by_method(rows).items():
-        published = {row["method"]: row for row in reversed(published_numbers())
-                     if (row["network"], row["variant"]) == (network, variant)}.get(method, {})
-        lines.append([method, len(own), f"{own[0]['epochs']} of {PUBLISHED_EPOCHS}",
+        published = _published(network, variant).get(method, {})
+        lines.append([method, len(own), _of(own[0]["epochs"], published.get("epochs", "")),
                       *(_mean(own, name) for name in METRICS), *(_mean(own, name) for name in (*OOD, *CORRUPTED)),
                       *(_shown(published, name) for name in ("accuracy", "log_likelihood", "ece")),
                       _mean(own, "hours")])
@@ -130,8 +135,9 @@ def _strengths(rows: Sequence[Row]) -> str:
 def _published_table(name: str) -> str:
     networks = TABLES[name].published
     return _table([[row["network"], row["variant"], row["label"], *(_shown(row, key) for key in (
-        "accuracy", "log_likelihood", "ece")), row["source"]] for row in published_numbers()
-        if row["network"] in networks], ["network", "variant", "method", "accuracy", "log-likelihood", "ECE", "source"])
+        "accuracy", "log_likelihood", "ece")), row["epochs"], row["source"]] for row in published_numbers()
+        if row["network"] in networks],
+        ["network", "variant", "method", "accuracy", "log-likelihood", "ECE", "epochs", "source"])
 
 
 def _single(rows: Sequence[Row]) -> str:
@@ -142,8 +148,19 @@ def _single(rows: Sequence[Row]) -> str:
 
 
 def published_numbers() -> List[Dict[str, str]]:
-    """Returns the rows of numbers.csv."""
+    """Returns the rows of numbers.csv; `epochs` is empty where the length of the training is not known."""
     return read_rows(NUMBERS)
+
+
+def _published(network: str, variant: str) -> Dict[str, Dict[str, str]]:
+    """Returns {method: its row of numbers.csv}, the first one if there are several."""
+    return {row["method"]: row for row in reversed(published_numbers())
+            if (row["network"], row["variant"]) == (network, variant)}
+
+
+def _of(epochs: int, published: str) -> str:
+    """Returns "epochs of published", or the number of epochs alone where the published one is not known."""
+    return f"{epochs} of {published}" if published else str(epochs)
 
 
 def _by_method(rows: Sequence[Row]) -> Dict[str, List[Row]]:

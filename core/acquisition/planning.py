@@ -39,7 +39,7 @@ class ActivePlan(NamedTuple):
     root: pathlib.Path           # the folder of the results
     identity: Dict[str, Any]     # what a step's numbers depend on, beside its repeat and strategy
     has_earlier: bool            # whether the folder holds steps of other settings
-    device: str                  # auto, cpu or gpu
+    device: str                  # cpu or gpu
     workers: Workers
 
     @property
@@ -64,12 +64,12 @@ def plan_active(options: Options) -> ActivePlan:
     check_layers(plans[0].design.layers, plans[0].config)
     _check_draws(strategies, plans[0])
     root = pathlib.Path(options.out) if options.out else run_folder(given).root / FOLDER
+    device = lookup(NAMES, plans[0].device, "device")
     identity = dict(settings_of(config), predictive=config.predictive, seed=config.seed, start=sizes.start,
-                    test=sizes.test, batch=sizes.batch, rows_hash=plans[0].data.rows_hash)
+                    test=sizes.test, batch=sizes.batch, rows_hash=plans[0].data.rows_hash, device=device)
     identity = json.loads(json.dumps(identity))  # as it will be read again
     return ActivePlan(config, strategies, options.repeats, sizes, root, identity,
-                      has_earlier(root, identity, options.resume), lookup(NAMES, plans[0].device, "device"),
-                      _workers(options.jobs, plans[0]))
+                      has_earlier(root, identity, options.resume), device, _workers(options.jobs, plans[0]))
 
 
 def split_at_random(config: Config, source: str) -> Config:
@@ -154,7 +154,7 @@ def has_earlier(root: pathlib.Path, identity: Dict[str, Any], resume: bool) -> b
 def changed_settings(path: pathlib.Path, identity: Dict[str, Any]) -> List[str]:
     """Returns what differs from the settings in a file, in words."""
     try:
-        before = read_json(path)["identity"]
+        before = dict({"device": identity.get("device")}, **read_json(path)["identity"])  # earlier versions wrote none
         return [f"{name} (then {before.get(name)!r}, now {identity.get(name)!r})"
                 for name in dict.fromkeys([*before, *identity]) if before.get(name) != identity.get(name)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

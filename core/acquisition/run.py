@@ -94,6 +94,6 @@ def _legend(plan: ActivePlan, steps: Steps) -> str:
                for repeat in range(1, plan.repeats + 1))
     short = "" if done == plan.repeats else f"\nINCOMPLETE: {done} of {plan.repeats} repeats have all steps."
     repeats = "1 repeat" if plan.repeats == 1 else f"{plan.repeats} repeats"
+    test = "" if plan.repeats == 1 else "; p: Wilcoxon's signed-rank test over repeats"
     return (f"Mean ± standard error over {repeats}, with {plan.sizes.test} test rows each; mean: over all steps after "
-            f"the first choice; p: Wilcoxon's signed-rank test over repeats. Units: {KINDS[plan.config.mode].units}."
-            f"{short}")
+            f"the first choice{test}. Units: {KINDS[plan.config.mode].units}.{short}")

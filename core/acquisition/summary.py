@@ -106,12 +106,13 @@ def markdown(entries: Sequence[Entry], labels: Mapping[str, str]) -> str:
             lines.append(["mean" if step == MEAN else str(next(iter(there.values())).labelled)]
                          + [with_error(there[name].metrics[metric], DIGITS) if name in there else ""
                             for name in strategies]
-                         + [_difference(there[name].against[metric]) if name in there and there[name].against else ""
+                         + [difference(there[name].against[metric]) if name in there and there[name].against else ""
                             for name in compared])
         heads = ["labelled rows", *strategies, *(f"{name} minus {RANDOM}" for name in compared)]
         parts.append(f"**Test {label}**\n\n" + tabulate.tabulate(lines, heads, "github", disable_numparse=True))
     return "\n\n".join(parts)
 
 
-def _difference(value: Mapping[str, Any]) -> str:
-    return with_error(value, DIGITS, "+") + f" (p = {value['wilcoxon_p']:.2g})"
+def difference(value: Mapping[str, Any], digits: int = DIGITS) -> str:
+    """Returns the mean, standard error and p-value of a `compare`; of a single repeat the difference alone."""
+    return with_error(value, digits, "+") + (f" (p = {value['wilcoxon_p']:.2g})" if value["n"] > 1 else "")

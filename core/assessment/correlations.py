@@ -157,7 +157,7 @@ def _beside_reference(subject: Subject, own: RowCovariance, reference: RowCovari
 
 
 def _compare(subjects: Sequence[Subject], options: Options) -> None:
-    """Adds the cross-normalised scores of several runs, each of which is the reference of all."""
+    """Adds the cross-normalised scores of several runs, each of which, an ensemble too, is the reference of all."""
     covariances = [row_covariance(subject.draws) for subject in subjects]
     if len(subjects) < 2 or not any(one.has_correlations for one in covariances):
         return

@@ -104,20 +104,22 @@ class LayerMethod(NamedTuple):
     def draw(self, state: State, temperature: Scalar, n_particles: int, seed: tf.Tensor, n_rows: int) -> Weights:
         """Draws weights [n_particles, d_in + 1, d_out], for n_rows inputs each; factored where that is cheaper."""
         posterior = self.posterior(state, temperature)
-        if isinstance(posterior, (EigenMatrixNormal, MatrixNormal)) and self.rotates_rows(n_rows):
+        if isinstance(posterior, (EigenMatrixNormal, MatrixNormal)) and self.rotates_rows(n_rows, n_particles):
             return posterior.sample_factored(n_particles, seed)
         return posterior.sample(n_particles, seed)
 
-    def rotates_rows(self, n_rows: int) -> bool:
+    def rotates_rows(self, n_rows: int, n_particles: int) -> bool:
         """Tells whether a step multiplies n_rows inputs and scores by the factors' bases or roots, and not the weights.
 
-        That takes three passes (forward, and backward for two sets of targets) of n_rows (d_in^2 + d_out^2) instead of
-        d_in d_out (d_in + d_out). A convolution has so many rows per place, but the zeros of its patches cost nothing
-        (`Geometry.times`); it pays in the eigenbasis alone, where the gradient need not be rotated either. Small
-        layers, whose time goes into the dispatch of ops, always multiply the weights.
+        For each weight draw, that takes three passes (forward, and backward for two sets of targets) of n_rows
+        (d_in^2 + d_out^2) instead of d_in d_out (d_in + d_out). A convolution has so many rows per place, but the zeros
+        of its patches cost nothing (`Geometry.times`); it pays in the eigenbasis alone, where the gradient need not be
+        rotated either: once per step, whatever the number of draws. Small layers, whose time goes into the dispatch of
+        ops, always multiply the weights.
         """
         d_a, d_s = self.shape
-        rotations = {"dense": 1, "conv2d": 2 if self.family and self.family.in_eigenbasis else 0}.get(self.spec.kind, 0)
+        of_convolution = 1 + 1 / n_particles if self.family and self.family.in_eigenbasis else 0
+        rotations = {"dense": 1, "conv2d": of_convolution}.get(self.spec.kind, 0)  # of the weights, per draw
         return (d_a * d_s >= LEAST_FACTORED
                 and 3 * n_rows * self.cost_per_row < rotations * d_a * d_s * (d_a + d_s))
 
@@ -148,7 +150,8 @@ def layer_methods(config: Config, specs: Sequence[LayerSpec], prior: Prior,
         statistics(spec)
         family, noisy = _family_of(spec, method, config)
         noisy = noisy and spec.name in chosen
-        if noisy and config.auto_refresh and LayerMethod(spec, None, noisy).rotates_rows(config.batch_size):
+        sizes = config.batch_size, config.train_particles
+        if noisy and config.auto_refresh and LayerMethod(spec, None, noisy).rotates_rows(*sizes):
             family = ROTATED.get(family, family)
         layers.append(LayerMethod(spec, family and family(prior, config, solver(spec.name)), noisy))
     return layers

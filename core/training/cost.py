@@ -228,7 +228,7 @@ def _add_curvature(flops: Dict[str, float], design: "Design", layer: LayerMethod
     rotation = 2 * d_a * d_s * (d_a + d_s)
     by_place = 2 * rows / layer.spec.n_locations * layer.cost_per_row  # inputs and scores times square matrices
     by_roots = not layer.curvature().in_eigenbasis
-    rotates_rows = layer.noisy and layer.rotates_rows(design.batch_size)
+    rotates_rows = layer.noisy and layer.rotates_rows(design.batch_size, draws)
     if rotates_rows:
         flops[DRAWS] += 2 * by_place + (rotation + 4 * rows * d_a * d_s if by_roots else 0)
     else:

@@ -1,6 +1,6 @@
 """Design: all that is known and checked before the graph is built. Plan: a Design with its data and device."""
 import pathlib
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
 from core.inference import optimizer
 from core.inference.gaussian import Prior
@@ -113,12 +113,12 @@ def design_run(config: Config, spec: Spec) -> Design:
         last_batch_size=spec.n_rows % batch_size,
         n_test_particles=n_test_particles,
         particles_at_once=n_test_particles if all_dense else 1)
-    return _with_multiple(design, periods, refresh_multiple(design)) if config.auto_refresh else design
+    return with_multiple(design, refresh_multiple(design)) if config.auto_refresh else design
 
 
-def _with_multiple(design: Design, periods: Dict[str, int], multiple: int) -> Design:
-    """Returns a design whose curvature is updated after `multiple` of the given periods."""
-    longer = {name: period * multiple for name, period in periods.items()}
+def with_multiple(design: Design, multiple: int) -> Design:
+    """Returns the design whose curvature is updated after `multiple` of the periods that the config gives."""
+    longer = {name: period // design.refresh_multiple * multiple for name, period in design.schedule.periods.items()}
     schedule = Schedule(longer, design.task.early_steps(design.config, longer))
     return design._replace(schedule=schedule, refresh_multiple=multiple)
 

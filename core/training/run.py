@@ -12,7 +12,7 @@ import scipy
 import tensorflow.compat.v1 as tf
 
 from core.inference.optimizer import check_layers
-from core.training import checkpoints, lengthening, selection, warm_start
+from core.training import checkpoints, lengthening, refreshes, selection, warm_start
 from core.training.auto_schedule import with_schedule
 from core.training.checkpoints import UnreadableCheckpoint
 from core.training.cost import about_interim, about_shares
@@ -86,7 +86,7 @@ def prepared(plan: Plan, resume: bool = False, epochs: Optional[int] = None) -> 
     folder = run_folder(plan.config)
     check_resumable(folder, plan.config, plan.data.rows_hash, FREE_ON_RESUME)
     checkpoints.check_intact(folder.checkpoint)  # before a longer run removes the result of the shorter one
-    return lengthening.continued(plan, folder, epochs)
+    return lengthening.continued(refreshes.resumed(plan, folder), folder, epochs)
 
 
 def execute(plan: Plan, resume: bool = False, epochs: Optional[int] = None) -> Dict[str, Any]:
@@ -156,7 +156,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False,
       then: is called with the plan, the model and its session when training has ended.
     """
     build = build or build_model
-    plan = warm_start.resumed(plan, folder) if resume else plan
+    plan = refreshes.resumed(warm_start.resumed(plan, folder), folder) if resume else plan
     config, on_gpu = plan.config, uses_gpu(plan.config, plan.device)
     check_layers(plan.design.layers, config)
     model = None if config.kl_candidates else build(plan.design, plan.device)
@@ -168,7 +168,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False,
         plan, chosen = _with_chosen_kl(plan, folder, log, resume, quiet)
         about = {"config": config.model_dump(), "seed": config.seed, "device": plan.device, "source": plan.data.source,
                  "rows_hash": plan.data.rows_hash, "split_hash": plan.data.split_hash,
-                 MODEL_HASH: stored.hash_of(stored.describe(plan.data)), **chosen,
+                 MODEL_HASH: stored.hash_of(stored.describe(plan.data)), **chosen, **refreshes.about(plan),
                  **warm_start.about(plan, folder, resume), **lengthening.lengths(plan), **provenance(on_gpu)}
         if not resume:
             _write_config(folder, about, plan)

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 import tqdm
 
-from core.training.design import Plan, design_run
+from core.training.design import Plan, design_run, with_multiple
 from core.training.tasks import METRIC_PREFIX
 from data_loader.batches import steps_per_epoch
 from data_loader.parts import Part
@@ -142,8 +142,8 @@ def _fold_rows(n_rows: int, fold: int) -> slice:
 def with_kl(plan: Plan, kl: float) -> Plan:
     """Returns the plan with this value of kl."""
     config = Config.from_dict(dict(plan.config.model_dump(exclude_unset=True), kl=kl))
-    design = design_run(config, plan.data.spec)._replace(n_epochs=plan.design.n_epochs)
-    return plan._replace(config=config, design=design)
+    design = with_multiple(design_run(config, plan.data.spec), plan.design.refresh_multiple)
+    return plan._replace(config=config, design=design._replace(n_epochs=plan.design.n_epochs))
 
 
 def _rows(part: Part, rows: slice) -> Part:

@@ -11,6 +11,8 @@ import pytest
 
 from core.acquisition.options import Options
 from core.acquisition.planning import plan_active
+from core.training import run
+from core.training.devices import DEVICES, Choice
 from misc.records import read_json
 from tests.acquisition.conftest import SMALL, choose_rows, steps_of
 from tests.conftest import ROOT
@@ -116,6 +118,24 @@ def test_other_settings_begin_anew_unless_resume_asks_for_the_same(write, home, 
 def test_steps_are_of_the_same_settings_or_not(write, arguments, differ):
     options = Options(write(), start=8, test=10, steps=2)
     assert (plan_active(options).identity != plan_active(options._replace(**arguments)).identity) == differ
+
+
+def test_steps_on_another_device_are_not_mixed(write, home, capsys, monkeypatch):
+    """Rounding differs between devices, and with it the rows that are chosen."""
+    config = write()
+    assert choose_rows(config, "--repeats", "1", "--steps", "1", "--device", "cpu") == 0
+    before = steps_of(home)
+    assert choose_rows(config, "--repeats", "1", "--steps", "1", "--resume") == 0  # auto, which takes the CPU
+    about = read_json(home / "active_learning.json")
+    capsys.readouterr()
+    monkeypatch.setattr(run, "choose_device", lambda name, design: Choice(DEVICES["gpu"], "as asked for"))
+    assert choose_rows(config, "--repeats", "1", "--device", "gpu", "--resume") == 2
+    error = capsys.readouterr().err
+    assert "other settings than those of" in error and "device (then 'cpu', now 'gpu')" in error
+    assert error.count("\n") == 1 and steps_of(home) == before
+    del about["identity"]["device"]  # as written by earlier versions
+    (home / "active_learning.json").write_text(json.dumps(about))
+    assert not plan_active(Options(config, start=8, test=10, steps=1, resume=True)).has_earlier
 
 
 def test_classes_of_a_table(settings, tmp_path):

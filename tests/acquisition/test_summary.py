@@ -62,3 +62,9 @@ def test_tables(steps):
     assert text.count("| variance minus random") == 2 and text.count("\n| mean ") == 2 and "±" in text
     alone = markdown(summary(steps, ["variance"], 1, list(LABELS)), LABELS)
     assert "variance minus random" in alone  # whose random choice was made before
+
+
+def test_a_single_repeat_has_no_p_value(steps):
+    single = {key: of_one for key, of_one in steps.items() if key[0] == 1}
+    tables = [markdown(summary(of, ["variance", "random"], 2, list(LABELS)), LABELS) for of in (single, steps)]
+    assert "p =" not in tables[0] and "±" not in tables[0] and tables[1].count("(p = ") == 8

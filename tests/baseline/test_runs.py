@@ -1,4 +1,6 @@
 """Repeated runs: their statistics, seeds and files."""
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -38,6 +40,49 @@ def test_paired_comparison_against_scipy(rng):
     same = compare([1.0, 2.0], [1.0, 2.0])
     assert (same["mean"], same["wilcoxon_p"]) == (0.0, 1.0)
     assert compare([1.0], [2.0])["ci_low"] is None
+
+
+def by_enumeration(difference):
+    """The two-sided p-value of the signed-rank test, by all choices of signs."""
+    ranks = scipy.stats.rankdata(np.abs(difference[difference != 0]))
+    signs = np.array(list(itertools.product([0, 1], repeat=len(ranks))))
+    sums, found = signs @ ranks, ranks[difference[difference != 0] > 0].sum()
+    return min(1.0, 2 * min(np.mean(sums >= found), np.mean(sums <= found)))
+
+
+@pytest.mark.parametrize("n, span", [(1, 3), (2, 2), (6, 3), (9, 4), (12, 3), (12, 8)])
+def test_the_signed_rank_test_is_exact_with_ties_and_zeros(rng, n, span):
+    for _ in range(5):
+        difference = rng.randint(-span + 1, span + 1, n).astype(float)
+        assert compare(difference, np.zeros(n))["wilcoxon_p"] == pytest.approx(by_enumeration(difference), rel=1e-12)
+
+
+@pytest.mark.parametrize("ours, theirs, expected", [
+    ([81, 82, 80, 79, 85, 80, 81, 80, 83, 84], [80, 82, 79, 79, 83, 81, 80, 80, 81, 80], 0.078125),
+    ([82, 79, 82, 76, 78, 80, 83, 84], [80, 83, 82, 78, 80, 84, 81, 80], 0.765625)])
+def test_the_signed_rank_test_is_blind_to_rounding_errors(ours, theirs, expected):
+    """0.82 - 0.80 and 0.80 - 0.78 differ in their last bits."""
+    p_value = compare(np.array(ours) / 100, np.array(theirs) / 100)["wilcoxon_p"]
+    assert p_value == by_enumeration(np.subtract(ours, theirs)) == expected
+
+
+@pytest.mark.parametrize("n", [5, 20, 25, 80])
+def test_the_signed_rank_test_without_ties_is_that_of_scipy(rng, n):
+    ours, theirs = rng.randn(n) + 0.2, rng.randn(n)
+    assert compare(ours, theirs)["wilcoxon_p"] == pytest.approx(scipy.stats.wilcoxon(ours, theirs).pvalue, rel=1e-9)
+
+
+def test_many_differences_with_ties_have_the_normal_approximation_of_scipy(rng):
+    difference = rng.randint(-3, 5, 200).astype(float)
+    expected = scipy.stats.wilcoxon(difference, zero_method="wilcox", correction=False).pvalue
+    assert compare(difference, np.zeros(200))["wilcoxon_p"] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_signed_rank_test_of_what_is_not_finite():
+    assert compare([np.inf, 2.0, 3.0], [0.0, 0.0, 0.0])["wilcoxon_p"] == 0.25
+    assert np.isnan(compare([np.nan, 2.0], [0.0, 0.0])["wilcoxon_p"])
+    assert compare([2.0, -2.0], [0.0, 0.0])["wilcoxon_p"] == compare([0.0], [0.0])["wilcoxon_p"] == 1.0
 
 
 def test_seeds(config):

@@ -35,7 +35,7 @@ def test_outputs_gradients_and_scales_are_the_same(session, rng, config, monkeyp
     x, errors = tf.constant(rng.randn(1, 5, *SHAPE)), [tf.constant(rng.randn(n_particles, 5, 2)) for _ in range(2)]
     found = []
     for rotates in (True, False):
-        monkeypatch.setattr(LayerMethod, "rotates_rows", lambda self, n_rows, rotates=rotates: rotates)
+        monkeypatch.setattr(LayerMethod, "rotates_rows", lambda self, n_rows, n_particles, rotates=rotates: rotates)
         weights = [layer.draw(state, 0.3, n_particles, SEED, 5) for layer, state in zip(layers, states)]
         builder = LayerBuilder([layer.spec for layer in layers], weights, ACTIVATIONS["tanh"])
         outputs = network(x, builder, 2)
