@@ -38,16 +38,20 @@ def read_out(path, texts, columns):
              for name, value in row.items() if value} for row in rows]
 
 
-def is_done(rows, data, split, methods, out):
+def is_done(rows, data, split, methods, settings, out):
     """Returns whether an earlier call has finished a split, whose methods are compared with each other.
 
-    Raises UserError if that call had other methods.
+    settings: what else the numbers depend on, as text. Raises UserError if that call had others, or other methods.
     """
-    done = [row["method"] for row in rows if (row["data"], row["split"]) == (data, split)]
-    if done and done != list(methods):
-        raise UserError(f"--out {out} has {data}, split {split}, with the methods {' '.join(done)}, which are compared "
-                        "with each other: name the same ones, or another file")
-    return bool(done)
+    done = [row for row in rows if (row["data"], row["split"]) == (data, split)]
+    if not done:
+        return False
+    for what, earlier, now in (("methods", " ".join(row["method"] for row in done), " ".join(methods)),
+                               ("settings", done[0]["settings"], settings)):
+        if earlier != now:
+            raise UserError(f"--out {out} has {data}, split {split}, with the {what} {earlier} (now {now}): give the "
+                            "same ones, or another file")
+    return True
 
 
 def available(packages, quick):

@@ -18,6 +18,7 @@ Reference: Wang et al. (2021), https://arxiv.org/abs/2011.03178
 """
 import argparse
 import itertools
+import json
 import pathlib
 import tempfile
 
@@ -32,7 +33,7 @@ from misc.errors import UserError, one_line_errors
 from misc.records import write_rows
 
 OURS, PEERS = ("ekfac", "kfac", "diag"), ("ensemble", "mc_dropout", "laplace_kron")
-COLUMNS = ["data", "split", "method", "joint", "marginal", "xll", "rank", "meta"]
+COLUMNS = ["data", "split", "method", "joint", "marginal", "xll", "rank", "meta", "settings"]
 BATCH, N_BATCHES, MOST_PAIRS = 5, 1000, 50_000
 QUICK = {"ours": ["epoch=40", "epoch_rate=40"], "epochs": 40}
 
@@ -55,16 +56,17 @@ def main():
         backend.prepare()
         from core.baseline.jobs import parse_seeds
 
-        rows = read_out(args.out, ("data", "method"), COLUMNS)
+        rows = read_out(args.out, ("data", "method", "settings"), COLUMNS)
         if args.draws and not all("meta" in row for row in rows):
             raise UserError(f"--out {args.out} has splits without meta, which --draws adds: name another file")
         splits = parse_seeds(args.splits, "--splits")[:1 if args.quick else None]
+        settings = json.dumps({name: getattr(args, name) for name in ("quick", "particles", "config", "set")})
         left = [(data, split) for data, split in itertools.product(args.data, splits)
-                if not is_done(rows, data, split, args.methods, args.out)]
+                if not is_done(rows, data, split, args.methods, settings, args.out)]
         for data, split in left:
             read_inputs(data, split, args)  # raises an error before the first training
         for data, split in left:
-            rows += compare(data, split, args)
+            rows += [dict(row, settings=settings) for row in compare(data, split, args)]
             if args.out:
                 write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))
@@ -166,10 +168,12 @@ def table(rows):
     groups = {}
     for row in rows:
         groups.setdefault((row["data"], row["method"]), []).append(row)
-    names = [name for name in COLUMNS[3:] if all(name in row for row in rows)]
+    names = [name for name in COLUMNS[3:-1] if all(name in row for row in rows)]
     lines = [[data, method, len(group), *(spread([row[name] for row in group]) for name in names)]
              for (data, method), group in groups.items()]
-    return tabulate.tabulate(lines, ["data", "method", "splits", *names], tablefmt="github", disable_numparse=True)
+    heads = ["data", "method", "number of splits", *names]
+    return (tabulate.tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+            + "\njoint, marginal, xll: nats per row; rank: mean rank by xll, 1 is the best")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ correlation over the test rows of the predictive std with that of HMC: of the to
 Reference: Zhang et al. (2018), Sec. 5.1, https://arxiv.org/abs/1712.02390
 """
 import argparse
+import json
 import pathlib
 import tempfile
 import time
@@ -32,7 +33,7 @@ from misc.records import read_rows, write_rows
 METHODS = {"ekfac": ("ekfac", []), "kfac": ("kfac", []), "diag": ("diag", []),
            "bbb": ("ekfac", ["config/overlays/bbb.json"])}
 COLUMNS = ["data", "split", "method", "rmse", "log_likelihood", "std_correlation", "epistemic_correlation", "r_hat",
-           "r_hat_median", "converged", "seconds"]
+           "r_hat_median", "converged", "seconds", "settings"]
 CONVERGED = 1.05
 
 
@@ -70,19 +71,21 @@ def main():
         from core.baseline.jobs import parse_seeds
 
         sampler = Sampler(args.chains, args.warmup, args.samples, args.depth, 0)
-        rows = read_out(args.out, ("data", "method", "converged"), COLUMNS)
+        settings = json.dumps({"config": args.config, "set": args.set, **sampler._asdict()})
+        rows = read_out(args.out, ("data", "method", "converged", "settings"), COLUMNS)
         for data in args.data:
             for split in parse_seeds(args.splits, "--splits"):
                 draws_file = args.draws and pathlib.Path(args.draws) / f"{data}_{split}.npz"
-                if is_done(rows, data, split, ["hmc", *args.methods], args.out):
+                if is_done(rows, data, split, ["hmc", *args.methods], settings, args.out):
                     if draws_file and not draws_file.is_file():
                         raise UserError(f"--out {args.out} has {data}, split {split}, but {draws_file} is not there: "
                                         "name another --out to sample it again")
                     continue
                 configs = {method: read_config(args.config, method, data, args.set, split)
                            for method in args.methods or list(METHODS)[:1]}
-                rows += compare(data, split, configs if args.methods else {}, next(iter(configs.values())), sampler,
+                found = compare(data, split, configs if args.methods else {}, next(iter(configs.values())), sampler,
                                 draws_file)
+                rows += [dict(row, settings=settings) for row in found]
                 if args.out:
                     write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))

@@ -187,7 +187,10 @@ def test_comparisons_of_splits_go_on_where_they_were_ended(tmp_path, capsys, mon
     assert run("whole.csv") == after
     with pytest.raises(SystemExit):
         run("whole.csv", "--methods", "ekfac", "kfac")
-    assert "has a, split 0, with the methods ekfac diag" in capsys.readouterr().err
+    assert "has a, split 0, with the methods ekfac diag (now ekfac kfac)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("whole.csv", "--particles", "7")
+    assert '"particles": 1000' in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run("whole.csv", "--draws", str(tmp_path))
     assert "has splits without meta" in capsys.readouterr().err

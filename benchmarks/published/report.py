@@ -84,7 +84,10 @@ def describe(choice: Choice, rows: Sequence[Row], n_runs: int) -> str:
     lengths = {row["epochs"] for row in published_numbers() if row["network"] == table.network} - {""}
     parts = [f"# {choice.table}: {network}, width {width:g}, {_of(choice.epochs, '/'.join(sorted(lengths)))} epochs",
              f"{len(rows)} of {n_runs} runs are finished. Means ± standard errors over seeds (no error for a single "
-             "one), of test images; log-likelihood per image, in nats. OOD: uniform noise."]
+             "one), of test images; log-likelihood per image, in nats. OOD: uniform noise. Corruptions take the first "
+             "images alone, so strength 0 differs from the scores of all."]
+    if choice.network:
+        parts.insert(1, "Random images and another network than the published one: nothing here can be compared.")
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     for variant in variants:
         own = [row for row in rows if row["variant"] == variant]
@@ -93,7 +96,8 @@ def describe(choice: Choice, rows: Sequence[Row], n_runs: int) -> str:
         if differences:
             parts += [f"Differences to {REFERENCE}, paired over seeds:", differences]
         parts += ["Mean over the kinds of corruption, by strength (accuracy / log-likelihood):", _strengths(own)]
-    parts += ["## Published numbers", "~: recalled or read off a figure.", _published_table(choice.table)]
+    parts += ["## Published numbers", "~: read off a figure, or not checked against the paper: not to be cited.",
+              _published_table(choice.table)]
     if rows:
         parts += ["## Single runs", _single(rows)]
     return "\n\n".join(parts)
