@@ -11,9 +11,9 @@ from misc.config import Config
 from misc.folders import run_folder
 
 NOTHING = Options()
-DIGITS = dict(mode="classification", dataset="digits", optimizer="kfac", model_name="ffn", hidden=[8], epoch=3,
+DIGITS = dict(mode="classification", dataset="digits", optimizer="ekfac", model_name="ffn", hidden=[8], epoch=3,
               batch_size=128, learning_rate=0.01, kl_clip=0.01, clip_warmup=0, kl_warmup=0, train_particles=1,
-              test_particles=4, TCov=3, TInv=6, split=1)
+              test_particles=4, TCov=3, TEigen=6, TScale=3, split=1)
 TOY = dict(dataset="toy1d", model_name="ffn", hidden=[12], epoch=600, batch_size=20, train_particles=6,
            test_particles=100, noise_prior_rate=0.1, epoch_rate=300, alpha=0.02, split=1)
 
