@@ -147,6 +147,7 @@ def write_results(out: pathlib.Path, jobs: Sequence[Job]) -> str:
 def table(done) -> str:
     """Returns the regret after the last step as Markdown; done: {data set: {method: {repeat: cumulative regret}}}."""
     from benchmarks.bandit_methods import n_actions
+    from core.acquisition.summary import difference
     from core.baseline.statistics import compare, summarise, with_error
 
     lines = []
@@ -158,8 +159,8 @@ def table(done) -> str:
             reference = {repeat: values[-1] for repeat, values in of_method.get(REFERENCE, {}).items()}
             both, paired = sorted(set(final) & set(reference)), ""
             if both and method != REFERENCE:
-                found = compare([final[repeat] for repeat in both], [reference[repeat] for repeat in both])
-                paired = f"{with_error(found, 1, '+')} (p = {found['wilcoxon_p']:.2g})"
+                paired = difference(compare([final[repeat] for repeat in both],
+                                            [reference[repeat] for repeat in both]), 1)
             values = np.array(list(final.values()))
             lines.append([data, method, len(final), with_error(summarise(values), 1),
                           with_error(summarise(100.0 * values / of_uniform), 1), paired])

@@ -1,4 +1,5 @@
 """What the benchmarks do before they start: checks, so that a typo does not cost hours, and reading what is done."""
+import csv
 import importlib.util
 import pathlib
 import sys
@@ -26,16 +27,22 @@ def read_out(path, texts, columns):
     Args:
       path: of the CSV file; None: none.
       texts: columns that hold text; `split` is a whole number, others are floats. Empty fields are left out.
-      columns: of the benchmark. Raises UserError if the file lacks one.
+      columns: of the benchmark.
+
+    Raises UserError if the file lacks a column, or holds something else where a number is due.
     """
     if not (path and pathlib.Path(path).is_file()):
         return []
-    rows = read_rows(path)
-    missing = [name for name in columns if rows and name not in rows[0]]
-    if missing:
-        raise UserError(f"--out {path} has no column {missing[0]}: it is no file of this benchmark; name another one")
-    return [{name: value if name in texts else int(value) if name == "split" else float(value)
-             for name, value in row.items() if value} for row in rows]
+    try:
+        rows = read_rows(path)
+        missing = [name for name in columns if rows and name not in rows[0]]
+        if not missing:
+            return [{name: value if name in texts else int(value) if name == "split" else float(value)
+                     for name, value in row.items() if value} for row in rows]
+        what = f"has no column {missing[0]}"
+    except (ValueError, csv.Error) as error:
+        what = f"cannot be read ({error})"
+    raise UserError(f"--out {path} {what}: it is no file of this benchmark; name another one")
 
 
 def is_done(rows, data, split, methods, settings, out):

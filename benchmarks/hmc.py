@@ -4,7 +4,6 @@
     python -m benchmarks.hmc --data yacht --splits 0-4 [--methods ekfac kfac diag bbb] [--set KEY=VALUE ...]
     python -m benchmarks.hmc --data yacht --splits 0 --methods --draws draws    # HMC alone, for evaluate.py
 
-
 NUTS (numpyro) runs chains from different draws of the prior: weights N(0, eta), noise precision Gamma, as in the
 config. A split has converged if the largest split r-hat of the network's outputs over the test rows is below 1.05;
 others are marked. Every method is then trained on the same split. The table has RMSE, log-likelihood, and the Pearson
@@ -14,6 +13,7 @@ correlation over the test rows of the predictive std with that of HMC: of the to
 Reference: Zhang et al. (2018), Sec. 5.1, https://arxiv.org/abs/1712.02390
 """
 import argparse
+import itertools
 import json
 import pathlib
 import tempfile
@@ -73,22 +73,45 @@ def main():
         sampler = Sampler(args.chains, args.warmup, args.samples, args.depth, 0)
         settings = json.dumps({"config": args.config, "set": args.set, **sampler._asdict()})
         rows = read_out(args.out, ("data", "method", "converged", "settings"), COLUMNS)
-        for data in args.data:
-            for split in parse_seeds(args.splits, "--splits"):
-                draws_file = args.draws and pathlib.Path(args.draws) / f"{data}_{split}.npz"
-                if is_done(rows, data, split, ["hmc", *args.methods], settings, args.out):
-                    if draws_file and not draws_file.is_file():
-                        raise UserError(f"--out {args.out} has {data}, split {split}, but {draws_file} is not there: "
-                                        "name another --out to sample it again")
-                    continue
-                configs = {method: read_config(args.config, method, data, args.set, split)
-                           for method in args.methods or list(METHODS)[:1]}
-                found = compare(data, split, configs if args.methods else {}, next(iter(configs.values())), sampler,
-                                draws_file)
-                rows += [dict(row, settings=settings) for row in found]
-                if args.out:
-                    write_rows(pathlib.Path(args.out), COLUMNS, rows)
+        left = {}
+        for data, split in itertools.product(args.data, parse_seeds(args.splits, "--splits")):
+            if is_done(rows, data, split, ["hmc", *args.methods], settings, args.out):
+                check_draws(args.draws, data, split, args.out)
+            else:  # reads the configs of every split before the first is sampled
+                left[data, split] = read_configs(data, split, args)
+        for (data, split), (configs, shared) in left.items():
+            found = compare(data, split, configs, shared, sampler, draws_file(args.draws, data, split))
+            rows += [dict(row, settings=settings) for row in found]
+            if args.out:
+                write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))
+
+
+def draws_file(folder, data, split):
+    """Returns where HMC's draws of a split go; None if there is no folder for them."""
+    return pathlib.Path(folder) / f"{data}_{split}.npz" if folder else None
+
+
+def check_draws(folder, data, split, out):
+    """Raises UserError if the draws of a finished split are asked for but not there."""
+    path = draws_file(folder, data, split)
+    if path and not path.is_file():
+        raise UserError(f"--out {out} has {data}, split {split}, but {path} is not there: name another --out to sample "
+                        "it again")
+
+
+def read_configs(data, split, args):
+    """Returns ({method: Config}, the Config whose network and priors HMC takes) of one split of a data set.
+
+    Raises UserError if HMC cannot sample its posterior, or if the configs differ in it.
+    """
+    configs = {method: read_config(args.config, method, data, args.set, split)
+               for method in args.methods or list(METHODS)[:1]}
+    shared = next(iter(configs.values()))
+    for name in ("eta", "noise_prior_shape", "noise_prior_rate", "model_name", "hidden"):
+        if any(getattr(config, name) != getattr(shared, name) for config in configs.values()):
+            raise UserError(f"the configs differ in {name}: give one value for all, --set {name}=VALUE")
+    return configs if args.methods else {}, shared
 
 
 def read_config(pattern, method, data, overrides, split):
@@ -114,19 +137,16 @@ def check_samplable(config, path):
         raise UserError(f"{path}: HMC is written for ReLU networks ffn, ffn50, ffn100")
 
 
-def compare(data, split, configs, shared, sampler, draws_file=None):
+def compare(data, split, configs, shared, sampler, draws_path=None):
     """Returns the rows of one split.
 
     Args:
       shared: the Config whose network and priors HMC takes.
-      draws_file: where to write the draws of HMC; None: nowhere.
+      draws_path: where to write the draws of HMC; None: nowhere.
     """
     from core.training.run import plan
 
-    for name in ("eta", "noise_prior_shape", "noise_prior_rate", "model_name", "hidden"):
-        if any(getattr(config, name) != getattr(shared, name) for config in configs.values()):
-            raise UserError(f"the configs differ in {name}: give one value for all, --set {name}=VALUE")
-    reference, facts = run_hmc(shared, plan(shared).data, sampler, draws_file)
+    reference, facts = run_hmc(shared, plan(shared).data, sampler, draws_path)
     rows = [dict(data=data, split=split, method="hmc", std_correlation=1.0, epistemic_correlation=1.0, **facts)]
     print_row(rows[0])
     for method, config in configs.items():
@@ -176,10 +196,10 @@ def bayesian_network(config, n_inputs):
     return model, outputs, list(shapes)
 
 
-def run_hmc(config, data, sampler, draws_file=None):
+def run_hmc(config, data, sampler, draws_path=None):
     """Samples the posterior. Returns (Prediction for the test rows, what the table says of it).
 
-    draws_file: where to write the draws; None: nowhere.
+    draws_path: where to write the draws; None: nowhere.
     """
     import jax
     from numpyro.diagnostics import split_gelman_rubin
@@ -201,8 +221,8 @@ def run_hmc(config, data, sampler, draws_file=None):
     drawn = np.asarray(test(*(draws[name] for name in names)), np.float64)  # [chains, samples, rows]
     r_hat = split_gelman_rubin(drawn)
     chained, precisions = drawn.reshape(-1, drawn.shape[-1]), np.asarray(draws["precision"], np.float64).ravel()
-    if draws_file:
-        write_draws(draws_file, Draws(chained, precisions, config.dof), data.test.y, data)
+    if draws_path:
+        write_draws(draws_path, Draws(chained, precisions, config.dof), data.test.y, data)
     prediction, metrics = evaluate(chained, precisions, data, config.dof)
     return prediction, dict(metrics, r_hat=float(r_hat.max()), r_hat_median=float(np.median(r_hat)),
                             converged="yes" if r_hat.max() < CONVERGED else "NO", seconds=seconds)

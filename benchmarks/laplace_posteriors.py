@@ -25,12 +25,12 @@ from typing import Dict, List, NamedTuple
 import numpy as np
 import tabulate
 
-from benchmarks.checks import check_out, check_packages
+from benchmarks.checks import check_out, check_packages, read_out
 from benchmarks.hmc import spread
 from misc import backend
 from misc.config import Config
 from misc.errors import UserError, one_line_errors
-from misc.records import read_rows, write_rows
+from misc.records import write_rows
 
 METRICS = ["rmse", "accuracy", "log_likelihood"]
 COLUMNS = ["data", "split", "method", "layers", "predictive", *METRICS, "seconds"]
@@ -82,10 +82,12 @@ def main():
         backend.prepare()
         from core.baseline.jobs import parse_seeds
 
-        rows = read_rows(args.out) if args.out and pathlib.Path(args.out).is_file() else []
-        done = {(row["data"], int(row["split"]), row["method"]) for row in rows}
-        for name, split in itertools.product(args.data, parse_seeds(args.splits, "--splits")):
-            for method, compute in jobs(name, split, [f"data_path={args.data_path}", *args.set]).items():
+        rows = read_out(args.out, ("data", "method", "layers", "predictive"), COLUMNS)
+        done = {(row["data"], row["split"], row["method"]) for row in rows}
+        every = {(name, split): jobs(name, split, [f"data_path={args.data_path}", *args.set])
+                 for name, split in itertools.product(args.data, parse_seeds(args.splits, "--splits"))}
+        for (name, split), of_split in every.items():
+            for method, compute in of_split.items():
                 if method not in args.methods or (name, split, method) in done:
                     continue
                 for row in compute():
@@ -190,9 +192,9 @@ def tables(rows):
     groups = {}
     for row in rows:
         key = tuple(row[name] for name in ("data", "method", "layers", "predictive"))
-        groups.setdefault(key, {})[int(row["split"])] = row
+        groups.setdefault(key, {})[row["split"]] = row
     lines = [[*key, len(group), *(spread_of(group, name) for name in METRICS),
-              f"{np.mean([float(row['seconds']) for row in group.values()]):.1f}"] for key, group in groups.items()]
+              f"{np.mean([row['seconds'] for row in group.values()]):.1f}"] for key, group in groups.items()]
     heads = ["data", "method", "layers", "predictive", "splits", "RMSE", "accuracy", "log-likelihood", "s per fit"]
     differences = [[*key, *(paired(group, groups.get((key[0], "laplace", fit, "linearised"), {})) for fit in FITS)]
                    for key, group in groups.items() if key[1] != "laplace"]
@@ -202,16 +204,16 @@ def tables(rows):
 
 
 def spread_of(group, name):
-    """Returns mean ± standard error of a column, or nothing if it is empty; group: {split: row}."""
+    """Returns mean ± standard error of a column, or nothing if a row lacks it; group: {split: row}."""
     values = [row.get(name) for row in group.values()]
-    return "" if any(value in (None, "") for value in values) else spread([float(value) for value in values])
+    return "" if None in values else spread(values)
 
 
 def paired(group, peer):
     """Returns mean ± standard error of the differences in log-likelihood on the splits that both have."""
     shared = sorted(set(group) & set(peer))
-    return spread([float(group[split]["log_likelihood"]) - float(peer[split]["log_likelihood"])
-                   for split in shared]) if shared else ""
+    differences = [group[split]["log_likelihood"] - peer[split]["log_likelihood"] for split in shared]
+    return spread(differences) if shared else ""
 
 
 if __name__ == "__main__":

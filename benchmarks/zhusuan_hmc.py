@@ -15,6 +15,7 @@ lets them move again. "r-hat" is the largest split r-hat of the network's output
 test rows: far above 1 where the chains have not forgotten their starts.
 """
 import argparse
+import itertools
 import pathlib
 import tempfile
 import time
@@ -63,14 +64,13 @@ def main():
         from core.zhusuan_bridge import library  # noqa: F401  # fails early without ZhuSuan
 
         sampler = Sampler(args.chains, args.warmup, args.samples, args.leapfrogs)
+        configs = {key: read_config(args.config, key[2], key[0], args.set, key[1])  # before the first training
+                   for key in itertools.product(args.data, parse_seeds(args.splits, "--splits"), args.methods)}
         rows = []
-        for data in args.data:
-            for split in parse_seeds(args.splits, "--splits"):
-                for method in args.methods:
-                    config = read_config(args.config, method, data, args.set, split)
-                    rows.append(dict(data=data, split=split, method=method, **compare(config, sampler)))
-                    if args.out:
-                        write_rows(pathlib.Path(args.out), COLUMNS, rows)
+        for (data, split, method), config in configs.items():
+            rows.append(dict(data=data, split=split, method=method, **compare(config, sampler)))
+            if args.out:
+                write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(tabulate.tabulate([[row[name] for name in COLUMNS] for row in rows], COLUMNS, "github", ".3f"))
 
 

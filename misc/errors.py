@@ -21,8 +21,11 @@ class RunError(UserError):
     exit_code = 1
 
 
+DIVERGED = "training diverged"
+
+
 class Diverged(RunError):
-    """Reports a training whose values are no longer finite."""
+    """Reports a training whose values are no longer finite. Its message begins with DIVERGED."""
 
 
 class Stopped(UserError):

@@ -81,6 +81,8 @@ def test_regret_of_a_known_sequence():
     assert cells[0] == ["iris", "greedy", "2", "1.5 ± 0.5", "75.0 ± 25.0", ""]
     assert cells[1][:5] == ["iris", "ekfac", "3", "1.0 ± 0.6", "50.0 ± 28.9"]
     assert cells[1][5].startswith("-1.0 ± 1.0 (p = ")
+    alone = bandits.table({"iris": {method: {1: of_repeat[1]} for method, of_repeat in done["iris"].items()}})
+    assert [cell.strip() for cell in alone.splitlines()[3].split("|")][6] == "-2.0"  # no test of a single repeat
 
 
 def test_trainings_precede_rounds_that_double():

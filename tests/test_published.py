@@ -15,7 +15,7 @@ from benchmarks.published import __main__ as command
 from benchmarks.published import check, report, runner, toy
 from benchmarks.published.plan import METHODS, TABLES, Choice, pairs, plan_runs, plan_search, schedule
 from misc.config import Config
-from misc.errors import UserError
+from misc.errors import DIVERGED, UserError
 from misc.records import read_json, read_rows, write_json
 from tests.conftest import ROOT
 
@@ -175,8 +175,8 @@ def test_the_length_of_an_epoch_is_that_of_a_run_on_all_images(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("failing, why, goes_on", [
-    (1, "worker: training diverged: mean of dense0 is not finite (exit code 1, see x)", True),
-    (4, "worker: training diverged: mean of dense0 is not finite (exit code 1, see x)", False),
+    (1, f"worker: {DIVERGED}: mean of dense0 is not finite (exit code 1, see x)", True),
+    (4, f"worker: {DIVERGED}: mean of dense0 is not finite (exit code 1, see x)", False),
     (1, "MemoryError (exit code 1, see x)", False)])
 def test_a_step_size_with_which_the_search_diverges_is_not_chosen(tmp_path, monkeypatch, failing, why, goes_on):
     made = []

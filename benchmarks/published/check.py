@@ -8,12 +8,11 @@ from benchmarks.published.plan import Run
 from core.training import run as training
 from core.training.cost import run_cost
 from core.training.design import Plan, design_run
-from misc.errors import UserError
+from misc.errors import DIVERGED, UserError
 from misc.folders import ROWS_HASH, changed_settings, check_writable
 from misc.records import read_result
 
 HOUR = 3600.0
-DIVERGED = "training diverged"  # in the messages of misc.errors.Diverged
 
 
 def check_runs(runs: Sequence[Run], device: str) -> Plan:

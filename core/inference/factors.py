@@ -18,11 +18,14 @@ from core.inference.posteriors import Coordinates
 from misc.lookup import lookup
 from networks.layers import LayerSpec
 
+NOT_DEFINED: Any = None  # stands for a statistic that a layer does not have
+
 
 class LayerStatistics(NamedTuple):
     """The statistics of one layer, as functions of its recorded inputs and ds; means over particles and examples.
 
-    Only weight matrices have all of them. A statistic that a layer does not have is NOT_DEFINED.
+    Only weight matrices have the first six, and only those with a FactoredWeights.core may have the others. A statistic
+    that a layer does not have is NOT_DEFINED.
     """
 
     gradient: Callable[..., tf.Tensor]  # (a, ds) -> E[a ds^T], [d_in + 1, d_out]
@@ -31,11 +34,8 @@ class LayerStatistics(NamedTuple):
     squared_gradient: Callable[..., tf.Tensor]  # (a, ds) -> diagonal of the Fisher, [d_in + 1, d_out]
     eigenbasis_scale: Callable[..., tf.Tensor]  # (a, ds, q_a, q_s) -> R, [d_in + 1, d_out]
     output_covariance: Callable[..., tf.Tensor]  # (a, ds of each output, Coordinates) -> J Sigma J^T, [n, C, C]
-    core_gradient: Callable[..., tf.Tensor]  # `gradient` of FactoredWeights.core, from a CoreRecord's inputs and its ds
-    core_squared_gradient: Callable[..., tf.Tensor]  # `squared_gradient` of the core, likewise
-
-
-NOT_DEFINED: Any = None  # stands for a statistic that a layer without a weight matrix does not have
+    core_gradient: Callable[..., tf.Tensor] = NOT_DEFINED  # `gradient` of FactoredWeights.core, of a CoreRecord's rows
+    core_squared_gradient: Callable[..., tf.Tensor] = NOT_DEFINED  # `squared_gradient` of the core, likewise
 
 
 def gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
@@ -116,7 +116,7 @@ def scale_shift_squared_gradient(a: tf.Tensor, ds: tf.Tensor) -> tf.Tensor:
 _DENSE = LayerStatistics(gradient, particle_gradients, second_moments, squared_gradient, eigenbasis_scale,
                          output_covariance, gradient, squared_gradient)
 _SCALE_SHIFT = LayerStatistics(scale_shift_gradient, NOT_DEFINED, NOT_DEFINED, scale_shift_squared_gradient,
-                               *[NOT_DEFINED] * 4)
+                               NOT_DEFINED, NOT_DEFINED)
 
 
 def _convolution(spec: LayerSpec) -> LayerStatistics:

@@ -18,7 +18,7 @@ from core.training.stepper import Stepper
 from core.training.variables import Nested, fetch, put
 from data_loader.parts import Part
 from misc import backend
-from misc.errors import Diverged
+from misc.errors import DIVERGED, Diverged
 from misc.records import Table
 
 COLUMNS = ["step", "layer", "factor", "condition_number", "remedy"]
@@ -181,7 +181,7 @@ class Recovery:
         if n_in_a_row < self._design.config.max_skipped_steps:
             return
         what = f"{last.factor} of {last.layer} is not finite" if last.layer else UNDECOMPOSABLE
-        raise Diverged(f"training diverged: {what} at step {step}, and {n_in_a_row} steps in a row were skipped; try a "
+        raise Diverged(f"{DIVERGED}: {what} at step {step}, and {n_in_a_row} steps in a row were skipped; try a "
                        f"smaller {self._design.task.step_key}, more damping, or less extreme settings")
 
 

@@ -11,7 +11,7 @@ from core.training.graph import Model
 from core.training.recovery import Recovery, counts
 from core.training.tasks import METRIC_PREFIX, Task
 from misc.config import Config
-from misc.errors import Diverged
+from misc.errors import DIVERGED, Diverged
 from misc.folders import Folder
 from misc.image_figures import image_grid
 from misc.records import Table, read_rows_until
@@ -166,7 +166,7 @@ class Reporter:
     def _check_finite(self, values: Dict[str, float], epoch: int) -> None:
         broken = [tag for tag, value in values.items() if not np.isfinite(value)]
         if broken:
-            raise Diverged(f"training diverged: {broken[0]} is not finite after epoch {epoch}; try a smaller "
+            raise Diverged(f"{DIVERGED}: {broken[0]} is not finite after epoch {epoch}; try a smaller "
                            f"{self._task.step_key} or more damping")
 
     def _write_curves(self, values: Dict[str, float], weight_std: Dict[str, np.ndarray], step: int) -> None:
