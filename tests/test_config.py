@@ -8,7 +8,8 @@ import warnings
 import pytest
 
 from core.inference.optimizer import METHODS
-from core.training.design import notices
+from core.training.design import design_run, notices
+from data_loader.parts import Spec
 from misc.config import Config
 from misc.config_keys import key_group, key_mode
 from misc.config_table import config_page, config_table
@@ -124,7 +125,25 @@ SAME_AS_CONJUGATE = ("note: with one weight draw per step, or without weight noi
 ])
 def test_notices_of_the_noise_level(settings, found):
     config = Config.from_dict(dict(GOOD, **{"optimizer": "kfac", **settings}))
-    assert notices(config) == found
+    assert notices(design_run(config, Spec(100, (3,), 1, None))) == found
+
+
+CLASSES = {"mode": "classification", "dataset": "digits", "batch_size": 10, "clip_warmup": 10}
+
+
+@pytest.mark.parametrize("settings, found", [
+    (dict(epoch=9, kl_warmup=9), ["kl_warmup is 9"]), (dict(epoch=9, kl_warmup=8), []), (dict(epoch=1), []),
+    (dict(CLASSES, epoch=20), ["kl_warmup is 20"]), (dict(CLASSES, epoch=21), []),  # 20: the default
+    (dict(CLASSES, epoch=20, optimizer="adam"), []),
+    (dict(CLASSES, epoch=20, optimizer="adam", kl_warmup=20), ["kl_warmup is 20"]),
+    (dict(CLASSES, epoch=2, kl_warmup=1, clip_warmup=20), ["20 steps ends, because clip_warmup is 20"]),
+    (dict(CLASSES, epoch=2, kl_warmup=1, clip_warmup=19), []),
+    (dict(CLASSES, epoch=2, kl_warmup=0, clip_warmup=20, optimizer="adam"), []),
+    (dict(epoch=2), [])])
+def test_warmups_that_outlast_the_training_are_named(settings, found):
+    config = Config.from_dict(dict(GOOD, **settings))
+    said = [line for line in notices(design_run(config, Spec(100, (3,), 3, None))) if "still grows" in line]
+    assert len(said) == len(found) and all(what in line for what, line in zip(found, said))
 
 
 def test_every_key_is_read_somewhere():

@@ -14,7 +14,7 @@ from core.baseline.pool import Workers
 from core.inference.optimizer import check_layers
 from core.training import run
 from core.training.cost import run_cost
-from core.training.design import Plan
+from core.training.design import Plan, notices
 from core.training.devices import NAMES, uses_gpu
 from misc.config import Config
 from misc.errors import UserError
@@ -41,6 +41,7 @@ class ActivePlan(NamedTuple):
     has_earlier: bool            # whether the folder holds steps of other settings
     device: str                  # cpu or gpu
     workers: Workers
+    notices: Sequence[str]       # sentences for the user
 
     @property
     def headline(self) -> Tuple[str, str]:
@@ -69,7 +70,8 @@ def plan_active(options: Options) -> ActivePlan:
                     test=sizes.test, batch=sizes.batch, rows_hash=plans[0].data.rows_hash, device=device)
     identity = json.loads(json.dumps(identity))  # as it will be read again
     return ActivePlan(config, strategies, options.repeats, sizes, root, identity,
-                      has_earlier(root, identity, options.resume), device, _workers(options.jobs, plans[0]))
+                      has_earlier(root, identity, options.resume), device, _workers(options.jobs, plans[0]),
+                      list(dict.fromkeys([*notices(plans[0].design), *plans[0].data.notices])))
 
 
 def split_at_random(config: Config, source: str) -> Config:

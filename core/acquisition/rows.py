@@ -11,6 +11,7 @@ from misc.errors import UserError
 from misc.seeding import stream
 
 PROTOCOL = "active"  # what results call these splits
+FEWEST_TESTS = 10   # test rows that are worth proposing
 
 
 class Rows(NamedTuple):
@@ -90,9 +91,10 @@ def _check(request: Request, sizes: Sizes, n_test: int, n_others: int) -> None:
         raise UserError(f"{n_others} training rows are too few: {sizes.start} labelled rows and {sizes.steps} steps of "
                         f"{sizes.batch} take {sizes.total - sizes.test}; set a smaller --start, --steps or --batch")
     if n_others < sizes.total - sizes.test:
+        fitting = request.n_rows - sizes.total + sizes.test  # test rows that are left for these steps
         raise UserError(f"{request.n_rows} rows are too few: {sizes.start} labelled rows, {sizes.test} test rows and "
                         f"{sizes.steps} steps of {sizes.batch} take {sizes.total}; set a smaller --start, --test, "
-                        "--steps or --batch")
+                        "--steps or --batch" + (f", e.g. --test {fitting}" if fitting >= FEWEST_TESTS else ""))
 
 
 def _every_class_first(rows: np.ndarray, labels: np.ndarray, n_start: int) -> np.ndarray:

@@ -24,6 +24,8 @@ def run_active(options: Options) -> None:
     """Does what the Options ask for; writes and prints the tables. Raises RunError if a repeat failed."""
     plan = plan_active(options)
     begin(plan)
+    for notice in plan.notices:
+        print(notice, file=sys.stderr)
     jobs = make_jobs(plan)
     try:
         follow([RepeatTrack(job, f"repeat {job.repeat}", plan.headline) for job in jobs], plan.workers)
@@ -34,8 +36,8 @@ def run_active(options: Options) -> None:
 def begin(plan: ActivePlan) -> None:
     """Makes the folder of the results, and writes what they are of. Results of other settings are archived."""
     if plan.has_earlier:
-        archive_paths(plan.root)
-        print(f"earlier results with other settings have been moved aside, beside {plan.root}", file=sys.stderr)
+        target, = archive_paths(plan.root)
+        print(f"earlier results with other settings have been moved to {target}", file=sys.stderr)
     plan.root.mkdir(parents=True, exist_ok=True)
     if not (plan.root / ABOUT).is_file():
         write_json(plan.root / ABOUT, dict(identity=plan.identity, **provenance()))

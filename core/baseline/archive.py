@@ -8,11 +8,14 @@ from misc.folders import Folder, archive, claim, folder_at, unused_name
 ENSEMBLE = "ensemble"  # folder of the further members, in the folder of the first
 
 
-def archive_paths(*paths: pathlib.Path) -> None:
-    """Renames each of the files and folders that exists to the first unused of NAME.1, NAME.2, ..."""
+def archive_paths(*paths: pathlib.Path) -> List[pathlib.Path]:
+    """Renames each of the files and folders that exists to the first unused of NAME.1, NAME.2, ...; returns these."""
+    targets = []
     for path in paths:
         if path.exists():
-            path.rename(unused_name(path))
+            targets.append(unused_name(path))
+            path.rename(targets[-1])
+    return targets
 
 
 def members_of(folder: Folder) -> List[Folder]:

@@ -18,7 +18,7 @@ from core.baseline.options import Options
 from core.baseline.pool import Workers, check_backend
 from core.baseline.tuning import read_space
 from core.training.cost import run_cost
-from core.training.design import Plan
+from core.training.design import Plan, notices
 from core.training.devices import UNUSED, Choice, uses_gpu
 from misc.errors import UserError
 
@@ -56,6 +56,7 @@ def plan_repeat(options: Options) -> RepeatPlan:
         _check_report(options.report)
     workers, notes = _plan_workers(options, plans)
     notes += sorted({f"note: {plan.device_reason}" for plan in plans if UNUSED in plan.device_reason})
+    notes += dict.fromkeys(notice for plan in plans for notice in notices(plan.design))
     return RepeatPlan(with_splits(experiments, plans), spaces[0], _find_rival(options, experiments, plans),
                       [Choice(plan.device, plan.device_reason) for plan in plans],
                       [plan.data.rows_hash for plan in plans], workers, notes)

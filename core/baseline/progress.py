@@ -169,8 +169,8 @@ class Progress:
         """Prints what is there already: finished and interrupted runs, and those of other settings."""
         resumable = sum(track.resumable for track in self._tracks if not track.finished)
         if self._finished or resumable:
-            self._print(f"{self._count(' of ')} are finished already, {resumable} can "
-                        "resume from a checkpoint")
+            self._print(f"{self._count(' of ')} are finished already"
+                        + (f", {resumable} can resume from a checkpoint" if resumable else ""))
         others = [track for track in self._tracks if isinstance(track, Track) and track.changed]
         if others:
             runs = "1 earlier run" if len(others) == 1 else f"{len(others)} earlier runs"

@@ -151,23 +151,27 @@ def with_solver(design: Design, solver: Callable) -> Design:
     return design._replace(layers=optimizer.layer_methods(design.config, specs, design.prior, solver))
 
 
-def notices(config: Config, n_epochs: Optional[int] = None) -> List[str]:
-    """Returns sentences about settings that are accepted, but have no effect or are known to do harm.
-
-    n_epochs: number of epochs that are trained; None: config's `epoch`.
-    """
+def notices(design: Design) -> List[str]:
+    """Returns sentences about settings that are accepted, but have no effect or are known to do harm."""
+    config = design.config
     unread = lookup(NETWORKS, config.model_name, "model_name").ignores
     return (_method_notices(config) + _without_effect(config, unread, "model_name", config.model_name)
-            + _noise_notices(config, n_epochs or config.epoch) + _scale_notices(config)
-            + _warmup_notices(config, n_epochs or config.epoch))
+            + _noise_notices(config, design.n_epochs) + _scale_notices(config) + _warmup_notices(design))
 
 
-def _warmup_notices(config: Config, n_epochs: int) -> List[str]:
-    """Returns a warning of a KL weight that does not reach its full value."""
-    if not config.sets("kl_warmup") or config.warmup_epochs < n_epochs:
-        return []
-    return [f"warning: the weight of the KL term, and with it the weight noise, still grows when the training of "
-            f"{n_epochs} epochs ends, because kl_warmup is {config.warmup_epochs}: set kl_warmup to a part of epoch"]
+def _warmup_notices(design: Design) -> List[str]:
+    """Returns warnings of a KL weight and of a kl_clip that do not reach their full values."""
+    config, n_steps, sentences = design.config, design.n_epochs * design.steps_per_epoch, []
+    matters = config.sets("kl_warmup") or any(layer.noisy for layer in design.layers)
+    if matters and 0 < config.warmup_epochs >= design.n_epochs:
+        sentences.append("warning: the weight of the KL term, and with it the weight noise, still grows when the "
+                         f"training of {design.n_epochs} epochs ends, because kl_warmup is {config.warmup_epochs}: set "
+                         "kl_warmup to a part of epoch")
+    if key_mode("clip_warmup") == config.mode and "clip_warmup" in design.reads and config.clip_warmup >= n_steps:
+        sentences.append("warning: kl_clip, the bound on a step, still grows when the training of "
+                         f"{n_steps} steps ends, because clip_warmup is {config.clip_warmup}: set clip_warmup to a "
+                         "part of these steps")
+    return sentences
 
 
 def _without_effect(config: Config, names: Iterable[str], key: str, value: str) -> List[str]:

@@ -70,7 +70,7 @@ def _about_objective(design: Design) -> List[str]:
         kl += f", until one of {', '.join(map('{:g}'.format, config.kl_candidates))} is chosen before the training,"
     return [
         f"method     {config.optimizer}: {METHODS[config.optimizer].meaning}",
-        *(INDENT + notice for notice in notices(config, design.n_epochs)),
+        *(INDENT + notice for notice in notices(design)),
         f"prior      every weight ~ N(0, {prior.prior_var:g}), std {prior.prior_var ** 0.5:.4g}"
         + design.task.about_noise(config, design.likelihood),
         f"KL         weight {kl} over {prior.n_data} rows: {prior.temperature():.4g} per example"

@@ -177,7 +177,7 @@ def train(plan: Plan, folder: Folder, resume: bool = False, quiet: bool = False,
                      config.epoch, plan.design.n_epochs)
         changes = changes_of_provenance(folder, about) if resume else []
         begins = plan.start.notices if plan.start else ()
-        for notice in (*notices(config, plan.design.n_epochs), *about_interim(plan.design), *plan.data.notices,
+        for notice in (*notices(plan.design._replace(config=config)), *about_interim(plan.design), *plan.data.notices,
                        *begins, *changes):
             log.info(notice)
         log.info("%s on %s (%s): writing to %s", config.optimizer, config.dataset, plan.data.source, folder.root)

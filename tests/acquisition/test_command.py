@@ -106,8 +106,9 @@ def test_other_settings_begin_anew_unless_resume_asks_for_the_same(write, home, 
     assert "(then 4, now 1), start (then 8, now 9); restore them, or start without" in error and error.count("\n") == 1
     assert steps_of(home) == before
     assert choose_rows(write(), "--repeats", "1", "--steps", "1", "--set", "epoch=1") == 0
-    assert "earlier results with other settings have been moved aside" in capsys.readouterr().err
-    assert steps_of(home) != before and steps_of(home.with_name("active_learning.1")) == before
+    moved = home.with_name("active_learning.1")
+    assert f"earlier results with other settings have been moved to {moved}" in capsys.readouterr().err
+    assert steps_of(home) != before and steps_of(moved) == before
 
 
 @pytest.mark.parametrize("differ, arguments", [
@@ -169,6 +170,13 @@ def test_trainings_that_use_several_cores_are_done_one_at_a_time(write, argument
     assert plan.workers.n_jobs == n_jobs
 
 
+def test_settings_that_do_harm_are_named(write, capsys):
+    assert choose_rows(write(), "--repeats", "1", "--steps", "1", "--set", "kl_warmup=4") == 0
+    assert "still grows when the training of 4 epochs ends, because kl_warmup is 4" in capsys.readouterr().err
+    assert choose_rows(write(), "--repeats", "1", "--steps", "1", "--set", "kl_warmup=3") == 0
+    assert "still grows" not in capsys.readouterr().err
+
+
 def test_a_repeat_that_fails(write, home, capsys):
     assert choose_rows(write(alpha=1e30), "--repeats", "1") == 1
     error = capsys.readouterr().err
@@ -183,6 +191,7 @@ def test_a_repeat_that_fails(write, home, capsys):
     ("optimizer sgd has no weight noise: take an optimizer with weight noise", ["--set", "optimizer=sgd"]),
     ("but test_particles is 1: set test_particles", ["--set", "test_particles=1"]),
     ("43 rows are too few: 8 labelled rows, 10 test rows and 26 steps of 1 take 44;", ["--steps", "26"]),
+    ("take 64; set a smaller --start, --test, --steps or --batch, e.g. --test 29", ["--test", "50", "--steps", "6"]),
     ("--start 1: give at least 2", ["--start", "1"]),
     ("--test 0: give at least 1", ["--test", "0"]),
     ("--steps 0: give at least 1", ["--steps", "0"]),
