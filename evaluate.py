@@ -19,7 +19,7 @@ EXAMPLES = """examples:
 def parse_args(argv: typing.Optional[typing.Sequence[str]]) -> argparse.Namespace:
     parser = Parser(
         prog="evaluate.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, finished or still in training")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="folder of a run, finished or still in training")
     parser.add_argument("--particles", type=int, metavar="K", help="weight draws (default: as in the run's config)")
     parser.add_argument("--predictive", choices=PREDICTIVES, help="how the uncertainty of the weights is treated: by "
                         "weight draws, or by the linearised network (default: as in the run's config)")

@@ -95,7 +95,7 @@ def is_evaluation(root: pathlib.Path) -> bool:
 def without_evaluations(roots: typing.Sequence[pathlib.Path]) -> typing.List[pathlib.Path]:
     """Returns the folders that evaluate.py did not write. Raises a UserError if there are none."""
     runs = [root for root in roots if not is_evaluation(root)]
-    if not runs:
+    if roots and not runs:
         raise UserError(f"{roots[0]} was written by evaluate.py: give a folder that train.py wrote to")
     return runs
 
@@ -139,12 +139,15 @@ def as_now(values: typing.Mapping[str, typing.Any]) -> typing.Dict[str, typing.A
 
 
 def _runs_nearby(root: pathlib.Path) -> str:
-    """Returns the end of a message that names runs below the folder, if there are any."""
+    """Returns the end of a message that names runs below the folder, or one of the same name of other data, if any."""
     if (root / "seeds").is_dir():
         return "; these are repeated runs: name one of its seeds/N"
     runs = sorted(str(child.parent) for child in root.glob("*/config.json"))
     more = " and more" if len(runs) > 4 else ""
-    return f"; there are {', '.join(runs[:4])}{more}" if runs else ""
+    if runs:
+        return f"; there are {', '.join(runs[:4])}{more}"
+    elsewhere = sorted(str(path.parent) for path in root.parent.parent.glob(f"*/{root.name}/config.json"))
+    return f"; did you mean {elsewhere[0]}?" if elsewhere and not root.exists() else ""
 
 
 @contextlib.contextmanager

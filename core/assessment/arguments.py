@@ -14,12 +14,18 @@ def checked_overrides(args: argparse.Namespace, roots: typing.List[pathlib.Path]
 
     Raises UserError for numbers below 1, empty values, and flags that do not go together.
     """
+    if not roots:
+        raise UserError("give the folder of a run" if not isinstance(args.correlations, str) else
+                        f"--correlations {args.correlations} was read as a reference, so no RUN is left to evaluate: "
+                        "give the runs before --correlations")
     for flag in ("particles", "batch", "rows"):
         value = getattr(args, flag)
         if value is not None and value < 1:
             raise UserError(f"--{flag} must be at least 1, got {value}")
-    if args.joint is not None and (args.joint < 2 or not args.correlations):
-        raise UserError("--joint is for --correlations, and must be at least 2")
+    if args.joint is not None and not args.correlations:
+        raise UserError("--joint is for --correlations")
+    if args.joint is not None and args.joint < 2:
+        raise UserError(f"--joint must be at least 2, got {args.joint}: a batch of one row has no correlations")
     if "" in (args.data, args.ood, args.out, args.data_path, args.correlations):
         raise UserError("a flag has an empty value: give a name, or leave the flag out")
     if args.rows and not args.corrupt:

@@ -169,8 +169,11 @@ def refuse(capsys, message, *arguments):
 
 def test_flags_that_do_not_fit(toys, digits, rows, capsys, tmp_path):
     run = [toys["ekfac"], "--data", rows, "--correlations"]
-    refuse(capsys, "--joint is for --correlations, and must be at least 2", toys["ekfac"], "--joint", 3)
-    refuse(capsys, "--joint is for --correlations, and must be at least 2", *run, "--joint", 1)
+    refuse(capsys, "--joint is for --correlations", toys["ekfac"], "--joint", 3)
+    refuse(capsys, "--joint must be at least 2, got 1", *run, "--joint", 1)
+    refuse(capsys, "was read as a reference, so no RUN is left to evaluate", "--correlations", toys["ekfac"])
+    refuse(capsys, "give the folder of a run", "--correlations")
+    refuse(capsys, "give the folder of a run")
     refuse(capsys, "--joint 25: there are only 24 rows to make batches of", *run, "--joint", 25)
     refuse(capsys, "a flag has an empty value", *run, "")
     refuse(capsys, "give --predictive sampled", *run, "--predictive", "linearised")

@@ -47,6 +47,7 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
     refuse("images stands for your own images: give the path of their folder", digits[0], "--ood", "images")
     refuse("holds no run (there is no config.json): give the folder that train.py wrote to; there are "
            f"{toys['bbb']}, {toys['diag']}, ", toys["bbb"].parent)
+    refuse(f"; did you mean {toys['bbb']}?", toys["bbb"].parent.with_name("toy") / toys["bbb"].name)
 
 
 def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys, monkeypatch, no_figures):
