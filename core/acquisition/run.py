@@ -98,4 +98,4 @@ def _legend(plan: ActivePlan, steps: Steps) -> str:
     repeats = "1 repeat" if plan.repeats == 1 else f"{plan.repeats} repeats"
     test = "" if plan.repeats == 1 else "; p: Wilcoxon's signed-rank test over repeats"
     return (f"Mean ± standard error over {repeats}, with {plan.sizes.test} test rows each; mean: over all steps after "
-            f"the first choice{test}. Units: {KINDS[plan.config.mode].units}.{short}")
+            f"the first choice{test}. Units: {KINDS[plan.config.mode].headline_units}.{short}")

@@ -15,6 +15,7 @@ class Kind(NamedTuple):
     further: Tuple[str, ...]   # metrics that runs of earlier versions lack; they have no better and worse
     units: str                 # a sentence about the metrics
     headline: Dict[str, str]   # the two metrics whose curves are drawn: {name: label}
+    headline_units: str        # a sentence about these two alone
     others: Dict[str, str]     # further columns of runs.csv: {column: its name among the metrics of a run}
     objectives: Dict[str, Tuple[str, str]]  # of searches: {metric: (its name in result.json, direction)}
     about_noise: Optional[Callable[[Settings], str]]  # words for the noise of a run; None: there is none
@@ -40,13 +41,16 @@ KINDS = {
     REGRESSION: Kind(
         compared=("rmse", "log_likelihood", "moment_log_likelihood"), further=("coverage_90",),
         units="the data's own units; log-likelihood per row, in nats; coverage as a fraction",
-        headline=TASKS[REGRESSION].headline, others={"noise_precision": "train_noise_precision"},
+        headline=TASKS[REGRESSION].headline,
+        headline_units="RMSE in the data's own units; log-likelihood per row, in nats",
+        others={"noise_precision": "train_noise_precision"},
         objectives={"log_likelihood": ("valid_log_likelihood", "maximize"), "rmse": ("valid_rmse", "minimize")},
         about_noise=noise_of_regression),
     CLASSIFICATION: Kind(
         compared=("accuracy", "log_likelihood", "brier", "ece"), further=(),
         units="accuracy, Brier score and calibration error as fractions; log-likelihood per row, in nats",
-        headline=TASKS[CLASSIFICATION].headline, others={},
+        headline=TASKS[CLASSIFICATION].headline,
+        headline_units="accuracy as a fraction; log-likelihood per row, in nats", others={},
         objectives={"log_likelihood": ("valid_log_likelihood", "maximize"),
                     "accuracy": ("valid_accuracy", "maximize")},
         about_noise=None),
