@@ -19,6 +19,8 @@ from core.training.run import provenance
 from misc.errors import RunError
 from misc.records import write_json, write_rows
 
+FEW = 6  # repeats, the fewest with which a difference can have a p-value below 0.05
+
 
 def run_active(options: Options) -> None:
     """Does what the Options ask for; writes and prints the tables. Raises RunError if a repeat failed."""
@@ -97,5 +99,7 @@ def _legend(plan: ActivePlan, steps: Steps) -> str:
     short = "" if done == plan.repeats else f"\nINCOMPLETE: {done} of {plan.repeats} repeats have all steps."
     repeats = "1 repeat" if plan.repeats == 1 else f"{plan.repeats} repeats"
     test = "" if plan.repeats == 1 else "; p: Wilcoxon's signed-rank test over repeats"
+    if 1 < plan.repeats < FEW:
+        test += f", which cannot be below {2.0 ** (1 - plan.repeats):g} for {plan.repeats}"
     return (f"Mean ± standard error over {repeats}, with {plan.sizes.test} test rows each; mean: over all steps after "
             f"the first choice{test}. Units: {KINDS[plan.config.mode].headline_units}.{short}")

@@ -71,11 +71,13 @@ def test_a_killed_command_continues_with_the_same_numbers(write, tmp_path, home)
     assert [steps[:len(before)] for steps, before in zip(again, saved)] == saved
 
 
-def test_longer_and_wider_commands_continue(write, home, tmp_path):
+def test_longer_and_wider_commands_continue(write, home, tmp_path, capsys):
     config = write()
     assert choose_rows(config, "--repeats", "1", "--steps", "1", "--strategy", "random") == 0
     written = (home / "repeats" / "1" / "random.json").read_bytes()
+    capsys.readouterr()
     assert choose_rows(config) == 0
+    assert "signed-rank test over repeats, which cannot be below 0.5 for 2. Units: RMSE" in capsys.readouterr().out
     rows = steps_of(home)
     assert len(rows) == 12 and json.loads(written)["steps"] == read_json(
         home / "repeats" / "1" / "random.json")["steps"][:2]
