@@ -5,11 +5,12 @@ import pathlib
 import sys
 
 from misc.errors import UserError
-from misc.records import read_rows
 
 
 def check_out(path):
-    """Raises UserError if `path` is the name of a file whose folder does not exist; None is fine."""
+    """Raises UserError if `path` is a folder, or the name of a file whose folder does not exist; None is fine."""
+    if path and pathlib.Path(path).is_dir():
+        raise UserError(f"--out {path}: it is a folder; give the name of a file")
     if path and not pathlib.Path(path).absolute().parent.is_dir():
         raise UserError(f"--out {path}: there is no such folder")
 
@@ -29,20 +30,28 @@ def read_out(path, texts, columns):
       texts: columns that hold text; `split` is a whole number, others are floats. Empty fields are left out.
       columns: of the benchmark.
 
-    Raises UserError if the file lacks a column, or holds something else where a number is due.
+    Raises UserError if the file has other columns, damaged rows, or something else where a number is due.
     """
     if not (path and pathlib.Path(path).is_file()):
         return []
     try:
-        rows = read_rows(path)
-        missing = [name for name in columns if rows and name not in rows[0]]
-        if not missing:
-            return [{name: value if name in texts else int(value) if name == "split" else float(value)
-                     for name, value in row.items() if value} for row in rows]
+        with open(str(path), newline="", encoding="utf-8") as handle:
+            reader = csv.DictReader(handle)
+            missing = [name for name in columns if name not in (reader.fieldnames or [])]
+            if not missing:
+                return [_read_row(row, texts) for row in reader]
         what = f"has no column {missing[0]}"
     except (ValueError, csv.Error) as error:
         what = f"cannot be read ({error})"
-    raise UserError(f"--out {path} {what}: it is no file of this benchmark; name another one")
+    raise UserError(f"--out {path} {what}: it was not written by this benchmark, or is damaged; name another file")
+
+
+def _read_row(row, texts):
+    """Returns a row of `read_out`. Raises ValueError if it is damaged."""
+    if None in row or None in row.values() or not row.get("split", "0") or not row.get("data", "x"):
+        raise ValueError(f"a row is incomplete or too long: {', '.join(map(str, row.values()))}")
+    return {name: value if name in texts else int(value) if name == "split" else float(value)
+            for name, value in row.items() if value}
 
 
 def is_done(rows, data, split, methods, settings, out):

@@ -57,8 +57,11 @@ def main():
         from core.baseline.jobs import parse_seeds
 
         rows = read_out(args.out, ("data", "method", "settings"), COLUMNS)
+        if args.draws and not all("meta" in row for row in rows):
+            raise UserError(f"--out {args.out} has splits without meta, which --draws adds: name another file")
         splits = parse_seeds(args.splits, "--splits")[:1 if args.quick else None]
-        settings = json.dumps({name: getattr(args, name) for name in ("quick", "particles", "config", "set", "draws")})
+        settings = {name: getattr(args, name) for name in ("quick", "particles", "config", "set")}
+        settings = json.dumps(dict(settings, **({"draws": args.draws} if args.draws else {})))
         left = [(data, split) for data, split in itertools.product(args.data, splits)
                 if not is_done(rows, data, split, args.methods, settings, args.out)]
         for data, split in left:

@@ -71,10 +71,11 @@ def session(graph: "tf.Graph", threads: int, gpu: bool = False) -> "tf.Session":
 
     Args:
       gpu: whether to open the first GPU that TensorFlow sees; no other GPU is ever opened.
-      threads: 0 lets TensorFlow choose. Otherwise every op uses this many threads. With 1, the ops of a small graph
-        also run in the caller's thread, which saves a hand-over per `session.run`: a twentieth of the time. Those of a
-        larger one run in a thread of TensorFlow, where numbers below 1e-38 become 0. Elsewhere, such numbers make a
-        processor several times slower, and in networks whose units have died, a quarter of the weights are so small.
+      threads: 0 lets TensorFlow choose. Otherwise every op uses this many threads. With 1, the ops of a graph whose
+        variables hold at most SMALL numbers also run in the caller's thread, which saves a hand-over per `session.run`:
+        a twentieth of the time. Those of a larger graph run in a thread of TensorFlow, which flushes subnormal numbers
+        (below 1e-38 in float32) to 0. In the caller's thread they stay, and make a step several times slower: where
+        hidden units have died, up to a quarter of the weights can be so small. The variables must be there already.
 
     NOTE: TensorFlow has one pool of threads for the insides of all ops. The first session of a process creates it,
     and later sessions cannot change its size. Convolutions round differently with another number of threads.
@@ -87,7 +88,12 @@ def session(graph: "tf.Graph", threads: int, gpu: bool = False) -> "tf.Session":
     if not gpu:
         config.device_count["GPU"] = 0
     config.intra_op_parallelism_threads = threads
-    config.inter_op_parallelism_threads = -1 if threads == 1 and _n_values(graph) <= SMALL else threads
+    if threads != 1:
+        config.inter_op_parallelism_threads = threads
+    elif _n_values(graph) <= SMALL:
+        config.inter_op_parallelism_threads = -1
+    else:  # a pool of this session alone: the one that sessions share has the size that the first one chose
+        config.session_inter_op_thread_pool.add(num_threads=1)
     with _silent_stderr():
         return tf.Session(graph=graph, config=config)
 

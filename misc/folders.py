@@ -1,5 +1,6 @@
 """Where a run's files go: experiments/DATASET/EXP_NAME/. An earlier run of that name is archived, never deleted."""
 import contextlib
+import glob
 import itertools
 import operator
 import os
@@ -146,8 +147,10 @@ def _runs_nearby(root: pathlib.Path) -> str:
     more = " and more" if len(runs) > 4 else ""
     if runs:
         return f"; there are {', '.join(runs[:4])}{more}"
-    elsewhere = sorted(str(path.parent) for path in root.parent.parent.glob(f"*/{root.name}/config.json"))
-    return f"; did you mean {elsewhere[0]}?" if elsewhere and not root.exists() else ""
+    if root.exists():
+        return ""
+    elsewhere = sorted(root.parent.parent.glob(f"*/{glob.escape(root.name)}/config.json"))
+    return f"; did you mean {elsewhere[0].parent}?" if elsewhere else ""
 
 
 @contextlib.contextmanager

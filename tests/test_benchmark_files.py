@@ -4,7 +4,7 @@ import json
 import pytest
 
 from benchmarks import hmc
-from benchmarks.checks import read_out
+from benchmarks.checks import check_out, read_out
 from misc.errors import UserError
 from misc.records import read_rows
 
@@ -15,14 +15,23 @@ COLUMNS = ["data", "split", "rmse"]
     (b"data,split,rmse\na,0,1.5\na,1,low\n", "could not convert string to float: 'low'"),
     (b"data,split,rmse\na,first,1.5\n", "'first'"),
     (b"\xff\xfe\x00data", "can't decode"),
-    (b"data,rmse\na,1.5\n", "has no column split")])
+    (b"data,rmse\na,1.5\n", "has no column split"), (b"notes of a day\n", "has no column data"),
+    (b"data,split,rmse\na,0,1.5,9\n", "incomplete or too long"), (b"data,split,rmse\na,0,1.5\na,1\n", "incomplete"),
+    (b"data,split,rmse\na,,1.5\n", "incomplete")])
 def test_a_file_of_something_else_is_refused(content, message, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_bytes(content)
     with pytest.raises(UserError) as error:
         read_out(path, ("data",), COLUMNS)
-    assert message in str(error.value) and "it is no file of this benchmark" in str(error.value)
+    assert message in str(error.value) and "was not written by this benchmark" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    check_out(str(tmp_path / "rows.csv"))
+    for path, message in ((tmp_path, "it is a folder"), (tmp_path / "none" / "rows.csv", "there is no such folder")):
+        with pytest.raises(UserError, match=message):
+            check_out(str(path))
 
 
 def test_rows_of_an_earlier_call(tmp_path):

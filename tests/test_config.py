@@ -142,7 +142,7 @@ CLASSES = {"mode": "classification", "dataset": "digits", "batch_size": 10, "cli
     (dict(epoch=2), [])])
 def test_warmups_that_outlast_the_training_are_named(settings, found):
     config = Config.from_dict(dict(GOOD, **settings))
-    said = [line for line in notices(design_run(config, Spec(100, (3,), 3, None))) if "still grows" in line]
+    said = [line for line in notices(design_run(config, Spec(100, (3,), 3, None))) if "warmup is" in line]
     assert len(said) == len(found) and all(what in line for what, line in zip(found, said))
 
 

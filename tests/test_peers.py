@@ -18,7 +18,7 @@ from core.assessment.reference_draws import write_draws
 from core.metrics.draws import Draws
 from data_loader.regression import load_regression
 from misc.config import Config
-from misc.records import read_rows
+from misc.records import read_rows, write_rows
 
 
 @pytest.fixture
@@ -193,7 +193,14 @@ def test_comparisons_of_splits_go_on_where_they_were_ended(tmp_path, capsys, mon
     assert '"particles": 1000' in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run("whole.csv", "--draws", str(tmp_path))
-    assert '"draws": null' in capsys.readouterr().err  # of an earlier call, so its rows have no `meta`
+    assert "has splits without meta" in capsys.readouterr().err
+    settings = json.dumps({"quick": False, "particles": 1000, "config": "config/regression/{method}_{data}.json",
+                           "set": [], "draws": "elsewhere"})
+    rows = [dict(row, meta=0.5, settings=settings) for row in read_rows(tmp_path / "whole.csv")]
+    write_rows(tmp_path / "drawn.csv", correlations.COLUMNS, rows)
+    with pytest.raises(SystemExit):
+        run("drawn.csv", "--draws", str(tmp_path))  # draws of another reference
+    assert '"draws": "elsewhere"' in capsys.readouterr().err
     (tmp_path / "other.csv").write_text("data,split,rmse\na,0,1.0\n")
     with pytest.raises(SystemExit):
         run("other.csv")

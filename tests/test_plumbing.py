@@ -82,6 +82,7 @@ def test_threads_of_a_session():
     for threads in (0, 1, 3):
         with backend.session(tf.Graph(), threads) as session:
             assert session._config.intra_op_parallelism_threads == threads
+            assert session._config.inter_op_parallelism_threads == (-1 if threads == 1 else threads)
 
 
 def test_numbers_too_small_for_full_precision_are_zero_in_large_graphs():
@@ -92,6 +93,7 @@ def test_numbers_too_small_for_full_precision_are_zero_in_large_graphs():
             session.run(variable.initializer)
             given = tf.placeholder(tf.float32, [4])
             np.testing.assert_array_equal(session.run(given * 0.5 + variable[:4], {given: [1e-39] * 4}), 0.0)
+            assert [pool.num_threads for pool in session._config.session_inter_op_thread_pool] == [1]
 
 
 def test_streams_differ_by_purpose_and_never_by_process():

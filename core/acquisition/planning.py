@@ -71,7 +71,7 @@ def plan_active(options: Options) -> ActivePlan:
     identity = json.loads(json.dumps(identity))  # as it will be read again
     return ActivePlan(config, strategies, options.repeats, sizes, root, identity,
                       has_earlier(root, identity, options.resume), device, _workers(options.jobs, plans[0]),
-                      list(dict.fromkeys([*notices(plans[0].design), *plans[0].data.notices])))
+                      notices(plans[0].design))
 
 
 def split_at_random(config: Config, source: str) -> Config:

@@ -100,6 +100,6 @@ def _legend(plan: ActivePlan, steps: Steps) -> str:
     repeats = "1 repeat" if plan.repeats == 1 else f"{plan.repeats} repeats"
     test = "" if plan.repeats == 1 else "; p: Wilcoxon's signed-rank test over repeats"
     if 1 < plan.repeats < FEW:
-        test += f", which cannot be below {2.0 ** (1 - plan.repeats):g} for {plan.repeats}"
+        test += f"; with {plan.repeats} repeats, p cannot be below {2.0 ** (1 - plan.repeats):g}"
     return (f"Mean ± standard error over {repeats}, with {plan.sizes.test} test rows each; mean: over all steps after "
             f"the first choice{test}. Units: {KINDS[plan.config.mode].headline_units}.{short}")

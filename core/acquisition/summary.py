@@ -92,7 +92,7 @@ def summary_row(entry: Entry) -> Dict[str, Any]:
 def markdown(entries: Sequence[Entry], labels: Mapping[str, str]) -> str:
     """Returns a table per metric: a row per step, a column per strategy and one per difference from random choice.
 
-    While repeats are unfinished, a column says over how many of them a row is, "2/3" if strategies differ in this.
+    While repeats are unfinished, a column says over how many of them a row is, "2 to 3" if strategies differ in this.
 
     labels: {metric: its name in the heading}.
     """
@@ -100,20 +100,22 @@ def markdown(entries: Sequence[Entry], labels: Mapping[str, str]) -> str:
     strategies = list(dict.fromkeys(entry.strategy for entry in entries))
     steps = sorted({entry.step for entry in entries}, key=lambda step: (step == MEAN, step if step != MEAN else 0))
     compared = [name for name in strategies if any(entry.against for entry in entries if entry.strategy == name)]
-    counts = {place: str(next(iter(entry.metrics.values()))["n"]) for place, entry in by_place.items()}
-    heads = ["labelled rows", *(["repeats"] if len(set(counts.values())) > 1 else [])]
+    counts = {place: next(iter(entry.metrics.values()))["n"] for place, entry in by_place.items()}
+    is_incomplete = len(set(counts.values())) > 1
     parts = []
     for metric, label in labels.items():
         lines = []
         for step in steps:
             there = {name: by_place[name, step] for name in strategies if (name, step) in by_place}
-            of_step = "/".join(dict.fromkeys(counts[name, step] for name in there))
-            lines.append(["mean" if step == MEAN else str(next(iter(there.values())).labelled), of_step][:len(heads)]
+            of_step = sorted({counts[name, step] for name in there})
+            lines.append(["mean" if step == MEAN else str(next(iter(there.values())).labelled)]
+                         + ([" to ".join(map(str, of_step[::max(1, len(of_step) - 1)]))] if is_incomplete else [])
                          + [with_error(there[name].metrics[metric], DIGITS) if name in there else ""
                             for name in strategies]
                          + [difference(there[name].against[metric]) if name in there and there[name].against else ""
                             for name in compared])
-        columns = [*heads, *strategies, *(f"{name} minus {RANDOM}" for name in compared)]
+        columns = ["labelled rows", *(["repeats"] if is_incomplete else []), *strategies,
+                   *(f"{name} minus {RANDOM}" for name in compared)]
         parts.append(f"**Test {label}**\n\n" + tabulate.tabulate(lines, columns, "github", disable_numparse=True))
     return "\n\n".join(parts)
 

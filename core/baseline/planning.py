@@ -56,7 +56,9 @@ def plan_repeat(options: Options) -> RepeatPlan:
         _check_report(options.report)
     workers, notes = _plan_workers(options, plans)
     notes += sorted({f"note: {plan.device_reason}" for plan in plans if UNUSED in plan.device_reason})
-    notes += dict.fromkeys(notice for plan in plans for notice in notices(plan.design))
+    for experiment, plan in zip(experiments, plans):
+        prefix = f"{experiment.config.name}: " if len(plans) > 1 else ""
+        notes += [prefix + notice for notice in notices(plan.design)]
     return RepeatPlan(with_splits(experiments, plans), spaces[0], _find_rival(options, experiments, plans),
                       [Choice(plan.device, plan.device_reason) for plan in plans],
                       [plan.data.rows_hash for plan in plans], workers, notes)

@@ -77,7 +77,7 @@ def test_longer_and_wider_commands_continue(write, home, tmp_path, capsys):
     written = (home / "repeats" / "1" / "random.json").read_bytes()
     capsys.readouterr()
     assert choose_rows(config) == 0
-    assert "signed-rank test over repeats, which cannot be below 0.5 for 2. Units: RMSE" in capsys.readouterr().out
+    assert "test over repeats; with 2 repeats, p cannot be below 0.5. Units: RMSE" in capsys.readouterr().out
     rows = steps_of(home)
     assert len(rows) == 12 and json.loads(written)["steps"] == read_json(
         home / "repeats" / "1" / "random.json")["steps"][:2]

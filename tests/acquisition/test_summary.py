@@ -50,8 +50,8 @@ def test_repeats_that_are_not_finished(steps):
     assert [entry(entries, "variance", step).against["rmse"]["n"] for step in (1, 2, MEAN)] == [5, 4, 4]
     assert summary({}, ["random"], 2, list(LABELS)) == []
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown(entries, LABELS).splitlines()[2:8]]
-    assert [line[:2] for line in lines] == [["labelled rows", "repeats"], lines[1][:2], ["8", "5/6"], ["9", "5/6"],
-                                            ["10", "5"], ["mean", "5"]]
+    assert [line[:2] for line in lines] == [["labelled rows", "repeats"], lines[1][:2], ["8", "5 to 6"],
+                                            ["9", "5 to 6"], ["10", "5"], ["mean", "5"]]
 
 
 def test_rows_of_a_step_stand_beside_their_scores(steps):

@@ -48,6 +48,8 @@ def test_flags_that_make_no_sense(refuse, digits, toys):
     refuse("holds no run (there is no config.json): give the folder that train.py wrote to; there are "
            f"{toys['bbb']}, {toys['diag']}, ", toys["bbb"].parent)
     refuse(f"; did you mean {toys['bbb']}?", toys["bbb"].parent.with_name("toy") / toys["bbb"].name)
+    refuse("holds no run (there is no config.json): give the folder that train.py wrote to\n",
+           toys["bbb"].parent.with_name("toy") / "*")
 
 
 def test_nothing_of_others_is_overwritten(refuse, toys, tmp_path, capsys, monkeypatch, no_figures):

@@ -71,6 +71,14 @@ def test_a_run_without_a_checkpoint_starts_from_the_beginning(write, tmp_path, c
     assert "1 of 2 runs are finished already" in error and "can resume" not in error
 
 
+def test_settings_that_do_harm_are_named_before_the_runs(write, capsys):
+    assert baseline(write(kl_warmup=4), "--runs", "1") == 0
+    assert "\nwarning: the weight of the KL term" in "\n" + capsys.readouterr().err
+    assert baseline(write("other", kl_warmup=4), write("third", kl_warmup=3), "--runs", "1") == 0
+    error = capsys.readouterr().err
+    assert "other: warning: the weight of the KL term" in error and "third: warning" not in error
+
+
 def test_runs_of_a_version_without_coverage(write, tmp_path, capsys):
     assert baseline(write(), "--runs", "2") == 0
     for seed in "12":

@@ -76,7 +76,7 @@ def test_configs_are_runs(made):
     assert made.mode == "classification" and made.optimizer == method and rest
     design = design_run(made, SPECS[made.dataset])
     check_layers(design.layers, made)
-    assert notices(made) == []
+    assert notices(design) == []
     assert design.layers[-1].spec.d_out == 10 and design.likelihood.n_outputs == 10
     assert any(layer.spec.kind == "conv2d" for layer in design.layers)
     assert any(layer.spec.kind == "batch_norm" for layer in design.layers) == made.batch_norm
@@ -123,7 +123,8 @@ def test_which_configs_there_are():
     (dict(model_name="lenet", hidden=None, width=0.5, TInv=200, batch_norm=True), []),
 ])
 def test_settings_without_effect_are_named(config, keys, notes):
-    assert notices(config(**dict(dict(kl_clip=1e-3), **keys))) == notes
+    made = config(**dict(dict(kl_clip=1e-3, kl_warmup=0), **keys))
+    assert notices(design_run(made, SPECS["digits"])) == notes
 
 
 @pytest.mark.parametrize("keys, named", [
@@ -133,14 +134,16 @@ def test_settings_without_effect_are_named(config, keys, notes):
     (dict(scale_init="exact", optimizer="ekfac_point"), None),  # no weight noise
     (dict(scale_init="damped", kfac_init_after_basis=True), None)])
 def test_a_measured_scale_is_warned_of(config, keys, named):
-    found = [notice for notice in notices(config(**keys)) if notice.startswith("warning")]
+    design = design_run(config(kl_warmup=0, **keys), SPECS["digits"])
+    found = [notice for notice in notices(design) if notice.startswith("warning")]
     assert len(found) == (named is not None)
     assert named is None or found[0].startswith(f"warning: with {named}, R rests on the gradients of few minibatches")
 
 
 def test_measured_scales_are_not_warned_of_in_regression():
     values = dict(dataset="x", optimizer="ekfac", model_name="linear", scale_init="exact", kfac_init_after_basis=False)
-    assert not any("R rests on" in notice for notice in notices(Config(mode="regression", **values)))
+    design = design_run(Config(mode="regression", **values), Spec(100, (3,), 1, None))
+    assert not any("R rests on" in notice for notice in notices(design))
 
 
 def test_explain_counts_the_early_refreshes(config_file, capsys):
