@@ -48,7 +48,8 @@ def read_out(path, texts, columns):
 
 def _read_row(row, texts):
     """Returns a row of `read_out`. Raises ValueError if it is damaged."""
-    if None in row or None in row.values() or not row.get("split", "0") or not row.get("data", "x"):
+    is_nameless = "" in (row.get("data"), row.get("split"))
+    if is_nameless or None in row or None in row.values():  # None: fields without a column, or columns without a field
         raise ValueError(f"a row is incomplete or too long: {', '.join(map(str, row.values()))}")
     return {name: value if name in texts else int(value) if name == "split" else float(value)
             for name, value in row.items() if value}

@@ -24,8 +24,8 @@ NOT_DEFINED: Any = None  # stands for a statistic that a layer does not have
 class LayerStatistics(NamedTuple):
     """The statistics of one layer, as functions of its recorded inputs and ds; means over particles and examples.
 
-    Only weight matrices have the first six, and only those with a FactoredWeights.core may have the others. A statistic
-    that a layer does not have is NOT_DEFINED.
+    Only weight matrices have all of the first six, and only those with a FactoredWeights.core need the others. A
+    statistic that a layer does not have is NOT_DEFINED.
     """
 
     gradient: Callable[..., tf.Tensor]  # (a, ds) -> E[a ds^T], [d_in + 1, d_out]
