@@ -26,9 +26,9 @@ import numpy as np
 import tabulate
 
 from benchmarks.checks import check_out, check_packages, is_done, read_out
+from benchmarks.configs import PATTERN, PATTERN_HELP, SET_HELP, standard_config
 from benchmarks.hmc import spread
 from misc import backend
-from misc.config import Config
 from misc.errors import UserError, one_line_errors
 from misc.records import write_rows
 
@@ -43,9 +43,9 @@ def main():
     parser.add_argument("--data", nargs="+", default=["yacht"], metavar="SET", help="name as in config/regression")
     parser.add_argument("--splits", default="0-4", help="of the standard protocol, from 0")
     parser.add_argument("--methods", nargs="+", default=[*OURS, *PEERS], choices=[*OURS, *PEERS])
-    parser.add_argument("--config", default="config/regression/{method}_{data}.json", help="pattern of config files")
+    parser.add_argument("--config", default=PATTERN, help=PATTERN_HELP)
     parser.add_argument("--particles", type=int, default=1000, help="weight draws of our methods")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for our methods")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SET_HELP.format("our methods"))
     parser.add_argument("--draws", metavar="FOLDER", help="draws of HMC, to compare with")
     parser.add_argument("--quick", action="store_true", help="the first split alone, short training, no tuning")
     parser.add_argument("--out", metavar="CSV", help="write the rows to this file, and go on from it")
@@ -99,9 +99,7 @@ def compare(name, split, args):
 def read_config(data, split, method, args):
     """Returns the Config of one of our methods on a standard split."""
     short = QUICK["ours"] if args.quick else []
-    path = args.config.format(method=method, data=data)
-    values = Config.from_file(path, [*short, *args.set], []).model_dump(exclude_unset=True)
-    return Config.from_dict(dict(values, protocol="standard", split=split, seed=split + 1, evaluate_on="test"))
+    return standard_config(args.config, method, data, split, [*short, *args.set])[0]
 
 
 def our_draws(config, n_particles):

@@ -24,8 +24,8 @@ import numpy as np
 import tabulate
 
 from benchmarks.checks import check_out, check_packages, is_done, read_out
+from benchmarks.configs import PATTERN, PATTERN_HELP, SET_HELP, standard_config
 from misc import backend
-from misc.config import Config
 from misc.errors import UserError, one_line_errors
 from misc.records import read_rows, write_rows
 
@@ -53,12 +53,13 @@ def main():
     parser.add_argument("--splits", default="0-4", help="of the standard protocol, from 0")
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS),
                         help="methods to compare with HMC")
-    parser.add_argument("--config", default="config/regression/{method}_{data}.json", help="pattern of config files")
+    parser.add_argument("--config", default=PATTERN, help=PATTERN_HELP)
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--warmup", type=int, default=500, help="draws of each chain that are discarded")
     parser.add_argument("--samples", type=int, default=500, help="draws of each chain that are kept")
     parser.add_argument("--depth", type=int, default=10, help="largest number of doublings of a trajectory")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for HMC and all methods")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help=SET_HELP.format("HMC and all methods"))
     parser.add_argument("--out", metavar="CSV", help="write the rows to this file, and go on from it")
     parser.add_argument("--draws", metavar="FOLDER", help="write HMC's draws for the test rows into this folder")
     args = parser.parse_args()
@@ -120,9 +121,7 @@ def read_config(pattern, method, data, overrides, split):
     Raises UserError if HMC cannot sample its posterior.
     """
     source, overlays = METHODS[method]
-    path = pattern.format(method=source, data=data)
-    values = Config.from_file(path, overrides, overlays).model_dump(exclude_unset=True)
-    config = Config.from_dict(dict(values, protocol="standard", split=split, seed=split + 1, evaluate_on="test"))
+    config, path = standard_config(pattern, source, data, split, overrides, overlays)
     check_samplable(config, path)
     return config
 

@@ -25,6 +25,7 @@ import numpy as np
 import tabulate
 
 from benchmarks.checks import check_out
+from benchmarks.configs import PATTERN, PATTERN_HELP, SET_HELP
 from benchmarks.hmc import METHODS, evaluate, read_config
 from misc import backend
 from misc.errors import one_line_errors
@@ -49,12 +50,13 @@ def main():
     parser.add_argument("--data", nargs="+", default=["yacht"], metavar="SET", help="name as in config/regression")
     parser.add_argument("--splits", default="0", help="of the standard protocol, from 0")
     parser.add_argument("--methods", nargs="+", default=["ekfac"], choices=list(METHODS))
-    parser.add_argument("--config", default="config/regression/{method}_{data}.json", help="pattern of config files")
+    parser.add_argument("--config", default=PATTERN, help=PATTERN_HELP)
     parser.add_argument("--chains", type=int, default=8)
     parser.add_argument("--warmup", type=int, default=400, help="draws of each chain that are discarded")
     parser.add_argument("--samples", type=int, default=400, help="draws of each chain that are kept")
     parser.add_argument("--leapfrogs", type=int, default=100, help="steps of a trajectory")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for all methods")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help=SET_HELP.format("all methods"))
     parser.add_argument("--out", metavar="CSV", help="write the rows to this file, too")
     args = parser.parse_args()
     with one_line_errors("benchmarks.zhusuan_hmc", "what was printed is complete"):
