@@ -7,12 +7,12 @@ import sys
 from misc.errors import UserError
 
 
-def check_out(path):
+def check_out(path, flag="--out"):
     """Raises UserError if `path` is a folder, or the name of a file whose folder does not exist; None is fine."""
     if path and pathlib.Path(path).is_dir():
-        raise UserError(f"--out {path}: it is a folder; give the name of a file")
+        raise UserError(f"{flag} {path}: it is a folder; give the name of a file")
     if path and not pathlib.Path(path).absolute().parent.is_dir():
-        raise UserError(f"--out {path}: there is no such folder")
+        raise UserError(f"{flag} {path}: there is no such folder")
 
 
 def check_packages(names):

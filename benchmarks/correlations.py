@@ -4,7 +4,9 @@
     python -m benchmarks.correlations --data yacht concrete --splits 0-4 [--methods ekfac ensemble ...] [--out CSV]
     python -m benchmarks.correlations --quick    # one split, short training, untuned: shows that it works
 
-The same command with --out goes on from where it was ended: a split that the file holds is not computed again.
+The same command with --out goes on from where it was ended: a split that the file holds is not computed again, and
+table and figure show all of its rows. A data set without config files takes those of another one, for example with
+--config 'config/regression/{method}_concrete.json' --set dataset={data} --set data_path=FOLDER.
 
 All methods of a split are references of each other: `xll` is the mean over them, `rank` the mean rank by it. With
 --draws FOLDER, of benchmarks.hmc --draws, `meta` is the meta-correlation with FOLDER/DATA_SPLIT.npz. `joint` and
@@ -49,10 +51,12 @@ def main():
     parser.add_argument("--draws", metavar="FOLDER", help="draws of HMC, to compare with")
     parser.add_argument("--quick", action="store_true", help="the first split alone, short training, no tuning")
     parser.add_argument("--out", metavar="CSV", help="write the rows to this file, and go on from it")
+    parser.add_argument("--figure", metavar="PNG", help="draw the scores of all rows")
     args = parser.parse_args()
     with one_line_errors("benchmarks.correlations", "what was printed is complete"):
         check_packages(["numba"])
         check_out(args.out)
+        check_out(args.figure, "--figure")
         backend.prepare()
         from core.baseline.jobs import parse_seeds
 
@@ -71,6 +75,10 @@ def main():
             if args.out:
                 write_rows(pathlib.Path(args.out), COLUMNS, rows)
         print(table(rows))
+        if args.figure:
+            from benchmarks.correlation_figure import draw_scores
+
+            draw_scores(args.figure, rows)
 
 
 def read_inputs(name, split, args):

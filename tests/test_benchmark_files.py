@@ -90,3 +90,16 @@ def test_bad_input_is_found_before_the_first_sampling(run_hmc, tmp_path, capsys,
     error = capsys.readouterr().err
     assert stop.value.code == 2 and message in error and error.count("\n") == 1
     assert not sampled and (tmp_path / "rows.csv").read_text() == before
+
+
+def test_the_figure_of_correlations_has_a_panel_per_score(tmp_path):
+    from matplotlib.image import imread
+
+    from benchmarks.correlation_figure import DOTS_PER_INCH, SIZE, draw_scores
+
+    rows = [{"data": data, "split": split, "method": method, "joint": -1.0, "marginal": -1.1 - 0.1 * split, "meta": 0.5}
+            for data in ("a", "b") for split in (0, 1) for method in ("ekfac", "diag")][:-1]
+    for panels, shown in ((2, rows), (1, [{**row, "meta": None} for row in rows])):
+        shown = [{name: value for name, value in row.items() if value is not None} for row in shown]
+        draw_scores(tmp_path / "scores.png", shown)
+        assert imread(str(tmp_path / "scores.png")).shape[1] == pytest.approx(panels * SIZE[0] * DOTS_PER_INCH, abs=1)
