@@ -15,20 +15,16 @@ import tensorflow.compat.v1 as tf
 from misc.errors import UserError
 from networks.factored import CoreRecord, FactoredWeights, times_matrix
 from networks.geometry import Geometry
+from networks.normalisation import Moments, normalise, normalise_by
 
 ACTIVATIONS = {"relu": tf.nn.relu, "tanh": tf.tanh, "elu": tf.nn.elu}
 """Config's `activation` -> function of a tensor."""
-
-NORM_EPSILON = 1e-5  # added to the variance in batch normalisation
 
 Shape = Tuple[int, ...]
 """Shape of one example: (d,) or (height, width, channels)."""
 
 Pair = Union[int, Tuple[int, int]]
 """A number for both rows and columns, or (rows, columns)."""
-
-Moments = Tuple[tf.Tensor, tf.Tensor]
-"""(mean, variance) of the values that a batch normalisation is given, each [d_out] or [K or 1, 1, ..., d_out]."""
 
 Weights = Union[tf.Tensor, FactoredWeights]
 """K weight matrices of a layer: [K, d_in + 1, d_out], or the factors of their product."""
@@ -178,19 +174,13 @@ class LayerBuilder:
         """Normalises every unit or channel, then scales and shifts it: [K or 1, n, ..., d] -> [K, n, ..., d]."""
         spec, weight = next(self._layers)
         assert not isinstance(weight, FactoredWeights)
-        axes = list(range(1, len(h.shape) - 1))
-        if self._moments is None:
-            mean, variance = tf.nn.moments(h, axes, keep_dims=True)
-            if spec.name in self._averages:
-                is_single = tf.equal(tf.shape(h)[1], 1)
-                mean, variance = (tf.where_v2(is_single, average, value)
-                                  for average, value in zip(self._averages[spec.name], (mean, variance)))
-        else:
-            mean, variance = self._moments[spec.name]
-        normal = (h - mean) * tf.rsqrt(variance + NORM_EPSILON)
-        shape = [-1] + [1] * len(axes) + [spec.d_out]
+        shape = [-1] + [1] * (len(h.shape) - 2) + [spec.d_out]
         scale, shift = (tf.reshape(weight[:, row], shape) for row in (0, 1))
-        return self._record(spec, normal, normal * scale + shift, (mean, variance))
+        if self._moments is None:
+            found = normalise(h, scale, shift, self._averages.get(spec.name))
+        else:
+            found = normalise_by(self._moments[spec.name], h, scale, shift)
+        return self._record(spec, found.normal, found.outputs, found.moments)
 
     def activate(self, s: tf.Tensor) -> tf.Tensor:
         """Applies the activation elementwise."""

@@ -10,7 +10,7 @@ from core.training.tasks import TASKS
 from data_loader.parts import Part, Pixels, Spec
 from misc.config import Config
 from misc.errors import UserError
-from networks.layers import NORM_EPSILON
+from networks.normalisation import NORM_EPSILON
 from tests.test_model import Run, flat
 
 KEYS = dict(mode="classification", dataset="digits", optimizer="sgd", model_name="ffn", hidden=[5], batch_norm=True,

@@ -14,7 +14,8 @@ from misc.errors import UserError
 from networks import NETWORKS
 from networks.convolutional import lenet, resnet, vgg
 from networks.ffn import ffn
-from networks.layers import NORM_EPSILON, LayerBuilder, LayerSpec, ShapeRecorder, layer_specs
+from networks.layers import LayerBuilder, LayerSpec, ShapeRecorder, layer_specs
+from networks.normalisation import NORM_EPSILON
 
 K, N = 2, 3
 VGG16 = [32, 32, 64, 64, 128, 128, 128] + [256] * 6

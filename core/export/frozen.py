@@ -9,7 +9,7 @@ from core.training.outputs import frozen_weights
 from core.training.targets import target_names
 from data_loader.table_transform import NUMBER
 from misc.errors import UserError
-from networks.layers import NORM_EPSILON
+from networks.normalisation import NORM_EPSILON
 from networks.recording import Operation, operations
 
 Arrays = Dict[str, np.ndarray]

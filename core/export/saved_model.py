@@ -19,7 +19,8 @@ from core.training.variables import Nested, make_variables, put, read
 from misc import backend
 from misc.errors import UserError
 from misc.seeding import stream_seed
-from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord, Moments
+from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord
+from networks.normalisation import Moments
 
 SIGNATURE = "predict"
 EXTRA = "assets.extra"  # where TensorFlow wants further files to be

@@ -21,7 +21,8 @@ from core.training.predictions import Linearised, Predictions, build_linearised,
 from core.training.schedule import Due
 from core.training.variables import Nested, assign, changed_entries, make_variables, read, repeat
 from misc.seeding import stream_seed
-from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord, Moments
+from networks.layers import ACTIVATIONS, LayerBuilder, LayerRecord
+from networks.normalisation import Moments
 
 
 class RunArguments(NamedTuple):

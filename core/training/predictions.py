@@ -8,7 +8,8 @@ from core.training.cost import interim_draws
 from core.training.design import Design
 from core.training.inputs import TrainingData
 from misc.errors import UserError
-from networks.layers import LayerRecord, Moments
+from networks.layers import LayerRecord
+from networks.normalisation import Moments
 
 Weights = List[tf.Tensor]  # of all layers, [K, d_in + 1, d_out] each
 Forward = Callable[..., Tuple[tf.Tensor, List[LayerRecord]]]
