@@ -10,9 +10,10 @@ inference; `ensemble` is five networks, with length, weight decay and noise by c
 rows; `hmc` is NUTS. Each is also trained on rows chosen at random. All have the same splits.
 
 FOLDER/DATA/METHOD has the files of active_learning.py. FOLDER/steps.csv has all steps, FOLDER/table.md the means and
-standard errors, FOLDER/paired.csv and the end of the table the tests of PAIRS. Every step is saved, and the same
-command continues after an interruption. --quick shows that it works, in a few minutes: two repeats and two steps of
-short trainings on one data set.
+standard errors, FOLDER/paired.csv and the end of the table paired tests: of every method's choice against random
+choice, and of noisy EK-FAC against the other methods. FOLDER/curves.png shows the means. Every step is saved, and the
+same command continues after an interruption. --quick shows that it works, in a few minutes: two repeats and two steps
+of short trainings on one data set.
 
 Reference: Zhang et al. (2018), https://arxiv.org/abs/1712.02390, where the methods are compared in this way
 """
@@ -20,6 +21,7 @@ import argparse
 import itertools
 import pathlib
 
+import numpy as np
 import tabulate
 
 from benchmarks.checks import available
@@ -30,7 +32,8 @@ from misc.records import write_rows
 DATA = ["concrete", "energy", "housing", "yacht", "power_plant"]
 NAMES = ["ekfac", "kfac", "diag", "bbb", "ensemble", "hmc"]
 STRATEGIES = ["variance", "random"]
-PAIRS = [(("ekfac", "variance"), ("ekfac", "random")), (("ekfac", "variance"), ("diag", "variance"))]
+PAIRS = [*(((name, "variance"), (name, "random")) for name in NAMES),
+         *((("ekfac", "variance"), (name, "variance")) for name in NAMES[1:])]
 LABELS = {"rmse": "RMSE", "log_likelihood": "log-likelihood"}
 DIGITS = 3  # of the tables
 QUICK = {"repeats": 2, "steps": 2, "overrides": ["epoch=5"], "data": DATA[:1]}
@@ -119,6 +122,7 @@ def make_jobs(args, name, plan):
 
 def write_tables(out, plans):
     """Writes the files of every plan and those of all together; returns the tables as Markdown."""
+    from benchmarks.active_learning_figure import draw_curves
     from core.acquisition import run
     from core.acquisition.summary import step_columns, step_rows
 
@@ -134,7 +138,26 @@ def write_tables(out, plans):
     write_rows(out / "paired.csv", columns, tests)
     text = "\n\n".join([*tables(done, n_steps), *paired_tables(tests)])
     (out / "table.md").write_text(text + "\n", encoding="utf-8")
+    shown = list(curves(done, n_steps))
+    if shown:
+        draw_curves(out / "curves.png", shown)
     return text
+
+
+def curves(done, n_steps):
+    """Yields the Curves of all methods, strategies and metrics; done: {(data set, method): `Steps`}."""
+    from benchmarks.active_learning_figure import Curve
+    from core.acquisition.summary import MEAN, summary
+
+    for (data, method), steps in done.items():
+        entries = [entry for entry in summary(steps, STRATEGIES, n_steps, list(LABELS)) if entry.step != MEAN]
+        for strategy, metric in itertools.product(STRATEGIES, LABELS):
+            those = [entry for entry in entries if entry.strategy == strategy]
+            if those:
+                mean, error = (np.array([entry.metrics[metric][part] for entry in those], float)
+                               for part in ("mean", "se"))
+                yield Curve(data, method, strategy, LABELS[metric], np.array([entry.labelled for entry in those]),
+                            mean, error)
 
 
 def tables(done, n_steps):

@@ -6,7 +6,7 @@ functions compute metrics and epistemic variances.
 """
 import functools
 import os
-from typing import Any, List, NamedTuple
+from typing import Any, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -47,7 +47,9 @@ class DeepEnsemble:
 
 
 class Hmc:
-    """NUTS on the config's network and priors. All steps are padded to the same number of rows and compiled once.
+    """NUTS on the config's network and priors.
+
+    All steps are padded to the same number of rows, so that it is compiled once for all repeats of a data set.
 
     sampler: benchmarks.hmc.Sampler.
     """
@@ -57,33 +59,51 @@ class Hmc:
         os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
         start, _, steps, batch = job.sizes
         self._repeat, self._config, self._table, self._sampler = job.repeat, config, table, sampler
-        self._most_rows, self._chains = start + steps * batch, None
+        self._most_rows = start + steps * batch
 
     def __call__(self, step, rows, predicts_pool):
         import jax
         from numpyro.diagnostics import split_gelman_rubin
-        from numpyro.infer import MCMC, NUTS
-        from numpyro.infer.initialization import init_to_sample
 
         data, pool = load(self._config, self._table, rows, self._repeat)
-        model, _, names = bayesian_network(self._config, data.train.x.shape[1])
-        if self._chains is None:
-            kernel = NUTS(model, max_tree_depth=self._sampler.depth, init_strategy=init_to_sample)
-            self._chains = MCMC(kernel, num_warmup=self._sampler.warmup, num_samples=self._sampler.samples,
-                                num_chains=self._sampler.chains, chain_method="sequential", progress_bar=False,
-                                jit_model_args=True)
+        network = Network(**{name: getattr(self._config, name) for name in Network._fields})
+        chains, names = make_chains(network._replace(hidden=tuple(network.hidden or ())), data.train.x.shape[1],
+                                    self._sampler)
         n_rows = len(data.train.x)
         x, y = np.zeros((self._most_rows, data.train.x.shape[1]), np.float32), np.zeros(self._most_rows, np.float32)
         x[:n_rows], y[:n_rows] = data.train.x, data.train.y
         key = jax.random.PRNGKey(stream_seed(self._config.seed, "active learning", self._repeat, step))
-        self._chains.run(key, x, y, np.arange(self._most_rows) < n_rows)
-        draws = self._chains.get_samples(group_by_chain=True)
+        chains.run(key, x, y, np.arange(self._most_rows) < n_rows)
+        draws = chains.get_samples(group_by_chain=True)
         weights = [flat(draws[name]) for name in names]
         found = learned(lambda inputs: outputs_of(weights, np.float32(inputs)),
                         lambda outputs: np.float64(flat(draws["precision"])), data, pool if predicts_pool else None)
         tested = outputs_of(weights, np.float32(data.test.x)).reshape(self._sampler.chains, -1, len(rows.test))
         found.metrics["r_hat"] = float(split_gelman_rubin(tested).max())
         return found
+
+
+class Network(NamedTuple):
+    """The keys of a config that benchmarks.hmc's model depends on."""
+
+    model_name: str
+    hidden: Tuple[int, ...]
+    eta: float
+    noise_prior_shape: float
+    noise_prior_rate: float
+    dof: float
+
+
+@functools.lru_cache(maxsize=None)
+def make_chains(network, n_inputs, sampler):
+    """Returns (numpyro's MCMC, names of the weights); its program is compiled by the first run and kept."""
+    from numpyro.infer import MCMC, NUTS
+    from numpyro.infer.initialization import init_to_sample
+
+    model, _, names = bayesian_network(network, n_inputs)
+    kernel = NUTS(model, max_tree_depth=sampler.depth, init_strategy=init_to_sample)
+    return MCMC(kernel, num_warmup=sampler.warmup, num_samples=sampler.samples, num_chains=sampler.chains,
+                chain_method="sequential", progress_bar=False, jit_model_args=True), names
 
 
 def load(config, table, rows, repeat):

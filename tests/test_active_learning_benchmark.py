@@ -54,8 +54,9 @@ def test_the_command(files, tmp_path, capsys):
     written = {path: path.stat().st_mtime_ns for path in out.glob("tiny/*/repeats/*/*.json")}
     assert benchmark(files, out, *arguments) == 0  # every step is there
     assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     paired = read_rows(out / "paired.csv")
-    assert len(paired) == 2 * 2 * 2 and {row["step"] for row in paired} == {"1", "mean"}
+    assert len(paired) == 5 * 2 * 2 and {row["step"] for row in paired} == {"1", "mean"}
     value = {(row["repeat"], row["strategy"]): float(row["rmse"]) for row in rows
              if row["method"] == "ekfac" and row["step"] == "1"}
     ours = next(row for row in paired if row["theirs"] == "ekfac random" and (row["step"], row["metric"]) == (
@@ -74,7 +75,21 @@ def test_pairs_are_of_the_same_repeats(rng):
                     for method in ("ekfac", "diag"))
     found = rows["diag variance", 2, "rmse"]
     assert {name: found[name] for name in compare(ours, theirs)} == compare(ours, theirs)
-    assert rows["ekfac random", "mean", "rmse"]["n"] == 5 and len(rows) == 8
+    assert rows["ekfac random", "mean", "rmse"]["n"] == 5 and len(rows) == 12
+
+
+def test_curves_are_means_over_repeats(rng):
+    values = rng.rand(2, 3, 2, 2)  # by repeat, step, strategy and metric
+    done = {("tiny", "diag"): {(repeat, strategy): [
+        Step(8 + step, [], dict(zip(active_learning.LABELS, values[repeat, step, number])), [], [])
+        for step in range(3 - repeat)]  # one repeat has not reached the last step
+        for repeat in range(2) for number, strategy in enumerate(active_learning.STRATEGIES)}}
+    of_random = {curve.metric: curve for curve in active_learning.curves(done, 2) if curve.strategy == "random"}
+    assert set(of_random) == {"RMSE", "log-likelihood"}
+    found = of_random["log-likelihood"]
+    assert list(found.labelled) == [8, 9, 10]
+    np.testing.assert_allclose(found.mean, [*values[:, :2, 1, 1].mean(axis=0), values[0, 2, 1, 1]])
+    np.testing.assert_allclose(found.error, [*values[:, :2, 1, 1].std(axis=0, ddof=1) / 2**0.5, np.nan])
 
 
 def test_predictions_of_draws(config, rng):
