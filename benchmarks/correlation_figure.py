@@ -32,7 +32,7 @@ def draw_scores(path, rows):
         axis.set_xticklabels(sets, rotation=30, ha="right")
         axis.set_ylabel(label, fontsize=9)
         axis.grid(alpha=0.3)
-    axes[0][0].legend(fontsize=7)
+    axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.tight_layout()
     figure.savefig(str(path), dpi=DOTS_PER_INCH)
     plt.close(figure)
