@@ -77,7 +77,8 @@ class Hmc:
         draws = chains.get_samples(group_by_chain=True)
         weights = [flat(draws[name]) for name in names]
         found = learned(lambda inputs: outputs_of(weights, np.float32(inputs)),
-                        lambda outputs: np.float64(flat(draws["precision"])), data, pool if predicts_pool else None)
+                        lambda outputs: np.float64(flat(draws["precision"])), data, pool if predicts_pool else None,
+                        self._config.dof)
         tested = outputs_of(weights, np.float32(data.test.x)).reshape(self._sampler.chains, -1, len(rows.test))
         found.metrics["r_hat"] = float(split_gelman_rubin(tested).max())
         return found
@@ -115,23 +116,24 @@ def load(config, table, rows, repeat):
     return separated(data, len(rows.test))
 
 
-def learned(predict, precisions_of, data, pool):
-    """Returns the Learned of a method that predicts by draws of outputs with Gaussian noise.
+def learned(predict, precisions_of, data, pool, dof=np.inf):
+    """Returns the Learned of a method that predicts by draws of outputs with Gaussian or Student-t noise.
 
     Args:
       predict: standardised inputs [n, d] -> outputs [K, n].
       precisions_of: outputs -> noise precisions [K].
       pool: inputs [n, d]; None: they are not predicted.
+      dof: degrees of freedom of the noise; infinite: it is Gaussian.
     """
     from core.acquisition.learning import Learned
     from core.metrics.draws import Draws
 
     outputs = predict(np.float64(data.test.x))
-    metrics = evaluate(outputs, precisions_of(outputs), data)[1]
+    metrics = evaluate(outputs, precisions_of(outputs), data, dof)[1]
     if pool is None:
         return Learned(metrics, None)
     outputs = predict(np.float64(pool))
-    return Learned(metrics, Draws(outputs, precisions_of(outputs), np.inf))
+    return Learned(metrics, Draws(outputs, precisions_of(outputs), dof))
 
 
 def outputs_of(weights, x):

@@ -132,6 +132,8 @@ def check_samplable(config, path):
         raise UserError(f"{path}: kl_candidates: the posterior that HMC samples has kl 1")
     if config.kl != 1:
         raise UserError(f"{path}: kl {config.kl:g}: the posterior that HMC samples has kl 1")
+    if config.likelihood == "heteroscedastic":
+        raise UserError(f"{path}: likelihood heteroscedastic: HMC is written for gaussian and student_t")
     if config.model_name not in ("ffn", "ffn50", "ffn100") or config.activation != "relu":
         raise UserError(f"{path}: HMC is written for ReLU networks ffn, ffn50, ffn100")
 

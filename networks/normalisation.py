@@ -28,9 +28,10 @@ def normalise(h: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, average: Optiona
     """Normalises h [K or 1, n, ..., d] by the moments of its own values, particle by particle.
 
     The closed-form gradient of the outputs reads and writes about half as many arrays of the size of h as automatic
-    differentiation. No gradient flows through the other results.
+    differentiation. No gradient flows through the other results. A second derivative by h raises LookupError.
 
     Args:
+      h: its first dimension is known when the graph is built.
       scale, shift: [K, 1, ..., d]; K is known when the graph is built.
       average: moments that are used instead where there is a single value per channel, which has no variance.
     """
@@ -44,7 +45,9 @@ def normalise(h: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, average: Optiona
     else:
         is_own = tf.ones([], h.dtype)
     share = is_own / tf.cast(n_values, h.dtype)  # of a value in the moments
-    is_shared = h.shape[0] == 1 and scale.shape[0] != 1
+    n_particles, n_scales = h.shape.as_list()[0], scale.shape.as_list()[0]
+    assert n_particles is not None and n_scales is not None
+    is_shared = n_particles == 1 and n_scales != 1
 
     @tf.custom_gradient
     def normalised(h: tf.Tensor, mean: tf.Tensor, rate: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor,
@@ -52,9 +55,11 @@ def normalise(h: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, average: Optiona
         normal = (h - mean) * rate
 
         def gradient(ds: tf.Tensor, _: Any) -> Any:
-            d_scale = tf.reduce_sum(ds * normal, axes, keepdims=True)
+            # Mean and rate are constants here, so that a derivative of this gradient by h would be wrong.
+            constant = tf.raw_ops.PreventGradient(input=normal, message="normalise has no second derivative")
+            d_scale = tf.reduce_sum(ds * constant, axes, keepdims=True)
             d_shift = tf.reduce_sum(ds, axes, keepdims=True)
-            dh = (ds - normal * (share * d_scale) - share * d_shift) * (rate * scale)
+            dh = (ds - constant * (share * d_scale) - share * d_shift) * (rate * scale)
             return tf.reduce_sum(dh, 0, keepdims=True) if is_shared else dh, None, None, d_scale, d_shift, None
 
         return (normal * scale + shift, normal), gradient

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from benchmarks import active_learning, active_learning_methods
 from benchmarks.active_learning_methods import LEARNERS, Hmc, learned, outputs_of
@@ -106,6 +107,11 @@ def test_predictions_of_draws(config, rng):
     error = data.target_std * (data.test.x[:, :2].mean(axis=1) - data.test.y)
     assert found.metrics["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)))
     np.testing.assert_allclose(found.draws.outputs, pool[:, :2].T)
+    of_student = learned(lambda inputs: inputs[:, :2].T, lambda outputs: np.array([1.0, 4.0]), data, pool, dof=3.0)
+    densities = [t.pdf(data.test.y, 3.0, data.test.x[:, k], scale) for k, scale in ((0, 1.0), (1, 0.5))]
+    assert of_student.metrics["log_likelihood"] == pytest.approx(
+        np.mean(np.log(np.mean(densities, axis=0))) - np.log(data.target_std))
+    assert of_student.draws.dof == 3.0
 
 
 @pytest.mark.skipif(importlib.util.find_spec("numpyro") is None, reason="benchmarks/requirements.txt is not installed")
@@ -122,6 +128,23 @@ def test_hmc_samples_the_posterior_of_the_labelled_rows_alone(config):
         assert found.metrics["r_hat"] < 1.1 and found.draws.outputs.shape == (1200, 25)
         means.append(found.draws.outputs.mean(axis=0))
     assert np.abs(means[0] - means[1]).max() < 0.2
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numpyro") is None, reason="benchmarks/requirements.txt is not installed")
+def test_repeats_that_share_a_compiled_sampler_do_not_share_data(config):
+    made = config(model_name="ffn", hidden=[2], optimizer="diag")
+    table = read_table(made)
+
+    def draws_of(repeat):
+        rows, _ = divide(made, table, repeat, Sizes(8, 10, 1, 1))
+        job = Job("", {}, repeat, ["variance"], (8, 10, 1, 1))
+        return Hmc(job, made, table, LEARNERS["quick_hmc"].keywords["sampler"])(0, rows, True).draws.outputs
+
+    first, second, again = (draws_of(repeat) for repeat in (1, 2, 1))
+    np.testing.assert_array_equal(first, again)
+    active_learning_methods.make_chains.cache_clear()
+    np.testing.assert_array_equal(second, draws_of(2))
+    assert np.abs(first - second).max() > 0.1
 
 
 def test_bad_input(files, tmp_path, capsys):

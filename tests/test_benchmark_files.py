@@ -77,6 +77,7 @@ def test_splits_are_sampled_once(run_hmc, tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--data", "a", "c"], "ekfac_c.json"), (["--data", "a", "--set", "kl=0.5"], "the posterior that HMC samples"),
+    (["--data", "a", "--set", "likelihood=heteroscedastic"], "HMC is written for gaussian and student_t"),
     (["--data", "done", "a", "--draws", "."], "done_0.npz is not there")])
 def test_bad_input_is_found_before_the_first_sampling(run_hmc, tmp_path, capsys, monkeypatch, arguments, message):
     run, sampled = run_hmc

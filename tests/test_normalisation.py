@@ -61,3 +61,11 @@ def test_no_gradient_flows_through_what_is_recorded(rng):
     inputs = [tf.constant(value) for value in arguments(rng, 4, K, ())]
     found = normalise(*inputs)
     assert tf.gradients([found.normal, *found.moments], inputs) == [None] * 3
+
+
+def test_a_second_derivative_is_refused(rng):
+    """It would be wrong, since the gradient takes mean and rate for constants."""
+    h, scale, shift = (tf.constant(value) for value in arguments(rng, 7, K, ()))
+    first, = tf.gradients(tf.reduce_sum(tf.square(normalise(h, scale, shift).outputs)), h)
+    with pytest.raises(LookupError, match="second derivative"):
+        tf.gradients(first, h)
